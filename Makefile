@@ -1,0 +1,41 @@
+# `make demo` draws a picture, `make test` tests; the first call sets up .venv, later ones only when requirements change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+REQUIREMENTS := pyproject.toml requirements.txt constraints.txt
+
+.PHONY: demo test test-all lint format
+.DELETE_ON_ERROR:
+
+# Progress goes to stderr; the picture's path is printed after all of it, alone on the last line.
+demo: $(VENV)/.installed
+	@picture=$$($(BIN)/cascade run workflows/text_to_image.json) && echo "$$picture"
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -q -m "not slow and not host"
+
+test-all: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -q -m "not host"
+
+lint: $(VENV)/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; name one: make PYTHON=python3.12")'
+	@echo "Setting up $(VENV) (once; PyTorch is a large download)" >&2
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip
+	@$(PIP) install -c constraints.txt -e . >&2
+	@touch $@
+
+$(VENV)/.installed-dev: $(REQUIREMENTS) | $(BIN)/pip
+	@$(PIP) install -c constraints.txt -e ".[dev]" >&2
+	@touch $@ $(VENV)/.installed

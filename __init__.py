@@ -1,0 +1,9 @@
+"""Stable Cascade for node graphs: what ComfyUI reads when it finds this folder in `custom_nodes`.
+
+Cheap to import: no host, no torch, no file is touched before a node is asked for.
+"""
+
+if __package__:  # empty only where a test runner imports this file bare, from a folder whose name is not an identifier
+    from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+
+    __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -1,0 +1,198 @@
+"""Files to models and back.
+
+`load` reads the header, learns what the file is, builds the network without values (on torch's meta device) and hands
+it the file's own pages: nothing is copied until a weight is touched, unless a cast was asked for. Names and shapes
+must agree exactly. Knows no folders: callers find the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  (half typed)
+from torch import Tensor, nn
+
+from .errors import CascadeError
+from .identify import METADATA_KEY, PUBLISHED_FAMILY, Header, Identity, identify, read_header
+from .memory import Placement, StayPut
+from .models.handle import Handle, Target
+from .sampling.family import KINDS
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NETWORKS = {
+    "stage_c": ("stage_c", "StageC"),
+    "stage_b": ("stage_b", "StageB"),
+    "stage_a": ("stage_a", "StageA"),
+    "effnet": ("effnet", "Effnet"),
+    "previewer": ("previewer", "Previewer"),
+    "text_encoder": ("text", "TextEncoder"),
+    "image_encoder": ("vision", "ImageEncoder"),
+}  # kind -> module of models/ and class; imported when used, since the encoders bring transformers
+SHOWN = 4  # of the names that disagree
+
+
+def load(
+    kind: str,
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    dtype: str = "auto",
+    device: str | torch.device = "cpu",
+    placement: Placement | None = None,
+) -> Handle:
+    """The `kind` that the file holds, ready to compute on `device`.
+
+    name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
+    "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C and float32 for the small parts. placement: who
+    brings the weights to the device; they are loaded there at once if None. Raises CascadeError.
+    """
+    path, device = Path(path), torch.device(device)
+    header = read_header(path)
+    identity = identify(header, path.name)
+    if identity.kind != kind:
+        found, wanted = KINDS[identity.kind], KINDS[kind]
+        raise CascadeError(
+            f"{path.name} is a {found} file ({identity.preset}): choose it in the {found} loader,"
+            f" and a {wanted} file in the {wanted} loader"
+        )
+    weights_dtype = _choose_dtype(dtype, kind, device)
+
+    # The host runs nodes under inference_mode, whose tensors could never be trained.
+    with torch.inference_mode(False), torch.no_grad():
+        module = _build(identity, path)
+        _check_names(module, header, identity, path)
+        tensors = _read_tensors(path, header, identity, weights_dtype, device if placement is None else "cpu")
+        module.load_state_dict(tensors, strict=True, assign=True)
+        module.to(device if placement is None else "cpu")  # buffers that no file carries
+    module.eval().requires_grad_(False)
+    return Handle(
+        module=module,
+        kind=kind,
+        name=name or path.name,
+        family=identity.family,
+        config=identity.config,
+        target=identity.target,
+        x0_clamp=identity.x0_clamp,
+        dtype=weights_dtype,
+        placement=placement or StayPut(),
+    )
+
+
+def save(
+    path: str | os.PathLike[str],
+    module: nn.Module,
+    kind: str,
+    *,
+    family: str = PUBLISHED_FAMILY,
+    target: Target = "epsilon",
+    x0_clamp: float | None = None,
+    vocabulary: Sequence[str] | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Write `module` with all that `load` needs to know; the file appears whole or not at all.
+
+    dtype casts what is floating point; None keeps what there is. vocabulary: a text encoder's own words.
+    """
+    path = Path(path)
+    config: Any = module.config
+    entry: dict[str, Any] = {"kind": kind, "family": family, "config": asdict(config), "target": target}
+    if x0_clamp is not None:
+        entry["x0_clamp"] = x0_clamp
+    if vocabulary is not None:
+        entry["vocabulary"] = list(vocabulary)
+    wanted = None if dtype is None else DTYPES[dtype]
+    tensors = {key: _cast(tensor.detach(), wanted).contiguous() for key, tensor in module.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what new files get here; safetensors' own are private
+        save_file(tensors, temporary, {"format": "pt", METADATA_KEY: json.dumps(entry)})
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise CascadeError(f"{path} cannot be written: {error}") from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _build(identity: Identity, path: Path) -> nn.Module:
+    module, cls = NETWORKS[identity.kind]
+    network: Callable[..., nn.Module] = getattr(import_module(f".models.{module}", __package__), cls)
+    extra = (_tokenizer(identity, path),) if identity.kind == "text_encoder" else ()
+    try:
+        with torch.device("meta"):  # no memory, so initialisation computes nothing
+            return network(identity.config, *extra)
+    except CascadeError:
+        raise
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise CascadeError(
+            f"{path.name}: its metadata describes a {KINDS[identity.kind]} that cannot be built: {error}"
+        ) from error
+
+
+def _tokenizer(identity: Identity, path: Path) -> Any:
+    """The vocabulary in the file's metadata, else the tokenizer beside the file."""
+    from .models.tokenizer import WordTokenizer, load_tokenizer
+
+    length = identity.config.max_positions
+    return WordTokenizer(identity.vocabulary, length) if identity.vocabulary else load_tokenizer(path, length)
+
+
+def _check_names(module: nn.Module, header: Header, identity: Identity, path: Path) -> None:
+    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    found = {key: info.shape for key, info in header.tensors.items() if key not in identity.ignored}
+    shapes = [
+        f"{key} {list(found[key])} instead of {list(shape)}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    problems = {
+        "missing": [key for key in expected if key not in found],
+        "unexpected": [key for key in found if key not in expected],
+        "of another shape": shapes,
+    }
+    said = [f"{len(keys)} {what} ({_first(keys)})" for what, keys in problems.items() if keys]
+    if said:
+        raise CascadeError(
+            f"{path.name} does not fit {KINDS[identity.kind]} {identity.preset}: of {len(expected)} tensors,"
+            f" {'; '.join(said)}. Use a complete file of this model"
+        )
+
+
+def _first(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:SHOWN]) + (", ..." if len(keys) > SHOWN else "")
+
+
+def _read_tensors(
+    path: Path, header: Header, identity: Identity, dtype: torch.dtype, device: str | torch.device
+) -> dict[str, Tensor]:
+    """The file's tensors, each cast before the next is read, so that no second model lies in memory."""
+    try:
+        with cast(Any, safe_open)(path, framework="pt", device=str(device)) as file:
+            return {key: _cast(file.get_tensor(key), dtype) for key in header.tensors if key not in identity.ignored}
+    except (SafetensorError, OSError) as error:
+        raise CascadeError(f"{path.name} cannot be read: {error}") from error
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """As `dtype`; whole numbers (counters of batches) stay what they are."""
+    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
+
+
+def _choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        large = kind in ("stage_b", "stage_c")
+        return torch.bfloat16 if large and device.type != "cpu" else torch.float32
+    if dtype not in DTYPES:
+        raise CascadeError(f"dtype: expected auto, {', '.join(DTYPES)}, found {dtype!r}")
+    return DTYPES[dtype]

@@ -1,0 +1,39 @@
+"""Node graphs on the standard library alone: workflow files, their validation, and their execution.
+
+Which node classes exist is always an argument (`registry`, id -> class); nothing here knows one.
+"""
+
+from .definition import Definition, Input, Registry, define
+from .editor import set_widget
+from .executor import Cache, Done, NodeFailure, Ui, run
+from .prompt import Problem, Validation, link_of, validate
+from .shapes import is_object
+from .wording import WorkflowError, list_choices, show, title_of, where
+from .workflow import Prompt, Workflow, convert, read
+
+__all__ = [
+    "Cache",
+    "Definition",
+    "Done",
+    "Input",
+    "NodeFailure",
+    "Problem",
+    "Prompt",
+    "Registry",
+    "Ui",
+    "Validation",
+    "Workflow",
+    "WorkflowError",
+    "convert",
+    "define",
+    "is_object",
+    "link_of",
+    "list_choices",
+    "read",
+    "run",
+    "set_widget",
+    "show",
+    "title_of",
+    "validate",
+    "where",
+]

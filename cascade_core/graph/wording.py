@@ -1,0 +1,51 @@
+"""How the graph words what it found: short values, and the choices nearest to what was meant."""
+
+import json
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from .shapes import is_object
+
+_VALUE = 80  # characters of a value that a message shows
+_CHOICES = 8  # choices that a message lists
+
+
+class WorkflowError(ValueError):
+    """A workflow, or an argument about it, that cannot be used; `messages` has one sentence per problem."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
+
+
+def show(value: Any) -> str:
+    """A value as JSON writes it, cut where it is long."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _VALUE else f"{text[: _VALUE - 12]}... ({len(text):,} characters)"
+
+
+def list_choices(choices: Iterable[Any], wanted: Any = None) -> str:
+    """The choices, nearest to `wanted` first: `"ddpm", "ddim", "euler" and 4 more`."""
+    names = list(choices)
+    near = get_close_matches(str(wanted), [str(name) for name in names], n=_CHOICES, cutoff=0.5)
+    names.sort(key=lambda name: near.index(str(name)) if str(name) in near else len(near))
+    shown = ", ".join(show(name) for name in names[:_CHOICES])
+    rest = len(names) - _CHOICES
+    return (shown or "nothing") + (f" and {rest} more" if rest > 0 else "")
+
+
+def title_of(node: Mapping[str, Any]) -> str:
+    """The title that a person gave the node, or its class."""
+    meta: Any = node.get("_meta")
+    title: Any = meta.get("title") if is_object(meta) else None
+    return str(title or node.get("class_type", "?"))
+
+
+def where(node_id: str, node: Mapping[str, Any], name: str | None = None) -> str:
+    """`node 7 "Stage C" (CascadeStageCSampler), input "steps"`."""
+    text = f"node {node_id} {show(title_of(node))} ({node.get('class_type', '?')})"
+    return text if name is None else f"{text}, input {show(name)}"

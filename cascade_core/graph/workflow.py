@@ -1,0 +1,91 @@
+"""A workflow file as a prompt.
+
+Two forms are read: the editor's (nodes with places, links and widget values) and the API prompt
+(`{"id": {"class_type", "inputs"}}`). Which nodes exist is the caller's registry.
+"""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import editor
+from .definition import Registry
+from .shapes import is_list, is_object
+from .wording import WorkflowError, list_choices, show
+
+MAX_BYTES = 32 * 2**20  # of a file; the largest shipped templates have a few hundred KiB
+
+Prompt = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """What runs (`prompt`), and beside it the editor's form where the file had it: pictures carry both."""
+
+    prompt: Prompt
+    editor: dict[str, Any] | None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The JSON object in a workflow file. Raises WorkflowError for anything else."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise WorkflowError(f"{path}: expected a workflow file, but it cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise WorkflowError(f"{path}: expected a workflow of at most {MAX_BYTES >> 20} MiB, found a larger file")
+    if not data.strip():
+        raise WorkflowError(f"{path}: expected a workflow as JSON, found an empty file")
+    try:
+        document = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, a number of thousands of digits
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise WorkflowError(f"{path}: expected a workflow as JSON, but this is not JSON: {reason}") from None
+    try:
+        is_editor_form(document)
+    except WorkflowError as error:
+        raise WorkflowError(f"{path}: {error}") from None
+    return document
+
+
+def convert(document: dict[str, Any], registry: Registry, names: Mapping[str, str] | None = None) -> Workflow:
+    """A document of either form as a prompt. `names` gives display names, the titles of untitled nodes."""
+    names = names or {}
+    if is_editor_form(document):
+        copy = deepcopy(document)
+        return Workflow(editor.convert(copy, registry, names), copy)
+    return Workflow({str(node_id): _plain(node, names) for node_id, node in document.items()}, None)
+
+
+def is_editor_form(document: Any) -> bool:
+    """True for the editor's form, False for an API prompt; raises WorkflowError where it is neither."""
+    if is_object(document):
+        if is_list(document.get("nodes")):
+            return True
+        if any(is_object(node) and "class_type" in node for node in document.values()):
+            return False
+        found = f"an object with {list_choices(document)}" if document else "an empty object"
+    else:
+        found = show(document)
+    raise WorkflowError(
+        "expected a workflow: an object with nodes and links (saved by the editor), "
+        f'or one with a "class_type" for each node (exported for the API); found {found}'
+    )
+
+
+def _plain(node: Any, names: Mapping[str, str]) -> Any:
+    """An API node without the host's own traces, with a title. What is no node at all is left to validation."""
+    if not is_object(node):
+        return node
+    # ComfyUI writes its cache key into the prompts that pictures carry; kept, it would disable IS_CHANGED.
+    plain: dict[str, Any] = {key: deepcopy(value) for key, value in node.items() if key != "is_changed"}
+    class_type = plain.get("class_type")
+    meta = plain.get("_meta")
+    if isinstance(class_type, str) and not (is_object(meta) and meta.get("title")):
+        plain["_meta"] = {"title": names.get(class_type, class_type)}
+    return plain

@@ -1,0 +1,70 @@
+"""Where a model is computed, and which model may stay there.
+
+A `Placement` is asked for a module immediately before each use and answers with the device on which
+the module then lies. It knows modules and devices only: no files, no handles, no host. ComfyUI's own
+memory manager stands behind the same protocol in the nodes.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+SMALL = 128 * 2**20  # bytes; Stage A, the effnet and the previewer are below, every diffusion model is far above
+
+
+class Placement(Protocol):
+    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        """Make `module` ready to compute, with room for `activation_bytes` beside it, and say where."""
+        ...
+
+
+class StayPut:
+    """The module computes where it lies."""
+
+    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        return next(_tensors(module)).device
+
+
+class OneAtATime:
+    """One large model on `device` at a time; the others wait where they were loaded.
+
+    Small parts stay on the device once they are there: a previewer works between the steps of Stage C,
+    and neither may push out the other. Weights that are not being trained are not copied back: their
+    home tensors (often pages of the file itself) were kept.
+    """
+
+    def __init__(self, device: torch.device, small: int = SMALL) -> None:
+        self.device = device
+        self.small = small
+        self._homes: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}  # (tensor of the module, its data at home)
+
+    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        if module not in self._homes:
+            # Moving under inference_mode would make inference tensors, which can never be trained.
+            with torch.inference_mode(False), torch.no_grad():
+                for other in [m for m in self._homes if _size(m) > self.small]:
+                    if _size(module) > self.small:
+                        self._send_home(other)
+                self._homes[module] = [(tensor, tensor.data) for tensor in _tensors(module)]
+                for tensor, home in self._homes[module]:
+                    tensor.data = home.to(self.device, copy=True)
+        return self.device
+
+    def _send_home(self, module: nn.Module) -> None:
+        for tensor, home in self._homes.pop(module):
+            if tensor.requires_grad or module.training:
+                home.copy_(tensor.data)
+            tensor.data = home
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _size(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in _tensors(module))

@@ -1,0 +1,201 @@
+"""The trunk that Stage B and Stage C share: levels of blocks going down, then up with skips, and its conditioning.
+
+A stage is called in three parts, so that what is constant is computed once per image: `prepare` (text keys and
+values, constant maps), `modulate` (all timesteps at once), `evaluate` (one step). `forward` is the three in a row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import (
+    AttnBlock,
+    Conditions,
+    FeedForwardBlock,
+    ResBlock,
+    TimestepBlock,
+    channels_first,
+    layer_norm,
+    resize,
+)
+from .config import StageBConfig, StageCConfig
+
+Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is constant over the steps of an image."""
+
+    kv: tuple[tuple[Tensor, Tensor], ...]  # per attention block, (B, heads, L, d) each
+    constant: Tensor | None = None  # (B, h, w, C), added to the embedded input (Stage B)
+
+    @staticmethod
+    def cat(contexts: Sequence[Context]) -> Context:
+        """Several images' contexts as one batch; their text must be equally long."""
+        kv = tuple(
+            (torch.cat([k for k, _ in pairs]), torch.cat([v for _, v in pairs]))
+            for pairs in zip(*(context.kv for context in contexts), strict=True)
+        )
+        constants = [context.constant for context in contexts if context.constant is not None]
+        return Context(kv, torch.cat(constants) if constants else None)
+
+
+def slice_modulation(modulation: Modulation, step: int) -> Modulation:
+    """The rows (1, 2C) of one step."""
+    return tuple(m[step : step + 1] for m in modulation)
+
+
+def embed_ratio(r: Tensor, channels: int) -> Tensor:
+    """Sinusoidal embedding (S, channels) of r in 0..1, in float32: in bfloat16 r * 10000 would lose its digits."""
+    half = channels // 2
+    frequencies = torch.exp(torch.arange(half, device=r.device, dtype=torch.float32) * -(math.log(10000) / (half - 1)))
+    angles = r.float()[:, None] * 10000 * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm without weights, as a module: it holds a place in the checkpoints' numbering."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x)
+
+
+class Body(nn.Module):
+    """Embedding-sized (B, H, W, C) in and out; the subclasses embed, condition and read out."""
+
+    def __init__(
+        self,
+        config: StageBConfig | StageCConfig,
+        downscaler: Callable[[int, int], nn.Module],
+        upscaler: Callable[[int, int], nn.Module],
+    ) -> None:
+        """The scalers make the module between two levels (wider index order: level i-1 -> i, and i -> i-1)."""
+        super().__init__()
+        self.config = config
+        levels = len(config.c_hidden)
+        numbers: dict[type, Iterator[int]] = {kind: iter(range(1 << 16)) for kind in (ResBlock, TimestepBlock, AttnBlock)}
+
+        def block(letter: str, level: int, c_skip: int = 0) -> nn.Module:
+            c, dropout = config.c_hidden[level], config.dropout[level]
+            if letter == "C":
+                return ResBlock(c, c_skip, config.kernel_size, dropout, next(numbers[ResBlock]))
+            if letter == "T":
+                return TimestepBlock(c, config.c_r, config.t_conds, next(numbers[TimestepBlock]))
+            if letter == "A":
+                return AttnBlock(c, config.c_cond, config.nhead[level], next(numbers[AttnBlock]))
+            if letter == "F":
+                return FeedForwardBlock(c, dropout)
+            raise ValueError(f"level_config: expected the letters C, T, A or F, found {letter!r}")
+
+        def repeat_mappers(level: int, repeats: int) -> nn.ModuleList:
+            c = config.c_hidden[level]
+            return nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(repeats - 1))
+
+        self.down_blocks = nn.ModuleList()
+        self.down_downscalers = nn.ModuleList()
+        self.down_repeat_mappers = nn.ModuleList()
+        for level in range(levels):
+            scaler = nn.Sequential(LayerNorm(), downscaler(level - 1, level)) if level else nn.Identity()
+            self.down_downscalers.append(scaler)
+            layers = range(config.blocks[0][level])
+            self.down_blocks.append(
+                nn.ModuleList(block(letter, level) for _ in layers for letter in config.level_config[level])
+            )
+            self.down_repeat_mappers.append(repeat_mappers(level, config.block_repeat[0][level]))
+
+        self.up_blocks = nn.ModuleList()
+        self.up_upscalers = nn.ModuleList()
+        self.up_repeat_mappers = nn.ModuleList()
+        for i, level in enumerate(reversed(range(levels))):
+            self.up_blocks.append(
+                nn.ModuleList(
+                    block(letter, level, config.c_hidden[level] if i and not layer and not place else 0)
+                    for layer in range(config.blocks[1][i])
+                    for place, letter in enumerate(config.level_config[level])
+                )
+            )
+            scaler = nn.Sequential(LayerNorm(), upscaler(level, level - 1)) if level else nn.Identity()
+            self.up_upscalers.append(scaler)
+            self.up_repeat_mappers.append(repeat_mappers(level, config.block_repeat[1][i]))
+
+    def text_kv(self, clip: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Text keys and values of every attention block, from clip tokens (B, L, c_cond)."""
+        return tuple(m.text_kv(clip) for m in self.modules() if isinstance(m, AttnBlock))
+
+    def modulate(self, r: Tensor, sca: Tensor | None = None, crp: Tensor | None = None) -> Modulation:
+        """Noise conditions r (S,) in 0..1 -> scale and shift (S, 2C) of every timestep block; sca, crp default to 0."""
+        values = {"sca": sca, "crp": crp}
+        conditions = [r, *(values[name] for name in self.config.t_conds)]
+        dtype = next(self.parameters()).dtype
+        embeddings = [
+            embed_ratio(torch.zeros_like(r) if value is None else value, self.config.c_r).to(dtype)
+            for value in conditions
+        ]
+        return tuple(m.modulate(embeddings) for m in self.modules() if isinstance(m, TimestepBlock))
+
+    def trunk(self, x: Tensor, conditions: Conditions) -> Tensor:
+        """The levels down and up, on (B, H, W, C)."""
+        outputs: list[Tensor] = []
+        for level in range(len(self.down_blocks)):
+            x = _rescale(self.down_downscalers[level], x)
+            x = _run_level(self.down_blocks[level], self.down_repeat_mappers[level], x, None, conditions)
+            outputs.append(x)
+        for i in range(len(self.up_blocks)):
+            skip = outputs[-1 - i] if i else None  # the deepest output is x itself
+            if skip is not None:
+                x = channels_first(x)
+                x = resize(x, *skip.shape[1:3]).permute(0, 2, 3, 1)
+            x = _run_level(self.up_blocks[i], self.up_repeat_mappers[i], x, skip, conditions)
+            x = _rescale(self.up_upscalers[i], x)
+        return x
+
+    def initialise(self) -> None:
+        """Weights for training from scratch, after the official code: zero timestep mappers, small last layers."""
+        residual_blocks = sum(self.config.blocks[0])
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            if name.endswith("channelwise.4"):
+                assert isinstance(module, nn.Linear)
+                module.weight.data *= math.sqrt(1 / residual_blocks)
+            elif isinstance(module, TimestepBlock):
+                for mapper in module.children():
+                    assert isinstance(mapper, nn.Linear)
+                    nn.init.zeros_(mapper.weight)
+        for name, parameter in self.named_parameters():
+            if "_mapper." in name and "repeat" not in name and "kv_mapper" not in name and name.endswith("weight"):
+                nn.init.normal_(parameter, std=0.02)
+            elif ".mapper" in name:
+                nn.init.zeros_(parameter)
+        nn.init.xavier_uniform_(self.get_parameter("embedding.1.weight"), gain=0.02)
+        nn.init.zeros_(self.get_parameter("clf.1.weight"))
+
+
+def _run_level(
+    blocks: nn.Module, repeat_mappers: nn.Module, x: Tensor, skip: Tensor | None, conditions: Conditions
+) -> Tensor:
+    """One level's blocks, run once more after each repeat mapper; the skip enters every run's first block."""
+    for mapper in (None, *repeat_mappers.children()):
+        if mapper is not None:
+            x = mapper(channels_first(x)).permute(0, 2, 3, 1)
+        entering = skip
+        for block in blocks.children():
+            x = block(x, entering, conditions)
+            entering = None
+    return x
+
+
+def _rescale(scaler: nn.Module, x: Tensor) -> Tensor:
+    """Norm on (B, H, W, C), then the convolution between two levels."""
+    if isinstance(scaler, nn.Identity):
+        return x
+    norm, convolution = scaler.children()
+    return convolution(channels_first(norm(x))).permute(0, 2, 3, 1)

@@ -1,0 +1,32 @@
+"""A model on a wire: an immutable handle.
+
+A handle is cached and shared by the host and read by any number of branches, so nothing in it is ever
+changed: whoever wants another model (with adapters, on another device) makes another handle.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ..memory import Placement
+
+Target = Literal["epsilon", "v"]
+
+
+@dataclass(frozen=True, eq=False)
+class Handle:
+    module: nn.Module
+    kind: str  # "stage_c", "stage_b", ...: a key of models.config.PRESETS
+    name: str  # what the person chose: a file name or "tiny (built-in)"
+    family: str  # models whose latents and conditions fit together: "stable-cascade", "tiny", ...
+    config: Any  # the frozen dataclass of the kind
+    target: Target  # what the network predicts
+    x0_clamp: float | None  # bound of the predicted clean latent, for models trained with one
+    dtype: torch.dtype  # of the weights
+    placement: Placement
+
+    def acquire(self, activation_bytes: int = 0) -> torch.device:
+        """Bring the module to where it computes, and say where; call it immediately before each use."""
+        return self.placement.acquire(self.module, activation_bytes)

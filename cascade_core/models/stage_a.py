@@ -1,0 +1,86 @@
+"""Stage A: the autoencoder between pixels and the 4-channel latent, four times smaller per side."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import layer_norm
+from .config import StageAConfig
+
+
+class MixingResidualBlock(nn.Module):
+    """A depthwise and a channel mixer, each scaled and shifted by the scalars `gammas`; input and output (B, C, H, W).
+
+    The scalars are folded into the weights, which are far smaller than the activations that they would scale:
+    conv(LN(x) (1 + g0) + g1) g2 = conv'(LN(x)), exactly, since replicate padding keeps a constant a constant.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gammas = nn.Parameter(torch.zeros(6))
+        self.depthwise = nn.Sequential(nn.ReplicationPad2d(1), nn.Conv2d(channels, channels, 3, groups=channels))
+        self.channelwise = nn.Sequential(
+            nn.Linear(channels, channels * 4), nn.GELU(), nn.Linear(channels * 4, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W), channels-last in memory
+        g = self.gammas
+        conv, first, last = self.depthwise[1], self.channelwise[0], self.channelwise[2]
+
+        weight = conv.weight * ((1 + g[0]) * g[2])
+        bias = (conv.bias + g[1] * conv.weight.sum((1, 2, 3))) * g[2]
+        h = layer_norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = F.conv2d(F.pad(h, (1, 1, 1, 1), mode="replicate"), weight, bias, groups=x.shape[1]).add_(x)
+
+        h = layer_norm(x.permute(0, 2, 3, 1))
+        h = F.gelu(F.linear(h, first.weight * (1 + g[3]), first.bias + g[4] * first.weight.sum(1)))
+        h = F.linear(h, last.weight * g[5], last.bias * g[5])
+        return h.permute(0, 3, 1, 2).add_(x)
+
+
+class Codebook(nn.Module):
+    """The quantiser's table: part of the published file, used by no step from text to image."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.codebook = nn.Embedding(size, channels)
+
+
+class StageA(nn.Module):
+    """Pixels (B, 3, H, W) in 0..1 <-> latent (B, 4, H/4, W/4) in model space, which is the file's own divided by 0.43."""
+
+    def __init__(self, config: StageAConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.c_hidden // 2 ** (config.levels - 1 - i) for i in range(config.levels)]  # 192, 384
+        self.in_block = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 1))
+        down: list[nn.Module] = []
+        for i, width in enumerate(widths):
+            if i:
+                down.append(nn.Conv2d(widths[i - 1], width, 4, stride=2, padding=1))
+            down.append(MixingResidualBlock(width))
+        down.append(
+            nn.Sequential(nn.Conv2d(widths[-1], config.c_latent, 1, bias=False), nn.BatchNorm2d(config.c_latent))
+        )
+        self.down_blocks = nn.Sequential(*down)
+        if config.codebook_size:
+            self.vquantizer = Codebook(config.codebook_size, config.c_latent)
+        up: list[nn.Module] = [nn.Sequential(nn.Conv2d(config.c_latent, widths[-1], 1))]
+        for i, width in enumerate(reversed(widths)):
+            up.extend(MixingResidualBlock(width) for _ in range(1 if i else config.bottleneck_blocks))
+            if i < config.levels - 1:
+                up.append(nn.ConvTranspose2d(width, widths[-2 - i], 4, stride=2, padding=1))
+        self.up_blocks = nn.Sequential(*up)
+        self.out_block = nn.Sequential(nn.Conv2d(widths[0], 12, 1), nn.PixelShuffle(2))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) with sides in multiples of 4 -> (B, 4, H/4, W/4), not quantised, as officially."""
+        x = self.in_block(pixels.contiguous(memory_format=torch.channels_last))
+        return self.down_blocks(x) / self.config.scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(B, 4, h, w) -> (B, 3, 4h, 4w), not clamped."""
+        x = (latent * self.config.scale).contiguous(memory_format=torch.channels_last)
+        return self.out_block(self.up_blocks(x)).contiguous()

@@ -1,0 +1,78 @@
+"""Stage B: denoises the Stage A latent, conditioned on a Stage C latent, a pooled text vector and, unused, pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import Conditions, channels_first, layer_norm, resize
+from .body import Body, Context, LayerNorm, Modulation
+from .config import StageBConfig
+
+
+class StageB(Body):
+    """The diffusion decoder. Latents are (B, 4, h, w) in model space, one cell per 4 x 4 pixels."""
+
+    def __init__(self, config: StageBConfig) -> None:
+        c = config.c_hidden
+        super().__init__(
+            config,
+            downscaler=lambda i, j: nn.Conv2d(c[i], c[j], 2, stride=2),
+            upscaler=lambda i, j: nn.ConvTranspose2d(c[i], c[j], 2, stride=2),
+        )
+        self.tokens = config.c_clip_seq
+        self.effnet_mapper = _map_mapper(config.c_effnet, c[0])
+        self.pixels_mapper = _map_mapper(config.c_pixels, c[0])
+        self.clip_mapper = nn.Linear(config.c_clip, config.c_cond * self.tokens)
+        patched = config.channels * config.patch_size**2
+        self.embedding = nn.Sequential(
+            nn.PixelUnshuffle(config.patch_size), nn.Conv2d(patched, c[0], 1), LayerNorm()
+        )
+        self.clf = nn.Sequential(LayerNorm(), nn.Conv2d(c[0], patched, 1), nn.PixelShuffle(config.patch_size))
+
+    def prepare(
+        self, effnet: Tensor, pooled: Tensor, size: tuple[int, int], pixels: Tensor | None = None
+    ) -> Context:
+        """Effnet latent (B, 16, hc, wc), pooled text (B, D) or (B, n, D), latent size (h, w) in multiples of the patch.
+
+        The effnet latent is resized before its mapper, the pixels (B, 3, H, W) after theirs. No pixels means an 8 x 8
+        zero picture, as officially: its mapped value is a constant other than zero.
+        """
+        size = (size[0] // self.config.patch_size, size[1] // self.config.patch_size)
+        pooled = pooled[:, None] if pooled.ndim == 2 else pooled
+        clip = layer_norm(self.clip_mapper(pooled).unflatten(-1, (self.tokens, -1)).flatten(1, 2))
+        if pixels is None:
+            pixels = effnet.new_zeros(1, self.pixels_mapper[0].in_channels, 8, 8)
+        constant = _run_mapper(self.effnet_mapper, resize(effnet, *size))
+        picture = channels_first(_run_mapper(self.pixels_mapper, pixels))
+        return Context(self.text_kv(clip), constant + resize(picture, *size).permute(0, 2, 3, 1))
+
+    def evaluate(self, x: Tensor, modulation: Modulation, context: Context) -> Tensor:
+        """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape."""
+        h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
+        h = h if context.constant is None else h + context.constant
+        h = self.trunk(h, Conditions(context.kv, modulation))
+        return self.clf[2](self.clf[1](channels_first(layer_norm(h)))).contiguous()
+
+    def forward(
+        self,
+        x: Tensor,
+        r: Tensor,
+        effnet: Tensor,
+        pooled: Tensor,
+        pixels: Tensor | None = None,
+        sca: Tensor | None = None,
+    ) -> Tensor:
+        """Latent (B, 4, h, w) and noise condition r (B,) -> the raw prediction."""
+        context = self.prepare(effnet, pooled, (x.shape[-2], x.shape[-1]), pixels)
+        return self.evaluate(x, self.modulate(r, sca), context)
+
+
+def _map_mapper(c_in: int, c_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(c_in, c_out * 4, 1), nn.GELU(), nn.Conv2d(c_out * 4, c_out, 1), LayerNorm())
+
+
+def _run_mapper(mapper: nn.Sequential, x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H, W, C'): the mapper's norm is over channels."""
+    convolved = mapper[2](mapper[1](mapper[0](x.contiguous(memory_format=torch.channels_last))))
+    return layer_norm(convolved.permute(0, 2, 3, 1))

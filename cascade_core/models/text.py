@@ -1,0 +1,150 @@
+"""The text encoder: prompts to the token sequence and the pooled vector that Stages B and C are conditioned on.
+
+The network is transformers' CLIP, under the names of its checkpoint. What the official pipeline asks of it stands
+here: padding with the end token, the attention mask, the sequence before the last norm, and where to pool.
+Emphasis and prompts over the limit are ComfyUI's ideas: see `encode`.
+
+Letters: B prompts, C chunks per prompt, L = tokenizer.max_length, T = C * L tokens, D width, P projected width.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CascadeError
+from .clip_config import AT_GREATEST_ID, TextConfig
+from .prompt import parse_weights
+from .tokenizer import Tokenizer
+
+_Chunk = list[tuple[int, float]]  # (token id, weight), at most L - 2 of them, without start, end and padding
+
+
+class TextEmbedding(NamedTuple):
+    sequence: Tensor  # (B, T, D)
+    pooled: Tensor  # (B, P)
+
+
+class TextEncoder(nn.Module):
+    """CLIP text encoder with projection, and its tokenizer."""
+
+    def __init__(self, config: TextConfig, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        if tokenizer.max_length > config.max_positions or tokenizer.end >= config.vocab_size:
+            raise CascadeError(
+                f"This tokenizer does not fit the text encoder: it has {tokenizer.end + 1} tokens and prompts of "
+                f"{tokenizer.max_length}, the encoder {config.vocab_size} tokens and {config.max_positions} positions. "
+                "Use the tokenizer that belongs to the encoder."
+            )
+        self.config = config
+        self.tokenizer = tokenizer
+        network = _build_clip(config)
+        self.text_model: Any = network.text_model
+        self.text_projection: nn.Linear = network.text_projection
+        # Not in the checkpoint, so a build on the meta device would leave it without values. `forward` passes its own
+        # positions; this one has to be real only so that the module can be moved.
+        embeddings: nn.Module = network.text_model.embeddings
+        positions = torch.arange(config.max_positions, device="cpu")[None]
+        embeddings.register_buffer("position_ids", positions, persistent=False)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids (B, L) and mask (B, L), 1 up to the first end token -> sequence (B, L, D), pooled (B, P)."""
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        output: Any = self.text_model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, output_hidden_states=True
+        )
+        sequence: Tensor = output.hidden_states[-1]  # (B, L, D), before final_layer_norm
+
+        # Pooled here and not by transformers, so that no version of it moves the place.
+        eos = self.config.eos_token_id
+        at_end = ids if eos == AT_GREATEST_ID else (ids == eos).int()
+        end = sequence[torch.arange(len(ids), device=ids.device), at_end.argmax(dim=1)]  # (B, D), the first maximum
+        return sequence, self.text_projection(self.text_model.final_layer_norm(end))
+
+    def encode(self, texts: Sequence[str], truncate: bool = False) -> TextEmbedding:
+        """Encode prompts, each with emphasis `(word:1.3)` and of any length.
+
+        A prompt of more than L - 2 tokens is cut into chunks of L - 2, each encoded alone with its own start and end;
+        the sequences are joined along T, the pooled vector is the first chunk's. Prompts with fewer chunks than the
+        longest of the batch are filled up with the empty prompt's sequence: encode them apart if that matters.
+        A token of weight w gets the row z_empty + w (z - z_empty), z_empty being the same row of the empty prompt;
+        the pooled vector is not weighted.
+        `truncate`: as officially, i.e. one chunk, and brackets are text.
+        """
+        prompts = [self._split(text, truncate) for text in texts]
+        chunks = max(len(prompt) for prompt in prompts)
+        flat = [chunk for prompt in prompts for chunk in prompt + [[]] * (chunks - len(prompt))]  # B * C
+        weights = self._weights(flat)
+        if weights is not None:
+            flat.append([])  # for z_empty
+
+        sequence, pooled = self(*self._pad(flat))
+        if weights is not None:
+            empty = sequence[-1:].float()
+            sequence = (empty + weights * (sequence[:-1].float() - empty)).to(sequence.dtype)
+            pooled = pooled[:-1]
+        sequence = sequence.reshape(len(prompts), -1, sequence.shape[-1])  # (B, C * L, D)
+        return TextEmbedding(sequence, pooled[::chunks])
+
+    @property
+    def known_words(self) -> tuple[str, ...]:
+        """The whole vocabulary; empty where the tokenizer can spell anything."""
+        return self.tokenizer.words
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of a prompt that this encoder does not know and skips, in order, each once."""
+        unknown = [word for piece, _ in parse_weights(text) for word in self.tokenizer.unknown(piece)]
+        return list(dict.fromkeys(unknown))
+
+    def _split(self, text: str, truncate: bool) -> list[_Chunk]:
+        """The prompt's chunks, at least one."""
+        pieces = [(text, 1.0)] if truncate else parse_weights(text)
+        tokens = [(token, weight) for piece, weight in pieces for token in self.tokenizer.encode(piece)]
+        size = self.tokenizer.max_length - 2
+        chunks = [tokens[start : start + size] for start in range(0, max(len(tokens), 1), size)]
+        return chunks[:1] if truncate else chunks
+
+    def _pad(self, chunks: list[_Chunk]) -> tuple[Tensor, Tensor]:
+        """Ids (n, L) with start, end and padding, and the mask (n, L), on the weights' device."""
+        tokenizer = self.tokenizer
+        ids: list[list[int]] = []
+        mask: list[list[int]] = []
+        for chunk in chunks:
+            row = [tokenizer.start, *(token for token, _ in chunk), tokenizer.end]
+            padding = tokenizer.max_length - len(row)
+            ids.append(row + [tokenizer.pad] * padding)
+            mask.append([1] * len(row) + [0] * padding)
+        device = self.text_projection.weight.device
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+    def _weights(self, chunks: list[_Chunk]) -> Tensor | None:
+        """Weight of every row (n, L, 1), 1 at start, end and padding; None where all are 1."""
+        if all(weight == 1.0 for chunk in chunks for _, weight in chunk):
+            return None
+        weights = torch.ones(len(chunks), self.tokenizer.max_length, 1)
+        for row, chunk in zip(weights, chunks, strict=True):
+            for position, (_, weight) in enumerate(chunk, start=1):
+                row[position] = weight
+        return weights.to(self.text_projection.weight.device)
+
+
+def _build_clip(config: TextConfig) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection  # heavy: only when an encoder is built
+
+    return CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            max_position_embeddings=config.max_positions,
+            projection_dim=config.projection_dim,
+            hidden_act=config.hidden_act,
+            # Only transformers' own pooling reads these, and it is not used: values that fit every vocabulary.
+            bos_token_id=0,
+            eos_token_id=AT_GREATEST_ID,
+            pad_token_id=1,
+        )
+    )

@@ -1,0 +1,155 @@
+"""Prompt text to token ids: whole words (the tiny cascade), CLIP's byte pairs (the published one), trained tokens.
+
+Knows no network, no weights and no padding; nothing is ever fetched.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import CascadeError
+
+_START, _END = "<|startoftext|>", "<|endoftext|>"  # CLIP's own names
+_DROPPED = re.compile(r"[.;:!?]")
+
+
+class Tokenizer(Protocol):
+    """What a text encoder asks of its tokenizer. `max_length` counts the start and the end token."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def pad(self) -> int: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def words(self) -> tuple[str, ...]: ...  # all it knows; empty where any text can be said
+    def encode(self, text: str) -> list[int]: ...  # without start, end and padding
+    def unknown(self, text: str) -> list[str]: ...  # words that `encode` skips, in order
+
+
+def split_words(text: str) -> list[str]:
+    """Lower-case words; a comma is a word of its own; the other marks `. ; : ! ?` only separate."""
+    return _DROPPED.sub(" ", text.lower()).replace(",", " , ").split()
+
+
+class WordTokenizer:
+    """One id per word of a fixed vocabulary: words from 0, then start, then end (the greatest), which also pads."""
+
+    def __init__(self, words: Sequence[str], max_length: int) -> None:
+        self.words = tuple(words)
+        self.max_length = max_length
+        self.start = len(self.words)
+        self.end = self.pad = len(self.words) + 1
+        self._ids = {word: index for index, word in enumerate(self.words)}
+        if len(self._ids) != len(self.words):
+            twice = sorted({word for word in self.words if self.words.count(word) > 1})
+            raise CascadeError(f"The vocabulary has words twice: {', '.join(twice)}. Each must stand once.")
+
+    def encode(self, text: str) -> list[int]:
+        return [self._ids[word] for word in split_words(text) if word in self._ids]
+
+    def unknown(self, text: str) -> list[str]:
+        return [word for word in split_words(text) if word not in self._ids]
+
+
+class PublishedTokenizer:
+    """CLIP's byte-pair tokenizer, from a folder with vocab.json and merges.txt, or tokenizer.json.
+
+    Padding is the end token, as in the official code, whatever the folder's own settings say.
+    """
+
+    words: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path, max_length: int = 77) -> None:
+        from transformers import CLIPTokenizer  # heavy: only when a published text encoder is loaded
+
+        if not _has_tokenizer(folder):
+            raise CascadeError(f"{folder}: expected vocab.json and merges.txt, or tokenizer.json; found neither.")
+        try:
+            vocabulary = _read_vocabulary(folder)
+            clip: Any = CLIPTokenizer
+            self._tokenizer = clip.from_pretrained(str(folder), local_files_only=True)
+        except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
+            raise CascadeError(
+                f"{folder}: the tokenizer files cannot be read ({error}). Copy them again from the `tokenizer` folder "
+                "of the published model."
+            ) from error
+        missing = [mark for mark in (_START, _END) if mark not in vocabulary]
+        if missing:  # transformers would add them, silently, as new tokens
+            raise CascadeError(
+                f"{folder}: expected CLIP's tokenizer; this one has no {' and no '.join(missing)}. Use the `tokenizer` "
+                "folder of the published model."
+            )
+        self.max_length = max_length
+        self.start = vocabulary[_START]
+        self.end = self.pad = vocabulary[_END]
+
+    def encode(self, text: str) -> list[int]:
+        # verbose=False: no log line about long prompts, which the text encoder splits itself.
+        return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def unknown(self, text: str) -> list[str]:
+        return []
+
+
+class AddedTokens:
+    """Another tokenizer plus trained tokens, e.g. {"[fernando]": 49408}; found anywhere in the text, in any case."""
+
+    def __init__(self, base: Tokenizer, ids: Mapping[str, int]) -> None:
+        self._base = base
+        self._ids = {token.lower(): index for token, index in ids.items()}
+        longest_first = sorted(self._ids, key=len, reverse=True)
+        self._pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")", re.IGNORECASE)
+        self.start, self.end, self.pad, self.max_length = base.start, base.end, base.pad, base.max_length
+        self.words = (*base.words, *self._ids) if base.words else ()
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for part in self._pattern.split(text):
+            token = self._ids.get(part.lower())
+            ids += self._base.encode(part) if token is None else [token]
+        return ids
+
+    def unknown(self, text: str) -> list[str]:
+        return self._base.unknown(self._pattern.sub(" ", text))
+
+
+def find_tokenizer(weights_path: Path) -> Path | None:
+    """The folder with CLIP's tokenizer files beside a text encoder's file (or folder), or None.
+
+    Looked at: the same folder, its sub-folder `tokenizer`, its sibling folder `tokenizer` (a diffusers repository).
+    """
+    folder = weights_path if weights_path.is_dir() else weights_path.parent
+    for candidate in (folder, folder / "tokenizer", folder.parent / "tokenizer"):
+        if _has_tokenizer(candidate):
+            return candidate
+    return None
+
+
+def load_tokenizer(weights_path: Path, max_length: int = 77, others: Sequence[Path] = ()) -> PublishedTokenizer:
+    """The tokenizer beside `weights_path`, else the first of the folders `others` that has one; else CascadeError."""
+    folder = find_tokenizer(weights_path) or next((other for other in others if _has_tokenizer(other)), None)
+    if folder is None:
+        raise CascadeError(
+            f"{weights_path.name}: no tokenizer beside it. Expected vocab.json and merges.txt, or tokenizer.json, in "
+            f"{weights_path.parent} or in a folder `tokenizer` there or beside that folder; found none. Copy the "
+            "folder `tokenizer` of the diffusers repository (stabilityai/stable-cascade) there."
+        )
+    return PublishedTokenizer(folder, max_length)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    pair = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    return pair or (folder / "tokenizer.json").is_file()
+
+
+def _read_vocabulary(folder: Path) -> dict[str, int]:
+    """Token -> id of the files themselves."""
+    if (folder / "vocab.json").is_file():
+        return json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]

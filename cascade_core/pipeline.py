@@ -1,0 +1,91 @@
+"""Text to image, from words to pixels: the executable specification of what the nodes do one by one.
+
+Knows models and tensors; no files, no nodes. Pixels are (B, 3, H, W) in 0..1, latents of Stage B in model space.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .models.handle import Handle
+from .sampling.condition import Condition
+from .sampling.family import check_family
+from .sampling.latents import stage_b_size, stage_c_size
+from .sampling.stages import Step, sample_stage_b, sample_stage_c
+
+STAGE_A_WIDTHS = 10  # alive at once in its largest block: x, its norm, the four times wider layer before and after GELU
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """The four models from text to image, all of one family."""
+
+    text_encoder: Handle
+    stage_c: Handle
+    stage_b: Handle
+    stage_a: Handle
+
+
+@torch.inference_mode()
+def encode_text(text_encoder: Handle, text: str) -> Condition:
+    """A prompt as the condition of both stages: sequence (1, T, D) and pooled (1, P), float32 on the CPU."""
+    text_encoder.acquire()
+    module: Any = text_encoder.module
+    sequence, pooled = module.encode([text])
+    return Condition(sequence.float().cpu(), pooled.float().cpu(), family=text_encoder.family)
+
+
+@torch.inference_mode()
+def decode_pixels(stage_a: Handle, latent: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Latent (B, 4, h, w) -> pixels (B, 3, 4h, 4w), clamped, on the CPU; cropped to `size` (H, W) where it fits."""
+    h, w = latent.shape[-2:]
+    room = STAGE_A_WIDTHS * (2 * h) * (2 * w) * (stage_a.config.c_hidden // 2) * stage_a.dtype.itemsize
+    device = stage_a.acquire(room)
+    module: Any = stage_a.module
+    latents = [latent[i : i + 1].to(device, stage_a.dtype) for i in range(len(latent))]  # one by one, for memory
+    pixels = torch.cat([module.decode(one).float().cpu() for one in latents]).clamp(0, 1)
+    if size is not None and stage_b_size(size[1], size[0]) == (h, w):
+        pixels = pixels[..., : size[0], : size[1]]
+    return pixels
+
+
+@torch.inference_mode()
+def preview_pixels(previewer: Handle, latent: Tensor) -> Tensor:
+    """Latent of Stage C (B, 16, h, w) -> a small picture (B, 3, f h, f w), clamped, on the CPU."""
+    device = previewer.acquire()
+    return previewer.module(latent.to(device, previewer.dtype)).float().cpu().clamp(0, 1)
+
+
+def last(steps: Iterator[Step]) -> Tensor:
+    """Run a sampler to its end: the result is the last prediction of the clean latent."""
+    *_, step = steps
+    return step.x0
+
+
+def text_to_image(
+    cascade: Cascade,
+    prompt: str,
+    negative: str = "",
+    *,
+    width: int = 1024,
+    height: int = 1024,
+    batch: int = 1,
+    seed: int = 0,
+) -> Tensor:
+    """A prompt -> pixels (batch, 3, height, width), with the official settings; image i has the seed + i."""
+    for stage in (cascade.stage_c, cascade.stage_b, cascade.stage_a):
+        check_family(stage, "text_encoder", cascade.text_encoder.family)
+
+    positive = [encode_text(cascade.text_encoder, prompt)]
+    unwanted = [encode_text(cascade.text_encoder, negative)]
+
+    stage_c = torch.zeros(batch, cascade.stage_c.config.channels, *stage_c_size(width, height))
+    stage_c = last(sample_stage_c(cascade.stage_c, positive, unwanted, stage_c, seed=seed))
+
+    stage_b = torch.zeros(batch, cascade.stage_b.config.channels, *stage_b_size(width, height))
+    stage_b = last(sample_stage_b(cascade.stage_b, positive, unwanted, stage_c, stage_b, seed=seed))
+
+    return decode_pixels(cascade.stage_a, stage_b, (height, width))

@@ -1,0 +1,50 @@
+"""The state of a training run in one safetensors file: weights, their average, the optimiser, the step."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+def save_state(
+    path: Path, step: int, module: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write the state after `step` steps, under a temporary name first."""
+    tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
+    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
+    for index, entries in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entries.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    contiguous = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(contiguous, temporary, metadata={"step": str(step)})
+    os.replace(temporary, path)
+
+
+def load_state(
+    path: Path, module: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> int:
+    """Fill module, average and optimiser from `path`; returns the number of steps done."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    weights: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+        for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
+            part, name = key.split(".", 1)
+            if part == "weights":
+                weights[name] = file.get_tensor(key)
+            elif part == "averaged":
+                averaged[name].copy_(file.get_tensor(key))
+            else:
+                index, entry = name.split(".", 1)
+                entries.setdefault(int(index), {})[entry] = file.get_tensor(key)
+    module.load_state_dict(weights)
+    saved: dict[str, Any] = optimizer.state_dict()
+    optimizer.load_state_dict({"state": entries, "param_groups": saved["param_groups"]})
+    return step

@@ -1,0 +1,131 @@
+"""The `cascade` command: arguments, exit codes, and what becomes of errors.
+
+Exit codes: 0 everything asked for was done; 1 a failure while running; 2 a bad workflow or argument;
+130 Ctrl-C. Results go to stdout, everything else to stderr. Nothing heavy is imported before it is
+needed, so that help and bad arguments answer at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.graph import NodeFailure, WorkflowError, list_choices
+
+OK, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments` (default: the process's own) and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+        sys.stdout.flush()
+        return code
+    except WorkflowError as error:
+        complain(*error.messages)
+        return REFUSED
+    except CascadeError as error:
+        complain(str(error))
+        return REFUSED
+    except NodeFailure as error:
+        complain(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        complain("stopped")
+        return STOPPED
+    except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def complain(*messages: str) -> None:
+    for message in messages:
+        print(f"cascade: {message}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message}; see {self.prog} --help")
+        raise SystemExit(REFUSED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="cascade", description="Stable Cascade workflows without an editor and a server.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    workflow = _Parser(add_help=False)
+    workflow.add_argument(
+        "workflow", metavar="WORKFLOW", type=Path, help="a workflow file, from the editor or for the API"
+    )
+    workflow.add_argument(
+        "--set",
+        metavar="NODE.INPUT=VALUE",
+        action="append",
+        default=[],
+        help="change one value; NODE is an id or a unique title. Split at the first = and at the last dot before it",
+    )
+    workflow.add_argument("--input", metavar="DIR", type=Path, help="where pictures are read (./input)")
+    workflow.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
+    workflow.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+    run = commands.add_parser("run", parents=[workflow], help="run a workflow", description=_RUN)
+    run.add_argument("--output", metavar="DIR", type=Path, help="where pictures are written (./output)")
+    run.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (the first GPU, else cpu)")
+    run.add_argument("--partial", action="store_true", help="run the outputs that are fine, although others are not")
+    run.set_defaults(command=_run)
+
+    validate = commands.add_parser("validate", parents=[workflow], help="check a workflow without running it")
+    validate.set_defaults(command=_validate)
+
+    nodes = commands.add_parser("nodes", help="list the nodes, or describe one")
+    nodes.add_argument("name", metavar="NAME", nargs="?", help="the id of a node")
+    nodes.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    nodes.set_defaults(command=_nodes)
+
+    train = commands.add_parser("train", help="train the built-in tiny models")
+    train.add_argument("what", choices=["tiny"], help="the tiny cascade, from nothing")
+    train.add_argument("--work", metavar="DIR", type=Path, default=Path("output/training/tiny"), help="(%(default)s)")
+    train.add_argument("--part", metavar="NAME", action="append", default=[], help="only this part; may be repeated")
+    train.add_argument("--minutes", metavar="M", type=float, help="the time for the whole training")
+    train.set_defaults(command=_train)
+    return parser
+
+
+_RUN = """Run a workflow and print the path of each file that it writes.
+Exit code: 0 every output was written, 2 a bad workflow or argument, 1 a failure while running, 130 Ctrl-C."""
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .run import run
+
+    return run(options)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from .run import validate
+
+    return validate(options)
+
+
+def _nodes(options: argparse.Namespace) -> int:
+    from .catalogue import list_nodes
+
+    return list_nodes(options.name, options.json)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from ..cascade_core.tiny.recipe import PARTS, train_tiny
+
+    unknown = [part for part in options.part if part not in PARTS]
+    if unknown:
+        raise WorkflowError(f"--part: expected one of {list_choices(PARTS)}, found {unknown[0]!r}")
+    try:
+        train_tiny(options.part, options.work, options.minutes)
+    except CascadeError as error:
+        complain(str(error))
+        return FAILED
+    return OK

@@ -1,0 +1,38 @@
+"""The nodes: what a person wires. One list, from which both of the host's tables are made."""
+
+from typing import Any
+
+from .conditioning import CascadeTextEncode
+from .decode import CascadePreviewDecode, CascadeStageADecode
+from .images import CascadePicture
+from .latents import CascadeEmptyLatents
+from .loaders import (
+    CascadeEffnetLoader,
+    CascadeImageEncoderLoader,
+    CascadePreviewerLoader,
+    CascadeStageALoader,
+    CascadeStageBLoader,
+    CascadeStageCLoader,
+    CascadeTextEncoderLoader,
+)
+from .sampling import CascadeStageBSampler, CascadeStageCSampler
+
+NODES: tuple[type[Any], ...] = (
+    CascadeStageCLoader,
+    CascadeStageBLoader,
+    CascadeStageALoader,
+    CascadeTextEncoderLoader,
+    CascadeImageEncoderLoader,
+    CascadeEffnetLoader,
+    CascadePreviewerLoader,
+    CascadeTextEncode,
+    CascadeEmptyLatents,
+    CascadePicture,
+    CascadeStageCSampler,
+    CascadeStageBSampler,
+    CascadeStageADecode,
+    CascadePreviewDecode,
+)
+
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
+NODE_DISPLAY_NAME_MAPPINGS = {node.__name__: f"Stable Cascade: {node.DISPLAY_NAME}" for node in NODES}

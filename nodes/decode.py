@@ -1,0 +1,59 @@
+"""Latents -> IMAGE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import cascade_core as core
+from . import sockets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class CascadeStageADecode:
+    DISPLAY_NAME = "Stage A Decode"
+    CATEGORY = "Stable Cascade/latent"
+    DESCRIPTION = "Turns a latent of Stage B into the picture, at exactly the size that was asked for."
+    SEARCH_ALIASES = ("stable cascade", "vae decode", "latent to image")
+    FUNCTION = "decode"
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE",), ("image",)
+    OUTPUT_TOOLTIPS = ("The finished picture.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "stage_a": (sockets.STAGE_A, {"tooltip": "Stage A of the same family as Stage B."}),
+                "latent": ("LATENT", {"tooltip": "The result of the Stage B sampler."}),
+            }
+        }
+
+    def decode(self, stage_a: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
+        core.check_family(stage_a, "latent", latent.get(sockets.FAMILY))
+        samples = sockets.samples_of("latent", latent, stage_a.config.c_latent) / sockets.STAGE_B_SCALE
+        return (sockets.to_image(core.decode_pixels(stage_a, samples, latent.get(sockets.SIZE))),)
+
+
+class CascadePreviewDecode:
+    DISPLAY_NAME = "Preview Decode"
+    CATEGORY = "Stable Cascade/latent"
+    DESCRIPTION = "Shows roughly what a latent of Stage C will become: a small picture in a fraction of a second."
+    SEARCH_ALIASES = ("stable cascade", "preview", "previewer", "latent to image")
+    FUNCTION = "decode"
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE",), ("image",)
+    OUTPUT_TOOLTIPS = ("A small, soft picture of the latent.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "previewer": (sockets.PREVIEWER, {"tooltip": "The previewer of the same family as Stage C."}),
+                "latent": ("LATENT", {"tooltip": "A latent of Stage C, sampled or encoded."}),
+            }
+        }
+
+    def decode(self, previewer: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
+        core.check_family(previewer, "latent", latent.get(sockets.FAMILY))
+        samples = sockets.samples_of("latent", latent, previewer.config.c_latent)
+        return (sockets.to_image(core.preview_pixels(previewer, samples)),)

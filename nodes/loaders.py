@@ -1,0 +1,144 @@
+"""Loaders: a built-in model or a file of the usual model folders -> a model on a wire."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from .. import cascade_core as core
+from . import host, sockets
+
+DTYPES = ["auto", "float32", "bfloat16", "float16"]
+
+
+class _Loader:
+    """What all loaders share; a subclass says which kind it loads, and from where."""
+
+    KIND: ClassVar[str]
+    FOLDERS: ClassVar[tuple[str, ...]]  # folder keys, in the order in which they are searched
+    PART: ClassVar[str]  # the model's name within a sentence
+    CATEGORY = "Stable Cascade/loaders"
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tooltip = (
+            f"The {cls.PART}: tiny (built-in), a small demonstration model that needs no download, or a .safetensors"
+            f" file in the model folders {', '.join(cls.FOLDERS)}. All parts of a workflow must be of one family."
+        )
+        return {"required": {"model_name": (list(cls._choices()), {"tooltip": tooltip})}}
+
+    @classmethod
+    def IS_CHANGED(cls, model_name: str, **_: Any) -> str:
+        """Training may write a file again under its name."""
+        status = cls._path(model_name).stat()
+        return f"{status.st_mtime_ns} {status.st_size}"
+
+    def load(self, model_name: str, dtype: str = "auto") -> tuple[core.Handle]:
+        path, device, placement = self._path(model_name), host.device(), host.placement()
+        return (core.load(self.KIND, path, name=model_name, dtype=dtype, device=device, placement=placement),)
+
+    @classmethod
+    def _choices(cls) -> dict[str, Path]:
+        built_in = core.built_in(cls.KIND)
+        return built_in | {n: path for n, path in host.model_files(cls.FOLDERS).items() if n not in built_in}
+
+    @classmethod
+    def _path(cls, model_name: str) -> Path:
+        choices = cls._choices()
+        if model_name not in choices:
+            raise core.CascadeError(
+                f"There is no {cls.PART} {model_name!r} in the model folders {', '.join(cls.FOLDERS)}:"
+                " put the file there, or choose another"
+            )
+        return choices[model_name]
+
+
+class _StageLoader(_Loader):
+    """A loader that lets the precision of the weights be chosen."""
+
+    DTYPE_TOOLTIP: ClassVar[str] = (
+        "Precision of the weights. auto is float32 on a CPU; on a GPU bfloat16 for Stage B and C, float32 for Stage A."
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        types = super().INPUT_TYPES()
+        types["required"]["dtype"] = (DTYPES, {"default": "auto", "tooltip": cls.DTYPE_TOOLTIP})
+        return types
+
+
+class CascadeStageCLoader(_StageLoader):
+    KIND, PART = "stage_c", "Stage C"
+    FOLDERS = ("diffusion_models", "checkpoints", "diffusers")
+    DTYPE_TOOLTIP = _StageLoader.DTYPE_TOOLTIP + (
+        " The published 3.6B Stage C overflows in float16 and gives black pictures: use bfloat16."
+    )
+    DISPLAY_NAME = "Load Stage C"
+    DESCRIPTION = "Loads Stage C, the model that turns text into the small latent which decides what the picture shows."
+    SEARCH_ALIASES = ("stable cascade", "prior", "checkpoint", "unet", "diffusion model")
+    RETURN_TYPES, RETURN_NAMES = (sockets.STAGE_C,), ("stage_c",)
+    OUTPUT_TOOLTIPS = ("Stage C, for the Stage C sampler.",)
+
+
+class CascadeStageBLoader(_StageLoader):
+    KIND, PART = "stage_b", "Stage B"
+    FOLDERS = ("diffusion_models", "checkpoints", "diffusers")
+    DISPLAY_NAME = "Load Stage B"
+    DESCRIPTION = "Loads Stage B, the diffusion decoder that works out Stage C's small latent into the details."
+    SEARCH_ALIASES = ("stable cascade", "decoder", "checkpoint", "unet", "diffusion model")
+    RETURN_TYPES, RETURN_NAMES = (sockets.STAGE_B,), ("stage_b",)
+    OUTPUT_TOOLTIPS = ("Stage B, for the Stage B sampler.",)
+
+
+class CascadeStageALoader(_StageLoader):
+    KIND, PART = "stage_a", "Stage A"
+    FOLDERS = ("vae", "checkpoints", "diffusers")
+    DISPLAY_NAME = "Load Stage A"
+    DESCRIPTION = "Loads Stage A, the autoencoder that turns Stage B's latent into pixels."
+    SEARCH_ALIASES = ("stable cascade", "vae", "vqgan", "autoencoder")
+    RETURN_TYPES, RETURN_NAMES = (sockets.STAGE_A,), ("stage_a",)
+    OUTPUT_TOOLTIPS = ("Stage A, for decoding.",)
+
+
+class CascadeTextEncoderLoader(_Loader):
+    KIND, PART = "text_encoder", "text encoder"
+    FOLDERS = ("text_encoders", "checkpoints", "diffusers")
+    DISPLAY_NAME = "Load Text Encoder"
+    DESCRIPTION = (
+        "Loads the CLIP text encoder. A published one needs its tokenizer files (vocab.json and merges.txt, or"
+        " tokenizer.json) beside it or in a folder `tokenizer` there."
+    )
+    SEARCH_ALIASES = ("stable cascade", "clip", "clip g", "prompt")
+    RETURN_TYPES, RETURN_NAMES = (sockets.TEXT_ENCODER,), ("text_encoder",)
+    OUTPUT_TOOLTIPS = ("The text encoder, for prompts.",)
+
+
+class CascadeImageEncoderLoader(_Loader):
+    KIND, PART = "image_encoder", "image encoder"
+    FOLDERS = ("clip_vision", "checkpoints", "diffusers")
+    DISPLAY_NAME = "Load Image Encoder"
+    DESCRIPTION = "Loads the CLIP image encoder, which lets Stage C vary a picture."
+    SEARCH_ALIASES = ("stable cascade", "clip vision", "image variation")
+    RETURN_TYPES, RETURN_NAMES = (sockets.IMAGE_ENCODER,), ("image_encoder",)
+    OUTPUT_TOOLTIPS = ("The image encoder, for image variation.",)
+
+
+class CascadeEffnetLoader(_Loader):
+    KIND, PART = "effnet", "effnet"
+    FOLDERS = ("vae", "checkpoints")
+    DISPLAY_NAME = "Load Effnet"
+    DESCRIPTION = "Loads the EfficientNet encoder, which turns a picture into a latent of Stage C."
+    SEARCH_ALIASES = ("stable cascade", "efficientnet", "encoder", "vae", "img2img")
+    RETURN_TYPES, RETURN_NAMES = (sockets.EFFNET,), ("effnet",)
+    OUTPUT_TOOLTIPS = ("The effnet, for encoding pictures.",)
+
+
+class CascadePreviewerLoader(_Loader):
+    KIND, PART = "previewer", "previewer"
+    FOLDERS = ("vae", "checkpoints")
+    DISPLAY_NAME = "Load Previewer"
+    DESCRIPTION = "Loads the previewer, which shows roughly what a latent of Stage C will become, at once."
+    SEARCH_ALIASES = ("stable cascade", "preview", "taesd", "vae")
+    RETURN_TYPES, RETURN_NAMES = (sockets.PREVIEWER,), ("previewer",)
+    OUTPUT_TOOLTIPS = ("The previewer, for the Stage C sampler or for decoding a preview.",)

@@ -1,0 +1,233 @@
+"""The two samplers: conditions and noise -> LATENT, one evaluation after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .. import cascade_core as core
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CATEGORY = "Stable Cascade/sampling"
+
+
+def _inputs(steps: int, cfg: float, shift: float, cfg_tooltip: str, shift_tooltip: str) -> dict[str, tuple[Any, ...]]:
+    """The settings that both samplers have, in the order of their widgets."""
+    return {
+        "seed": (
+            "INT",
+            {
+                "default": 0,
+                "min": 0,
+                "max": 0xFFFFFFFFFFFFFFFF,
+                "control_after_generate": True,
+                "tooltip": "The noise that the picture starts from. Picture k of a batch has the seed + k.",
+            },
+        ),
+        "steps": (
+            "INT",
+            {
+                "default": steps,
+                "min": 1,
+                "max": 1000,
+                "step": 1,
+                "tooltip": "Evaluations of the model: more are slower and finer.",
+            },
+        ),
+        "cfg": (
+            "FLOAT",
+            {"default": cfg, "min": 0.0, "max": 50.0, "step": 0.1, "round": 0.01, "tooltip": cfg_tooltip},
+        ),
+        "sampler": (
+            list(core.SAMPLERS),
+            {
+                "default": "ddpm",
+                "tooltip": "How a step is taken: ddpm is the official one and adds fresh noise; ddim and euler add none"
+                " (and give the same picture); lcm is for distilled models.",
+            },
+        ),
+        "shift": (
+            "FLOAT",
+            {"default": shift, "min": 0.1, "max": 10.0, "step": 0.05, "round": 0.01, "tooltip": shift_tooltip},
+        ),
+    }
+
+
+def _guidance_inputs() -> dict[str, tuple[Any, ...]]:
+    percent = {"min": 0.0, "max": 1.0, "step": 0.01, "round": 0.001}
+    return {
+        "cfg_rescale": (
+            "FLOAT",
+            {
+                **percent,
+                "default": 0.7,
+                "tooltip": "How far guidance may not change the contrast: 0 is plain guidance, 0.7 the official value.",
+            },
+        ),
+        "rescale_over": (
+            ["image", "batch"],
+            {
+                "default": "image",
+                "tooltip": "What cfg_rescale measures: each image alone, or, as officially, the whole batch, which"
+                " makes a picture depend on the others. The same for a batch of one.",
+            },
+        ),
+        "cfg_start_percent": (
+            "FLOAT",
+            {
+                **percent,
+                "default": 0.0,
+                "tooltip": "Guidance starts this far into the run. Steps without it cost half.",
+            },
+        ),
+        "cfg_end_percent": (
+            "FLOAT",
+            {**percent, "default": 1.0, "tooltip": "Guidance ends this far into the run. Steps without it cost half."},
+        ),
+    }
+
+
+class CascadeStageCSampler:
+    DISPLAY_NAME = "Stage C Sampler"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Text to the latent of Stage C, which decides what the picture shows. The defaults are official."
+    SEARCH_ALIASES = ("stable cascade", "ksampler", "prior", "denoise", "generate")
+    FUNCTION = "sample"
+    RETURN_TYPES, RETURN_NAMES = ("LATENT",), ("stage_c",)
+    OUTPUT_TOOLTIPS = ("The latent of Stage C, for `stage_c` of the Stage B sampler.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "stage_c": (sockets.STAGE_C, {"tooltip": "The model."}),
+                "positive": ("CONDITIONING", {"tooltip": "What the picture shows."}),
+                "negative": ("CONDITIONING", {"tooltip": "What guidance leads away from; it may be an empty prompt."}),
+                "latent": (
+                    "LATENT",
+                    {"tooltip": "An empty latent for its size; below denoise 1, the encoded picture to start from."},
+                ),
+                **_inputs(
+                    steps=20,
+                    cfg=4.0,
+                    shift=2.0,
+                    cfg_tooltip="How closely the prompt is followed: 4 officially. 1 is no guidance, at half the cost.",
+                    shift_tooltip="How many of the steps go to coarse structure: 2 officially; higher is coarser.",
+                ),
+                "denoise": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.01,
+                        "max": 1.0,
+                        "step": 0.01,
+                        "round": 0.001,
+                        "tooltip": "How much of the given latent is made anew; 1 is all. All of the steps are taken.",
+                    },
+                ),
+            },
+            "optional": {
+                "previewer": (sockets.PREVIEWER, {"tooltip": "Shows the picture while it comes about."}),
+                **_guidance_inputs(),
+                "noise_shift": (
+                    ["same", "official"],
+                    {
+                        "default": "same",
+                        "tooltip": "Below denoise 1: the noise on the given latent is what the sampler expects, or"
+                        " less, as in the official notebook, which stays closer to the picture.",
+                    },
+                ),
+            },
+        }
+
+    def sample(
+        self,
+        stage_c: core.Handle,
+        positive: sockets.Conditioning,
+        negative: sockets.Conditioning,
+        latent: sockets.Latent,
+        previewer: core.Handle | None = None,
+        **settings: Any,
+    ) -> tuple[sockets.Latent]:
+        if previewer is not None:
+            core.check_family(previewer, "stage_c", stage_c.family)
+        steps = core.sample_stage_c(
+            stage_c,
+            sockets.to_conditions("positive", positive),
+            sockets.to_conditions("negative", negative),
+            sockets.samples_of("latent", latent, stage_c.config.channels),
+            batch_index=latent.get("batch_index"),
+            latent_family=latent.get(sockets.FAMILY),
+            **settings,
+        )
+        show = None if previewer is None else (lambda x0: core.preview_pixels(previewer, x0))
+        samples = _run(steps, self.DISPLAY_NAME, settings["steps"], show)
+        return (sockets.with_samples(latent, samples, stage_c.family),)
+
+
+class CascadeStageBSampler:
+    DISPLAY_NAME = "Stage B Sampler"
+    CATEGORY = CATEGORY
+    DESCRIPTION = "Works out the latent of Stage C into the details of the picture. The defaults are official."
+    SEARCH_ALIASES = ("stable cascade", "ksampler", "decoder", "denoise", "generate")
+    FUNCTION = "sample"
+    RETURN_TYPES, RETURN_NAMES = ("LATENT",), ("stage_b",)
+    OUTPUT_TOOLTIPS = ("The latent of Stage B, for Stage A Decode or the native VAE Decode.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "stage_b": (sockets.STAGE_B, {"tooltip": "The model."}),
+                "positive": ("CONDITIONING", {"tooltip": "What the picture shows: the same as for Stage C."}),
+                "negative": ("CONDITIONING", {"tooltip": "What guidance leads away from: the same as for Stage C."}),
+                "stage_c": ("LATENT", {"tooltip": "The result of the Stage C sampler, or an encoded picture."}),
+                "latent": ("LATENT", {"tooltip": "An empty latent of Stage B, for its size."}),
+                **_inputs(
+                    steps=10,
+                    cfg=1.1,
+                    shift=1.0,
+                    cfg_tooltip="Guidance: 1.1 officially. 1 is no guidance, at half the cost, hardly different.",
+                    shift_tooltip="How many of the steps go to coarse structure: 1 officially.",
+                ),
+            },
+            "optional": _guidance_inputs(),
+        }
+
+    def sample(
+        self,
+        stage_b: core.Handle,
+        positive: sockets.Conditioning,
+        negative: sockets.Conditioning,
+        stage_c: sockets.Latent,
+        latent: sockets.Latent,
+        **settings: Any,
+    ) -> tuple[sockets.Latent]:
+        effnet = sockets.samples_of("stage_c", stage_c, stage_b.config.c_effnet)
+        samples = sockets.samples_of("latent", latent, stage_b.config.channels)
+        of_stage_c = stage_c.get("batch_index") if len(effnet) == len(samples) else None
+        steps = core.sample_stage_b(
+            stage_b,
+            sockets.to_conditions("positive", positive),
+            sockets.to_conditions("negative", negative),
+            effnet,
+            samples / sockets.STAGE_B_SCALE,
+            batch_index=latent.get("batch_index", of_stage_c),
+            stage_c_family=stage_c.get(sockets.FAMILY),
+            latent_family=latent.get(sockets.FAMILY),
+            **settings,
+        )
+        samples = _run(steps, self.DISPLAY_NAME, settings["steps"]) * sockets.STAGE_B_SCALE
+        return (sockets.with_samples(latent, samples, stage_b.family),)
+
+
+def _run(steps: Iterator[core.Step], label: str, total: int, show: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """All steps, with progress, preview and cancel; the last prediction is the result."""
+    with host.progress(label, total) as advance:
+        for step in steps:
+            host.check_cancel()
+            advance(None if show is None else (lambda x0=step.x0: show(x0)))
+    return step.x0

@@ -1,0 +1,119 @@
+"""What travels on the wires: socket names, and native values to the core's and back.
+
+IMAGE is (B, H, W, C) in 0..1, pixels of the core are (B, 3, H, W). Values on wires are shared by the whole graph, so
+everything here makes new ones. LATENT of Stage B travels in Stage A space, as ComfyUI's own nodes have it.
+
+Letters: B batch, T tokens, D width of the sequence, P of the pooled vector, n images, h w latent and H W pixel sides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import cascade_core as core
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STAGE_C = "CASCADE_STAGE_C"
+STAGE_B = "CASCADE_STAGE_B"
+STAGE_A = "CASCADE_STAGE_A"
+TEXT_ENCODER = "CASCADE_TEXT_ENCODER"
+IMAGE_ENCODER = "CASCADE_IMAGE_ENCODER"
+EFFNET = "CASCADE_EFFNET"
+PREVIEWER = "CASCADE_PREVIEWER"
+
+FAMILY = "cascade_family"  # in CONDITIONING and LATENT: the models that made it
+SIZE = "cascade_size"  # in LATENT: (H, W), the wanted pixels
+STAGE_C_CHANNELS = 16
+STAGE_B_CHANNELS = 4
+STAGE_B_SCALE = 0.43  # Stage A space / model space
+
+Conditioning = list[list[Any]]  # [[sequence (B, T, D), {"pooled_output": (B, P), ...}], ...]
+Latent = dict[str, Any]  # {"samples": (B, C, h, w), ...}
+
+REFUSED = {
+    "mask": "a mask (ConditioningSetMask)",
+    "area": "an area (ConditioningSetArea)",
+    "hooks": "hooks (such as Cond Set Props)",
+    "gligen": "GLIGEN boxes",
+    "control": "a native ControlNet",
+}  # keys of native CONDITIONING that would have to be ignored
+
+
+def to_image(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) -> IMAGE (B, H, W, 3), float32 on the CPU."""
+    return pixels.movedim(1, -1).float().cpu().contiguous()
+
+
+def to_pixels(image: Tensor) -> Tensor:
+    """IMAGE (B, H, W, 1, 3 or 4) -> (B, 3, H, W); what an alpha channel says is left out."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise core.CascadeError(
+            f"`image`: expected the shape (batch, height, width, 3), found {tuple(image.shape)}: connect a picture"
+        )
+    colours = image[..., :3].float().cpu()
+    return colours.expand(-1, -1, -1, 3).movedim(-1, 1).contiguous()
+
+
+def to_conditioning(condition: core.Condition) -> Conditioning:
+    """What a text encoder made, in native form."""
+    return [[condition.sequence, {"pooled_output": condition.pooled, FAMILY: condition.family}]]
+
+
+def to_conditions(name: str, conditioning: Conditioning) -> list[core.Condition]:
+    """Every entry of the input `name`; CascadeError names what cannot be honoured."""
+    return [_to_condition(name, sequence, options) for sequence, options in conditioning]
+
+
+def _to_condition(name: str, sequence: Tensor, options: dict[str, Any]) -> core.Condition:
+    for key, meaning in REFUSED.items():
+        if options.get(key) is not None:
+            raise core.CascadeError(
+                f"`{name}` carries {meaning}, in its `{key}`: Stable Cascade's samplers cannot honour that, and do not"
+                " ignore it: take that node out"
+            )
+    pooled = options.get("pooled_output")
+    if pooled is None:
+        raise core.CascadeError(
+            f"`{name}` has no pooled_output, the vector of the whole prompt: encode the text for Stable Cascade"
+        )
+    return core.Condition(
+        sequence=sequence,
+        pooled=pooled,
+        images=_images(options),
+        strength=options.get("strength", 1.0),
+        start=options.get("start_percent", 0.0),
+        end=options.get("end_percent", 1.0),
+        family=options.get(FAMILY),
+    )
+
+
+def _images(options: dict[str, Any]) -> Tensor | None:
+    """Image embeddings (1, n, Di) times their strengths; a batch of one entry is several references."""
+    import torch
+
+    entries = options.get("unclip_conditioning") or []
+    embeddings = [entry["clip_vision_output"].image_embeds * entry.get("strength", 1.0) for entry in entries]
+    return torch.cat(embeddings)[None] if embeddings else None
+
+
+def samples_of(name: str, latent: Latent, channels: int) -> Tensor:
+    """The samples (B, channels, h, w) of the input `name`, as they travel."""
+    samples: Tensor = latent["samples"]
+    if samples.ndim != 4 or samples.shape[1] != channels:
+        raise core.CascadeError(
+            f"`{name}`: expected a latent of {'Stage C' if channels == STAGE_C_CHANNELS else 'Stage B'}, of shape"
+            f" (batch, {channels}, height, width), found {tuple(samples.shape)}: connect another one"
+        )
+    if latent.get("noise_mask") is not None:
+        raise core.CascadeError(
+            f"`{name}` carries a noise_mask (Set Latent Noise Mask): Stable Cascade's nodes cannot honour that, and do"
+            " not ignore it: take that node out"
+        )
+    return samples
+
+
+def with_samples(latent: Latent, samples: Tensor, family: str) -> Latent:
+    """The latent with other samples, float32 on the CPU, and whatever else it carried."""
+    return {**latent, "samples": samples.float().cpu(), FAMILY: family}

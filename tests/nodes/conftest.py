@@ -1,0 +1,77 @@
+"""A models folder with small untrained parts, and a headless host that every test finds as new."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stable_cascade_nodes.cascade_core import checkpoint
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.effnet import Effnet
+from stable_cascade_nodes.cascade_core.models.handle import Handle
+from stable_cascade_nodes.cascade_core.models.previewer import Previewer
+from stable_cascade_nodes.cascade_core.models.stage_a import StageA
+from stable_cascade_nodes.cascade_core.models.stage_b import StageB
+from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from stable_cascade_nodes.cascade_core.models.text import TextEncoder
+from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
+from stable_cascade_nodes.nodes import host
+
+WORDS = ("a", "red", "circle")
+FOLDERS = {
+    "stage_c": "diffusion_models",
+    "stage_b": "diffusion_models",
+    "stage_a": "vae",
+    "effnet": "vae",
+    "previewer": "vae",
+    "text_encoder": "text_encoders",
+}
+
+
+def build(kind: str) -> Any:
+    torch.manual_seed(0)
+    config = PRESETS[kind]["tiny"]
+    if kind == "text_encoder":
+        return TextEncoder(config, WordTokenizer(WORDS, config.max_positions))
+    classes: dict[str, Any] = {
+        "stage_c": StageC,
+        "stage_b": StageB,
+        "stage_a": StageA,
+        "effnet": Effnet,
+        "previewer": Previewer,
+    }
+    return classes[kind](config)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`<kind>.safetensors` of every part, each in the folder where people put it."""
+    folder = tmp_path_factory.mktemp("base") / "models"
+    for kind, place in FOLDERS.items():
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        words = WORDS if kind == "text_encoder" else None
+        file = folder / place / f"{kind}.safetensors"
+        checkpoint.save(file, build(kind), kind, family="tiny", target="v", x0_clamp=3.0, vocabulary=words)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def headless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(host, "_settings", host.Settings(device="cpu"))
+    yield
+
+
+@pytest.fixture(scope="session")
+def part(models: Path) -> Callable[[str], Handle]:
+    """A loaded part by its kind."""
+    loaded: dict[str, Handle] = {}
+
+    def load(kind: str) -> Handle:
+        if kind not in loaded:
+            loaded[kind] = checkpoint.load(kind, models / FOLDERS[kind] / f"{kind}.safetensors")
+        return loaded[kind]
+
+    return load

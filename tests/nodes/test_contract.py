@@ -1,0 +1,151 @@
+"""What saved workflows rely on, frozen here, and what a person reads in the editor. Run: pytest tests/nodes"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from stable_cascade_nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from stable_cascade_nodes.cascade_core import SAMPLERS, graph
+
+LOADER = {"model_name": "COMBO"}
+STAGE_LOADER = {"model_name": "COMBO", "dtype": "COMBO"}
+SAMPLING = {"seed": "INT", "steps": "INT", "cfg": "FLOAT", "sampler": "COMBO", "shift": "FLOAT"}
+GUIDANCE = {
+    "cfg_rescale": "FLOAT",
+    "rescale_over": "COMBO",
+    "cfg_start_percent": "FLOAT",
+    "cfg_end_percent": "FLOAT",
+}
+
+# Ids, input names and their order, output types and their order are a file format: only ever add, and only at the end
+# of `optional`. id: (required, optional, outputs)
+FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
+    "CascadeStageCLoader": (STAGE_LOADER, {}, ("CASCADE_STAGE_C",)),
+    "CascadeStageBLoader": (STAGE_LOADER, {}, ("CASCADE_STAGE_B",)),
+    "CascadeStageALoader": (STAGE_LOADER, {}, ("CASCADE_STAGE_A",)),
+    "CascadeTextEncoderLoader": (LOADER, {}, ("CASCADE_TEXT_ENCODER",)),
+    "CascadeImageEncoderLoader": (LOADER, {}, ("CASCADE_IMAGE_ENCODER",)),
+    "CascadeEffnetLoader": (LOADER, {}, ("CASCADE_EFFNET",)),
+    "CascadePreviewerLoader": (LOADER, {}, ("CASCADE_PREVIEWER",)),
+    "CascadeTextEncode": ({"text_encoder": "CASCADE_TEXT_ENCODER", "text": "STRING"}, {}, ("CONDITIONING",)),
+    "CascadeEmptyLatents": ({"width": "INT", "height": "INT", "batch_size": "INT"}, {}, ("LATENT", "LATENT")),
+    "CascadePicture": ({"image": "COMBO"}, {}, ("IMAGE", "MASK")),
+    "CascadeStageCSampler": (
+        {
+            "stage_c": "CASCADE_STAGE_C",
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "latent": "LATENT",
+            **SAMPLING,
+            "denoise": "FLOAT",
+        },
+        {"previewer": "CASCADE_PREVIEWER", **GUIDANCE, "noise_shift": "COMBO"},
+        ("LATENT",),
+    ),
+    "CascadeStageBSampler": (
+        {
+            "stage_b": "CASCADE_STAGE_B",
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "stage_c": "LATENT",
+            "latent": "LATENT",
+            **SAMPLING,
+        },
+        GUIDANCE,
+        ("LATENT",),
+    ),
+    "CascadeStageADecode": ({"stage_a": "CASCADE_STAGE_A", "latent": "LATENT"}, {}, ("IMAGE",)),
+    "CascadePreviewDecode": ({"previewer": "CASCADE_PREVIEWER", "latent": "LATENT"}, {}, ("IMAGE",)),
+}
+DEFAULTS = {
+    "CascadeStageCSampler": {"steps": 20, "cfg": 4.0, "sampler": "ddpm", "shift": 2.0, "denoise": 1.0},
+    "CascadeStageBSampler": {"steps": 10, "cfg": 1.1, "sampler": "ddpm", "shift": 1.0},
+    "CascadeEmptyLatents": {"width": 1024, "height": 1024, "batch_size": 1},
+}
+each_node = pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS.values(), ids=NODE_CLASS_MAPPINGS)
+
+
+def inputs_of(node: Any) -> dict[str, graph.Input]:
+    return dict(graph.define(node).inputs)
+
+
+def test_ids_inputs_and_outputs_are_as_promised() -> None:
+    found = {}
+    for name, node in NODE_CLASS_MAPPINGS.items():
+        inputs = inputs_of(node)
+        required = {key: entry.type for key, entry in inputs.items() if entry.required}
+        optional = {key: entry.type for key, entry in inputs.items() if not entry.required}
+        found[name] = (required, optional, node.RETURN_TYPES)
+    assert found == FROZEN
+    for name, (required, optional, _) in FROZEN.items():  # == does not look at the order
+        assert list(inputs_of(NODE_CLASS_MAPPINGS[name])) == [*required, *optional]
+
+
+def test_combos_keep_their_spelling() -> None:
+    sampler = inputs_of(NODE_CLASS_MAPPINGS["CascadeStageCSampler"])
+    assert sampler["sampler"].choices == list(SAMPLERS) == ["ddpm", "ddim", "euler", "lcm"]
+    assert sampler["rescale_over"].choices == ["image", "batch"]
+    assert sampler["noise_shift"].choices == ["same", "official"]
+    loader = inputs_of(NODE_CLASS_MAPPINGS["CascadeStageCLoader"])
+    assert loader["dtype"].choices == ["auto", "float32", "bfloat16", "float16"]
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_are_the_official_ones(name: str) -> None:
+    inputs = inputs_of(NODE_CLASS_MAPPINGS[name])
+    assert {key: inputs[key].default for key in DEFAULTS[name]} == DEFAULTS[name]
+
+
+@each_node
+def test_everything_is_explained(node: Any) -> None:
+    for name, entry in inputs_of(node).items():
+        assert len(entry.options.get("tooltip", "")) > 8, name
+    assert len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_NAMES) == len(node.RETURN_TYPES)
+    assert all(len(tooltip) > 8 for tooltip in node.OUTPUT_TOOLTIPS)
+    assert len(node.DESCRIPTION) > 20
+    assert node.CATEGORY.split("/")[0] == "Stable Cascade"
+    assert "stable cascade" in node.SEARCH_ALIASES
+    assert callable(getattr(node, node.FUNCTION))
+
+
+@each_node
+def test_numbers_have_bounds_and_combos_a_default(node: Any) -> None:
+    for name, entry in inputs_of(node).items():
+        if entry.type in ("INT", "FLOAT"):
+            assert entry.options["min"] <= entry.options["default"] <= entry.options["max"], name
+        if entry.type == "FLOAT":
+            assert entry.options["step"] > 0 and entry.options["round"] > 0
+        if entry.type == "COMBO":
+            assert entry.default in (entry.choices or ()), name
+
+
+def test_the_seed_is_a_whole_unsigned_64_bit_number_with_a_control() -> None:
+    for name in ("CascadeStageCSampler", "CascadeStageBSampler"):
+        options = inputs_of(NODE_CLASS_MAPPINGS[name])["seed"].options
+        assert (options["min"], options["max"], options["control_after_generate"]) == (0, 2**64 - 1, True)
+
+
+def test_the_host_can_send_it_all_as_json() -> None:
+    json.dumps({name: node.INPUT_TYPES() for name, node in NODE_CLASS_MAPPINGS.items()}, allow_nan=False)
+
+
+def test_display_names_are_told_apart() -> None:
+    assert NODE_DISPLAY_NAME_MAPPINGS.keys() == NODE_CLASS_MAPPINGS.keys()
+    assert len(set(NODE_DISPLAY_NAME_MAPPINGS.values())) == len(NODE_CLASS_MAPPINGS)
+    assert all(name.startswith("Stable Cascade: ") for name in NODE_DISPLAY_NAME_MAPPINGS.values())
+
+
+def test_built_ins_come_first_and_are_the_default() -> None:
+    for name, node in NODE_CLASS_MAPPINGS.items():
+        if name.endswith("Loader"):
+            assert inputs_of(node)["model_name"].default == "tiny (built-in)"
+
+
+def test_importing_the_pack_is_cheap() -> None:
+    heavy = ("torch", "transformers", "numpy", "PIL", "yaml", "tqdm")
+    code = f"import sys, stable_cascade_nodes; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,127 @@
+"""Folders without a server: which files a loader lists, and which a workflow may name."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stable_cascade_nodes.cascade_core import CascadeError
+from stable_cascade_nodes.nodes import folders, host
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_the_first_key_wins_a_clash(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    first = touch(models / "diffusion_models" / "b.safetensors")
+    touch(models / "checkpoints" / "b.safetensors")
+    touch(models / "checkpoints" / "a.safetensors")
+    found = folders.model_files(models, ("diffusion_models", "checkpoints"))
+    assert list(found) == ["b.safetensors", "a.safetensors"]
+    assert found["b.safetensors"] == first
+
+
+def test_keys_have_all_of_the_hosts_folders(tmp_path: Path) -> None:
+    for folder in ("unet", "diffusion_models", "clip", "text_encoders"):
+        touch(tmp_path / folder / f"{folder}.safetensors")
+    assert set(folders.model_files(tmp_path, ("diffusion_models",))) == {
+        "unet.safetensors",
+        "diffusion_models.safetensors",
+    }
+    assert set(folders.model_files(tmp_path, ("text_encoders",))) == {"clip.safetensors", "text_encoders.safetensors"}
+
+
+def test_sub_folders_and_other_files(tmp_path: Path) -> None:
+    touch(tmp_path / "vae" / "cascade" / "a.safetensors")
+    touch(tmp_path / "vae" / "readme.txt")
+    touch(tmp_path / "vae" / "B.SFT")
+    touch(tmp_path / "vae" / "old.ckpt")
+    assert list(folders.model_files(tmp_path, ("vae",))) == ["B.SFT", "cascade/a.safetensors", "old.ckpt"]
+
+
+def test_folders_of_diffusers_are_not_shelves(tmp_path: Path) -> None:
+    touch(tmp_path / "diffusers" / "single.safetensors")
+    touch(tmp_path / "diffusers" / "repository" / "prior" / "model.safetensors")
+    assert list(folders.model_files(tmp_path, ("diffusers",))) == ["single.safetensors"]
+
+
+def test_links_that_lead_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path / "vae" / "a.safetensors")
+    os.symlink(tmp_path / "vae", tmp_path / "vae" / "again")
+    assert list(folders.model_files(tmp_path, ("vae",))) == ["a.safetensors"]
+
+
+def test_missing_folders_list_nothing(tmp_path: Path) -> None:
+    assert folders.model_files(tmp_path / "none", ("vae",)) == {}
+    assert folders.pictures(tmp_path / "none") == []
+
+
+def test_extra_model_paths(tmp_path: Path) -> None:
+    """Sections with base_path, several paths to a key, old key names, and defaults that come first."""
+    models, disk = tmp_path / "models", tmp_path / "disk"
+    own = touch(models / "diffusion_models" / "same.safetensors")
+    touch(disk / "unets" / "same.safetensors")
+    touch(disk / "unets" / "extra.safetensors")
+    touch(tmp_path / "near" / "near.safetensors")
+    (tmp_path / "extra_model_paths.yaml").write_text(
+        f"big:\n  base_path: {disk}\n  unet: |\n    unets\n    other\nhere:\n  diffusion_models: near\nempty:\n"
+    )
+    found = folders.model_files(models, ("diffusion_models",))
+    assert set(found) == {"same.safetensors", "extra.safetensors", "near.safetensors"}
+    assert found["same.safetensors"] == own
+
+    (tmp_path / "extra_model_paths.yaml").write_text(f"big:\n  base_path: {disk}\n  is_default: true\n  unet: unets\n")
+    os.utime(tmp_path / "extra_model_paths.yaml", (1, 1))
+    found = folders.model_files(models, ("diffusion_models",))
+    assert found["same.safetensors"] == disk / "unets" / "same.safetensors"
+
+
+@pytest.mark.parametrize("text", ["a: [", "- just\n- a list\n", "a: 3\n"])
+def test_damaged_extra_model_paths(tmp_path: Path, text: str) -> None:
+    (tmp_path / "extra_model_paths.yaml").write_text(text)
+    with pytest.raises(CascadeError, match=r"extra_model_paths\.yaml"):
+        folders.model_files(tmp_path / "models", ("vae",))
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "/etc/passwd", "..\\secret.png"])
+def test_names_that_lead_out_of_their_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CascadeError, match="leads out of"):
+        folders.inside(tmp_path / "input", name)
+
+
+def test_names_that_stay_inside(tmp_path: Path) -> None:
+    assert folders.inside(tmp_path, "a/../b.png") == tmp_path / "b.png"
+    assert folders.inside(tmp_path, "sub\\b.png") == tmp_path / "sub" / "b.png"
+
+
+def test_annotated_names() -> None:
+    assert folders.split_annotation("a.png [output]") == ("a.png", "output")
+    assert folders.split_annotation("a.png[temp]") == ("a.png", "temp")
+    assert folders.split_annotation("a [b].png") == ("a [b].png", "input")
+
+
+def test_folders_are_comfyuis_where_the_pack_lies_in_its_custom_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folders.base_folder() is None
+    assert host.models_directory() == tmp_path / "models"
+    assert host.input_directory() == tmp_path / "input"
+
+    base = tmp_path / "ComfyUI"
+    (base / "models").mkdir(parents=True)
+    monkeypatch.setattr(folders, "__file__", str(base / "custom_nodes" / "any-name" / "nodes" / "folders.py"))
+    assert host.models_directory() == base / "models"
+    assert host.input_directory() == base / "input"
+    assert host.output_directory() == tmp_path / "output"  # never ComfyUI's
+
+
+def test_what_was_configured_wins_and_stays(tmp_path: Path) -> None:
+    host.configure(output=tmp_path / "o", input="i")
+    host.configure(models=tmp_path / "m")
+    assert host.output_directory() == tmp_path / "o"
+    assert host.input_directory() == tmp_path / "i"
+    assert host.models_directory() == tmp_path / "m"

@@ -1,0 +1,70 @@
+"""The plain side of the host: device, memory, progress, cancel, warnings."""
+
+import threading
+
+import pytest
+import torch
+
+from stable_cascade_nodes.cascade_core import CascadeError
+from stable_cascade_nodes.nodes import host
+
+
+def test_device_is_what_was_chosen() -> None:
+    host.configure(device="cpu")
+    assert host.device() == torch.device("cpu")
+    assert host.placement() is None  # models stay where they were loaded
+
+
+def test_devices_share_one_placement() -> None:
+    host.configure(device="meta")
+    placement = host.placement()
+    assert placement is not None
+    assert placement is host.placement()
+
+
+def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    host.configure(device="toaster")
+    with pytest.raises(CascadeError, match="device: expected a name such as cpu or cuda:0, found 'toaster'"):
+        host.device()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    host.configure(device="cuda:0")
+    with pytest.raises(CascadeError, match="cuda:0 was chosen, but torch finds no CUDA device"):
+        host.device()
+
+
+def test_without_a_choice_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_settings", host.Settings())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert host.device() == torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert host.device() == torch.device("cpu")
+
+
+def test_cancel_is_heard_once() -> None:
+    host.check_cancel()
+    thread = threading.Thread(target=host.request_cancel)
+    thread.start()
+    thread.join()
+    with pytest.raises(KeyboardInterrupt):
+        host.check_cancel()
+    host.check_cancel()
+
+
+def test_progress_makes_no_previews_that_nobody_sees() -> None:
+    def preview() -> torch.Tensor:
+        raise AssertionError("nobody looks")
+
+    with host.progress("Stage C", 2) as advance:
+        advance(preview)
+        advance(None)
+
+
+def test_previews_go_to_a_folder_of_their_own() -> None:
+    folder = host.temporary_directory()
+    assert folder.is_dir()
+    assert folder == host.temporary_directory()
+
+
+def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    host.warn("Text Encode", "odd")
+    assert capsys.readouterr() == ("", "Text Encode: odd\n")

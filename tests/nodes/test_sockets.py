@@ -1,0 +1,94 @@
+"""Native values to the core's and back: exact, never in place, and what cannot be honoured is refused by name."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from stable_cascade_nodes.cascade_core import CascadeError, Condition
+from stable_cascade_nodes.nodes import sockets
+
+
+def conditioning(**options: Any) -> sockets.Conditioning:
+    return [[torch.randn(1, 5, 8), {"pooled_output": torch.randn(1, 8), **options}]]
+
+
+def test_pixels_and_images_are_each_other_turned() -> None:
+    pixels = torch.rand(2, 3, 4, 6)
+    image = sockets.to_image(pixels)
+    assert image.shape == (2, 4, 6, 3)
+    assert image.is_contiguous()
+    assert torch.equal(sockets.to_pixels(image), pixels)
+
+
+def test_alpha_is_left_out_and_grey_is_spread() -> None:
+    image = torch.rand(1, 2, 2, 4)
+    assert torch.equal(sockets.to_pixels(image), image[..., :3].movedim(-1, 1))
+    grey = sockets.to_pixels(image[..., :1])
+    assert grey.shape == (1, 3, 2, 2)
+    assert torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_what_is_no_picture() -> None:
+    with pytest.raises(CascadeError, match=r"`image`: expected the shape .*found \(4, 4\)"):
+        sockets.to_pixels(torch.zeros(4, 4))
+
+
+def test_a_condition_survives_the_wire() -> None:
+    made = Condition(torch.randn(1, 5, 8), torch.randn(1, 8), family="tiny")
+    wire = sockets.to_conditioning(made)
+    assert wire[0][1]["cascade_family"] == "tiny"
+    (read,) = sockets.to_conditions("positive", wire)
+    assert read.sequence is made.sequence and read.pooled is made.pooled
+    assert (read.family, read.strength, read.start, read.end) == ("tiny", 1.0, 0.0, 1.0)
+
+
+def test_strength_and_range_of_several_entries() -> None:
+    wire = conditioning(strength=0.5, start_percent=0.2, end_percent=0.6) + conditioning()
+    first, second = sockets.to_conditions("positive", wire)
+    assert (first.strength, first.start, first.end, first.family) == (0.5, 0.2, 0.6, None)
+    assert (second.strength, second.start, second.end) == (1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("key", ["mask", "area", "hooks", "gligen", "control"])
+def test_what_cannot_be_honoured_is_refused_by_name(key: str) -> None:
+    with pytest.raises(CascadeError, match=rf"`negative` carries .*in its `{key}`.*take that node out"):
+        sockets.to_conditions("negative", conditioning() + conditioning(**{key: (1, 2)}))
+    assert sockets.to_conditions("negative", conditioning(**{key: None}))
+
+
+def test_a_prompt_without_a_pooled_vector() -> None:
+    with pytest.raises(CascadeError, match="`positive` has no pooled_output"):
+        sockets.to_conditions("positive", [[torch.zeros(1, 5, 8), {}]])
+
+
+def test_image_embeddings_ride_in_the_native_key() -> None:
+    entries = [
+        {"clip_vision_output": SimpleNamespace(image_embeds=torch.ones(2, 6)), "strength": 0.5},
+        {"clip_vision_output": SimpleNamespace(image_embeds=torch.ones(1, 6))},
+    ]
+    (read,) = sockets.to_conditions("positive", conditioning(unclip_conditioning=entries))
+    assert read.images is not None
+    assert read.images.shape == (1, 3, 6)
+    assert read.images[0, :, 0].tolist() == [0.5, 0.5, 1.0]
+
+
+def test_samples_of_the_wrong_stage() -> None:
+    with pytest.raises(CascadeError, match=r"`latent`: expected a latent of Stage C.*found \(1, 4, 8, 8\)"):
+        sockets.samples_of("latent", {"samples": torch.zeros(1, 4, 8, 8)}, 16)
+    with pytest.raises(CascadeError, match="expected a latent of Stage B"):
+        sockets.samples_of("latent", {"samples": torch.zeros(1, 16, 8, 8)}, 4)
+
+
+def test_a_noise_mask_is_refused_by_name() -> None:
+    with pytest.raises(CascadeError, match="`latent` carries a noise_mask"):
+        sockets.samples_of("latent", {"samples": torch.zeros(1, 4, 8, 8), "noise_mask": torch.ones(1)}, 4)
+
+
+def test_other_keys_of_a_latent_stay() -> None:
+    given = {"samples": torch.zeros(1, 4, 8, 8), "batch_index": [3], "someone": "else"}
+    made = sockets.with_samples(given, torch.ones(1, 4, 8, 8, dtype=torch.bfloat16), "tiny")
+    assert made["samples"].dtype == torch.float32
+    assert (made["batch_index"], made["someone"], made["cascade_family"]) == ([3], "else", "tiny")
+    assert given["samples"].sum() == 0 and "cascade_family" not in given

@@ -1,0 +1,139 @@
+"""workflows/text_to_image.json: opens in the editor without a warning, and runs without one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import stable_cascade_nodes
+from stable_cascade_nodes import NODE_CLASS_MAPPINGS
+from stable_cascade_nodes.cascade_core import built_in, graph
+from stable_cascade_nodes.nodes import host
+
+FILE = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
+TITLES = {"Prompt", "Negative prompt", "Size", "Stage C", "Stage B", "Picture out"}
+
+
+class SaveImage:
+    """What the host's node of this name declares; it keeps the picture."""
+
+    saved: list[torch.Tensor] = []
+    RETURN_TYPES = ()
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"images": ("IMAGE",), "filename_prefix": ("STRING", {"default": "ComfyUI"})}}
+
+    def save(self, images: torch.Tensor, filename_prefix: str) -> dict[str, Any]:
+        self.saved.append(images)
+        return {"ui": {"images": []}}
+
+
+REGISTRY = {**NODE_CLASS_MAPPINGS, "SaveImage": SaveImage}
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    return json.loads(FILE.read_text())
+
+
+def test_the_schema_of_the_editor(document: dict[str, Any]) -> None:
+    assert document["version"] == 0.4
+    assert {"last_node_id", "last_link_id", "nodes", "links", "groups"} <= document.keys()
+    ids = [node["id"] for node in document["nodes"]]
+    assert len(set(ids)) == len(ids) and max(ids) == document["last_node_id"]
+    assert max(link[0] for link in document["links"]) == document["last_link_id"]
+    for node in document["nodes"]:
+        assert {"type", "pos", "size", "flags", "order", "mode", "properties"} <= node.keys()
+        assert len(node["pos"]) == len(node["size"]) == 2
+        assert node["mode"] == 0
+
+
+def test_every_link_is_written_at_both_of_its_ends(document: dict[str, Any]) -> None:
+    nodes = {node["id"]: node for node in document["nodes"]}
+    for identity, source, slot, target, target_slot, kind in document["links"]:
+        output, given = nodes[source]["outputs"][slot], nodes[target]["inputs"][target_slot]
+        assert identity in output["links"] and given["link"] == identity
+        assert output["type"] == given["type"] == kind
+    written = [link for node in document["nodes"] for slot in node.get("outputs", []) for link in slot["links"] or []]
+    assert sorted(written) == sorted(link[0] for link in document["links"])
+
+
+def test_nodes_are_as_their_classes_declare(document: dict[str, Any]) -> None:
+    for node in document["nodes"]:
+        if node["type"] not in NODE_CLASS_MAPPINGS:
+            continue
+        declared = NODE_CLASS_MAPPINGS[node["type"]]
+        sockets = [entry for entry in graph.define(declared).inputs.values() if not entry.has_widget]
+        assert [(s["name"], s["type"]) for s in node["inputs"]] == [(entry.name, entry.type) for entry in sockets]
+        assert [s["type"] for s in node["outputs"]] == list(declared.RETURN_TYPES)
+        assert [s["name"] for s in node["outputs"]] == list(declared.RETURN_NAMES)
+
+
+def test_titles_by_which_the_command_finds_nodes(document: dict[str, Any]) -> None:
+    titles = [node["title"] for node in document["nodes"] if "title" in node]
+    assert all(titles.count(title) == 1 for title in TITLES)
+
+
+def test_no_node_lies_on_another_and_all_lie_in_a_group(document: dict[str, Any]) -> None:
+    def box(node: dict[str, Any]) -> tuple[float, float, float, float]:
+        (x, y), (w, h) = node["pos"], node["size"]
+        return x, y - 30, x + w, y + h  # with its title bar
+
+    def apart(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+        return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+    nodes = document["nodes"]
+    assert all(apart(box(a), box(b)) for i, a in enumerate(nodes) for b in nodes[:i])
+    groups = [(x, y, x + w, y + h) for x, y, w, h in (group["bounding"] for group in document["groups"])]
+    for node in nodes:
+        if node["type"] != "MarkdownNote":
+            a = box(node)
+            assert any(g[0] <= a[0] and g[1] <= a[1] and a[2] <= g[2] and a[3] <= g[3] for g in groups), node["type"]
+
+
+def test_it_is_valid_and_says_what_it_does() -> None:
+    prompt = graph.convert(graph.read(FILE), REGISTRY).prompt
+    assert not graph.validate(prompt, REGISTRY).problems
+    by_title = {graph.title_of(node): node["inputs"] for node in prompt.values()}
+    assert by_title["Prompt"]["text"] == "a large red circle at the top left on a white background"
+    assert (by_title["Size"]["width"], by_title["Size"]["height"]) == (256, 256)
+    assert {inputs["model_name"] for inputs in by_title.values() if "model_name" in inputs} == {"tiny (built-in)"}
+
+
+def run(prompt: dict[str, dict[str, Any]]) -> torch.Tensor:
+    SaveImage.saved.clear()
+    with torch.inference_mode():  # as the host does
+        graph.run(prompt, REGISTRY)
+    (image,) = SaveImage.saved
+    return image
+
+
+def test_it_runs_with_files_of_ones_own(models: Path) -> None:
+    host.configure(models=models)
+    prompt = graph.convert(graph.read(FILE), REGISTRY).prompt
+    for node in prompt.values():
+        kind = {"CascadeStageCLoader": "stage_c", "CascadeStageBLoader": "stage_b", "CascadeStageALoader": "stage_a"}
+        kind |= {"CascadeTextEncoderLoader": "text_encoder", "CascadePreviewerLoader": "previewer"}
+        if node["class_type"] in kind:
+            node["inputs"]["model_name"] = f"{kind[node['class_type']]}.safetensors"
+    assert not graph.validate(prompt, REGISTRY).problems
+    assert run(prompt).shape == (1, 256, 256, 3)
+
+
+@pytest.mark.skipif(
+    not all(
+        path.exists()
+        for kind in ("text_encoder", "stage_c", "stage_b", "stage_a", "previewer")
+        for path in built_in(kind).values()
+    ),
+    reason="the built-in weights are not there",
+)
+def test_it_runs_as_it_is() -> None:
+    image = run(graph.convert(graph.read(FILE), REGISTRY).prompt)
+    assert image.shape == (1, 256, 256, 3)
+    assert image.std() > 0.05

@@ -1,0 +1,119 @@
+"""The samplers on the real modules of the tiny presets, with random weights, and the memory that they ask for."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from stable_cascade_nodes.cascade_core.memory import StayPut
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.stage_b import StageB
+from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from stable_cascade_nodes.cascade_core.sampling.condition import Condition
+from stable_cascade_nodes.cascade_core.sampling.process import CosineSchedule
+from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_b, sample_stage_c
+
+CLASSES = {"stage_c": StageC, "stage_b": StageB}
+
+
+@pytest.fixture(scope="module")
+def networks():
+    torch.manual_seed(0)
+    made = {kind: network(PRESETS[kind]["tiny"]).eval() for kind, network in CLASSES.items()}
+    for network in made.values():
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return made
+
+
+@pytest.fixture
+def prompt():
+    config = PRESETS["stage_c"]["tiny"]
+
+    def make(seed, tokens=7, images=0):
+        g = torch.Generator().manual_seed(seed)
+        return Condition(
+            torch.randn(1, tokens, config.c_clip_text, generator=g),
+            torch.randn(1, config.c_clip_text_pooled, generator=g),
+            torch.randn(1, images, config.c_clip_img, generator=g) if images else None,
+        )
+
+    return make
+
+
+def test_stage_c_batches_and_separate_passes_agree(networks, handle, prompt):
+    model = handle("stage_c", networks["stage_c"], config=networks["stage_c"].config, target="v", x0_clamp=3.0)
+    inputs = ([prompt(0, images=2), prompt(1, tokens=12)], [prompt(2)])
+    both = list(sample_stage_c(model, *inputs, torch.zeros(2, 16, 6, 5), seed=3, steps=3))
+    alone = list(sample_stage_c(model, *inputs, torch.zeros(1, 16, 6, 5), seed=4, steps=3))
+    for together, single in zip(both, alone, strict=True):
+        torch.testing.assert_close(together.x0[1:], single.x0, atol=1e-4, rtol=1e-4)
+    assert both[-1].x0.std() > 0.1
+
+
+def test_stage_c_is_what_its_forward_says(networks, handle, prompt):
+    network = networks["stage_c"]
+    model = handle("stage_c", network, config=network.config, target="v")
+    positive = prompt(0)
+    step = next(sample_stage_c(model, [positive], [], torch.zeros(1, 16, 4, 4), seed=3, steps=5, cfg=1.0))
+    x = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(3))
+    schedule = CosineSchedule()
+    heard = schedule.noise_condition(schedule.log_snr(torch.ones(1), 2.0))
+    with torch.no_grad():
+        v = network(x, heard, positive.sequence, positive.pooled)
+    torch.testing.assert_close(step.x0, 0.01 * x - (1 - 1e-4) ** 0.5 * v, atol=1e-4, rtol=1e-4)
+
+
+def test_stage_b_takes_odd_sides_and_a_map_of_another_aspect(networks, handle, prompt):
+    network = networks["stage_b"]
+    model = handle("stage_b", network, config=network.config, target="v", x0_clamp=3.0)
+    stage_c = torch.randn(2, 16, 3, 6, generator=torch.Generator().manual_seed(1))
+    inputs = ([prompt(0)], [prompt(1)])
+    both = list(sample_stage_b(model, *inputs, stage_c, torch.zeros(2, 4, 21, 26), seed=3, steps=2))
+    alone = list(sample_stage_b(model, *inputs, stage_c[1:], torch.zeros(1, 4, 21, 26), seed=4, steps=2))
+    assert both[-1].x0.shape == (2, 4, 21, 26)
+    torch.testing.assert_close(both[-1].x0[1:], alone[-1].x0, atol=1e-4, rtol=1e-4)
+
+
+class PeakBytes(TorchDispatchMode):
+    """The most bytes alive at once of all that operators make, the storages of `known` tensors left out."""
+
+    def __init__(self, known):
+        super().__init__()
+        self.known = {tensor.untyped_storage()._cdata for tensor in known}
+        self.alive, self.peak = {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (list, tuple)) else [out]:
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage._cdata not in self.known:
+                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.alive = {key: entry for key, entry in self.alive.items() if not entry[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+        return out
+
+
+class Asked(StayPut):
+    def acquire(self, module, activation_bytes=0):
+        self.bytes = activation_bytes
+        return super().acquire(module, activation_bytes)
+
+
+@pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_memory_asked_for_is_enough_and_not_twice_too_much(networks, handle, prompt, kind, dtype):
+    network = deepcopy(networks[kind]).to(dtype)
+    asked = Asked()
+    model = handle(kind, network, config=network.config, dtype=dtype, placement=asked)
+    stage_c, stage_b = torch.zeros(2, 16, 24, 24), torch.zeros(2, 4, 64, 96)
+    positive, negative = [prompt(0)], [prompt(1)]
+    measured = PeakBytes([*network.parameters(), stage_c, stage_b])
+    with measured:
+        if kind == "stage_c":
+            list(sample_stage_c(model, positive, negative, stage_c, seed=0, steps=2))
+        else:
+            list(sample_stage_b(model, positive, negative, stage_c, stage_b, seed=0, steps=2))
+    assert asked.bytes / 2 < measured.peak < asked.bytes

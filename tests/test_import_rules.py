@@ -1,0 +1,346 @@
+"""Who may import whom, and what no file may do when it is imported. Run: pytest tests/test_import_rules.py
+
+The rules read source text only, so they hold for files that no test runs. They are tried on made-up offenders below:
+a rule that cannot fail guards nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+import stable_cascade_nodes
+
+ROOT = Path(stable_cascade_nodes.__file__).parent
+PACKAGES = ("cascade_core", "nodes", "cli")
+
+# The core from bottom to top: a file imports from its own level and from below.
+LEVELS = (
+    ("errors", "memory"),
+    ("models",),
+    ("sampling",),
+    ("identify", "checkpoint", "lora", "hints"),
+    ("pipeline",),
+    ("training",),
+    ("tiny",),
+)
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+
+OURS = {"stable_cascade_nodes", "cascade_core", "cli"}  # absolute names by which a file could reach a second copy of us
+HOST = {
+    "app", "comfy", "comfy_api", "comfy_config", "comfy_execution", "comfy_extras", "execution", "folder_paths",
+    "latent_preview", "node_helpers", "nodes", "server",
+}  # fmt: skip
+PICKLERS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+RUNS_TEXT = {"__import__", "compile", "eval", "exec"}
+DOES_IO = {
+    "chdir", "exists", "from_pretrained", "glob", "is_dir", "is_file", "iterdir", "listdir", "load", "load_file",
+    "makedirs", "mkdir", "open", "print", "read_bytes", "read_text", "rglob", "run", "safe_open", "save", "save_file",
+    "scandir", "stat", "system", "touch", "unlink", "urlopen", "write_bytes", "write_text", "Popen",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the package: its place under the root, and its tree."""
+
+    place: PurePosixPath
+    tree: ast.Module
+
+    @property
+    def package(self) -> tuple[str, ...]:
+        return self.place.parts[:-1]
+
+    @property
+    def module(self) -> tuple[str, ...]:
+        return self.package if self.place.stem == "__init__" else (*self.package, self.place.stem)
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name. `module` is the path under the root for ours, the absolute name's parts for others."""
+
+    line: int
+    ours: bool
+    module: tuple[str, ...]
+    name: str | None  # what is taken from the module; None for `import module`
+    lazy: bool  # inside a function, or for type checkers only
+
+
+def parse(place: str, text: str) -> Source:
+    return Source(PurePosixPath(place), ast.parse(text))
+
+
+@cache
+def read_tree() -> list[Source]:
+    files = [*ROOT.glob("*.py"), *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))]
+    return [parse(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")) for file in sorted(files)]
+
+
+def modules_of(sources: list[Source]) -> set[tuple[str, ...]]:
+    return {source.module for source in sources}
+
+
+def imports(source: Source, modules: set[tuple[str, ...]]) -> Iterator[Import]:
+    """Every import of the file, `import_module("name")` too; `from . import x` is the module x where there is one."""
+    eager = set(map(id, run_at_import(source.tree)))
+    for node in ast.walk(source.tree):
+        lazy = id(node) not in eager
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(node.lineno, False, tuple(alias.name.split(".")), None, lazy)
+        elif isinstance(node, ast.ImportFrom):
+            base = tuple(node.module.split(".")) if node.module else ()
+            if node.level:
+                base = source.package[: len(source.package) - node.level + 1] + base
+            for alias in node.names:
+                inner = (*base, alias.name)
+                if node.level and inner in modules:
+                    yield Import(node.lineno, True, inner, None, lazy)
+                else:
+                    yield Import(node.lineno, bool(node.level), base, alias.name, lazy)
+        elif isinstance(node, ast.Call) and called(node) == "import_module" and node.args:
+            argument = node.args[0]
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value[0] != ".":
+                yield Import(node.lineno, False, tuple(argument.value.split(".")), None, lazy)
+
+
+def run_at_import(tree: ast.Module) -> Iterator[ast.AST]:
+    """What runs when the file is imported: all but functions' bodies and what stands under a guard."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += [*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)]
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "__name__ == '__main__'"):
+            waiting += node.orelse
+        elif not isinstance(node, ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
+def called(node: ast.Call) -> str:
+    """The last part of the called name: `mkdir` of `Path(x).mkdir()`."""
+    return ast.unparse(node.func).rpartition(".")[2]
+
+
+@cache
+def face() -> set[str]:
+    """The names in the core's `__all__`, as written."""
+    for node in parse("cascade_core/__init__.py", (ROOT / "cascade_core/__init__.py").read_text("utf-8")).tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    raise AssertionError("cascade_core/__init__.py has no __all__")
+
+
+def check_face(source: Source) -> Iterator[str]:
+    """What nodes take from the core by `core.name` stands in its `__all__`."""
+    aliases = {
+        alias.asname or alias.name
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 2 and node.module is None
+        for alias in node.names
+    }
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in aliases and node.attr not in face():
+            yield f"{source.place}:{node.lineno} uses {ast.unparse(node)}, which is not in the core's public face"
+
+
+def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
+    """The core downward, the nodes through the core's face, the command above both."""
+    top, *inner = source.module or ("",)
+    for item in imports(source, modules):
+        if not item.ours:
+            continue
+        to = item.module
+        line = f"{source.place}:{item.line} imports {'.'.join(to) or 'the root'}"
+        if top == "cascade_core" and to[:1] != ("cascade_core",):
+            yield f"{line}: the core knows neither nodes nor the command"
+        elif top == "cascade_core" and inner[:1] == ["graph"]:
+            if to[:2] != ("cascade_core", "graph") and to != ("cascade_core", "errors"):
+                yield f"{line}: the graph stands alone"
+        elif top == "cascade_core" and inner:
+            if len(to) < 2:
+                yield f"{line}: inside the core, name the module and not the public face"
+            elif to[1] not in LEVEL or inner[0] not in LEVEL:
+                yield f"{line}: {to[1] if to[1] not in LEVEL else inner[0]} stands in no level of LEVELS"
+            elif LEVEL[to[1]] > LEVEL[inner[0]]:
+                yield f"{line}: imports run downward ({inner[0]} lies below {to[1]})"
+        elif top == "nodes" and to[:1] != ("nodes",) and (to != ("cascade_core",) or item.name not in {None, *face()}):
+            yield f"{line}: nodes use only the core's public face, the names of its __all__"
+        elif top == "" and to[:1] == ("cascade_core",):
+            yield f"{line}: the root offers the nodes; only the command joins them to the core"
+
+
+def check_absolute(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
+    """No second copy of us, no host outside nodes/host.py, no graph beyond the standard library, no pickle."""
+    for item in imports(source, modules):
+        line = f"{source.place}:{item.line} imports {'.'.join(item.module)}"
+        if item.name == "*":
+            yield f"{line} with a star: name what is used"
+        if item.ours:
+            continue
+        name = item.module[0]
+        if name in OURS and source.place.name != "__main__.py":
+            yield f"{line}: only relative imports reach our own modules"
+        if name in HOST and source.place != PurePosixPath("nodes/host.py"):
+            yield f"{line}: only nodes/host.py names ComfyUI's modules"
+        if name in HOST and not item.lazy:
+            yield f"{line} at import: ComfyUI's modules are imported inside functions"
+        if name in PICKLERS:
+            yield f"{line}: nothing is pickled"
+        if source.package[:2] == ("cascade_core", "graph") and name not in sys.stdlib_module_names:
+            yield f"{line}: the graph needs the standard library only"
+
+
+def check_code(source: Source) -> Iterator[str]:
+    """No text that is run, no pickled weights, no swallowed errors, no changed strangers."""
+    strangers = {
+        alias.asname or alias.name.split(".")[0]
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    for node in ast.walk(source.tree):
+        line = f"{source.place}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Call):
+            written = ast.unparse(node.func)
+            if written in RUNS_TEXT:
+                yield f"{line} calls {written}"
+            if written in ("torch.load", "torch.save"):
+                yield f"{line} calls {written}: weights are safetensors"
+            if any(key.arg == "allow_pickle" and ast.unparse(key.value) != "False" for key in node.keywords):
+                yield f"{line} allows pickle"
+        elif isinstance(node, ast.ExceptHandler):
+            if node.type is None or (
+                ast.unparse(node.type) in ("Exception", "BaseException") and isinstance(node.body[0], ast.Pass)
+            ):
+                yield f"{line} swallows every error"
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                owner = target.value if isinstance(target, ast.Attribute) else None
+                while isinstance(owner, ast.Attribute):
+                    owner = owner.value
+                if isinstance(owner, ast.Name) and owner.id in strangers:
+                    yield f"{line} changes {ast.unparse(target)}, which is not ours"
+
+
+def check_import_time(source: Source) -> Iterator[str]:
+    """Importing a file defines things: it reads, writes, prints and switches nothing."""
+    if source.place.name == "__main__.py":  # this one is run, never imported
+        return
+    for node in run_at_import(source.tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield f"{source.place}:{node.lineno} calls {ast.unparse(node.value.func)} for its effect at import"
+        elif isinstance(node, ast.Call) and called(node) in DOES_IO:
+            yield f"{source.place}:{node.lineno} calls {ast.unparse(node.func)} at import"
+
+
+def check(source: Source) -> list[str]:
+    modules = modules_of(read_tree()) | {source.module}
+    return [
+        *check_layers(source, modules),
+        *(check_face(source) if source.package[:1] == ("nodes",) else ()),
+        *check_absolute(source, modules),
+        *check_code(source),
+        *check_import_time(source),
+    ]
+
+
+def test_every_file_keeps_the_rules() -> None:
+    broken = [message for source in read_tree() for message in check(source)]
+    assert not broken, "\n".join(broken)
+
+
+def test_no_file_imports_in_a_circle() -> None:
+    sources = read_tree()
+    modules = modules_of(sources)
+    needs = {
+        source.module: {item.module for item in imports(source, modules) if item.ours and not item.lazy}
+        for source in sources
+    }
+    assert list(TopologicalSorter(needs).static_order())  # a CycleError names the circle
+
+
+OFFENDERS = [
+    ("cascade_core/models/a.py", "from ..sampling import process", "downward"),
+    ("cascade_core/models/a.py", "def f():\n    from ..checkpoint import load", "downward"),
+    ("cascade_core/sampling/a.py", "from ...nodes import host", "neither nodes"),
+    ("cascade_core/memory.py", "from . import load", "not the public face"),
+    ("cascade_core/novelty.py", "from .errors import CascadeError", "novelty stands in no level"),
+    ("cascade_core/graph/a.py", "from ..memory import StayPut", "stands alone"),
+    ("cascade_core/graph/a.py", "import torch", "standard library"),
+    ("cascade_core/errors.py", "from ..cli import main", "neither nodes"),
+    ("cascade_core/errors.py", "def f():\n    import comfy.utils", "only nodes/host.py"),
+    ("nodes/loaders.py", "from ..cascade_core.models.config import PRESETS", "public face"),
+    ("nodes/loaders.py", "from ..cascade_core import graph", "public face"),
+    ("nodes/loaders.py", "from ..cascade_core import OneMoreName", "public face"),
+    ("nodes/loaders.py", "from .. import cascade_core as core\ncore.checkpoint.load()", "public face"),
+    ("nodes/loaders.py", "from ..cli import main", "public face"),
+    ("nodes/loaders.py", "def f():\n    import folder_paths", "only nodes/host.py"),
+    ("nodes/loaders.py", "def f():\n    import_module('comfy.sd')", "only nodes/host.py"),
+    ("nodes/loaders.py", "from nodes import LoadImage", "only nodes/host.py"),
+    ("nodes/host.py", "import folder_paths", "inside functions"),
+    ("cli/main.py", "from stable_cascade_nodes.nodes import host", "only relative"),
+    ("cli/main.py", "import cascade_core.graph", "only relative"),
+    ("cli/main.py", "from ..nodes import *", "star"),
+    ("__init__.py", "from .cascade_core import graph", "only the command"),
+    ("cli/main.py", "import pickle", "pickled"),
+    ("cli/main.py", "def f(x):\n    return eval(x)", "calls eval"),
+    ("cli/main.py", "def f(x):\n    return torch.load(x)", "safetensors"),
+    ("cli/main.py", "def f(x):\n    return np.load(x, allow_pickle=True)", "allows pickle"),
+    ("cli/main.py", "def f(x):\n    try:\n        x()\n    except Exception:\n        pass", "swallows"),
+    ("cli/main.py", "import torch\ndef f(x):\n    torch.nn.Linear.forward = x", "not ours"),
+    ("cli/main.py", "TEXT = open('a').read()", "calls open at import"),
+    ("cli/main.py", "class A:\n    text = Path('a').read_text()", "at import"),
+    ("cli/main.py", "def f(x=Path('a').exists()):\n    return x", "at import"),
+    ("cli/main.py", "if True:\n    Path('a').mkdir()", "for its effect"),
+    ("cli/main.py", "logging.basicConfig()", "for its effect"),
+]
+
+
+@pytest.mark.parametrize(("place", "text", "complaint"), OFFENDERS)
+def test_an_offender_is_found(place: str, text: str, complaint: str) -> None:
+    found = check(parse(place, text))
+    assert any(complaint in message for message in found), found
+
+
+LAWFUL = [
+    ("cascade_core/training/a.py", "from ..checkpoint import load\nfrom .loop import train"),
+    ("cascade_core/graph/a.py", "import json\nfrom ..errors import CascadeError\nfrom . import wording"),
+    ("nodes/a.py", "from ..cascade_core import CascadeError, load\nfrom . import host"),
+    ("nodes/a.py", "from .. import cascade_core as core\ndef f(name):\n    return core.load('stage_c', name)"),
+    ("nodes/host.py", "def f():\n    import folder_paths\n    return folder_paths"),
+    ("cli/a.py", "from ..cascade_core import graph\nfrom ..nodes import NODE_CLASS_MAPPINGS"),
+    ("cli/a.py", "if __name__ == '__main__':\n    print(main())"),
+    ("cli/a.py", "def f(model, path):\n    model.eval()\n    return open(path)"),
+    ("cli/__init__.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .main import main"),
+]
+
+
+@pytest.mark.parametrize(("place", "text"), LAWFUL)
+def test_a_lawful_file_passes(place: str, text: str) -> None:
+    assert check(parse(place, text)) == []
+
+
+def test_the_public_face_holds_what_it_names() -> None:
+    core = importlib.import_module("stable_cascade_nodes.cascade_core")
+    assert [name for name in core.__all__ if not hasattr(core, name)] == []
+
+
+def test_the_import_is_cheap_and_silent() -> None:
+    script = "import json, sys, stable_cascade_nodes; json.dump(sorted(sys.modules), sys.stdout)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    loaded = json.loads(done.stdout)  # anything printed besides would not be JSON
+    assert {"torch", "torchvision", "transformers", "diffusers"} & set(loaded) == set()

@@ -1,0 +1,157 @@
+"""What a person installs: by pip under one name, by ComfyUI under a path. Run: pytest tests/test_packaging.py"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stable_cascade_nodes
+
+ROOT = Path(stable_cascade_nodes.__file__).parent
+SETTINGS = ROOT / "pyproject.toml"
+PACKAGES = ("cascade_core", "nodes", "cli")
+HOST = {"comfy", "comfy_execution", "execution", "folder_paths", "latent_preview", "nodes", "server"}  # ComfyUI's own
+IMPORTED_AS = {"PIL": "Pillow", "yaml": "pyyaml"}
+
+# What ComfyUI does to import a pack (its `nodes.py`), with a `nodes` of its own already there.
+LOAD_AS_COMFYUI_DOES = """
+import importlib.util, json, sys, types
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+sys.modules["nodes"] = host = types.ModuleType("nodes")
+name = str(folder).replace(".", "_x_")
+spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+sys.modules[name] = pack = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+web = getattr(pack, "WEB_DIRECTORY", None)
+json.dump({
+    "ids": list(pack.NODE_CLASS_MAPPINGS),
+    "titled": list(pack.NODE_DISPLAY_NAME_MAPPINGS),
+    "modules": sorted({node.__module__ for node in pack.NODE_CLASS_MAPPINGS.values()}),
+    "inputs": {id: list(node.INPUT_TYPES()) for id, node in pack.NODE_CLASS_MAPPINGS.items()},
+    "web": web is None or (folder / web).is_dir(),
+    "name": name,
+    "host kept": sys.modules["nodes"] is host,
+}, sys.stdout)
+"""
+
+
+def setting(table: str, key: str) -> Any:
+    """A value of pyproject.toml, which Python 3.10 cannot read; ours are lists and strings, written as in Python."""
+    text = SETTINGS.read_text(encoding="utf-8")
+    body = re.search(rf"^\[{re.escape(table)}\]\n(.*?)(?=^\[|\Z)", text, re.M | re.S)
+    assert body, f"pyproject.toml has no [{table}]"
+    value = re.search(rf"^\"?{re.escape(key)}\"? = (\[.*?\]|\".*?\")", body[1], re.M | re.S)
+    assert value, f"[{table}] of pyproject.toml has no {key}"
+    return ast.literal_eval(value[1])
+
+
+def requirements() -> list[str]:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
+
+
+def package_folders() -> list[Path]:
+    return sorted(file.parent for package in PACKAGES for file in (ROOT / package).rglob("__init__.py"))
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pack in a `custom_nodes` folder whose path is no identifier."""
+    folder = tmp_path_factory.mktemp("ComfyUI-0.3") / "custom_nodes" / "stable-cascade-nodes"
+    folder.mkdir(parents=True)
+    for name in ("__init__.py", "__main__.py"):
+        shutil.copy(ROOT / name, folder)
+    for name in (*PACKAGES, "web", "workflows"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def run(arguments: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Python on a machine where the package is not installed, as far as its name goes, in another folder than ours."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['stable_cascade_nodes'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_package_is_listed() -> None:
+    folders = [".".join(("stable_cascade_nodes", *folder.relative_to(ROOT).parts)) for folder in package_folders()]
+    assert sorted(setting("tool.setuptools", "packages")) == ["stable_cascade_nodes", *folders]
+
+
+def test_every_data_file_is_packed() -> None:
+    for folder in package_folders():
+        inner = [other for other in package_folders() if folder in other.parents]
+        data = [
+            file.relative_to(folder)
+            for file in folder.rglob("*")
+            if file.is_file()
+            and file.suffix not in (".py", ".pyc", ".md")
+            and not any(other in file.parents for other in inner)
+        ]
+        if data:
+            package = ".".join(("stable_cascade_nodes", *folder.relative_to(ROOT).parts))
+            patterns = setting("tool.setuptools.package-data", package)
+            assert [file for file in data if not any(file.match(pattern) for pattern in patterns)] == []
+
+
+def test_requirements_pin_nothing() -> None:
+    assert requirements()
+    for line in requirements():
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+(>=[0-9.]+)?", line), f"{line}: lower bounds only"
+
+
+def test_requirements_name_what_is_imported() -> None:
+    """Each third-party import of the package is a requirement, and each requirement is used."""
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    imported: set[str] = set()
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported.add(node.module.split(".")[0])
+    imported = {IMPORTED_AS.get(name, name) for name in imported - set(sys.stdlib_module_names)}
+    required = {re.split("[>=]", line)[0] for line in requirements()}
+    assert required - imported == set(), "required, but nowhere imported"
+    assert imported - required - HOST == set(), "imported, but not required"
+
+
+def test_comfyui_loads_the_pack_by_its_path(copied: Path, tmp_path: Path) -> None:
+    done = run(["-c", LOAD_AS_COMFYUI_DOES, str(copied)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ids"]
+    assert all(id.startswith("Cascade") for id in found["ids"])
+    assert sorted(found["titled"]) == sorted(found["ids"])
+    assert all(module.startswith(f"{found['name']}.nodes") for module in found["modules"])
+    assert all("required" in inputs for inputs in found["inputs"].values())
+    assert found["web"]
+    assert found["host kept"]
+
+
+def test_the_folder_is_the_command(copied: Path, tmp_path: Path) -> None:
+    done = run([str(copied), "--help"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "validate" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_readme_names_what_there_is() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    present = {*stable_cascade_nodes.NODE_CLASS_MAPPINGS, *(file.name for file in (ROOT / "workflows").glob("*.json"))}
+    assert sorted(name for name in present if f"`{name}`" not in text) == []
+    named = set(re.findall(r"`(Cascade\w+)`", text)) | set(re.findall(r"\]\(workflows/(\w+\.json)\)", text))
+    assert sorted(named - present) == []
