@@ -132,9 +132,7 @@ def _build(identity: Identity, path: Path) -> nn.Module:
     try:
         with torch.device("meta"):  # no memory, so initialisation computes nothing
             return network(identity.config, *extra)
-    except CascadeError:
-        raise
-    except (ValueError, IndexError, RuntimeError) as error:
+    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
         raise CascadeError(
             f"{path.name}: its metadata describes a {KINDS[identity.kind]} that cannot be built: {error}"
         ) from error

@@ -47,10 +47,17 @@ class OneAtATime:
                 for other in [m for m in self._homes if _size(m) > self.small]:
                     if _size(module) > self.small:
                         self._send_home(other)
-                self._homes[module] = [(tensor, tensor.data) for tensor in _tensors(module)]
-                for tensor, home in self._homes[module]:
-                    tensor.data = home.to(self.device, copy=True)
+                self._bring(module)
         return self.device
+
+    def _bring(self, module: nn.Module) -> None:
+        self._homes[module] = [(tensor, tensor.data) for tensor in _tensors(module)]
+        try:
+            for tensor, home in self._homes[module]:
+                tensor.data = home.to(self.device, copy=True)
+        except BaseException:  # out of memory, or Ctrl-C: half a model on the device helps nobody
+            self._send_home(module)
+            raise
 
     def _send_home(self, module: nn.Module) -> None:
         for tensor, home in self._homes.pop(module):

@@ -52,7 +52,7 @@ def validate(options: argparse.Namespace) -> int:
         problems = [asdict(problem) | {"message": problem.message} for problem in checked.problems]
         print(json.dumps({"valid": not problems, "outputs": checked.outputs, "problems": problems}, indent=2))
     elif not checked.problems:
-        print(f"{options.workflow}: {len(checked.prompt)} nodes, {len(checked.outputs)} outputs, no problems")
+        print(f"{options.workflow}: no problems (nodes: {len(checked.prompt)}, outputs: {len(checked.outputs)})")
     return REFUSED if checked.problems else OK
 
 

@@ -7,6 +7,7 @@ where the file has it, into the editor's form, so that a picture carries the wor
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,12 @@ def _read(entry: graph.Input, text: str) -> Any:
         if text.lower() not in _WORDS:
             raise _Unread("true or false")
         return _WORDS[text.lower()]
-    if entry.type in ("INT", "FLOAT"):
-        try:
-            return int(text) if entry.type == "INT" else float(text)
-        except ValueError:
-            raise _Unread("a whole number" if entry.type == "INT" else "a number") from None
+    for kind, read in (("INT", int), ("FLOAT", float)):
+        if kind in entry.types:
+            with suppress(ValueError):
+                return read(text)
+    if entry.types <= {"INT", "FLOAT"}:
+        raise _Unread("a whole number" if entry.type == "INT" else "a number")
     if entry.choices is not None:
         if any(option.endswith("_upload") and entry.options[option] for option in entry.options):
             return _uploaded(entry, text)

@@ -46,7 +46,7 @@ class CascadeTextEncode:
         unknown = encoder.unknown_words(text)
         if not unknown:
             return (conditioning,)
-        known = ", ".join(encoder.known_words)
+        known = ", ".join(word for word in encoder.known_words if word.isalnum())  # a comma is a word there, too
         message = f"{text_encoder.name} does not know and skips: {', '.join(unknown)}. It knows: {known}"
         host.warn(self.DISPLAY_NAME, message)
         return {"ui": {"text": [message]}, "result": (conditioning,)}

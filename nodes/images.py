@@ -64,6 +64,8 @@ def read_picture(path: Path) -> tuple[Tensor, Tensor]:
     try:
         with Image.open(path) as opened:
             frames = [ImageOps.exif_transpose(frame) for frame in ImageSequence.Iterator(opened)]
+            if opened.format == "MPO":  # a photograph with other views of itself, not an animation
+                frames = frames[:1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise core.CascadeError(f"{path.name} cannot be read as a picture: {error}") from error
     return _from_frames([frame for frame in frames if frame.size == frames[0].size])

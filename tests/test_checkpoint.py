@@ -283,6 +283,24 @@ def test_a_configuration_that_cannot_be_built(stage_b_file: Path, tmp_path: Path
         checkpoint.load("stage_b", tmp_path / "odd.safetensors")
 
 
+def test_a_vocabulary_that_does_not_fit_its_encoder(tmp_path: Path) -> None:
+    config = PRESETS["text_encoder"]["tiny"]
+    encoder = TextEncoder(config, WordTokenizer(WORDS, config.max_positions))
+    words = [f"word{i}" for i in range(config.vocab_size)]
+    checkpoint.save(tmp_path / "t.safetensors", encoder, "text_encoder", vocabulary=words)
+    with pytest.raises(CascadeError, match=r"t\.safetensors: .* cannot be built: This tokenizer does not fit"):
+        checkpoint.load("text_encoder", tmp_path / "t.safetensors")
+
+
+def test_a_published_text_encoder_wants_its_tokenizer(tmp_path: Path) -> None:
+    tensors = published_header("text_encoder", "published").tensors
+    shapes = {
+        key: {"dtype": "BF16", "shape": list(info.shape), "data_offsets": [0, 0]} for key, info in tensors.items()
+    }
+    with pytest.raises(CascadeError, match=r"clip\.safetensors: no tokenizer beside it"):
+        checkpoint.load("text_encoder", header_file(tmp_path / "clip.safetensors", shapes))
+
+
 def test_unknown_dtype(stage_b_file: Path) -> None:
     with pytest.raises(CascadeError, match="dtype: expected auto, float32, bfloat16, float16, found 'int4'"):
         checkpoint.load("stage_b", stage_b_file, dtype="int4")

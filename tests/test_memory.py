@@ -1,5 +1,8 @@
 """Placement of models. The "device" of these tests is the CPU's memory too: what lies on it is a copy."""
 
+from typing import Any
+
+import pytest
 import torch
 from torch import nn
 
@@ -66,6 +69,24 @@ def test_what_is_trained_on_the_device_comes_home() -> None:
         trained.weight.fill_(1)
     placement.acquire(nn.Linear(9, 9))
     assert trained.weight.mean() == 1
+
+
+def test_a_move_that_fails_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    placement, module = OneAtATime(CPU, small=LARGE), nn.Linear(9, 9)
+    home, move = place(module), torch.Tensor.to
+
+    def fail_at_the_bias(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if tensor.ndim == 1:
+            raise torch.OutOfMemoryError("no room")
+        return move(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", fail_at_the_bias)
+    with pytest.raises(torch.OutOfMemoryError):
+        placement.acquire(module)
+    assert place(module) == home
+    monkeypatch.undo()
+    placement.acquire(module)
+    assert place(module) != home
 
 
 def test_moving_inside_inference_mode_makes_no_inference_tensors() -> None:

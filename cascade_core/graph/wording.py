@@ -1,14 +1,16 @@
 """How the graph words what it found: short values, and the choices nearest to what was meant."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from .shapes import is_object
 
 _VALUE = 80  # characters of a value that a message shows
-_CHOICES = 8  # choices that a message lists
+_CHOICES = 16  # choices that a message lists
+_COMPARED = 1000  # choices that are looked at; the rest are only counted
 
 
 class WorkflowError(ValueError):
@@ -28,13 +30,13 @@ def show(value: Any) -> str:
     return text if len(text) <= _VALUE else f"{text[: _VALUE - 12]}... ({len(text):,} characters)"
 
 
-def list_choices(choices: Iterable[Any], wanted: Any = None) -> str:
+def list_choices(choices: Collection[Any], wanted: Any = None) -> str:
     """The choices, nearest to `wanted` first: `"ddpm", "ddim", "euler" and 4 more`."""
-    names = list(choices)
+    names = list(islice(choices, _COMPARED))
     near = get_close_matches(str(wanted), [str(name) for name in names], n=_CHOICES, cutoff=0.5)
     names.sort(key=lambda name: near.index(str(name)) if str(name) in near else len(near))
     shown = ", ".join(show(name) for name in names[:_CHOICES])
-    rest = len(names) - _CHOICES
+    rest = len(choices) - _CHOICES
     return (shown or "nothing") + (f" and {rest} more" if rest > 0 else "")
 
 

@@ -60,7 +60,7 @@ class GlobalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C)
         chunks = x.flatten(1, 2).split(GRN_CHUNK, dim=1)
         squares = torch.stack([chunk.float().square().sum(1) for chunk in chunks]).sum(0)  # (B, C) float32
-        norm = squares.sqrt()
+        norm = squares.clamp_min(1e-24).sqrt()  # the square root has no gradient at 0, and half precision has zeros
         scale = norm / (norm.mean(-1, keepdim=True) + 1e-6)
         scale = (1 + self.gamma.flatten() * scale).to(x.dtype)
         return torch.addcmul(self.beta, x, scale[:, None, None])

@@ -36,7 +36,8 @@ class Plan:
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ..."""
         progress = max(0.0, (step / self.steps - self.flat) / (1 - self.flat))
-        return self.learning_rate * min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup) * cosine
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,7 @@ def save_state(
     os.replace(temporary, path)
 
 
-def load_state(
-    path: Path, module: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer
-) -> int:
+def load_state(path: Path, module: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
     """Fill module, average and optimiser from `path`; returns the number of steps done."""
     entries: dict[int, dict[str, Tensor]] = {}
     weights: dict[str, Tensor] = {}

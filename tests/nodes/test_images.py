@@ -65,6 +65,12 @@ def test_frames_are_a_batch(folder: Path) -> None:
     assert image[0, 0, 0].tolist() == [1, 0, 0] and image[1, 0, 0].tolist() == [0, 1, 0]
 
 
+def test_other_views_in_a_photograph_are_left_out(folder: Path) -> None:
+    views = [Image.new("RGB", (2, 2), colour) for colour in ("red", "lime")]
+    views[0].save(folder / "a.jpg", "MPO", save_all=True, append_images=views[1:])
+    assert CascadePicture().load(image="a.jpg")[0].shape[0] == 1
+
+
 def test_sub_folders_and_annotations(folder: Path, tmp_path: Path) -> None:
     host.configure(output=tmp_path / "output")
     for place in (folder / "sub", tmp_path / "output"):

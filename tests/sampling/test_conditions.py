@@ -30,8 +30,12 @@ def test_the_unconditional_side_is_averaged_too(handle, condition):
 
 def test_a_strength_alone_changes_nothing_and_zero_switches_off(handle, condition):
     plain = sample(handle(), [condition(1)])
-    weak = sample(handle(), [condition(1, strength=0.3), condition(9, strength=0.0)])
+    model = handle()
+    weak = sample(model, [condition(1, strength=0.3), condition(9, strength=0.0)])
     torch.testing.assert_close(weak[-1].x0, plain[-1].x0, rtol=1e-4, atol=1e-3)
+    assert [len(x) for x in model.module.inputs] == [1] * 4
+    with pytest.raises(CascadeError, match="`positive`: expected a condition for every step"):
+        sample(handle(), [condition(1, strength=0.0)])
 
 
 def test_unequal_lengths_run_as_separate_passes_with_the_same_result(handle, condition):

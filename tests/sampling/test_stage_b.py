@@ -68,6 +68,8 @@ def test_an_image_of_a_batch_can_be_made_alone(handle, condition):
     both = sample(handle("stage_b"), *inputs, maps, LATENT.repeat(2, 1, 1, 1))
     alone = sample(handle("stage_b"), *inputs, maps[1:], seed=6)
     torch.testing.assert_close(both[-1].x0[1:], alone[-1].x0, rtol=1e-4, atol=1e-3)
+    picked = sample(handle("stage_b"), *inputs, maps[1:], batch_index=[1])
+    torch.testing.assert_close(picked[-1].x0, alone[-1].x0)
     shared = sample(handle("stage_b"), *inputs, STAGE_C, LATENT.repeat(2, 1, 1, 1))
     torch.testing.assert_close(shared[-1].x0[:1], both[-1].x0[:1], rtol=1e-4, atol=1e-3)
 

@@ -166,6 +166,18 @@ def test_the_network_gets_its_own_type_and_a_float32_time(handle, condition):
     assert steps[-1].x0.dtype == torch.float32
 
 
+def test_guidance_is_computed_in_float32(handle, condition):
+    model = handle(dtype=torch.bfloat16)
+    said = []
+    evaluate = model.module.evaluate
+    model.module.evaluate = lambda *args: said.append(evaluate(*args)) or said[-1]
+    found = result(sample_stage_c(model, [condition(0.1)], [condition(0)], LATENT, seed=5, steps=1, cfg_rescale=0.0))
+    cond, uncond = said[0].double().chunk(2)
+    x = torch.stack([*noise_of(5, 1), *noise_of(6, 1)])
+    a, b = a_b(1, 2)
+    torch.testing.assert_close(found.double(), (x - b * (4 * cond - 3 * uncond)) / a, rtol=1e-4, atol=1e-2)
+
+
 def test_the_model_is_fetched_anew_for_every_use(handle, condition):
     class Counting(StayPut):
         def __init__(self):

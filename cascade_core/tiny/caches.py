@@ -1,0 +1,97 @@
+"""What networks make of the training pictures, computed once and kept in memory-mapped files.
+
+Pixels at the encoder's size, Stage A latents and Stage C latents; filled front to back, and continued where they stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+
+from ..models.stage_a import StageA
+from .data import CELLS, encoder_picture, picture, to_pixels, training_scene
+from .part import shipped
+
+PICTURES = 24576  # kept with their Stage A latents, for the decoder's parts
+LATENTS = 98304  # kept as Stage C latents only, for Stage C
+
+
+class Cache:
+    """Rows computed once, in order, kept in a file; `filled` rows can be read."""
+
+    def __init__(self, path: Path, rows: int, shape: tuple[int, ...], dtype: type) -> None:
+        self.path = path
+        self.counter = path.with_suffix(".filled")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            open_memmap(path, mode="w+", dtype=dtype, shape=(rows, *shape)).flush()
+        self.rows = open_memmap(path, mode="r+")
+
+    @property
+    def filled(self) -> int:
+        return int(self.counter.read_text()) if self.counter.exists() else 0
+
+    def fill(self, make: Callable[[range], np.ndarray], batch: int = 64) -> None:
+        """Compute the rows that are missing with `make(indices)`; can be stopped and continued."""
+        for start in range(self.filled, len(self.rows), batch):
+            indices = range(start, min(start + batch, len(self.rows)))
+            self.rows[indices.start : indices.stop] = make(indices)
+            partial = self.counter.with_suffix(".partial")
+            partial.write_text(str(indices.stop))
+            partial.replace(self.counter)
+
+    def fill_rows(self, indices: range, rows: np.ndarray) -> None:
+        """Set rows that another cache counts."""
+        self.rows[indices.start : indices.stop] = rows
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        return self.rows[indices]
+
+
+def pictures_cache(work: Path) -> tuple[Cache, Cache]:
+    """Pictures at the encoder's size, and their Stage A latents."""
+    pixels = Cache(work / "pictures.npy", PICTURES, (CELLS * 32, CELLS * 32, 3), np.uint8)
+    latents = Cache(work / "latents_a.npy", PICTURES, (4, 64, 64), np.float16)
+    return pixels, latents
+
+
+def fill_pictures(work: Path) -> None:
+    """Draw the pictures once and encode them with Stage A."""
+    pixels, latents = pictures_cache(work)
+    module = shipped("stage_a")
+    assert isinstance(module, StageA)
+
+    @torch.no_grad()
+    def make(indices: range) -> np.ndarray:
+        full = [picture(training_scene(i)) for i in indices]
+        pixels.fill_rows(indices, np.stack([encoder_picture(each) for each in full]))
+        with torch.autocast("cpu", torch.bfloat16):
+            return module.encode(to_pixels(np.stack(full))).half().numpy()
+
+    latents.fill(make, batch=16)
+
+
+def fill_latents(work: Path) -> None:
+    """Encode the cached pictures with the frozen effnet."""
+    pixels, _ = pictures_cache(work)
+    cache = latents_cache(work)
+    module = shipped("effnet")
+
+    @torch.no_grad()
+    def make(indices: range) -> np.ndarray:
+        if indices.stop <= PICTURES:
+            pictures = pixels[np.arange(indices.start, indices.stop)]
+        else:
+            pictures = np.stack([encoder_picture(picture(training_scene(i))) for i in indices])
+        return module(to_pixels(pictures)).half().numpy()
+
+    cache.fill(make)
+
+
+def latents_cache(work: Path) -> Cache:
+    """Stage C latents of the cached pictures, and of more."""
+    return Cache(work / "latents_c.npy", LATENTS, (16, CELLS, CELLS), np.float16)

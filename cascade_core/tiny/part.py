@@ -1,0 +1,105 @@
+"""What every part of the recipe is made of: networks built, loaded and shipped, and the losses that parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoint import load, save
+from ..models.config import PRESETS
+from ..models.effnet import Effnet
+from ..models.previewer import Previewer
+from ..models.stage_a import StageA
+from ..models.stage_b import StageB
+from ..models.stage_c import StageC
+from ..models.text import TextEncoder
+from ..models.tokenizer import WordTokenizer
+from ..models.vision import ImageEncoder
+from ..sampling.process import TARGETS, Process
+from ..training.loop import Plan
+from . import FAMILY, weights_path
+from .attributes import ATTRIBUTE_SIZES, attributes
+from .captions import VOCABULARY, sample_caption
+from .data import training_scene
+
+X0_CLAMP = {"stage_b": 5.0, "stage_c": 4.0}  # beyond what their latents reach
+PROCESS = Process(TARGETS["v"])
+WARM_UP = 300  # steps after which BatchNorm keeps its statistics: those of a small batch blur the colours
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stretch of training: what is trained, on what loss, how long, and how its result is shipped."""
+
+    module: nn.Module
+    loss: Callable[[np.random.Generator], dict[str, Tensor]]
+    plan: Plan
+    ship: Callable[[nn.Module], None]
+    batch: int
+
+
+def built(kind: str) -> nn.Module:
+    """A fresh tiny network of this kind."""
+    config = PRESETS[kind]["tiny"]
+    if kind == "text_encoder":
+        return TextEncoder(config, WordTokenizer(VOCABULARY, config.max_positions))
+    classes = {"stage_a": StageA, "stage_b": StageB, "stage_c": StageC, "effnet": Effnet, "previewer": Previewer}
+    module = ImageEncoder(config) if kind == "image_encoder" else classes[kind](config)
+    if isinstance(module, StageB | StageC):
+        module.initialise()
+    return module
+
+
+def shipped(kind: str) -> nn.Module:
+    """The shipped network of this kind, frozen, in float32."""
+    return load(kind, weights_path(kind), dtype="float32").module
+
+
+def ship(kind: str, module: nn.Module) -> None:
+    """Write a network as the built-in one, in half precision."""
+    save(
+        weights_path(kind),
+        module,
+        kind=kind,
+        family=FAMILY,
+        dtype="float16",
+        target="v" if kind in X0_CLAMP else "epsilon",
+        x0_clamp=X0_CLAMP.get(kind),
+        vocabulary=VOCABULARY if kind == "text_encoder" else None,
+    )
+
+
+def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of all attributes; logits (B, sum of ATTRIBUTE_SIZES), labels (B, n)."""
+    losses = [F.cross_entropy(part, labels[:, i]) for i, part in enumerate(logits.split(ATTRIBUTE_SIZES, dim=1))]
+    return torch.stack(losses).mean()
+
+
+def labels_of(indices: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.stack([attributes(training_scene(int(i))) for i in indices]))
+
+
+def captions_of(indices: np.ndarray, random: np.random.Generator, drop: float = 0.0) -> list[str]:
+    """A caption for each scene, the empty one with probability `drop`."""
+    return ["" if random.random() < drop else sample_caption(training_scene(int(i)), random) for i in indices]
+
+
+def times(random: np.random.Generator, batch: int, noisy: float) -> Tensor:
+    """Times in 0.001..1, a share of them from the noisiest tenth."""
+    t = np.where(random.random(batch) < noisy, 1 - 0.1 * random.random(batch), random.random(batch))
+    return torch.from_numpy(t).float().clamp(0.001, 1)
+
+
+def denoising_loss(clean: Tensor, t: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Mean squared error of the network's v; predict(x, noise condition)."""
+    noise = torch.randn_like(clean)
+    a, b = PROCESS.coefficients(t)
+    condition = PROCESS.schedule.noise_condition(PROCESS.schedule.log_snr(t))
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = predict(a * clean + b * noise, condition)
+    return F.mse_loss(prediction.float(), PROCESS.target.of(clean, noise, a, b))

@@ -1,0 +1,169 @@
+"""The parts about pictures: Stage A, the compressor (effnet with Stage B), Stage B alone, the previewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.stage_a import MixingResidualBlock, StageA
+from ..models.text import TextEncoder
+from ..training.loop import Plan
+from .attributes import ATTRIBUTE_SIZES
+from .caches import PICTURES, fill_latents, fill_pictures, latents_cache, pictures_cache
+from .data import CELLS, picture, to_pixels, training_scene
+from .part import (
+    WARM_UP,
+    Part,
+    attribute_loss,
+    built,
+    captions_of,
+    denoising_loss,
+    labels_of,
+    ship,
+    shipped,
+    times,
+)
+
+EFFNET_NOISE = 0.08  # on the latent while the compressor learns, so that near latents mean near pictures
+
+
+def stage_a(work: Path, steps: int) -> Part:
+    """Crops to themselves; afterwards the latent is scaled to mean 0 and deviation 1 in model space, exactly."""
+    module = built("stage_a")
+    assert isinstance(module, StageA)
+    norm = module.down_blocks[-1][1]
+    nn.init.constant_(norm.weight, module.config.scale)
+    norm.weight.requires_grad_(False)
+    norm.bias.requires_grad_(False)
+    for block in module.modules():
+        if isinstance(block, MixingResidualBlock):  # from zero, as officially, the blocks take too long to wake up
+            block.gammas.data[[2, 5]] = 0.5
+    batch, crop = 24, 64
+
+    def crops(random: np.random.Generator) -> Tensor:
+        """A crop each of different pictures: few backgrounds would make BatchNorm's statistics jump."""
+        rows: list[np.ndarray] = []
+        for index in random.integers(1 << 20, size=batch):
+            full = picture(training_scene(int(index)))
+            top, left = random.integers(len(full) - crop + 1, size=2)
+            rows.append(full[top : top + crop, left : left + crop])
+        return to_pixels(np.stack(rows))
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        pixels = crops(random)
+        norm.train(int(norm.num_batches_tracked) < WARM_UP)
+        latent = module.encode(pixels)
+        decoded = module.decode(latent + 0.05 * torch.randn_like(latent))
+        return {"l1": F.l1_loss(decoded, pixels), "mse": 5 * F.mse_loss(decoded, pixels)}
+
+    @torch.no_grad()
+    def finish(trained: nn.Module) -> None:
+        assert isinstance(trained, StageA)
+        full = to_pixels(np.stack([picture(training_scene(i)) for i in range(256)]))
+        latent = torch.cat([trained.encode(part) for part in full.split(16)]) * trained.config.scale
+        mean, std = latent.mean((0, 2, 3)), latent.std((0, 2, 3))
+        ratio = trained.config.scale / std
+        norm, first = trained.down_blocks[-1][1], trained.up_blocks[0][0]
+        norm.weight.mul_(ratio)
+        norm.bias.sub_(mean).mul_(ratio)
+        weight = first.weight.clone()
+        first.bias.add_(weight[:, :, 0, 0] @ mean)
+        first.weight.copy_(weight / ratio[None, :, None, None])
+        ship("stage_a", trained)
+
+    return Part(module, loss, Plan(steps, 3e-3, ema=0.998, weight_decay=0.0), finish, batch)
+
+
+class Compressor(nn.Module):
+    """The encoder, its decoder, and a linear reader that keeps a scene's attributes plain in the latent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.effnet, self.stage_b = built("effnet"), built("stage_b")
+        self.reader = nn.Linear(16 * CELLS**2, sum(ATTRIBUTE_SIZES))
+
+
+def compressor(work: Path, steps: int) -> Part:
+    """Stage B's loss trains the encoder too; more times near 1 than later, since there the latent alone must do."""
+    fill_pictures(work)
+    pixels, latents = pictures_cache(work)
+    text = shipped("text_encoder")
+    assert isinstance(text, TextEncoder)
+    module = Compressor()
+    norm = module.effnet.mapper[1]
+    batch = 16
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        module.effnet.train(int(norm.num_batches_tracked) < WARM_UP)
+        indices = random.integers(PICTURES, size=batch)
+        clean = torch.from_numpy(latents[indices]).float()
+        effnet = module.effnet(to_pixels(pixels[indices]))
+        spread = (effnet.square().mean((0, 2, 3)) - 1).square().mean()
+        effnet = effnet + EFFNET_NOISE * torch.randn_like(effnet)
+        with torch.no_grad():
+            pooled = text.encode(captions_of(indices, random, drop=0.3)).pooled
+        denoising = denoising_loss(clean, times(random, batch, 0.5), lambda x, r: module.stage_b(x, r, effnet, pooled))
+        read = attribute_loss(module.reader(effnet.flatten(1)), labels_of(indices))
+        return {"v": denoising, "read": 0.2 * read, "spread": 0.1 * spread}
+
+    @torch.no_grad()
+    def finish(trained: nn.Module) -> None:
+        assert isinstance(trained, Compressor)
+        parts = [trained.effnet(to_pixels(pixels[np.arange(i, i + 64)])) for i in range(0, 2048, 64)]
+        latent = torch.cat(parts)
+        norm = trained.effnet.mapper[1]
+        norm.running_mean.add_(latent.mean((0, 2, 3)) * norm.running_var.sqrt())
+        norm.running_var.mul_(latent.var((0, 2, 3)))
+        ship("effnet", trained.effnet)
+        ship("stage_b", trained.stage_b)
+
+    return Part(module, loss, Plan(steps, 2e-3, ema=0.998), finish, batch)
+
+
+def stage_b(work: Path, steps: int) -> Part:
+    """Stage B alone: a latent noisier than the encoder's own, since Stage C will not be exact, and none in 10 %."""
+    fill_latents(work)
+    _, latents = pictures_cache(work)
+    effnets = latents_cache(work)
+    text = shipped("text_encoder")
+    assert isinstance(text, TextEncoder)
+    module = shipped("stage_b").requires_grad_(True)
+    batch = 16
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        indices = random.integers(PICTURES, size=batch)
+        clean = torch.from_numpy(latents[indices]).float()
+        effnet = torch.from_numpy(effnets[indices]).float()
+        effnet = effnet + torch.rand(batch, 1, 1, 1) * 0.2 * torch.randn_like(effnet)
+        effnet = effnet * (torch.rand(batch, 1, 1, 1) >= 0.1)
+        with torch.no_grad():
+            pooled = text.encode(captions_of(indices, random, drop=0.2)).pooled
+        return {"v": denoising_loss(clean, times(random, batch, 0.25), lambda x, r: module(x, r, effnet, pooled))}
+
+    return Part(module, loss, Plan(steps, 1.5e-3, ema=0.999), lambda trained: ship("stage_b", trained), batch)
+
+
+def previewer(work: Path, steps: int) -> Part:
+    """Latents to small pictures; an extra loss on differences of neighbours keeps the edges."""
+    fill_latents(work)
+    pixels, _ = pictures_cache(work)
+    effnets = latents_cache(work)
+    module = built("previewer")
+    batch = 24
+
+    norm = module.get_submodule("blocks.2")
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        module.train(int(norm.get_buffer("num_batches_tracked")) < WARM_UP)
+        indices = random.integers(PICTURES, size=batch)
+        latent = torch.from_numpy(effnets[indices]).float()
+        latent = latent + 0.06 * torch.randn_like(latent)
+        error = module(latent) - F.avg_pool2d(to_pixels(pixels[indices]), 4)
+        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        return {"l1": error.abs().mean(), "mse": 5 * error.square().mean(), "edges": edges}
+
+    return Part(module, loss, Plan(steps, 2e-3, ema=0.998), lambda trained: ship("previewer", trained), batch)

@@ -1,0 +1,87 @@
+"""The parts that learn what words mean: the CLIP pair and Stage C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.config import PRESETS
+from ..models.text import TextEncoder
+from ..training.loop import Plan
+from . import weights_path
+from .attributes import ATTRIBUTE_SIZES
+from .caches import LATENTS, fill_latents, latents_cache
+from .data import to_pixels, training_scene
+from .draw import draw
+from .part import Part, attribute_loss, built, captions_of, denoising_loss, labels_of, ship, shipped, times
+
+
+class ClipPair(nn.Module):
+    """Both CLIP towers, and linear readers of a scene's attributes that make their vectors say who has which colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.image = built("text_encoder"), built("image_encoder")
+        width = PRESETS["text_encoder"]["tiny"].projection_dim
+        self.text_reader = nn.Linear(width, sum(ATTRIBUTE_SIZES))
+        self.image_reader = nn.Linear(width, sum(ATTRIBUTE_SIZES))
+        self.temperature = nn.Parameter(torch.tensor(2.6))
+
+
+def clip(work: Path, steps: int) -> Part:
+    """Contrastive, with both towers' vectors also read for the scene's attributes."""
+    module = ClipPair()
+    batch = 128
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        indices = random.integers(1 << 20, size=batch)
+        pictures = np.stack([np.asarray(draw(training_scene(int(i)), 64)) for i in indices])
+        labels = labels_of(indices)
+        text = module.text.encode(captions_of(indices, random)).pooled
+        image = module.image(to_pixels(pictures))
+        scores = module.temperature.exp().clamp(max=50) * F.normalize(text, dim=-1) @ F.normalize(image, dim=-1).T
+        pairs = torch.arange(batch)
+        return {
+            "contrast": 0.25 * (F.cross_entropy(scores, pairs) + F.cross_entropy(scores.T, pairs)),
+            "text": 3 * attribute_loss(module.text_reader(text), labels),
+            "image": 3 * attribute_loss(module.image_reader(image), labels),
+        }
+
+    def finish(trained: nn.Module) -> None:
+        assert isinstance(trained, ClipPair)
+        ship("text_encoder", trained.text)
+        ship("image_encoder", trained.image)
+
+    return Part(module, loss, Plan(steps, 1.5e-3, ema=0.998), finish, batch)
+
+
+def stage_c(work: Path, steps: int) -> Part:
+    """Text to latent; the text is dropped in 8 %, and 12 % see the picture's own CLIP vector, half of them no text."""
+    fill_latents(work)
+    effnets = latents_cache(work)
+    text, image = shipped("text_encoder"), shipped("image_encoder")
+    assert isinstance(text, TextEncoder)
+    module = shipped("stage_c").requires_grad_(True) if weights_path("stage_c").exists() else built("stage_c")
+    batch = 48
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        indices = random.integers(LATENTS, size=batch)
+        clean = torch.from_numpy(effnets[indices]).float()
+        told = captions_of(indices, random, drop=0.08)
+        seen = np.flatnonzero(random.random(batch) < 0.12)
+        told = ["" if i in seen and random.random() < 0.5 else caption for i, caption in enumerate(told)]
+        images = torch.zeros(batch, 1, PRESETS["image_encoder"]["tiny"].projection_dim)
+        with torch.no_grad():
+            sequence, pooled = text.encode(told)
+            if len(seen):
+                drawn = [np.asarray(draw(training_scene(int(i)), 64)) for i in indices[seen]]
+                images[seen, 0] = image(to_pixels(np.stack(drawn)))
+        return {
+            "v": denoising_loss(clean, times(random, batch, 0.3), lambda x, r: module(x, r, sequence, pooled, images))
+        }
+
+    return Part(module, loss, Plan(steps, 2e-3, ema=0.999), lambda trained: ship("stage_c", trained), batch)

@@ -1,0 +1,95 @@
+"""The command in this process, on fake nodes and the stand-ins for the host's picture nodes."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from stable_cascade_nodes.cli import native, registry
+from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.nodes import host
+
+_spec = importlib.util.spec_from_file_location("cli_fake_nodes", Path(__file__).parents[1] / "graph" / "fake_nodes.py")
+assert _spec is not None and _spec.loader is not None
+fake_nodes: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(fake_nodes)
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+def paint(red: float) -> tuple[torch.Tensor]:
+    """A small picture (1, 4, 6, 3)."""
+    image = torch.zeros(1, 4, 6, 3)
+    image[..., 0] = red
+    return (image,)
+
+
+def stop(value: int) -> None:
+    raise KeyboardInterrupt
+
+
+def crash(value: int) -> None:
+    raise RuntimeError("a bug")
+
+
+def run_out(value: int) -> None:
+    raise MemoryError("60 GiB")
+
+
+@pytest.fixture
+def calls() -> list[tuple[str, dict[str, Any]]]:
+    return []
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `input`, `output` and `outside` in it, which is also the current one."""
+    for name in ("input", "output", "outside"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(host, "_settings", host.Settings())
+    return tmp_path
+
+
+@pytest.fixture
+def cascade(
+    folders: Path,
+    calls: list[tuple[str, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., Answer]:
+    """`cascade("run", document, "--set", ...)`; a dict or bytes among the arguments is written to a file."""
+    classes = fake_nodes.make_registry(calls)
+    whole = ("INT", {"default": 1})
+    red = ("FLOAT", {"default": 0.5})
+    classes["Paint"] = fake_nodes.make_class("Paint", calls, {"red": red}, ("IMAGE",), paint)
+    for name, action in (("Stop", stop), ("Crash", crash), ("RunOut", run_out)):
+        classes[name] = fake_nodes.make_class(name, calls, {"value": whole}, (), action, OUTPUT_NODE=True)
+    nodes = registry.Nodes({**classes, **native.CLASSES}, {**native.NAMES, "Number": "A whole number"})
+    monkeypatch.setattr(registry, "load", lambda: nodes)
+
+    def run(*arguments: Any) -> Answer:
+        texts: list[str] = []
+        for index, argument in enumerate(arguments):
+            if isinstance(argument, dict | bytes):
+                path = folders / f"workflow-{index}.json"
+                path.write_bytes(argument if isinstance(argument, bytes) else json.dumps(argument).encode())
+                texts.append(str(path))
+            else:
+                texts.append(str(argument))
+        code = main(texts)
+        return Answer(code, *capsys.readouterr())
+
+    return run

@@ -1,0 +1,139 @@
+"""The command as a process: every way to start it, how quickly it answers, and Ctrl-C."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import stable_cascade_nodes
+
+ROOT = Path(stable_cascade_nodes.__file__).resolve().parent
+
+
+def start(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_as_a_module_and_as_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("[]")
+    answers = [start(*way, "run", "bad.json", cwd=tmp_path) for way in (["-m", "stable_cascade_nodes"], [ROOT])]
+    for answer in answers:
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert answer.stderr.startswith("cascade: bad.json: expected a workflow")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package in a folder whose name is no identifier, not installed, told from the installed one by its words."""
+    folder = tmp_path_factory.mktemp("custom_nodes") / "my pack-2.0"
+    for part in ("cascade_core", "cli", "nodes"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+    for name in ("__init__.py", "__main__.py"):
+        shutil.copy(ROOT / name, folder / name)
+    main = folder / "cli" / "main.py"
+    main.write_text(main.read_text().replace("Stable Cascade workflows", "This is the copy"))
+    return folder
+
+
+def test_any_folder_is_its_own_package(copy: Path) -> None:
+    for way in (copy, copy / "__main__.py"):
+        answer = start(way, "--help", cwd=copy.parent)
+        assert answer.returncode == 0, answer.stderr
+        assert "This is the copy" in answer.stdout
+    answer = start(".", "nodes", "SaveImage", cwd=copy)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("SaveImage  Save Image")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "missing.json"], ["run", "empty.json"]])
+def test_answers_that_need_no_torch_do_not_wait_for_it(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "empty.json").touch()
+    program = f"""
+        import sys
+        from stable_cascade_nodes.cli.main import main
+        try:
+            main({arguments!r})
+        except SystemExit:
+            pass
+        sys.exit(len({{"torch", "transformers", "PIL", "numpy"}} & set(sys.modules)))
+    """
+    assert start("-c", textwrap.dedent(program), cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["runn", "x.json"], ["run"], ["run", "x.json", "--fast"]])
+def test_bad_arguments(tmp_path: Path, arguments: list[str]) -> None:
+    answer = start("-m", "stable_cascade_nodes", *arguments, cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("cascade: ")
+    assert len(answer.stderr.splitlines()) == 1
+
+
+STOPPED_WHILE_WRITING = """
+    import json, signal, sys, time
+    from pathlib import Path
+    from PIL import Image
+    import torch
+    from stable_cascade_nodes.cli import native, registry
+    from stable_cascade_nodes.cli.main import main
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have turned it off for its background
+
+    class Paint:
+        FUNCTION, RETURN_TYPES = "paint", ("IMAGE",)
+        @classmethod
+        def INPUT_TYPES(cls): return {"required": {}}
+        def paint(self): return (torch.zeros(1, 4, 4, 3),)
+
+    def save(self, path, **options):
+        path.write_bytes(b"half of a picture")
+        print("writing", flush=True)
+        while True: time.sleep(0.01)
+
+    Image.Image.save = save
+    registry.load = lambda: registry.Nodes({"Paint": Paint, **native.CLASSES}, {})
+    nodes = {"1": {"class_type": "Paint", "inputs": {}}}
+    nodes["2"] = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}}
+    Path("workflow.json").write_text(json.dumps(nodes))
+    sys.exit(main(["run", "workflow.json", "--output", "output"]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(STOPPED_WHILE_WRITING)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "writing\n"
+        assert len(list((tmp_path / "output").iterdir())) == 1
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "cascade: stopped"
+    assert not list((tmp_path / "output").iterdir())
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    program = """
+        import sys
+        from stable_cascade_nodes.cli import registry
+        from stable_cascade_nodes.cli.main import main
+        node = type("Node", (), {"INPUT_TYPES": classmethod(lambda cls: {}), "RETURN_TYPES": (), "FUNCTION": "x"})
+        registry.load = lambda: registry.Nodes({f"Node{i}": node for i in range(20_000)}, {})
+        sys.exit(main(["nodes"]))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

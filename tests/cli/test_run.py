@@ -1,0 +1,182 @@
+"""`cascade run` and `cascade validate`: what they print, write and return."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+Cascade = Callable[..., Any]
+
+
+def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
+
+
+PICTURE = {"1": node("Paint", red=0.25), "2": node("SaveImage", "Picture out", images=["1", 0], filename_prefix="a")}
+BROKEN_BESIDE = PICTURE | {"3": node("Show", "Number out", value=["4", 0]), "4": node("Number", value=999)}
+
+
+def test_prints_each_written_file(cascade: Cascade, folders: Path) -> None:
+    answer = cascade("run", PICTURE | {"3": node("SaveImage", images=["1", 0], filename_prefix="deep/b")})
+    assert answer.code == 0
+    assert answer.lines == [str(folders / "output" / "a_00001_.png"), str(folders / "output" / "deep" / "b_00001_.png")]
+    assert all(Path(line).is_file() for line in answer.lines)
+    assert "Picture out" in answer.err
+
+
+def test_previews_are_not_results(cascade: Cascade, folders: Path) -> None:
+    answer = cascade("run", PICTURE | {"3": node("PreviewImage", images=["1", 0])})
+    assert answer.lines == [str(folders / "output" / "a_00001_.png")]
+
+
+def test_output_goes_where_it_is_told(cascade: Cascade, folders: Path) -> None:
+    answer = cascade("run", PICTURE, "--output", folders / "new" / "deep")
+    assert answer.lines == [str(folders / "new" / "deep" / "a_00001_.png")]
+
+
+def test_json_is_one_object(cascade: Cascade, folders: Path) -> None:
+    answer = cascade("run", PICTURE, "--json")
+    found = json.loads(answer.out)
+    assert answer.code == 0
+    assert list(found) == ["files", "seconds", "nodes"]
+    assert found["files"] == [str(folders / "output" / "a_00001_.png")]
+    assert found["seconds"] > 0
+    assert list(found["nodes"]["2"]) == ["class_type", "title", "seconds", "cached"]
+    assert found["nodes"]["2"]["title"] == "Picture out"
+    assert found["nodes"]["2"]["cached"] is False
+
+
+def test_identical_outputs_are_written_and_printed_once(cascade: Cascade) -> None:
+    answer = cascade("run", PICTURE | {"3": PICTURE["2"]})
+    assert len(answer.lines) == 1
+
+
+def test_a_broken_output_stops_everything(cascade: Cascade, folders: Path) -> None:
+    answer = cascade("run", BROKEN_BESIDE)
+    assert (answer.code, answer.out) == (2, "")
+    assert 'node 4 "Number" (Number), input "value": expected a number from 0 to 100, found 999' in answer.err
+    assert not list((folders / "output").iterdir())
+
+
+def test_partial_runs_the_outputs_that_are_fine(cascade: Cascade, folders: Path) -> None:
+    answer = cascade("run", BROKEN_BESIDE, "--partial")
+    assert answer.code == 2
+    assert answer.lines == [str(folders / "output" / "a_00001_.png")]
+    assert "found 999" in answer.err
+    found = json.loads(cascade("run", BROKEN_BESIDE, "--partial", "--json").out)
+    assert list(found["nodes"]) == ["1", "2"]
+
+
+def test_partial_with_nothing_fine(cascade: Cascade) -> None:
+    answer = cascade("run", {"3": BROKEN_BESIDE["3"], "4": BROKEN_BESIDE["4"]}, "--partial")
+    assert (answer.code, answer.out) == (2, "")
+
+
+def test_a_failure_while_running(cascade: Cascade) -> None:
+    answer = cascade("run", {"1": node("Fails", "Unlucky"), "2": node("Show", value=["1", 0])})
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.splitlines()[-1] == 'cascade: node 1 "Unlucky" (Fails) failed: this node always fails'
+    assert "Traceback" not in answer.err
+
+
+def test_what_was_written_before_a_failure_is_told(cascade: Cascade) -> None:
+    prompt = PICTURE | {"3": node("Crash", value=["4", 0]), "4": node("Number", value=1)}
+    answer = cascade("run", prompt)
+    assert answer.code == 1
+    assert len(answer.lines) == 1
+    answer = cascade("run", prompt, "--json")
+    assert answer.code == 1
+    assert len(json.loads(answer.out)["files"]) == 1
+
+
+def test_a_bug_shows_where_it_happened(cascade: Cascade) -> None:
+    answer = cascade("run", {"1": node("Crash", value=1)})
+    assert answer.code == 1
+    assert "Traceback" in answer.err
+    assert answer.err.splitlines()[-1] == 'cascade: node 1 "Crash" (Crash) failed: RuntimeError: a bug'
+
+
+def test_out_of_memory_comes_with_advice(cascade: Cascade) -> None:
+    answer = cascade("run", {"1": node("RunOut", value=1)})
+    assert answer.code == 1
+    assert "60 GiB; choose a smaller size" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_ctrl_c(cascade: Cascade) -> None:
+    answer = cascade("run", {"1": node("Stop", value=1)})
+    assert answer.code == 130
+    assert answer.err.splitlines()[-1] == "cascade: stopped"
+
+
+def test_a_picture_carries_its_workflow(cascade: Cascade) -> None:
+    editor = {
+        "version": 0.4,
+        "nodes": [
+            {"id": 1, "type": "Paint", "widgets_values": [0.25], "outputs": [{"name": "IMAGE", "type": "IMAGE"}]},
+            {
+                "id": 2,
+                "type": "SaveImage",
+                "widgets_values": ["a"],
+                "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+            },
+        ],
+        "links": [[1, 1, 0, 2, 0, "IMAGE"]],
+    }
+    answer = cascade("run", editor, "--set", "Paint.red=0.75", "--set", "Save Image.filename_prefix=b")
+    assert answer.code == 0, answer.err
+    with Image.open(answer.lines[0]) as picture:
+        text: dict[str, str] = dict(picture.text)  # type: ignore[attr-defined]
+        assert picture.getpixel((0, 0)) == (191, 0, 0)
+    assert json.loads(text["prompt"])["1"]["inputs"] == {"red": 0.75}
+    kept = json.loads(text["workflow"])
+    assert [entry["widgets_values"] for entry in kept["nodes"]] == [[0.75], ["b"]]
+    for again in (kept, json.loads(text["prompt"])):  # either form makes the same picture
+        with Image.open(cascade("run", again).lines[0]) as picture:
+            assert picture.getpixel((0, 0)) == (191, 0, 0)
+
+
+def test_validate(cascade: Cascade, folders: Path) -> None:
+    answer = cascade("validate", PICTURE)
+    assert answer.code == 0
+    assert answer.out.endswith(": no problems (nodes: 2, outputs: 1)\n")
+    answer = cascade("validate", BROKEN_BESIDE)
+    assert (answer.code, answer.out) == (2, "")
+    assert "found 999" in answer.err
+    assert not list((folders / "output").iterdir())
+
+
+def test_validate_json(cascade: Cascade) -> None:
+    assert json.loads(cascade("validate", PICTURE, "--json").out) == {"valid": True, "outputs": ["2"], "problems": []}
+    answer = cascade("validate", BROKEN_BESIDE, "--json")
+    found = json.loads(answer.out)
+    assert (answer.code, found["valid"], found["outputs"]) == (2, False, ["2"])
+    problem = found["problems"][0]
+    assert (problem["kind"], problem["node"], problem["input"]) == ("value_bigger_than_max", "4", "value")
+    assert problem["message"] in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--input", "missing"], "--input: expected a folder, found 'missing'"),
+        (["--models", "missing"], "--models: expected a folder, found 'missing'"),
+        (["--output", "file"], "--output: expected a folder, found the file 'file'"),
+        (["--device", "abacus"], "device"),
+        (["--set"], "--set"),
+        (["--sett", "1.a=2"], "--sett"),
+    ],
+)
+def test_bad_arguments(cascade: Cascade, folders: Path, arguments: list[str], expected: str) -> None:
+    (folders / "file").touch()
+    try:
+        answer = cascade("run", PICTURE, *arguments)
+    except SystemExit as error:  # argparse's way out
+        assert error.code == 2
+    else:
+        assert answer.code == 2
+        assert expected in answer.err
+    assert not list((folders / "output").iterdir())
