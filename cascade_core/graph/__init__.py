@@ -6,7 +6,7 @@ Which node classes exist is always an argument (`registry`, id -> class); nothin
 from .definition import Definition, Input, Registry, define
 from .editor import set_widget
 from .executor import Cache, Done, NodeFailure, Ui, run
-from .prompt import Problem, Validation, link_of, validate
+from .prompt import Problem, Validation, validate
 from .shapes import is_object
 from .wording import WorkflowError, list_choices, show, title_of, where
 from .workflow import Prompt, Workflow, convert, read
@@ -27,7 +27,6 @@ __all__ = [
     "convert",
     "define",
     "is_object",
-    "link_of",
     "list_choices",
     "read",
     "run",

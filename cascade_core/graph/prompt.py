@@ -6,7 +6,6 @@ makes sense, a number that is none, a new-style combo's unknown value), is refus
 """
 
 import inspect
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -14,10 +13,9 @@ from typing import Any
 
 from .definition import Definition, Input, Registry, define_all, unsupported
 from .shapes import is_list, is_object
+from .values import Unfit, check_range, expectation, read_constant
 from .wording import list_choices, show, title_of, where
 from .workflow import Prompt
-
-MAX_TEXT = 1_000_000  # characters of one text; a long novel has that many
 
 
 @dataclass(frozen=True)
@@ -154,14 +152,6 @@ def _cycles(sources: Mapping[str, set[str]]) -> Iterator[list[str]]:
             return
 
 
-class _Unfit(Exception):
-    """A value that an input cannot take: ComfyUI's name for that, and what it could take."""
-
-    def __init__(self, kind: str, expected: str) -> None:
-        self.kind = kind
-        self.expected = expected
-
-
 class _NodeCheck:
     """The inputs of one node: `problems`, and `inputs` with every constant read as its declared type."""
 
@@ -184,7 +174,7 @@ class _NodeCheck:
         for name, entry in definition.inputs.items():
             if name not in self.inputs:
                 if entry.required:
-                    self._report("required_input_missing", name, _expectation(entry), "nothing")
+                    self._report("required_input_missing", name, expectation(entry), "nothing")
             elif not is_list(self.inputs[name]):
                 self._check_constant(entry)
         self._run_own_check()
@@ -218,10 +208,10 @@ class _NodeCheck:
         value = constant_of(self.inputs[entry.name])
         checks_itself = entry.name in self.own_names or bool(self.own_check and self.own_check.varkw)
         try:
-            read = _read(entry, value)
+            read = read_constant(entry, value)
             if not checks_itself:
-                _check_range(entry, read)
-        except _Unfit as unfit:
+                check_range(entry, read)
+        except Unfit as unfit:
             self._report(unfit.kind, entry.name, unfit.expected, show(value))
         else:
             self.inputs[entry.name] = read if read is not value else self.inputs[entry.name]
@@ -271,57 +261,3 @@ def _connects(received: Any, declared: Any) -> bool:
 
 def _type_name(declared: Any) -> str:
     return declared if isinstance(declared, str) else f"one of {list_choices(declared)}"
-
-
-def _expectation(entry: Input) -> str:
-    if not entry.takes_constant:
-        return f"a link to {entry.type}"
-    if entry.choices is not None:
-        return f"one of {list_choices(entry.choices)}"
-    return f"a value of type {entry.type}"
-
-
-def _read(entry: Input, value: Any) -> Any:
-    """A constant as the declared type; raises _Unfit."""
-    wrong = "invalid_input_type"
-    if isinstance(value, str):
-        if len(value) > MAX_TEXT:
-            raise _Unfit(wrong, f"a text of at most {MAX_TEXT:,} characters")
-        if not value.isascii() and value != value.encode(errors="ignore").decode():
-            raise _Unfit(wrong, "a text without halves of Unicode characters")
-    if not entry.takes_constant:
-        if value is None and not entry.required:
-            return value
-        raise _Unfit(wrong, f"a link to {entry.type}")
-    if entry.type == "STRING":
-        if not isinstance(value, str | int | float):
-            raise _Unfit(wrong, "a text")
-        return str(value)
-    if entry.type == "BOOLEAN":
-        if value not in (0, 1):
-            raise _Unfit(wrong, "true or false")
-        return bool(value)
-    if entry.type in ("INT", "FLOAT"):
-        try:
-            return int(value) if entry.type == "INT" else _finite(float(value))
-        except (TypeError, ValueError, OverflowError):
-            raise _Unfit(wrong, "a whole number" if entry.type == "INT" else "a number") from None
-    return value
-
-
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise ValueError(number)
-    return number
-
-
-def _check_range(entry: Input, value: Any) -> None:
-    low, high = entry.options.get("min"), entry.options.get("max")
-    if entry.type in ("INT", "FLOAT"):
-        span = f"a number from {'any' if low is None else low} to {'any' if high is None else high}"
-        if low is not None and value < low:
-            raise _Unfit("value_smaller_than_min", span)
-        if high is not None and value > high:
-            raise _Unfit("value_bigger_than_max", span)
-    if entry.choices is not None and value not in entry.choices:
-        raise _Unfit("value_not_in_list", f"one of {list_choices(entry.choices, value)}")

@@ -17,7 +17,7 @@ from .data import CELLS, encoder_picture, picture, to_pixels, training_scene
 from .part import shipped
 
 PICTURES = 24576  # kept with their Stage A latents, for the decoder's parts
-LATENTS = 98304  # kept as Stage C latents only, for Stage C
+LATENTS = 65536  # kept as Stage C latents only, for Stage C
 
 
 class Cache:
@@ -35,10 +35,10 @@ class Cache:
     def filled(self) -> int:
         return int(self.counter.read_text()) if self.counter.exists() else 0
 
-    def fill(self, make: Callable[[range], np.ndarray], batch: int = 64) -> None:
-        """Compute the rows that are missing with `make(indices)`; can be stopped and continued."""
-        for start in range(self.filled, len(self.rows), batch):
-            indices = range(start, min(start + batch, len(self.rows)))
+    def fill(self, make: Callable[[range], np.ndarray], rows: int, batch: int = 64) -> None:
+        """Compute what is missing of the first `rows` with `make(indices)`; can be stopped and continued."""
+        for start in range(self.filled, rows, batch):
+            indices = range(start, min(start + batch, rows))
             self.rows[indices.start : indices.stop] = make(indices)
             partial = self.counter.with_suffix(".partial")
             partial.write_text(str(indices.stop))
@@ -72,11 +72,11 @@ def fill_pictures(work: Path) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             return module.encode(to_pixels(np.stack(full))).half().numpy()
 
-    latents.fill(make, batch=16)
+    latents.fill(make, PICTURES, batch=16)
 
 
-def fill_latents(work: Path) -> None:
-    """Encode the cached pictures with the frozen effnet."""
+def fill_latents(work: Path, rows: int = PICTURES) -> None:
+    """Encode the first `rows` pictures with the frozen effnet."""
     pixels, _ = pictures_cache(work)
     cache = latents_cache(work)
     module = shipped("effnet")
@@ -89,7 +89,7 @@ def fill_latents(work: Path) -> None:
             pictures = np.stack([encoder_picture(picture(training_scene(i))) for i in indices])
         return module(to_pixels(pictures)).half().numpy()
 
-    cache.fill(make)
+    cache.fill(make, rows)
 
 
 def latents_cache(work: Path) -> Cache:

@@ -27,7 +27,7 @@ from .attributes import ATTRIBUTE_SIZES, attributes
 from .captions import VOCABULARY, sample_caption
 from .data import training_scene
 
-X0_CLAMP = {"stage_b": 5.0, "stage_c": 4.0}  # beyond what their latents reach
+X0_CLAMP = {"stage_b": 5.0, "stage_c": 5.0}  # beyond what their latents reach
 PROCESS = Process(TARGETS["v"])
 WARM_UP = 300  # steps after which BatchNorm keeps its statistics: those of a small batch blur the colours
 

@@ -144,7 +144,7 @@ def stage_b(work: Path, steps: int) -> Part:
             pooled = text.encode(captions_of(indices, random, drop=0.2)).pooled
         return {"v": denoising_loss(clean, times(random, batch, 0.25), lambda x, r: module(x, r, effnet, pooled))}
 
-    return Part(module, loss, Plan(steps, 1.5e-3, ema=0.999), lambda trained: ship("stage_b", trained), batch)
+    return Part(module, loss, Plan(steps, 2e-3, muon=True), lambda trained: ship("stage_b", trained), batch)
 
 
 def previewer(work: Path, steps: int) -> Part:

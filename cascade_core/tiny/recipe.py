@@ -35,9 +35,9 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part], int]] = {
     "stage_a": (stage_a, 3000),
     "clip": (clip, 1600),
     "compressor": (compressor, 3200),
-    "stage_b": (stage_b, 10000),
-    "previewer": (previewer, 3000),
-    "stage_c": (stage_c, 12000),
+    "stage_b": (stage_b, 14000),
+    "previewer": (previewer, 1800),
+    "stage_c": (stage_c, 9500),
 }
 """The parts in order, and how many steps each takes."""
 

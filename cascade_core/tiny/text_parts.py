@@ -61,7 +61,7 @@ def clip(work: Path, steps: int) -> Part:
 
 def stage_c(work: Path, steps: int) -> Part:
     """Text to latent; the text is dropped in 8 %, and 12 % see the picture's own CLIP vector, half of them no text."""
-    fill_latents(work)
+    fill_latents(work, LATENTS)
     effnets = latents_cache(work)
     text, image = shipped("text_encoder"), shipped("image_encoder")
     assert isinstance(text, TextEncoder)
@@ -84,4 +84,4 @@ def stage_c(work: Path, steps: int) -> Part:
             "v": denoising_loss(clean, times(random, batch, 0.3), lambda x, r: module(x, r, sequence, pooled, images))
         }
 
-    return Part(module, loss, Plan(steps, 2e-3, ema=0.999), lambda trained: ship("stage_c", trained), batch)
+    return Part(module, loss, Plan(steps, 3e-3, muon=True), lambda trained: ship("stage_c", trained), batch)

@@ -22,13 +22,14 @@ Loss = Callable[[np.random.Generator], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast: AdamW, warm-up, a flat stretch, then a cosine to zero."""
+    """How long and how fast: warm-up, a flat stretch, then a cosine to zero."""
 
     steps: int
     learning_rate: float
     warmup: int = 100
     flat: float = 0.3  # share of the steps before the cosine begins
     weight_decay: float = 0.01
+    muon: bool = False  # the blocks' matrices by Muon (Jordan 2024) instead of AdamW: dearer steps, fewer of them
     clip: float = 1.0
     ema: float = 0.999
     seed: int = 0
@@ -66,6 +67,28 @@ class Averaged:
                 self.tensors[name].copy_(tensor)
 
 
+def make_optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
+    """AdamW, with weight decay for what has two dimensions or more; with `plan.muon`, Muon for the blocks' matrices.
+
+    Muon's steps are scaled to AdamW's, so that both take the same learning rate (Liu et al. 2025).
+    """
+    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in trained if plan.muon and p.ndim == 2 and "_blocks." in name and "mapper" not in name]
+    taken = {id(p) for p in matrices}
+    others = [p for _, p in trained if id(p) not in taken]
+    groups = [
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": plan.weight_decay},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.99))]
+    if matrices:
+        muon = torch.optim.Muon(
+            matrices, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        optimizers.append(muon)
+    return optimizers
+
+
 def train(
     module: nn.Module, loss: Loss, plan: Plan, state: Path, save_every: int = 500
 ) -> Iterator[tuple[Progress, Averaged]]:
@@ -75,29 +98,27 @@ def train(
     `loss(random)` returns named scalars; their sum is minimised. The state is saved every `save_every` steps and at
     the end, under a temporary name first.
     """
-    decayed = [p for p in module.parameters() if p.ndim >= 2]
-    rest = [p for p in module.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.99))
+    optimizers = make_optimizers(module, plan)
     averaged = Averaged(module)
-    done = load_state(state, module, averaged.tensors, optimizer) if state.exists() else 0
+    done = load_state(state, module, averaged.tensors, optimizers) if state.exists() else 0
     if done >= plan.steps:
         yield Progress(done, {}, 0.0), averaged
 
     for step in range(done, plan.steps):
         random = np.random.default_rng((plan.seed, step))
         torch.manual_seed(int(random.integers(1 << 62)))
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = plan.rate(step)
         losses = loss(random)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise FloatingPointError(f"loss is not finite at step {step}: {losses}")
-        optimizer.zero_grad(set_to_none=True)
+        module.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         averaged.update(module, step, plan.ema)
         if (step + 1) % save_every == 0 or step + 1 == plan.steps:
-            save_state(state, step + 1, module, averaged.tensors, optimizer)
+            save_state(state, step + 1, module, averaged.tensors, optimizers)
         yield Progress(step + 1, {name: value.item() for name, value in losses.items()}, plan.rate(step)), averaged

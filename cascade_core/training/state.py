@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from torch import Tensor, nn
 
 
 def save_state(
-    path: Path, step: int, module: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    path: Path, step: int, module: nn.Module, averaged: dict[str, Tensor], optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
     """Write the state after `step` steps, under a temporary name first."""
     tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
-    for index, entries in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entries.items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, entries in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{index}.{name}": tensor for name, tensor in entries.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
     contiguous = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
@@ -27,9 +29,11 @@ def save_state(
     os.replace(temporary, path)
 
 
-def load_state(path: Path, module: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
+def load_state(
+    path: Path, module: nn.Module, averaged: dict[str, Tensor], optimizers: Sequence[torch.optim.Optimizer]
+) -> int:
     """Fill module, average and optimiser from `path`; returns the number of steps done."""
-    entries: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     weights: dict[str, Tensor] = {}
     with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])
@@ -40,9 +44,10 @@ def load_state(path: Path, module: nn.Module, averaged: dict[str, Tensor], optim
             elif part == "averaged":
                 averaged[name].copy_(file.get_tensor(key))
             else:
-                index, entry = name.split(".", 1)
-                entries.setdefault(int(index), {})[entry] = file.get_tensor(key)
+                number, index, entry = name.split(".", 2)
+                states[int(number)].setdefault(int(index), {})[entry] = file.get_tensor(key)
     module.load_state_dict(weights)
-    saved: dict[str, Any] = optimizer.state_dict()
-    optimizer.load_state_dict({"state": entries, "param_groups": saved["param_groups"]})
+    for optimizer, entries in zip(optimizers, states, strict=True):
+        groups: Any = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": entries, "param_groups": groups})
     return step

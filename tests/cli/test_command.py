@@ -1,8 +1,6 @@
-"""The command as a process: every way to start it, how quickly it answers, and Ctrl-C."""
+"""The command as a process: every way to start it, and how quickly it answers."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
@@ -73,51 +71,6 @@ def test_bad_arguments(tmp_path: Path, arguments: list[str]) -> None:
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr.startswith("cascade: ")
     assert len(answer.stderr.splitlines()) == 1
-
-
-STOPPED_WHILE_WRITING = """
-    import json, signal, sys, time
-    from pathlib import Path
-    from PIL import Image
-    import torch
-    from stable_cascade_nodes.cli import native, registry
-    from stable_cascade_nodes.cli.main import main
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have turned it off for its background
-
-    class Paint:
-        FUNCTION, RETURN_TYPES = "paint", ("IMAGE",)
-        @classmethod
-        def INPUT_TYPES(cls): return {"required": {}}
-        def paint(self): return (torch.zeros(1, 4, 4, 3),)
-
-    def save(self, path, **options):
-        path.write_bytes(b"half of a picture")
-        print("writing", flush=True)
-        while True: time.sleep(0.01)
-
-    Image.Image.save = save
-    registry.load = lambda: registry.Nodes({"Paint": Paint, **native.CLASSES}, {})
-    nodes = {"1": {"class_type": "Paint", "inputs": {}}}
-    nodes["2"] = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}}
-    Path("workflow.json").write_text(json.dumps(nodes))
-    sys.exit(main(["run", "workflow.json", "--output", "output"]))
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(STOPPED_WHILE_WRITING)]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline() == "writing\n"
-        assert len(list((tmp_path / "output").iterdir())) == 1
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1] == "cascade: stopped"
-    assert not list((tmp_path / "output").iterdir())
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:

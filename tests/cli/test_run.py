@@ -1,6 +1,7 @@
 """`cascade run` and `cascade validate`: what they print, write and return."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,25 @@ def test_ctrl_c(cascade: Cascade) -> None:
     answer = cascade("run", {"1": node("Stop", value=1)})
     assert answer.code == 130
     assert answer.err.splitlines()[-1] == "cascade: stopped"
+
+
+def test_ctrl_c_leaves_nothing_half_written(cascade: Cascade, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[Path]] = []
+
+    def save(self: Image.Image, path: Path, **_: Any) -> None:
+        path.write_bytes(b"half of a picture")
+        seen.append(list((folders / "output").iterdir()))
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        answer = cascade("run", PICTURE)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (answer.code, answer.out) == (130, "")
+    assert [len(files) for files in seen] == [1]
+    assert not list((folders / "output").iterdir())
 
 
 def test_a_picture_carries_its_workflow(cascade: Cascade) -> None:

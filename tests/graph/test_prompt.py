@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stable_cascade_nodes.cascade_core import graph
-from stable_cascade_nodes.cascade_core.graph import prompt as prompt_module
+from stable_cascade_nodes.cascade_core.graph import values
 
 Node = dict[str, Any]
 
@@ -342,4 +342,4 @@ def test_nothing_is_changed_in_place(registry: graph.Registry) -> None:
 
 
 def test_the_limit_of_texts_is_generous() -> None:
-    assert prompt_module.MAX_TEXT >= 100_000
+    assert values.MAX_TEXT >= 100_000

@@ -45,7 +45,7 @@ def prompt():
 
 def test_stage_c_batches_and_separate_passes_agree(networks, handle, prompt):
     model = handle("stage_c", networks["stage_c"], config=networks["stage_c"].config, target="v", x0_clamp=3.0)
-    inputs = ([prompt(0, images=2), prompt(1, tokens=12)], [prompt(2)])
+    inputs = ([prompt(0, images=2), prompt(1, tokens=12), prompt(2)], [prompt(3)])  # 19, 20, 15 and 19 tokens
     both = list(sample_stage_c(model, *inputs, torch.zeros(2, 16, 6, 5), seed=3, steps=3))
     alone = list(sample_stage_c(model, *inputs, torch.zeros(1, 16, 6, 5), seed=4, steps=3))
     for together, single in zip(both, alone, strict=True):
