@@ -1,6 +1,7 @@
-"""What loading costs: `python benchmarks/loading.py [--rounds N]` writes Stage C 1B in bfloat16 (2 GB, temporary) and loads it.
+"""What loading costs: `python benchmarks/loading.py [--rounds N]`.
 
-CPU seconds until the handle is there: the weights are the file's own pages, and none of them is touched yet.
+Writes Stage C 1B in bfloat16 (2 GB, temporary) and loads it: CPU seconds until the handle is there.
+The weights are the file's own pages, and none of them is touched yet.
 """
 
 import argparse

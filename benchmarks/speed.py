@@ -1,4 +1,6 @@
-"""How fast one evaluation is, against diffusers with the very same weights: `python benchmarks/speed.py [--rounds N] [CASE ...]`.
+"""How fast one evaluation is, against diffusers with the same weights:
+
+    python benchmarks/speed.py [--rounds N] [CASE ...]
 
 CPU seconds on one thread, the two interleaved, medians: so the ratio stands also where the machine is shared. What is
 constant over an image's steps is computed once per image, as the samplers do, and its cost divided among the steps;

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .pipeline import Cascade, decode_pixels, encode_text, preview_pixels, text_to_image
     from .sampling.condition import Condition
     from .sampling.family import check_family
-    from .sampling.latents import LARGEST, SMALLEST, encode_size, stage_b_size, stage_c_size
+    from .sampling.latents import LARGEST, SMALLEST, decoded_size, encode_size, stage_b_size, stage_c_size
     from .sampling.samplers import SAMPLERS
     from .sampling.stages import Step, sample_stage_b, sample_stage_c
     from .tiny import built_in
@@ -32,7 +32,7 @@ _HOME = {
     "pipeline": ("Cascade", "decode_pixels", "encode_text", "preview_pixels", "text_to_image"),
     "sampling.condition": ("Condition",),
     "sampling.family": ("check_family",),
-    "sampling.latents": ("LARGEST", "SMALLEST", "encode_size", "stage_b_size", "stage_c_size"),
+    "sampling.latents": ("LARGEST", "SMALLEST", "decoded_size", "encode_size", "stage_b_size", "stage_c_size"),
     "sampling.samplers": ("SAMPLERS",),
     "sampling.stages": ("Step", "sample_stage_b", "sample_stage_c"),
     "tiny": ("built_in",),
@@ -56,6 +56,7 @@ __all__ = [
     "built_in",
     "check_family",
     "decode_pixels",
+    "decoded_size",
     "draw",
     "encode_size",
     "encode_text",

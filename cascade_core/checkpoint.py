@@ -48,12 +48,14 @@ def load(
     dtype: str = "auto",
     device: str | torch.device = "cpu",
     placement: Placement | None = None,
+    weights: bool = True,
 ) -> Handle:
-    """The `kind` that the file holds, ready to compute on `device`.
+    """The `kind` that the file holds, ready to compute on `device`; without `weights` a handle for checks alone.
 
     name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
     "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C and float32 for the small parts. placement: who
-    brings the weights to the device; they are loaded there at once if None. Raises CascadeError.
+    brings the weights to the device; they are loaded there at once if None. weights: False leaves the network on the
+    meta device: what it is and fits is known from the header, and no tensor is read. Raises CascadeError.
     """
     path, device = Path(path), torch.device(device)
     header = read_header(path)
@@ -70,9 +72,10 @@ def load(
     with torch.inference_mode(False), torch.no_grad():
         module = _build(identity, path)
         _check_names(module, header, identity, path)
-        tensors = _read_tensors(path, header, identity, weights_dtype, device if placement is None else "cpu")
-        module.load_state_dict(tensors, strict=True, assign=True)
-        module.to(device if placement is None else "cpu")  # buffers that no file carries
+        if weights:
+            tensors = _read_tensors(path, header, identity, weights_dtype, device if placement is None else "cpu")
+            module.load_state_dict(tensors, strict=True, assign=True)
+            module.to(device if placement is None else "cpu")  # buffers that no file carries
     module.eval().requires_grad_(False)
     return Handle(
         module=module,

@@ -13,7 +13,7 @@ from torch import Tensor
 from .models.handle import Handle
 from .sampling.condition import Condition
 from .sampling.family import check_family
-from .sampling.latents import stage_b_size, stage_c_size
+from .sampling.latents import decoded_size, stage_b_size, stage_c_size
 from .sampling.stages import Step, sample_stage_b, sample_stage_c
 
 STAGE_A_WIDTHS = 10  # alive at once in its largest block: x, its norm, the four times wider layer before and after GELU
@@ -47,9 +47,8 @@ def decode_pixels(stage_a: Handle, latent: Tensor, size: tuple[int, int] | None 
     module: Any = stage_a.module
     latents = [latent[i : i + 1].to(device, stage_a.dtype) for i in range(len(latent))]  # one by one, for memory
     pixels = torch.cat([module.decode(one).float().cpu() for one in latents]).clamp(0, 1)
-    if size is not None and stage_b_size(size[1], size[0]) == (h, w):
-        pixels = pixels[..., : size[0], : size[1]]
-    return pixels
+    height, width = decoded_size((h, w), size)
+    return pixels[..., :height, :width]
 
 
 @torch.inference_mode()

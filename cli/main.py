@@ -96,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _RUN = """Run a workflow and print the path of each file that it writes.
-Exit code: 0 every output was written, 2 a bad workflow or argument, 1 a failure while running, 130 Ctrl-C."""
+Before anything is computed the models are loaded and the nodes check whether their inputs fit together.
+Exit code: 0 every output was written, 2 a bad workflow or argument (also what does not fit together),
+1 a failure while running (also a model file that cannot be loaded), 130 Ctrl-C."""
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -27,22 +27,22 @@ def run(options: argparse.Namespace) -> int:
     from ..nodes import host
 
     host.device()  # refuses a device that is not there, before anything runs
+    extra = {} if workflow.editor is None else {"workflow": workflow.editor}
+    plan = graph.Plan(checked.prompt, nodes.classes, outputs=checked.outputs, extra_pnginfo=extra)
     report = _Report(options.json)
     try:
-        graph.run(
-            checked.prompt,
-            nodes.classes,
-            outputs=checked.outputs,
-            extra_pnginfo={} if workflow.editor is None else {"workflow": workflow.editor},
-            around=_inference,
-            finished=report.add,
-        )
+        refused = graph.rehearse(plan, around=_inference)
+        complain(*(problem.message for problem in refused))
+        plan.drop({problem.node for problem in refused})
+        if refused and not (options.partial and plan.outputs):
+            return REFUSED
+        graph.perform(plan, around=_inference, finished=report.add)
     except graph.NodeFailure as failure:
         _explain(failure)
         return FAILED
     finally:
         report.close(time.perf_counter() - started)
-    return REFUSED if checked.problems else OK
+    return REFUSED if checked.problems or refused else OK
 
 
 def validate(options: argparse.Namespace) -> int:

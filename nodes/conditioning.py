@@ -16,7 +16,7 @@ class CascadeTextEncode:
         " Words that the built-in encoder does not know are named."
     )
     SEARCH_ALIASES = ("stable cascade", "prompt", "clip text encode", "positive", "negative")
-    FUNCTION = "encode"
+    FUNCTION, REHEARSE = "encode", "rehearse"
     RETURN_TYPES, RETURN_NAMES = ("CONDITIONING",), ("conditioning",)
     OUTPUT_TOOLTIPS = ("The encoded prompt, for `positive` or `negative` of both samplers.",)
 
@@ -50,3 +50,12 @@ class CascadeTextEncode:
         message = f"{text_encoder.name} does not know and skips: {', '.join(unknown)}. It knows: {known}"
         host.warn(self.DISPLAY_NAME, message)
         return {"ui": {"text": [message]}, "result": (conditioning,)}
+
+    def rehearse(self, text_encoder: core.Handle, text: str) -> tuple[sockets.Conditioning]:
+        """As for a prompt of one piece: no check asks for the number of tokens."""
+        import torch
+
+        config = text_encoder.config
+        sequence = torch.empty(1, config.max_positions, config.hidden_size, device="meta")
+        pooled = torch.empty(1, config.projection_dim, device="meta")
+        return (sockets.to_conditioning(core.Condition(sequence, pooled, family=text_encoder.family)),)

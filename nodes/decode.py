@@ -16,7 +16,7 @@ class CascadeStageADecode:
     CATEGORY = "Stable Cascade/latent"
     DESCRIPTION = "Turns a latent of Stage B into the picture, at exactly the size that was asked for."
     SEARCH_ALIASES = ("stable cascade", "vae decode", "latent to image")
-    FUNCTION = "decode"
+    FUNCTION, REHEARSE = "decode", "rehearse"
     RETURN_TYPES, RETURN_NAMES = ("IMAGE",), ("image",)
     OUTPUT_TOOLTIPS = ("The finished picture.",)
 
@@ -30,9 +30,12 @@ class CascadeStageADecode:
         }
 
     def decode(self, stage_a: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
-        core.check_family(stage_a, "latent", latent.get(sockets.FAMILY))
-        samples = sockets.samples_of("latent", latent, stage_a.config.c_latent) / sockets.STAGE_B_SCALE
+        samples = _check(stage_a, latent) / sockets.STAGE_B_SCALE
         return (sockets.to_image(core.decode_pixels(stage_a, samples, latent.get(sockets.SIZE))),)
+
+    def rehearse(self, stage_a: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
+        batch, _, h, w = _check(stage_a, latent).shape
+        return (sockets.placeholder_image(batch, *core.decoded_size((h, w), latent.get(sockets.SIZE))),)
 
 
 class CascadePreviewDecode:
@@ -40,7 +43,7 @@ class CascadePreviewDecode:
     CATEGORY = "Stable Cascade/latent"
     DESCRIPTION = "Shows roughly what a latent of Stage C will become: a small picture in a fraction of a second."
     SEARCH_ALIASES = ("stable cascade", "preview", "previewer", "latent to image")
-    FUNCTION = "decode"
+    FUNCTION, REHEARSE = "decode", "rehearse"
     RETURN_TYPES, RETURN_NAMES = ("IMAGE",), ("image",)
     OUTPUT_TOOLTIPS = ("A small, soft picture of the latent.",)
 
@@ -54,6 +57,14 @@ class CascadePreviewDecode:
         }
 
     def decode(self, previewer: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
-        core.check_family(previewer, "latent", latent.get(sockets.FAMILY))
-        samples = sockets.samples_of("latent", latent, previewer.config.c_latent)
-        return (sockets.to_image(core.preview_pixels(previewer, samples)),)
+        return (sockets.to_image(core.preview_pixels(previewer, _check(previewer, latent))),)
+
+    def rehearse(self, previewer: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
+        batch, _, h, w = _check(previewer, latent).shape
+        return (sockets.placeholder_image(batch, h * previewer.config.factor, w * previewer.config.factor),)
+
+
+def _check(decoder: core.Handle, latent: sockets.Latent) -> Tensor:
+    """The samples (B, C, h, w); CascadeError where they are of another family, or not the decoder's."""
+    core.check_family(decoder, "latent", latent.get(sockets.FAMILY))
+    return sockets.samples_of("latent", latent, decoder.config.c_latent)

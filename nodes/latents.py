@@ -16,7 +16,7 @@ class CascadeEmptyLatents:
         " published models are at their best from 1024 to 1536, the built-in ones at 256."
     )
     SEARCH_ALIASES = ("stable cascade", "empty latent", "size", "resolution", "width", "height", "batch")
-    FUNCTION = "make"
+    FUNCTION = REHEARSE = "make"
     RETURN_TYPES, RETURN_NAMES = ("LATENT", "LATENT"), ("stage_c", "stage_b")
     OUTPUT_TOOLTIPS = ("For `latent` of the Stage C sampler.", "For `latent` of the Stage B sampler.")
 

@@ -18,7 +18,7 @@ class _Loader:
     FOLDERS: ClassVar[tuple[str, ...]]  # folder keys, in the order in which they are searched
     PART: ClassVar[str]  # the model's name within a sentence
     CATEGORY = "Stable Cascade/loaders"
-    FUNCTION = "load"
+    FUNCTION, REHEARSE = "load", "rehearse"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -34,9 +34,17 @@ class _Loader:
         status = cls._path(model_name).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
 
-    def load(self, model_name: str, dtype: str = "auto") -> tuple[core.Handle]:
+    def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[core.Handle]:
         path, device, placement = self._path(model_name), host.device(), host.placement()
-        return (core.load(self.KIND, path, name=model_name, dtype=dtype, device=device, placement=placement),)
+        options: dict[str, Any] = {"dtype": dtype, "device": device, "placement": placement, "weights": weights}
+        return (core.load(self.KIND, path, name=model_name, **options),)
+
+    def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[core.Handle]:
+        """What the file is, from its header: the models of a workflow need not all lie in memory at once."""
+        try:
+            return self.load(model_name, dtype, weights=False)
+        except core.CascadeError as error:  # a bad file, which is no bad workflow
+            raise OSError(str(error)) from error
 
     @classmethod
     def _choices(cls) -> dict[str, Path]:

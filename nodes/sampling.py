@@ -95,7 +95,7 @@ class CascadeStageCSampler:
     CATEGORY = CATEGORY
     DESCRIPTION = "Text to the latent of Stage C, which decides what the picture shows. The defaults are official."
     SEARCH_ALIASES = ("stable cascade", "ksampler", "prior", "denoise", "generate")
-    FUNCTION = "sample"
+    FUNCTION, REHEARSE = "sample", "rehearse"
     RETURN_TYPES, RETURN_NAMES = ("LATENT",), ("stage_c",)
     OUTPUT_TOOLTIPS = ("The latent of Stage C, for `stage_c` of the Stage B sampler.",)
 
@@ -152,8 +152,25 @@ class CascadeStageCSampler:
         previewer: core.Handle | None = None,
         **settings: Any,
     ) -> tuple[sockets.Latent]:
-        if previewer is not None:
-            core.check_family(previewer, "stage_c", stage_c.family)
+        steps = self._check(stage_c, positive, negative, latent, previewer, **settings)
+        show = None if previewer is None else (lambda x0: core.preview_pixels(previewer, x0))
+        samples = _run(steps, self.DISPLAY_NAME, settings["steps"], show)
+        return (sockets.with_samples(latent, samples, stage_c.family),)
+
+    def rehearse(self, stage_c: core.Handle, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
+        self._check(stage_c=stage_c, latent=latent, **inputs)
+        return (sockets.placeholder_latent(latent, stage_c.family),)
+
+    def _check(
+        self,
+        stage_c: core.Handle,
+        positive: sockets.Conditioning,
+        negative: sockets.Conditioning,
+        latent: sockets.Latent,
+        previewer: core.Handle | None = None,
+        **settings: Any,
+    ) -> Iterator[core.Step]:
+        """The steps, none of which is taken yet; CascadeError where the inputs do not fit."""
         steps = core.sample_stage_c(
             stage_c,
             sockets.to_conditions("positive", positive),
@@ -163,9 +180,9 @@ class CascadeStageCSampler:
             latent_family=latent.get(sockets.FAMILY),
             **settings,
         )
-        show = None if previewer is None else (lambda x0: core.preview_pixels(previewer, x0))
-        samples = _run(steps, self.DISPLAY_NAME, settings["steps"], show)
-        return (sockets.with_samples(latent, samples, stage_c.family),)
+        if previewer is not None:
+            core.check_family(previewer, "stage_c", stage_c.family)
+        return steps
 
 
 class CascadeStageBSampler:
@@ -173,7 +190,7 @@ class CascadeStageBSampler:
     CATEGORY = CATEGORY
     DESCRIPTION = "Works out the latent of Stage C into the details of the picture. The defaults are official."
     SEARCH_ALIASES = ("stable cascade", "ksampler", "decoder", "denoise", "generate")
-    FUNCTION = "sample"
+    FUNCTION, REHEARSE = "sample", "rehearse"
     RETURN_TYPES, RETURN_NAMES = ("LATENT",), ("stage_b",)
     OUTPUT_TOOLTIPS = ("The latent of Stage B, for Stage A Decode or the native VAE Decode.",)
 
@@ -206,10 +223,28 @@ class CascadeStageBSampler:
         latent: sockets.Latent,
         **settings: Any,
     ) -> tuple[sockets.Latent]:
+        steps = self._check(stage_b, positive, negative, stage_c, latent, **settings)
+        samples = _run(steps, self.DISPLAY_NAME, settings["steps"]) * sockets.STAGE_B_SCALE
+        return (sockets.with_samples(latent, samples, stage_b.family),)
+
+    def rehearse(self, stage_b: core.Handle, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
+        self._check(stage_b=stage_b, latent=latent, **inputs)
+        return (sockets.placeholder_latent(latent, stage_b.family),)
+
+    def _check(
+        self,
+        stage_b: core.Handle,
+        positive: sockets.Conditioning,
+        negative: sockets.Conditioning,
+        stage_c: sockets.Latent,
+        latent: sockets.Latent,
+        **settings: Any,
+    ) -> Iterator[core.Step]:
+        """The steps, none of which is taken yet; CascadeError where the inputs do not fit."""
         effnet = sockets.samples_of("stage_c", stage_c, stage_b.config.c_effnet)
         samples = sockets.samples_of("latent", latent, stage_b.config.channels)
         of_stage_c = stage_c.get("batch_index") if len(effnet) == len(samples) else None
-        steps = core.sample_stage_b(
+        return core.sample_stage_b(
             stage_b,
             sockets.to_conditions("positive", positive),
             sockets.to_conditions("negative", negative),
@@ -220,8 +255,6 @@ class CascadeStageBSampler:
             latent_family=latent.get(sockets.FAMILY),
             **settings,
         )
-        samples = _run(steps, self.DISPLAY_NAME, settings["steps"]) * sockets.STAGE_B_SCALE
-        return (sockets.with_samples(latent, samples, stage_b.family),)
 
 
 def _run(steps: Iterator[core.Step], label: str, total: int, show: Callable[[Tensor], Tensor] | None = None) -> Tensor:

@@ -3,6 +3,9 @@
 IMAGE is (B, H, W, C) in 0..1, pixels of the core are (B, 3, H, W). Values on wires are shared by the whole graph, so
 everything here makes new ones. LATENT of Stage B travels in Stage A space, as ComfyUI's own nodes have it.
 
+When the command rehearses a run, placeholders travel over the same wires: shapes and families without values, on
+torch's meta device.
+
 Letters: B batch, T tokens, D width of the sequence, P of the pooled vector, n images, h w latent and H W pixel sides.
 """
 
@@ -112,6 +115,18 @@ def samples_of(name: str, latent: Latent, channels: int) -> Tensor:
             " not ignore it: take that node out"
         )
     return samples
+
+
+def placeholder_image(batch: int, height: int, width: int) -> Tensor:
+    """An IMAGE of these pixels that has not been computed."""
+    import torch
+
+    return torch.empty(batch, height, width, 3, device="meta")
+
+
+def placeholder_latent(latent: Latent, family: str) -> Latent:
+    """What `with_samples` will give for new samples of the same shape."""
+    return {**latent, "samples": latent["samples"].to("meta").float(), FAMILY: family}
 
 
 def with_samples(latent: Latent, samples: Tensor, family: str) -> Latent:

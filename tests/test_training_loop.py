@@ -1,4 +1,4 @@
-"""The training loop: what a stopped and resumed run gives, and that it learns. Run: pytest tests/test_training_loop.py"""
+"""The training loop: what a resumed run gives, and that it learns. Run: pytest tests/test_training_loop.py"""
 
 from pathlib import Path
 
@@ -64,7 +64,9 @@ def test_a_finished_run_says_so_once(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(tmp_path: Path) -> None:
     module = Regression()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    bad = train(module, lambda _: {"mse": torch.tensor(float("nan"), requires_grad=True)}, Plan(5, 1e-2), tmp_path / "s")
+    bad = train(
+        module, lambda _: {"mse": torch.tensor(float("nan"), requires_grad=True)}, Plan(5, 1e-2), tmp_path / "s"
+    )
     with pytest.raises(FloatingPointError, match="step 0"):
         next(bad)
     assert all(torch.equal(tensor, module.state_dict()[name]) for name, tensor in before.items())

@@ -3,10 +3,13 @@
 Which node classes exist is always an argument (`registry`, id -> class); nothing here knows one.
 """
 
+from .calls import Ui
 from .definition import Definition, Input, Registry, define
 from .editor import set_widget
-from .executor import Cache, Done, NodeFailure, Ui, run
+from .executor import Done, perform, run
+from .plan import Cache, NodeFailure, Plan
 from .prompt import Problem, Validation, validate
+from .rehearsal import rehearse
 from .shapes import is_object
 from .wording import WorkflowError, list_choices, show, title_of, where
 from .workflow import Prompt, Workflow, convert, read
@@ -17,6 +20,7 @@ __all__ = [
     "Done",
     "Input",
     "NodeFailure",
+    "Plan",
     "Problem",
     "Prompt",
     "Registry",
@@ -28,7 +32,9 @@ __all__ = [
     "define",
     "is_object",
     "list_choices",
+    "perform",
     "read",
+    "rehearse",
     "run",
     "set_widget",
     "show",

@@ -58,10 +58,10 @@ def validate(prompt: Prompt, registry: Registry) -> Validation:
         name = node["class_type"]
         if name in refused:
             expected = "a node that runs outside ComfyUI's server"
-            problems.append(Problem("not_supported", expected, refused[name], **_at(prompt, node_id)))
+            problems.append(Problem("not_supported", expected, refused[name], **locate(prompt, node_id)))
         elif name not in definitions:
             expected = f"a node class that exists here ({list_choices(sorted(registry), name)})"
-            problems.append(Problem("invalid_prompt", expected, show(name), **_at(prompt, node_id)))
+            problems.append(Problem("invalid_prompt", expected, show(name), **locate(prompt, node_id)))
     sources = {node_id: sources_of(node) & prompt.keys() for node_id, node in prompt.items()}
     outputs = [key for key, node in prompt.items() if (d := definitions.get(node["class_type"])) and d.is_output]
     if not outputs and not problems:
@@ -71,7 +71,7 @@ def validate(prompt: Prompt, registry: Registry) -> Validation:
     for cycle in _cycles({key: sources[key] for key in prompt if key in needed}):
         chain = " -> ".join(f"{key} {show(title_of(prompt[key]))}" for key in cycle)
         found = f"a circle: {chain}"
-        problems.append(Problem("dependency_cycle", "links that end somewhere", found, **_at(prompt, cycle[0])))
+        problems.append(Problem("dependency_cycle", "links that end somewhere", found, **locate(prompt, cycle[0])))
     checked = dict(prompt)
     for node_id, node in prompt.items():
         definition = definitions.get(node["class_type"])
@@ -114,7 +114,7 @@ def reachable(starts: Iterable[str], sources: Mapping[str, set[str]]) -> frozens
     return frozenset(seen)
 
 
-def _at(prompt: Prompt, node_id: str, name: str | None = None) -> dict[str, Any]:
+def locate(prompt: Prompt, node_id: str, name: str | None = None) -> dict[str, Any]:
     """The fields of a Problem that say where it is."""
     node = prompt[node_id]
     return {
@@ -180,7 +180,7 @@ class _NodeCheck:
         self._run_own_check()
 
     def _report(self, kind: str, name: str | None, expected: str, found: str, detail: str = "") -> None:
-        self.problems.append(Problem(kind, expected, found, detail=detail, **_at(self.prompt, self.node_id, name)))
+        self.problems.append(Problem(kind, expected, found, detail=detail, **locate(self.prompt, self.node_id, name)))
 
     def _check_link(self, name: str, value: list[Any]) -> None:
         link = link_of(value)

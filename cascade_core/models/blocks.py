@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear, linear
+
 NORM_EPS = 1e-6
 GRN_CHUNK = 64  # tokens summed at a time: their float32 squares stay in the cache
 
@@ -50,7 +52,7 @@ def resize(x: Tensor, height: int, width: int) -> Tensor:
 
 
 class GlobalResponseNorm(nn.Module):
-    """gamma * (x * N) + beta + x with N = |x|_HW / (mean over channels of |x|_HW + 1e-6), after ConvNeXt V2 (eq. 2, 3)."""
+    """gamma * (x * N) + beta + x, N = |x|_HW / (mean over channels of |x|_HW + 1e-6), after ConvNeXt V2, eq. 2, 3."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,7 +60,7 @@ class GlobalResponseNorm(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
 
     def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C)
-        chunks = x.flatten(1, 2).split(GRN_CHUNK, dim=1)
+        chunks = torch.split(x.flatten(1, 2), GRN_CHUNK, dim=1)
         squares = torch.stack([chunk.float().square().sum(1) for chunk in chunks]).sum(0)  # (B, C) float32
         norm = squares.clamp_min(1e-24).sqrt()  # the square root has no gradient at 0, and half precision has zeros
         scale = norm / (norm.mean(-1, keepdim=True) + 1e-6)
@@ -74,11 +76,11 @@ class ResBlock(nn.Module):
         self.index = index  # which entry of the control list is added to the input
         self.depthwise = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.channelwise = nn.Sequential(
-            nn.Linear(channels + c_skip, channels * 4),
+            Linear(channels + c_skip, channels * 4),
             nn.GELU(),
             GlobalResponseNorm(channels * 4),
             nn.Dropout(dropout),
-            nn.Linear(channels * 4, channels),
+            Linear(channels * 4, channels),
         )
 
     def forward(self, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
@@ -97,11 +99,11 @@ class FeedForwardBlock(nn.Module):
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
         self.channelwise = nn.Sequential(
-            nn.Linear(channels, channels * 4),
+            Linear(channels, channels * 4),
             nn.GELU(),
             GlobalResponseNorm(channels * 4),
             nn.Dropout(dropout),
-            nn.Linear(channels * 4, channels),
+            Linear(channels * 4, channels),
         )
 
     def forward(self, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
@@ -136,19 +138,19 @@ class Attention(nn.Module):
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
-        self.out_proj = nn.Linear(channels, channels)
+        self.out_proj = Linear(channels, channels)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
     def key_value(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, L, d) of tokens (B, L, C)."""
         c = tokens.shape[-1]
-        kv = F.linear(tokens, self.in_proj_weight[c:], self.in_proj_bias[c:])
-        k, v = kv.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        kv = linear(tokens, self.in_proj_weight[c:], self.in_proj_bias[c:])
+        k, v = torch.unflatten(kv, -1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return k, v
 
     def forward(self, x: Tensor, kv: tuple[Tensor, Tensor]) -> Tensor:  # x (B, N, C)
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
+        qkv = linear(x, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = torch.unflatten(qkv, -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
         k = torch.cat([k, kv[0].expand(k.shape[0], -1, -1, -1)], dim=2)  # image tokens first, then text
         v = torch.cat([v, kv[1].expand(v.shape[0], -1, -1, -1)], dim=2)
         out = F.scaled_dot_product_attention(q, k, v)

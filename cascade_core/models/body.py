@@ -79,7 +79,9 @@ class Body(nn.Module):
         super().__init__()
         self.config = config
         levels = len(config.c_hidden)
-        numbers: dict[type, Iterator[int]] = {kind: iter(range(1 << 16)) for kind in (ResBlock, TimestepBlock, AttnBlock)}
+        numbers: dict[type, Iterator[int]] = {
+            kind: iter(range(1 << 16)) for kind in (ResBlock, TimestepBlock, AttnBlock)
+        }
 
         def block(letter: str, level: int, c_skip: int = 0) -> nn.Module:
             c, dropout = config.c_hidden[level], config.dropout[level]
@@ -158,18 +160,14 @@ class Body(nn.Module):
     def initialise(self) -> None:
         """Weights for training from scratch, after the official code: zero timestep mappers, small last layers."""
         residual_blocks = sum(self.config.blocks[0])
-        for name, module in self.named_modules():
+        for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            if name.endswith("channelwise.4"):
-                assert isinstance(module, nn.Linear)
-                module.weight.data *= math.sqrt(1 / residual_blocks)
-            elif isinstance(module, TimestepBlock):
-                for mapper in module.children():
-                    assert isinstance(mapper, nn.Linear)
-                    nn.init.zeros_(mapper.weight)
+        for module in self.modules():
+            if isinstance(module, ResBlock | FeedForwardBlock):
+                module.get_parameter("channelwise.4.weight").data *= math.sqrt(1 / residual_blocks)
         for name, parameter in self.named_parameters():
             if "_mapper." in name and "repeat" not in name and "kv_mapper" not in name and name.endswith("weight"):
                 nn.init.normal_(parameter, std=0.02)

@@ -67,7 +67,7 @@ class StageAConfig:
 
 @dataclass(frozen=True)
 class EffnetConfig:
-    """EfficientNetV2 `features`; each stage is (fused, expansion, stride, channels, layers). Defaults: the S network."""
+    """EfficientNetV2 `features`; a stage is (fused, expansion, stride, channels, layers). Defaults: the S network."""
 
     stem: int = 24
     stages: tuple[tuple[bool, int, int, int, int], ...] = (
@@ -88,6 +88,11 @@ class PreviewerConfig:
 
     c_latent: int = 16
     widths: tuple[int, ...] = (512, 256, 128, 128)
+
+    @property
+    def factor(self) -> int:
+        """Sides of the picture, in sides of the latent."""
+        return 2 ** (len(self.widths) - 1)
 
 
 STAGE_C = StageCConfig()

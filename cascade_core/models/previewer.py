@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ class Previewer(nn.Module):
 
         step(nn.Conv2d(config.c_latent, widths[0], 1), widths[0])
         step(nn.Conv2d(widths[0], widths[0], 3, padding=1), widths[0])
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in pairwise(widths):
             step(nn.ConvTranspose2d(c_in, c_out, 2, stride=2), c_out)
             step(nn.Conv2d(c_out, c_out, 3, padding=1), c_out)
         self.blocks = nn.Sequential(*layers, nn.Conv2d(widths[-1], 3, 1))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import layer_norm
 from .config import StageAConfig
+from .linear import packed, unpacked
 
 
 class MixingResidualBlock(nn.Module):
@@ -27,16 +30,17 @@ class MixingResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W), channels-last in memory
         g = self.gammas
-        conv, first, last = self.depthwise[1], self.channelwise[0], self.channelwise[2]
+        conv = cast(nn.Conv2d, self.depthwise[1])
+        first, last = cast(nn.Linear, self.channelwise[0]), cast(nn.Linear, self.channelwise[2])
 
         weight = conv.weight * ((1 + g[0]) * g[2])
-        bias = (conv.bias + g[1] * conv.weight.sum((1, 2, 3))) * g[2]
+        bias = (conv.get_parameter("bias") + g[1] * conv.weight.sum((1, 2, 3))) * g[2]
         h = layer_norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         x = F.conv2d(F.pad(h, (1, 1, 1, 1), mode="replicate"), weight, bias, groups=x.shape[1]).add_(x)
 
         h = layer_norm(x.permute(0, 2, 3, 1))
-        h = F.gelu(F.linear(h, first.weight * (1 + g[3]), first.bias + g[4] * first.weight.sum(1)))
-        h = F.linear(h, last.weight * g[5], last.bias * g[5])
+        h = F.gelu(F.linear(packed(h), first.weight * (1 + g[3]), first.bias + g[4] * first.weight.sum(1)))
+        h = unpacked(F.linear(h, last.weight * g[5], last.bias * g[5]))
         return h.permute(0, 3, 1, 2).add_(x)
 
 
@@ -49,7 +53,7 @@ class Codebook(nn.Module):
 
 
 class StageA(nn.Module):
-    """Pixels (B, 3, H, W) in 0..1 <-> latent (B, 4, H/4, W/4) in model space, which is the file's own divided by 0.43."""
+    """Pixels (B, 3, H, W) in 0..1 <-> latent (B, 4, H/4, W/4) in model space, the file's own divided by 0.43."""
 
     def __init__(self, config: StageAConfig) -> None:
         super().__init__()

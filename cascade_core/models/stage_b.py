@@ -21,18 +21,15 @@ class StageB(Body):
             upscaler=lambda i, j: nn.ConvTranspose2d(c[i], c[j], 2, stride=2),
         )
         self.tokens = config.c_clip_seq
+        self.c_pixels = config.c_pixels
         self.effnet_mapper = _map_mapper(config.c_effnet, c[0])
         self.pixels_mapper = _map_mapper(config.c_pixels, c[0])
         self.clip_mapper = nn.Linear(config.c_clip, config.c_cond * self.tokens)
         patched = config.channels * config.patch_size**2
-        self.embedding = nn.Sequential(
-            nn.PixelUnshuffle(config.patch_size), nn.Conv2d(patched, c[0], 1), LayerNorm()
-        )
+        self.embedding = nn.Sequential(nn.PixelUnshuffle(config.patch_size), nn.Conv2d(patched, c[0], 1), LayerNorm())
         self.clf = nn.Sequential(LayerNorm(), nn.Conv2d(c[0], patched, 1), nn.PixelShuffle(config.patch_size))
 
-    def prepare(
-        self, effnet: Tensor, pooled: Tensor, size: tuple[int, int], pixels: Tensor | None = None
-    ) -> Context:
+    def prepare(self, effnet: Tensor, pooled: Tensor, size: tuple[int, int], pixels: Tensor | None = None) -> Context:
         """Effnet latent (B, 16, hc, wc), pooled text (B, D) or (B, n, D), latent size (h, w) in multiples of the patch.
 
         The effnet latent is resized before its mapper, the pixels (B, 3, H, W) after theirs. No pixels means an 8 x 8
@@ -42,7 +39,7 @@ class StageB(Body):
         pooled = pooled[:, None] if pooled.ndim == 2 else pooled
         clip = layer_norm(self.clip_mapper(pooled).unflatten(-1, (self.tokens, -1)).flatten(1, 2))
         if pixels is None:
-            pixels = effnet.new_zeros(1, self.pixels_mapper[0].in_channels, 8, 8)
+            pixels = effnet.new_zeros(1, self.c_pixels, 8, 8)
         constant = _run_mapper(self.effnet_mapper, resize(effnet, *size))
         picture = channels_first(_run_mapper(self.pixels_mapper, pixels))
         return Context(self.text_kv(clip), constant + resize(picture, *size).permute(0, 2, 3, 1))

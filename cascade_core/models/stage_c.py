@@ -43,9 +43,7 @@ class StageC(Body):
         self.clip_txt_pooled_mapper = nn.Linear(config.c_clip_text_pooled, config.c_cond * self.tokens)
         self.clip_img_mapper = nn.Linear(config.c_clip_img, config.c_cond * self.tokens)
         patched = config.channels * config.patch_size**2
-        self.embedding = nn.Sequential(
-            nn.PixelUnshuffle(config.patch_size), nn.Conv2d(patched, c[0], 1), LayerNorm()
-        )
+        self.embedding = nn.Sequential(nn.PixelUnshuffle(config.patch_size), nn.Conv2d(patched, c[0], 1), LayerNorm())
         self.clf = nn.Sequential(LayerNorm(), nn.Conv2d(c[0], patched, 1), nn.PixelShuffle(config.patch_size))
 
     def clip_tokens(self, text: Tensor, pooled: Tensor, images: Tensor | None = None) -> Tensor:

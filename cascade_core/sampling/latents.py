@@ -23,6 +23,12 @@ def encode_size(width: int, height: int) -> tuple[int, int]:
     return 32 * h, 32 * w
 
 
+def decoded_size(latent: tuple[int, int], wanted: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Pixels (h, w) of the picture that Stage A makes of a latent: those `wanted` where it is their latent."""
+    h, w = latent
+    return wanted if wanted is not None and stage_b_size(wanted[1], wanted[0]) == (h, w) else (4 * h, 4 * w)
+
+
 def _ceil(n: int, divisor: int) -> int:
     return -(-n // divisor)
 

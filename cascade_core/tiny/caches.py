@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
+from ..models.effnet import Effnet
 from ..models.stage_a import StageA
 from .data import CELLS, encoder_picture, picture, to_pixels, training_scene
 from .part import shipped
@@ -62,8 +63,7 @@ def pictures_cache(work: Path) -> tuple[Cache, Cache]:
 def fill_pictures(work: Path) -> None:
     """Draw the pictures once and encode them with Stage A."""
     pixels, latents = pictures_cache(work)
-    module = shipped("stage_a")
-    assert isinstance(module, StageA)
+    module = shipped(StageA)
 
     @torch.no_grad()
     def make(indices: range) -> np.ndarray:
@@ -79,7 +79,7 @@ def fill_latents(work: Path, rows: int = PICTURES) -> None:
     """Encode the first `rows` pictures with the frozen effnet."""
     pixels, _ = pictures_cache(work)
     cache = latents_cache(work)
-    module = shipped("effnet")
+    module = shipped(Effnet)
 
     @torch.no_grad()
     def make(indices: range) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..checkpoint import load
 from ..models.handle import Handle
+from ..models.text import TextEncoder
 from ..pipeline import Cascade, decode_pixels, last, preview_pixels
 from ..sampling.condition import Condition
 from ..sampling.stages import sample_stage_b, sample_stage_c
@@ -39,7 +41,7 @@ class Studio:
 
     def conditions(self, prompts: Sequence[str]) -> list[Condition]:
         """One condition for a batch of prompts."""
-        sequence, pooled = self.cascade.text_encoder.module.encode(prompts)
+        sequence, pooled = cast(TextEncoder, self.cascade.text_encoder.module).encode(prompts)
         return [Condition(sequence, pooled, family=FAMILY)]
 
     def latents(self, prompts: Sequence[str], seed: int) -> Tensor:

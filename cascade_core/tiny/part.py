@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoint import load, save
+from ..models.body import Body
 from ..models.config import PRESETS
 from ..models.effnet import Effnet
 from ..models.previewer import Previewer
@@ -21,7 +23,7 @@ from ..models.text import TextEncoder
 from ..models.tokenizer import WordTokenizer
 from ..models.vision import ImageEncoder
 from ..sampling.process import TARGETS, Process
-from ..training.loop import Plan
+from ..training.loop import Loss, Plan
 from . import FAMILY, weights_path
 from .attributes import ATTRIBUTE_SIZES, attributes
 from .captions import VOCABULARY, sample_caption
@@ -31,37 +33,51 @@ X0_CLAMP = {"stage_b": 5.0, "stage_c": 5.0}  # beyond what their latents reach
 PROCESS = Process(TARGETS["v"])
 WARM_UP = 300  # steps after which BatchNorm keeps its statistics: those of a small batch blur the colours
 
+KIND_OF: dict[type[nn.Module], str] = {
+    StageA: "stage_a",
+    StageB: "stage_b",
+    StageC: "stage_c",
+    Effnet: "effnet",
+    Previewer: "previewer",
+    TextEncoder: "text_encoder",
+    ImageEncoder: "image_encoder",
+}
+
+Network = TypeVar("Network", bound=nn.Module)
+
 
 @dataclass(frozen=True)
-class Part:
+class Part(Generic[Network]):
     """One stretch of training: what is trained, on what loss, how long, and how its result is shipped."""
 
-    module: nn.Module
-    loss: Callable[[np.random.Generator], dict[str, Tensor]]
+    module: Network
+    loss: Loss
     plan: Plan
-    ship: Callable[[nn.Module], None]
+    ship: Callable[[Network], None]
     batch: int
 
 
-def built(kind: str) -> nn.Module:
-    """A fresh tiny network of this kind."""
-    config = PRESETS[kind]["tiny"]
-    if kind == "text_encoder":
-        return TextEncoder(config, WordTokenizer(VOCABULARY, config.max_positions))
-    classes = {"stage_a": StageA, "stage_b": StageB, "stage_c": StageC, "effnet": Effnet, "previewer": Previewer}
-    module = ImageEncoder(config) if kind == "image_encoder" else classes[kind](config)
-    if isinstance(module, StageB | StageC):
+def built(network: type[Network]) -> Network:
+    """A fresh tiny network of this class."""
+    config = PRESETS[KIND_OF[network]]["tiny"]
+    tokenizer = [WordTokenizer(VOCABULARY, config.max_positions)] if network is TextEncoder else []
+    module = network(config, *tokenizer)
+    if isinstance(module, Body):
         module.initialise()
     return module
 
 
-def shipped(kind: str) -> nn.Module:
-    """The shipped network of this kind, frozen, in float32."""
-    return load(kind, weights_path(kind), dtype="float32").module
+def shipped(network: type[Network]) -> Network:
+    """The shipped network of this class, frozen, in float32."""
+    kind = KIND_OF[network]
+    module = load(kind, weights_path(kind), dtype="float32").module
+    assert isinstance(module, network)
+    return module
 
 
-def ship(kind: str, module: nn.Module) -> None:
-    """Write a network as the built-in one, in half precision."""
+def ship(module: nn.Module) -> None:
+    """Write a network as the built-in one of its class, in half precision."""
+    kind = KIND_OF[type(module)]
     save(
         weights_path(kind),
         module,
@@ -74,14 +90,20 @@ def ship(kind: str, module: nn.Module) -> None:
     )
 
 
+def warming_up(norm: nn.Module) -> bool:
+    """Shall this BatchNorm's statistics still follow the batches?"""
+    return int(norm.get_buffer("num_batches_tracked")) < WARM_UP
+
+
 def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of all attributes; logits (B, sum of ATTRIBUTE_SIZES), labels (B, n)."""
-    losses = [F.cross_entropy(part, labels[:, i]) for i, part in enumerate(logits.split(ATTRIBUTE_SIZES, dim=1))]
+    parts = torch.split(logits, list(ATTRIBUTE_SIZES), dim=1)
+    losses = [F.cross_entropy(part, labels[:, i]) for i, part in enumerate(parts)]
     return torch.stack(losses).mean()
 
 
 def labels_of(indices: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.stack([attributes(training_scene(int(i))) for i in indices]))
+    return torch.as_tensor(np.stack([attributes(training_scene(int(i))) for i in indices]))
 
 
 def captions_of(indices: np.ndarray, random: np.random.Generator, drop: float = 0.0) -> list[str]:
@@ -92,7 +114,7 @@ def captions_of(indices: np.ndarray, random: np.random.Generator, drop: float = 
 def times(random: np.random.Generator, batch: int, noisy: float) -> Tensor:
     """Times in 0.001..1, a share of them from the noisiest tenth."""
     t = np.where(random.random(batch) < noisy, 1 - 0.1 * random.random(batch), random.random(batch))
-    return torch.from_numpy(t).float().clamp(0.001, 1)
+    return torch.as_tensor(t).float().clamp(0.001, 1)
 
 
 def denoising_loss(clean: Tensor, t: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -31,13 +32,13 @@ from .picture_parts import compressor, previewer, stage_a, stage_b
 from .text_parts import clip, stage_c
 from .world import KIND_WEIGHTS
 
-PARTS: dict[str, tuple[Callable[[Path, int], Part], int]] = {
+PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
     "stage_a": (stage_a, 3000),
     "clip": (clip, 1600),
     "compressor": (compressor, 3200),
-    "stage_b": (stage_b, 14000),
+    "stage_b": (stage_b, 12000),
     "previewer": (previewer, 1800),
-    "stage_c": (stage_c, 9500),
+    "stage_c": (stage_c, 8200),
 }
 """The parts in order, and how many steps each takes."""
 
@@ -60,7 +61,7 @@ def train_tiny(parts: Sequence[str], work: Path, minutes: float | None = None) -
         _train_part(name, make(work, steps), work, minutes)
 
 
-def _train_part(name: str, part: Part, work: Path, minutes: float | None) -> None:
+def _train_part(name: str, part: Part[Any], work: Path, minutes: float | None) -> None:
     started, cpu = time.monotonic(), time.process_time()
     recent: list[dict[str, float]] = []
     part.module.train()
@@ -75,16 +76,21 @@ def _train_part(name: str, part: Part, work: Path, minutes: float | None) -> Non
             entry |= _ship(name, part, averaged.tensors)
         if entry:
             head = {"step": progress.step, "samples": progress.step * part.batch}
-            head["cpu_minutes"] = round((time.process_time() - cpu) / 60, 2)
-            row = json.dumps(head | {key: round(value, 5) for key, value in entry.items()})
-            with (work / f"{name}.jsonl").open("a") as curve:
-                curve.write(row + "\n")
-            print(name, row, file=sys.stderr, flush=True)
+            head |= {"cpu_minutes": round((time.process_time() - cpu) / 60, 2)}
+            _log(work / f"{name}.jsonl", head | entry)
         if done:
             break
 
 
-def _ship(name: str, part: Part, averaged: dict[str, Tensor]) -> dict[str, float]:
+def _log(curve: Path, entry: dict[str, float]) -> None:
+    """Append a line to the curve, and show it."""
+    row = json.dumps({key: round(value, 5) for key, value in entry.items()})
+    with curve.open("a") as file:
+        file.write(row + "\n")
+    print(curve.stem, row, file=sys.stderr, flush=True)
+
+
+def _ship(name: str, part: Part[Any], averaged: dict[str, Tensor]) -> dict[str, float]:
     """Ship the averaged weights; returns what the reader sees, for the parts whose pictures it can see already."""
     module = deepcopy(part.module).eval()
     module.load_state_dict(averaged)

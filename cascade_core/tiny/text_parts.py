@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.config import PRESETS
+from ..models.stage_c import StageC
 from ..models.text import TextEncoder
+from ..models.vision import ImageEncoder
 from ..training.loop import Plan
 from . import weights_path
 from .attributes import ATTRIBUTE_SIZES
@@ -25,14 +27,14 @@ class ClipPair(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.text, self.image = built("text_encoder"), built("image_encoder")
+        self.text, self.image = built(TextEncoder), built(ImageEncoder)
         width = PRESETS["text_encoder"]["tiny"].projection_dim
         self.text_reader = nn.Linear(width, sum(ATTRIBUTE_SIZES))
         self.image_reader = nn.Linear(width, sum(ATTRIBUTE_SIZES))
         self.temperature = nn.Parameter(torch.tensor(2.6))
 
 
-def clip(work: Path, steps: int) -> Part:
+def clip(work: Path, steps: int) -> Part[ClipPair]:
     """Contrastive, with both towers' vectors also read for the scene's attributes."""
     module = ClipPair()
     batch = 128
@@ -51,26 +53,28 @@ def clip(work: Path, steps: int) -> Part:
             "image": 3 * attribute_loss(module.image_reader(image), labels),
         }
 
-    def finish(trained: nn.Module) -> None:
-        assert isinstance(trained, ClipPair)
-        ship("text_encoder", trained.text)
-        ship("image_encoder", trained.image)
+    def finish(trained: ClipPair) -> None:
+        ship(trained.text)
+        ship(trained.image)
 
     return Part(module, loss, Plan(steps, 1.5e-3, ema=0.998), finish, batch)
 
 
-def stage_c(work: Path, steps: int) -> Part:
-    """Text to latent; the text is dropped in 8 %, and 12 % see the picture's own CLIP vector, half of them no text."""
+def stage_c(work: Path, steps: int) -> Part[StageC]:
+    """Text to latent; the text is dropped in 8 %, and 12 % see the picture's own CLIP vector, half of them no text.
+
+    The pooled vector alone is dropped in 30 %: it knows which words go together in training, the single tokens know less
+    of each other, and what was held out has to be composed of them.
+    """
     fill_latents(work, LATENTS)
     effnets = latents_cache(work)
-    text, image = shipped("text_encoder"), shipped("image_encoder")
-    assert isinstance(text, TextEncoder)
-    module = shipped("stage_c").requires_grad_(True) if weights_path("stage_c").exists() else built("stage_c")
+    text, image = shipped(TextEncoder), shipped(ImageEncoder)
+    module = shipped(StageC).requires_grad_(True) if weights_path("stage_c").exists() else built(StageC)
     batch = 48
 
     def loss(random: np.random.Generator) -> dict[str, Tensor]:
         indices = random.integers(LATENTS, size=batch)
-        clean = torch.from_numpy(effnets[indices]).float()
+        clean = torch.as_tensor(effnets[indices]).float()
         told = captions_of(indices, random, drop=0.08)
         seen = np.flatnonzero(random.random(batch) < 0.12)
         told = ["" if i in seen and random.random() < 0.5 else caption for i, caption in enumerate(told)]
@@ -80,8 +84,9 @@ def stage_c(work: Path, steps: int) -> Part:
             if len(seen):
                 drawn = [np.asarray(draw(training_scene(int(i)), 64)) for i in indices[seen]]
                 images[seen, 0] = image(to_pixels(np.stack(drawn)))
+        pooled = pooled * torch.from_numpy(random.random((batch, 1)) >= 0.3)
         return {
             "v": denoising_loss(clean, times(random, batch, 0.3), lambda x, r: module(x, r, sequence, pooled, images))
         }
 
-    return Part(module, loss, Plan(steps, 3e-3, muon=True), lambda trained: ship("stage_c", trained), batch)
+    return Part(module, loss, Plan(steps, 3e-3, muon=True), ship, batch)

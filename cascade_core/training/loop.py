@@ -106,7 +106,7 @@ def train(
 
     for step in range(done, plan.steps):
         random = np.random.default_rng((plan.seed, step))
-        torch.manual_seed(int(random.integers(1 << 62)))
+        torch.manual_seed(int(random.integers(1 << 62)))  # pyright: ignore[reportUnknownMemberType]  (half typed)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = plan.rate(step)
         losses = loss(random)
@@ -114,7 +114,7 @@ def train(
         if not torch.isfinite(total):
             raise FloatingPointError(f"loss is not finite at step {step}: {losses}")
         module.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
         for optimizer in optimizers:
             optimizer.step()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  (half typed)
 from torch import Tensor, nn
 
 
@@ -35,7 +35,7 @@ def load_state(
     """Fill module, average and optimiser from `path`; returns the number of steps done."""
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     weights: dict[str, Tensor] = {}
-    with safe_open(path, framework="pt") as file:
+    with cast(Any, safe_open)(path, framework="pt") as file:
         step = int(file.metadata()["step"])
         for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
             part, name = key.split(".", 1)

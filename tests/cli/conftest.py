@@ -48,6 +48,10 @@ def run_out(value: int) -> None:
     raise MemoryError("60 GiB")
 
 
+def refuse(_: object, value: int) -> None:
+    raise ValueError(f"{value} does not suit me")
+
+
 @pytest.fixture
 def calls() -> list[tuple[str, dict[str, Any]]]:
     return []
@@ -77,6 +81,9 @@ def cascade(
     classes["Paint"] = fake_nodes.make_class("Paint", calls, {"red": red}, ("IMAGE",), paint)
     for name, action in (("Stop", stop), ("Crash", crash), ("RunOut", run_out)):
         classes[name] = fake_nodes.make_class(name, calls, {"value": whole}, (), action, OUTPUT_NODE=True)
+    asked = {"REHEARSE": "rehearse", "rehearse": refuse}
+    classes["Choosy"] = fake_nodes.make_class("Choosy", calls, {"value": whole}, ("INT",), lambda value: (1,), **asked)
+    classes["Loads"] = fake_nodes.make_class("Loads", calls, {}, ("INT",), fake_nodes.fail, REHEARSE="call")
     nodes = registry.Nodes({**classes, **native.CLASSES}, {**native.NAMES, "Number": "A whole number"})
     monkeypatch.setattr(registry, "load", lambda: nodes)
 

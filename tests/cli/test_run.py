@@ -83,6 +83,36 @@ def test_a_failure_while_running(cascade: Cascade) -> None:
     assert "Traceback" not in answer.err
 
 
+REFUSED = PICTURE | {"3": node("Choosy", "Mine", value=13), "4": node("Show", value=["3", 0])}
+
+
+def test_what_a_node_refuses_beforehand_is_a_bad_workflow(cascade: Cascade, folders: Path, calls: list[Any]) -> None:
+    answer = cascade("run", REFUSED)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == 'cascade: node 3 "Mine" (Choosy): 13 does not suit me\n'
+    assert not calls and not list((folders / "output").iterdir())
+    answer = cascade("run", REFUSED, "--json")
+    assert answer.code == 2
+    assert {key: json.loads(answer.out)[key] for key in ("files", "nodes")} == {"files": [], "nodes": {}}
+
+
+def test_partial_runs_what_nobody_refuses(cascade: Cascade, folders: Path, calls: list[Any]) -> None:
+    answer = cascade("run", REFUSED, "--partial")
+    assert answer.code == 2
+    assert answer.lines == [str(folders / "output" / "a_00001_.png")]
+    assert "13 does not suit me" in answer.err
+    assert [name for name, _ in calls] == ["Paint"]
+    answer = cascade("run", {key: REFUSED[key] for key in "34"}, "--partial")
+    assert (answer.code, answer.out) == (2, "")
+
+
+def test_what_fails_to_load_is_a_failure_while_running(cascade: Cascade, calls: list[Any]) -> None:
+    answer = cascade("run", PICTURE | {"3": node("Loads", "Mine"), "4": node("Show", value=["3", 0])})
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == 'cascade: node 3 "Mine" (Loads) failed: this node always fails\n'
+    assert [name for name, _ in calls] == ["Loads"]
+
+
 def test_what_was_written_before_a_failure_is_told(cascade: Cascade) -> None:
     prompt = PICTURE | {"3": node("Crash", value=["4", 0]), "4": node("Number", value=1)}
     answer = cascade("run", prompt)

@@ -1,6 +1,7 @@
 """Emphasis brackets: pieces and weights."""
 
 import pytest
+
 from stable_cascade_nodes.cascade_core.models.prompt import parse_weights
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT, TINY_TEXT, TextConfig
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import AddedTokens, PublishedTokenizer, WordTokenizer
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 WORDS = ("a", "large", "small", "red", "blue", "star", "heart", "on", ",", "white", "background")
 MEDIUM = replace(PUBLISHED_TEXT, vocab_size=400, hidden_size=256, intermediate_size=512, layers=6, heads=8)

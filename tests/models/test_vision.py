@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_VISION, TINY_VISION
 from stable_cascade_nodes.cascade_core.models.vision import CLIP_MEAN, CLIP_STD, ImageEncoder
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,58 @@
+"""The two ways to multiply: equal results, and plain torch everywhere else."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stable_cascade_nodes.cascade_core.models.linear import Linear, linear, packed, unpacked
+
+from .peers import alive, deviation
+
+
+@pytest.fixture
+def x() -> Tensor:
+    torch.manual_seed(0)
+    return torch.randn(2, 40, 5, 7).permute(0, 2, 3, 1)  # not contiguous, as after a convolution
+
+
+def test_results_equal_torch(x: Tensor) -> None:
+    layer = alive(lambda width: Linear(width, 24), 40)
+    expected = F.linear(x, layer.weight, layer.bias)
+    with torch.inference_mode():
+        found = layer(x)
+        assert found.is_contiguous()
+        assert deviation(found, expected) < 1e-6
+        assert deviation(linear(x, layer.weight, None), F.linear(x, layer.weight)) < 1e-6
+        assert deviation(unpacked(F.gelu(packed(x))), F.gelu(x)) < 1e-6
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+def test_float32_inference_goes_through_onednn(x: Tensor) -> None:
+    with torch.no_grad():
+        assert packed(x).is_mkldnn
+
+
+@pytest.mark.parametrize(
+    ("dtype", "situation"),
+    [
+        (torch.float32, nullcontext()),
+        (torch.bfloat16, torch.no_grad()),
+        (torch.float64, torch.no_grad()),
+    ],
+    ids=["gradients", "bfloat16", "float64"],
+)
+def test_everything_else_is_left_to_torch(
+    x: Tensor, dtype: torch.dtype, situation: AbstractContextManager[object]
+) -> None:
+    x = x.to(dtype)
+    with situation:
+        assert packed(x) is x
+        assert unpacked(x) is x
+
+
+def test_autocast_without_gradients_is_left_to_torch(x: Tensor) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert alive(lambda width: Linear(width, 24), 40)(x).dtype == torch.bfloat16
