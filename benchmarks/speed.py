@@ -5,7 +5,7 @@
 CPU seconds on one thread, the two interleaved, medians: so the ratio stands also where the machine is shared. What is
 constant over an image's steps is computed once per image, as the samplers do, and its cost divided among the steps;
 diffusers computes it in every step. Weights are random, which changes no cost. Needs `pip install -e .[dev]` and, for
-Stage C, 8 GB of memory.
+Stage C, 5 GB of memory.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..cascade_core import graph
 from . import registry
-from .main import OK
+from .answers import OK
 
 _WIDTH = 100  # columns of wrapped text
 _SHOWN = ("default", "min", "max", "tooltip")

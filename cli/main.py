@@ -14,8 +14,7 @@ from typing import NoReturn
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.graph import NodeFailure, WorkflowError, list_choices
-
-OK, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+from .answers import FAILED, OK, REFUSED, STOPPED, complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-
-
-def complain(*messages: str) -> None:
-    for message in messages:
-        print(f"cascade: {message}", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):

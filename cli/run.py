@@ -13,7 +13,7 @@ from typing import Any
 
 from ..cascade_core import graph
 from . import registry, settings
-from .main import FAILED, OK, REFUSED, complain
+from .answers import FAILED, OK, REFUSED, complain
 
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 

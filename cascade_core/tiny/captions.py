@@ -59,6 +59,12 @@ def sample_caption(scene: Scene, rng: np.random.Generator) -> str:
     return caption.replace(",", " ,") if happens(SPACED_COMMAS) else caption
 
 
+def leave_out_colors(caption: str, rng: np.random.Generator, share: float) -> str:
+    """The caption without a `share` of its words for colours, skins and hairs: "a large star", "long hair"."""
+    named = {*COLORS, *SKINS, *HAIRS} - set(BACKGROUNDS)
+    return " ".join(word for word in caption.split(" ") if word not in named or float(rng.random()) >= share)
+
+
 def words(text: str) -> list[str]:
     """The text's words in lower case; a comma is a word of its own, ``. ; : ! ?`` are dropped."""
     return re.sub(r"[.;:!?]", " ", text.lower()).replace(",", " , ").split()

@@ -23,6 +23,7 @@ from .reader import RIGHT, matches, read
 from .world import Scene
 
 BATCH = 32
+CFG = 1.5  # of Stage C, as in the shipped workflow: the tiny world leaves little to guess, more guidance overdoes it
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class Studio:
         return [Condition(sequence, pooled, family=FAMILY)]
 
     def latents(self, prompts: Sequence[str], seed: int) -> Tensor:
-        """Prompts -> Stage C latents (N, 16, 6, 6), with the default settings."""
+        """Prompts -> Stage C latents (N, 16, 6, 6), with the workflow's settings."""
         empty = torch.zeros(len(prompts), 16, CELLS, CELLS)
         conditions = self.conditions(prompts), self.conditions([""])
-        return last(sample_stage_c(self.cascade.stage_c, *conditions, empty, seed=seed))
+        return last(sample_stage_c(self.cascade.stage_c, *conditions, empty, seed=seed, cfg=CFG))
 
     def decode(self, latents: Tensor, prompts: Sequence[str], seed: int) -> Tensor:
         """Stage C latents -> pixels (N, 3, 256, 256) by Stage B and Stage A, with the default settings."""

@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
     "compressor": (compressor, 3200),
     "stage_b": (stage_b, 12000),
     "previewer": (previewer, 1800),
-    "stage_c": (stage_c, 8200),
+    "stage_c": (stage_c, 8500),
 }
 """The parts in order, and how many steps each takes."""
 

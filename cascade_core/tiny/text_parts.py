@@ -17,6 +17,7 @@ from ..training.loop import Plan
 from . import weights_path
 from .attributes import ATTRIBUTE_SIZES
 from .caches import LATENTS, fill_latents, latents_cache
+from .captions import leave_out_colors
 from .data import to_pixels, training_scene
 from .draw import draw
 from .part import Part, attribute_loss, built, captions_of, denoising_loss, labels_of, ship, shipped, times
@@ -63,8 +64,8 @@ def clip(work: Path, steps: int) -> Part[ClipPair]:
 def stage_c(work: Path, steps: int) -> Part[StageC]:
     """Text to latent; the text is dropped in 8 %, and 12 % see the picture's own CLIP vector, half of them no text.
 
-    The pooled vector alone is dropped in 30 %: it knows which words go together in training, the single tokens know less
-    of each other, and what was held out has to be composed of them.
+    What was held out has to be composed of words that never met. So the pooled vector, which knows which words do meet,
+    is dropped in 30 %, and in 40 % colours are left out, so that each word has a meaning without the others.
     """
     fill_latents(work, LATENTS)
     effnets = latents_cache(work)
@@ -78,13 +79,14 @@ def stage_c(work: Path, steps: int) -> Part[StageC]:
         told = captions_of(indices, random, drop=0.08)
         seen = np.flatnonzero(random.random(batch) < 0.12)
         told = ["" if i in seen and random.random() < 0.5 else caption for i, caption in enumerate(told)]
+        told = [leave_out_colors(each, random, 0.5) if random.random() < 0.4 else each for each in told]
         images = torch.zeros(batch, 1, PRESETS["image_encoder"]["tiny"].projection_dim)
         with torch.no_grad():
             sequence, pooled = text.encode(told)
             if len(seen):
                 drawn = [np.asarray(draw(training_scene(int(i)), 64)) for i in indices[seen]]
                 images[seen, 0] = image(to_pixels(np.stack(drawn)))
-        pooled = pooled * torch.from_numpy(random.random((batch, 1)) >= 0.3)
+        pooled = pooled * torch.as_tensor(random.random((batch, 1)) >= 0.3)
         return {
             "v": denoising_loss(clean, times(random, batch, 0.3), lambda x, r: module(x, r, sequence, pooled, images))
         }

@@ -100,4 +100,3 @@ def test_loaders_read_headers_only(models: Path) -> None:
     (loaded,) = CascadeStageBLoader().load("stage_b.safetensors")
     assert all(parameter.is_meta for parameter in handle.module.parameters())
     assert (handle.family, handle.config, handle.name) == (loaded.family, loaded.config, loaded.name)
-

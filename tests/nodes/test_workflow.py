@@ -10,6 +10,7 @@ import torch
 import stable_cascade_nodes
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes.cascade_core import built_in, graph
+from stable_cascade_nodes.cascade_core.tiny import judge
 from stable_cascade_nodes.nodes import host
 
 FILE = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
@@ -102,6 +103,7 @@ def test_it_is_valid_and_says_what_it_does() -> None:
     by_title = {graph.title_of(node): node["inputs"] for node in prompt.values()}
     assert by_title["Prompt"]["text"] == "a large red circle at the top left on a white background"
     assert (by_title["Size"]["width"], by_title["Size"]["height"]) == (256, 256)
+    assert by_title["Stage C"]["cfg"] == judge.CFG  # so that the levels that tests assert are the workflow's
     assert {inputs["model_name"] for inputs in by_title.values() if "model_name" in inputs} == {"tiny (built-in)"}
 
 
