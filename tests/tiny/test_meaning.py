@@ -14,7 +14,7 @@ from stable_cascade_nodes.cascade_core.tiny.reader import is_right
 
 KINDS = ("one", "relation", "count", "face")
 SLACK = 0.05
-SAMPLE = {"one": 0.0, "relation": 0.0, "count": 0.0, "face": 0.0}  # right of the first 24 prompts
+SAMPLE = {"one": 0.95, "relation": 0.87, "count": 0.83, "face": 0.95}  # right of the first 24 prompts
 SHIPPED = {
     ("one", False): 0.0,
     ("relation", False): 0.0,
