@@ -36,9 +36,9 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
     "stage_a": (stage_a, 3000),
     "clip": (clip, 1600),
     "compressor": (compressor, 3200),
-    "stage_b": (stage_b, 11400),
+    "stage_b": (stage_b, 13200),
     "previewer": (previewer, 1800),
-    "stage_c": (stage_c, 8500),
+    "stage_c": (stage_c, 10300),
 }
 """The parts in order, and how many steps each takes."""
 
