@@ -14,16 +14,16 @@ from stable_cascade_nodes.cascade_core.tiny.reader import is_right
 
 KINDS = ("one", "relation", "count", "face")
 SLACK = 0.05
-SAMPLE = {"one": 0.95, "relation": 0.87, "count": 0.83, "face": 0.95}  # right of the first 24 prompts
+SAMPLE = {"one": 1.0, "relation": 0.917, "count": 0.875, "face": 0.958}  # right of the first 24 prompts
 SHIPPED = {
-    ("one", False): 0.0,
-    ("relation", False): 0.0,
-    ("count", False): 0.0,
-    ("face", False): 0.0,
-    ("one", True): 0.0,
-    ("relation", True): 0.0,
-    ("count", True): 0.0,
-    ("face", True): 0.0,
+    ("one", False): 1.0,
+    ("relation", False): 0.92,
+    ("count", False): 0.93,
+    ("face", False): 0.98,
+    ("one", True): 0.845,
+    ("relation", True): 0.72,
+    ("count", True): 0.67,
+    ("face", True): 0.695,
 }  # right of 200 prompts; True: of combinations held out of training
 
 
