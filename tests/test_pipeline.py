@@ -55,9 +55,6 @@ def test_parts_of_two_families_are_refused(untrained: Cascade) -> None:
         text_to_image(mixed, "a red circle")
 
 
-@pytest.mark.skipif(
-    not all(path.exists() for kind in PARTS for path in built_in(kind).values()), reason="the weights are not there"
-)
 def test_the_built_in_cascade_makes_a_picture() -> None:
     handles = [load(kind, path, name=name) for kind in PARTS for name, path in built_in(kind).items()]
     pixels = text_to_image(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .captions import words
+from ..models.tokenizer import split_words
 from .world import (
     COUNTS,
     MOUTHS,
@@ -28,7 +28,7 @@ def scene_of(caption: str) -> Scene:
     A place left out becomes None, a size left out "large", glasses left out no glasses.
     Raises ValueError that says what could not be read.
     """
-    text = " ".join(words(caption))
+    text = " ".join(split_words(caption))
     ended = re.fullmatch(r"(.+) on a (\w+) background", text)
     if ended is None:
         raise ValueError(f"the caption must end with 'on a ... background': {caption!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,11 +62,6 @@ def leave_out_colors(caption: str, rng: np.random.Generator, share: float) -> st
     """The caption without a `share` of its words for colours, skins and hairs: "a large star", "long hair"."""
     named = {*COLORS, *SKINS, *HAIRS} - set(BACKGROUNDS)
     return " ".join(word for word in caption.split(" ") if word not in named or float(rng.random()) >= share)
-
-
-def words(text: str) -> list[str]:
-    """The text's words in lower case; a comma is a word of its own, ``. ; : ! ?`` are dropped."""
-    return re.sub(r"[.;:!?]", " ", text.lower()).replace(",", " , ").split()
 
 
 def _vocabulary() -> tuple[str, ...]:

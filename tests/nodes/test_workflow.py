@@ -9,7 +9,7 @@ import torch
 
 import stable_cascade_nodes
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.cascade_core import built_in, graph
+from stable_cascade_nodes.cascade_core import graph
 from stable_cascade_nodes.cascade_core.tiny import judge
 from stable_cascade_nodes.nodes import host
 
@@ -127,14 +127,6 @@ def test_it_runs_with_files_of_ones_own(models: Path) -> None:
     assert run(prompt).shape == (1, 256, 256, 3)
 
 
-@pytest.mark.skipif(
-    not all(
-        path.exists()
-        for kind in ("text_encoder", "stage_c", "stage_b", "stage_a", "previewer")
-        for path in built_in(kind).values()
-    ),
-    reason="the built-in weights are not there",
-)
 def test_it_runs_as_it_is() -> None:
     image = run(graph.convert(graph.read(FILE), REGISTRY).prompt)
     assert image.shape == (1, 256, 256, 3)
