@@ -5,6 +5,7 @@ Pixels at the encoder's size, Stage A latents and Stage C latents; filled front 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numpy.lib.format import open_memmap
 
 from ..models.effnet import Effnet
 from ..models.stage_a import StageA
+from . import weights_path
 from .data import CELLS, encoder_picture, picture, to_pixels, training_scene
 from .part import shipped
 
@@ -53,10 +55,15 @@ class Cache:
         return self.rows[indices]
 
 
+def _weights(kind: str) -> str:
+    """A mark of the shipped weights, so that no latents are read that others made."""
+    return f"{zlib.crc32(weights_path(kind).read_bytes()):08x}"
+
+
 def pictures_cache(work: Path) -> tuple[Cache, Cache]:
     """Pictures at the encoder's size, and their Stage A latents."""
     pixels = Cache(work / "pictures.npy", PICTURES, (CELLS * 32, CELLS * 32, 3), np.uint8)
-    latents = Cache(work / "latents_a.npy", PICTURES, (4, 64, 64), np.float16)
+    latents = Cache(work / f"latents_a-{_weights('stage_a')}.npy", PICTURES, (4, 64, 64), np.float16)
     return pixels, latents
 
 
@@ -94,4 +101,4 @@ def fill_latents(work: Path, rows: int = PICTURES) -> None:
 
 def latents_cache(work: Path) -> Cache:
     """Stage C latents of the cached pictures, and of more."""
-    return Cache(work / "latents_c.npy", LATENTS, (16, CELLS, CELLS), np.float16)
+    return Cache(work / f"latents_c-{_weights('effnet')}.npy", LATENTS, (16, CELLS, CELLS), np.float16)
