@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 REQUIREMENTS := pyproject.toml requirements.txt constraints.txt
 
-.PHONY: demo test test-all lint format
+.PHONY: demo test test-all test-host lint format
 .DELETE_ON_ERROR:
 
 # Progress goes to stderr; the picture's path is printed after all of it, alone on the last line.
@@ -17,6 +17,12 @@ test: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q -m "not host"
+
+# In a real ComfyUI and its editor; chromium and chromedriver must be on the PATH for the editor.
+test-host: $(VENV)/.installed-dev
+	@test -n "$$COMFYUI_PATH" -a -n "$$COMFYUI_PYTHON" || \
+	 { echo "Set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python" >&2; exit 2; }
+	@$(BIN)/python -m pytest -q -m host
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

@@ -6,4 +6,6 @@ Cheap to import: no host, no torch, no file is touched before a node is asked fo
 if __package__:  # empty only where a test runner imports this file bare, from a folder whose name is not an identifier
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
-    __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
+    WEB_DIRECTORY = "./web"  # help pages and socket colours, which ComfyUI serves to the editor
+
+    __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checkpoint import load, save
     from .errors import CascadeError
-    from .identify import identify, read_header
+    from .identify import PUBLISHED_FAMILY, identify, read_header
     from .memory import OneAtATime, Placement
     from .models.handle import Handle
     from .pipeline import Cascade, decode_pixels, encode_text, preview_pixels, text_to_image
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "checkpoint": ("load", "save"),
     "errors": ("CascadeError",),
-    "identify": ("identify", "read_header"),
+    "identify": ("PUBLISHED_FAMILY", "identify", "read_header"),
     "memory": ("OneAtATime", "Placement"),
     "models.handle": ("Handle",),
     "pipeline": ("Cascade", "decode_pixels", "encode_text", "preview_pixels", "text_to_image"),
@@ -44,6 +44,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "BUILT_IN_PICTURES",
     "LARGEST",
+    "PUBLISHED_FAMILY",
     "SAMPLERS",
     "SMALLEST",
     "Cascade",

@@ -8,6 +8,7 @@ must agree exactly. Knows no folders: callers find the files.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -36,7 +37,8 @@ NETWORKS = {
     "previewer": ("previewer", "Previewer"),
     "text_encoder": ("text", "TextEncoder"),
     "image_encoder": ("vision", "ImageEncoder"),
-}  # kind -> module of models/ and class; imported when used, since the encoders bring transformers
+}  # kind -> module of models/ and class; imported when used: no run needs all of them
+STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # safetensors' names of DTYPES
 SHOWN = 4  # of the names that disagree
 
 
@@ -49,13 +51,16 @@ def load(
     device: str | torch.device = "cpu",
     placement: Placement | None = None,
     weights: bool = True,
+    tokenizers: Sequence[Path] = (),
 ) -> Handle:
     """The `kind` that the file holds, ready to compute on `device`; without `weights` a handle for checks alone.
 
     name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
-    "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C and float32 for the small parts. placement: who
-    brings the weights to the device; they are loaded there at once if None. weights: False leaves the network on the
-    meta device: what it is and fits is known from the header, and no tensor is read. Raises CascadeError.
+    "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (on old cards float16 and float32) and float32 for the
+    small parts. placement: who brings the weights to the device; they are loaded there at once if None. weights: False
+    leaves the network on the meta device: what it is and fits is known from the header, and no tensor is read.
+    tokenizers: folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. Raises
+    CascadeError.
     """
     path, device = Path(path), torch.device(device)
     header = read_header(path)
@@ -70,7 +75,7 @@ def load(
 
     # The host runs nodes under inference_mode, whose tensors could never be trained.
     with torch.inference_mode(False), torch.no_grad():
-        module = _build(identity, path)
+        module = _build(identity, path, tokenizers)
         _check_names(module, header, identity, path)
         if weights:
             tensors = _read_tensors(path, header, identity, weights_dtype, device if placement is None else "cpu")
@@ -128,10 +133,10 @@ def save(
             temporary.unlink()
 
 
-def _build(identity: Identity, path: Path) -> nn.Module:
+def _build(identity: Identity, path: Path, tokenizers: Sequence[Path]) -> nn.Module:
     module, cls = NETWORKS[identity.kind]
     network: Callable[..., nn.Module] = getattr(import_module(f".models.{module}", __package__), cls)
-    extra = (_tokenizer(identity, path),) if identity.kind == "text_encoder" else ()
+    extra = (_tokenizer(identity, path, tokenizers),) if identity.kind == "text_encoder" else ()
     try:
         with torch.device("meta"):  # no memory, so initialisation computes nothing
             return network(identity.config, *extra)
@@ -141,12 +146,14 @@ def _build(identity: Identity, path: Path) -> nn.Module:
         ) from error
 
 
-def _tokenizer(identity: Identity, path: Path) -> Any:
-    """The vocabulary in the file's metadata, else the tokenizer beside the file."""
+def _tokenizer(identity: Identity, path: Path, others: Sequence[Path]) -> Any:
+    """The vocabulary in the file's metadata, else the tokenizer beside the file, else one of the `others`."""
     from .models.tokenizer import WordTokenizer, load_tokenizer
 
     length = identity.config.max_positions
-    return WordTokenizer(identity.vocabulary, length) if identity.vocabulary else load_tokenizer(path, length)
+    if identity.vocabulary:
+        return WordTokenizer(identity.vocabulary, length)
+    return load_tokenizer(path, length, others)
 
 
 def _check_names(module: nn.Module, header: Header, identity: Identity, path: Path) -> None:
@@ -177,12 +184,36 @@ def _first(keys: Sequence[str]) -> str:
 def _read_tensors(
     path: Path, header: Header, identity: Identity, dtype: torch.dtype, device: str | torch.device
 ) -> dict[str, Tensor]:
-    """The file's tensors, each cast before the next is read, so that no second model lies in memory."""
+    """The file's tensors, each cast before the next is read, so that no second model lies in memory.
+
+    What is cast goes into one block: of many small pieces of memory the system would keep some when they are freed.
+    """
+    names = [key for key in header.tensors if key not in identity.ignored]
+    sizes = {key: math.prod(header.tensors[key].shape) for key in names if _differs(header.tensors[key].dtype, dtype)}
+    block = torch.empty(sum(map(_aligned, sizes.values())), dtype=dtype, device=device)
+    tensors: dict[str, Tensor] = {}
+    start = 0
     try:
         with cast(Any, safe_open)(path, framework="pt", device=str(device)) as file:
-            return {key: _cast(file.get_tensor(key), dtype) for key in header.tensors if key not in identity.ignored}
+            for key in names:
+                tensor: Tensor = file.get_tensor(key)
+                if key in sizes:
+                    tensor = block[start : start + sizes[key]].view(tensor.shape).copy_(tensor)
+                    start += _aligned(sizes[key])
+                tensors[key] = tensor
     except (SafetensorError, OSError) as error:
         raise CascadeError(f"{path.name} cannot be read: {error}") from error
+    return tensors
+
+
+def _differs(stored: str, dtype: torch.dtype) -> bool:
+    """Whether safetensors' type `stored` is a floating one other than `dtype`; whole numbers stay what they are."""
+    return "F" in stored and DTYPES.get(STORED.get(stored, "")) != dtype
+
+
+def _aligned(elements: int) -> int:
+    """Rounded up so that what comes next begins at a multiple of 64 bytes, whatever the type."""
+    return -(-elements // 64) * 64
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -192,8 +223,11 @@ def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 def _choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
-        large = kind in ("stage_b", "stage_c")
-        return torch.bfloat16 if large and device.type != "cpu" else torch.float32
+        if kind not in ("stage_b", "stage_c") or device.type == "cpu":
+            return torch.float32
+        if device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        return torch.float16 if kind == "stage_b" else torch.float32  # Stage C overflows in float16
     if dtype not in DTYPES:
         raise CascadeError(f"dtype: expected auto, {', '.join(DTYPES)}, found {dtype!r}")
     return DTYPES[dtype]

@@ -24,6 +24,7 @@ FOLDERS = {
 }  # keys that have other folders than the one of their own name
 OLD_KEYS = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
 FLAT_KEYS = ("diffusers",)  # folders in these are models in another layout, not shelves
+COMFYUI_TOKENIZER = Path("comfy") / "sd1_tokenizer"  # under ComfyUI's folder: its copy of CLIP's vocabulary
 
 
 def base_folder() -> Path | None:
@@ -46,18 +47,28 @@ def model_folders(models: Path, key: str) -> list[Path]:
 
 
 def model_files(models: Path, keys: Sequence[str]) -> dict[str, Path]:
-    """The files under all of the keys by name, sorted within a key; the first key wins a clash.
+    """The files under all of the keys by name, sorted within a key; the first key wins a clash."""
+    return first_wins(shelf(model_folders(models, key), deep=key not in FLAT_KEYS) for key in keys)
+
+
+def shelf(folders: Iterable[Path], deep: bool) -> dict[str, Path]:
+    """The model files of one key's folders by name, sorted; the first folder wins a clash.
 
     The name of a file in a sub-folder has the sub-folder before it, with `/` on every system.
     """
     found: dict[str, Path] = {}
-    for key in keys:
-        of_key: dict[str, Path] = {}
-        for folder in model_folders(models, key):
-            for path in _files(folder, MODEL_SUFFIXES, deep=key not in FLAT_KEYS):
-                of_key.setdefault(path.relative_to(folder).as_posix(), path)
-        for name in sorted(of_key, key=str.casefold):
-            found.setdefault(name, of_key[name])
+    for folder in folders:
+        for path in _files(folder, MODEL_SUFFIXES, deep):
+            found.setdefault(path.relative_to(folder).as_posix(), path)
+    return {name: found[name] for name in sorted(found, key=str.casefold)}
+
+
+def first_wins(shelves: Iterable[Mapping[str, Path]]) -> dict[str, Path]:
+    """All of the shelves as one; a name stands where it is first found."""
+    found: dict[str, Path] = {}
+    for files in shelves:
+        for name, path in files.items():
+            found.setdefault(name, path)
     return found
 
 
@@ -67,10 +78,14 @@ def pictures(folder: Path) -> list[str]:
 
 
 def inside(root: Path, name: str) -> Path:
-    """`root / name`, which must not lead out of `root`; links that a person put there may."""
+    """`root / name`, which must not lead out of `root`, neither by its words nor through a link."""
+    if "\0" in name:
+        raise core.CascadeError(f"{name!r} is not the name of a file")
     path = Path(os.path.normpath(root / name.replace("\\", "/")))
     if not path.is_relative_to(os.path.normpath(root)):
         raise core.CascadeError(f"{name!r} leads out of {root}: a workflow may only name files inside that folder")
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        raise core.CascadeError(f"{name!r} is a link that leads out of {root}: put the file itself there")
     return path
 
 

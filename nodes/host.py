@@ -1,87 +1,85 @@
-"""What the nodes need of their surroundings: folders, device, memory, progress, previews, cancelling, warnings.
+"""What the nodes need of their surroundings: folders, device, precision, memory, progress, previews, cancelling.
 
-Nodes ask here and nowhere else, so that they run the same in a server and from a command line. This is the plain side,
-without a server: a program may `configure` it, and what it leaves open has a sensible value.
+Nodes ask here and nowhere else. Inside ComfyUI its own modules answer, anywhere else the plain side, `headless`. Only
+this file names ComfyUI's modules, and only inside functions: nothing is imported before it is needed.
 """
 
 from __future__ import annotations
 
-import atexit
-import shutil
+import logging
+import os
 import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import folders
+from . import folders, headless
+from .headless import Advance, Preview
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from PIL import Image
+    from torch import Tensor, nn
 
-Preview = Callable[[], "Tensor"]  # makes the picture (B, 3, H, W) of a step; called only where somebody looks at it
-Advance = Callable[["Preview | None"], None]
+configure = headless.configure  # for the program that runs the nodes, which is then its own host
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What the program chose; None where it leaves the choice to this module."""
-
-    output: Path | None = None
-    input: Path | None = None
-    models: Path | None = None
-    device: str | None = None
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # ComfyUI's options: those we compute in
+OPTION_OF = {"stage_c": "unet", "stage_b": "unet", "text_encoder": "text_enc", "image_encoder": "text_enc"}
 
 
-_settings = Settings()
-_cancelled = threading.Event()
-
-
-def configure(
-    *,
-    output: str | Path | None = None,
-    input: str | Path | None = None,
-    models: str | Path | None = None,
-    device: str | None = None,
-) -> None:
-    """Choose folders and the device for the whole program; what is None stays as it was."""
-    global _settings  # noqa: PLW0603  (one program, one choice)
-    chosen = {"output": output, "input": input, "models": models}
-    given = {name: Path(path).expanduser().absolute() for name, path in chosen.items() if path is not None}
-    _settings = replace(_settings, **given)
-    if device is not None:
-        _settings = replace(_settings, device=device)
+def in_comfyui() -> bool:
+    """Whether ComfyUI runs the nodes; not where a program has made its own choices with `configure`."""
+    return "comfy.model_management" in sys.modules and not headless.configured()
 
 
 def output_directory() -> Path:
-    return _settings.output or Path("output").absolute()
+    if not in_comfyui():
+        return headless.output_directory()
+    import folder_paths
+
+    return Path(folder_paths.get_output_directory())
 
 
 def input_directory() -> Path:
-    return _settings.input or (folders.base_folder() or Path().absolute()) / "input"
+    if not in_comfyui():
+        return headless.input_directory()
+    import folder_paths
+
+    return Path(folder_paths.get_input_directory())
 
 
-def models_directory() -> Path:
-    return _settings.models or (folders.base_folder() or Path().absolute()) / "models"
-
-
-@lru_cache(maxsize=1)
 def temporary_directory() -> Path:
-    """A folder for previews, gone when the program ends."""
-    folder = Path(tempfile.mkdtemp(prefix="cascade_"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    if not in_comfyui():
+        return headless.temporary_directory()
+    import folder_paths
+
+    return Path(folder_paths.get_temp_directory())
 
 
 def model_files(keys: Sequence[str]) -> dict[str, Path]:
-    """Model files under these folder keys by name; the first key wins a clash."""
-    return folders.model_files(models_directory(), keys)
+    """Model files under these folder keys by name, as the host lists them; the first key wins a clash."""
+    if not in_comfyui():
+        return headless.model_files(keys)
+    import folder_paths
+
+    def files(key: str) -> dict[str, Path]:
+        if key in folders.FLAT_KEYS:  # of which ComfyUI lists no files
+            return folders.shelf(map(Path, folder_paths.get_folder_paths(key)), deep=False)
+        paths = {name: folder_paths.get_full_path(key, name) for name in folder_paths.get_filename_list(key)}
+        return {name: Path(path) for name, path in paths.items() if path is not None}  # None for a link to nowhere
+
+    return folders.first_wins(map(files, keys))
+
+
+def tokenizer_folders() -> list[Path]:
+    """Folders that may hold CLIP's vocabulary, for published text encoders that have none beside them."""
+    if not in_comfyui():
+        return headless.tokenizer_folders()
+    import comfy.model_management
+
+    return [Path(comfy.model_management.__file__).parents[1] / folders.COMFYUI_TOKENIZER]
 
 
 def picture_names() -> list[str]:
@@ -94,61 +92,191 @@ def picture_path(name: str) -> Path:
     plain, kind = folders.split_annotation(name)
     roots = {"input": input_directory, "output": output_directory, "temp": temporary_directory}
     path = folders.inside(roots[kind](), plain)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise core.CascadeError(f"There is no picture {plain!r} in {path.parent}: put it there, or choose another")
     return path
 
 
 def device() -> torch.device:
-    """Where models compute: what was chosen, else a CUDA device if there is one, else the CPU."""
-    import torch
+    """Where models compute."""
+    if not in_comfyui():
+        return headless.device()
+    from comfy import model_management
 
-    chosen = _settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(chosen)
-    except RuntimeError as error:
-        raise core.CascadeError(f"device: expected a name such as cpu or cuda:0, found {chosen!r}") from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise core.CascadeError(f"device: {chosen} was chosen, but torch finds no CUDA device here: choose cpu")
-    return found
+    return model_management.get_torch_device()
+
+
+def dtype(kind: str) -> str:
+    """The precision that `auto` means for models of this kind: a name that `core.load` takes.
+
+    ComfyUI's options decide where they name a type that plain layers compute in (fp8 is only stored), and that the
+    kind bears: Stage C overflows in float16. Else the large stages get what the device is fast in, the others float32.
+    """
+    if not in_comfyui():
+        return "auto"
+    from comfy import model_management
+    from comfy.cli_args import args
+
+    refused = ("float16",) if kind == "stage_c" else ()
+    for option, name in PRECISIONS.items():
+        if getattr(args, f"{option}_{OPTION_OF.get(kind, 'vae')}") and name not in refused:
+            return name
+    where = model_management.get_torch_device()
+    if kind == "stage_b" and args.force_fp16 and model_management.should_use_fp16(where):
+        return "float16"
+    if kind in ("stage_c", "stage_b") and model_management.should_use_bf16(where):
+        return "bfloat16"
+    return "float16" if kind == "stage_b" and model_management.should_use_fp16(where) else "float32"
 
 
 def placement() -> core.Placement | None:
-    """Who brings models to `device()`; None where they stay in the memory that they are loaded to."""
-    where = device()
-    return None if where.type == "cpu" else _one_at_a_time(where)
+    """Who brings a model to `device()`, for one handle; None where it stays in the memory that it is loaded to."""
+    return _Managed() if in_comfyui() else headless.placement()
 
 
-@lru_cache(maxsize=4)
-def _one_at_a_time(where: torch.device) -> core.Placement:
-    return core.OneAtATime(where)
+@contextmanager
+def together(*handles: core.Handle | None) -> Iterator[None]:
+    """For models that compute in turns, such as a stage and its previewer.
+
+    ComfyUI may take a model off the device whenever another is asked for. In here one of these brings all of them, in
+    one request, and one that lies on its device is not asked for again: none pushes out another between its steps.
+    """
+    modules = {h.placement: h.module for h in handles if h is not None and isinstance(h.placement, _Managed)}
+    group = _Group([placement.patcher(module) for placement, module in modules.items()])
+    before = {placement: placement.group for placement in modules}
+    try:
+        for placement in before:
+            placement.group = group
+        yield
+    finally:
+        for placement, former in before.items():
+            placement.group = former
+
+
+class _Group:
+    """Patchers whose models are brought to their devices by one request, and the room that was asked for so far."""
+
+    def __init__(self, patchers: Sequence[Any]) -> None:
+        self.patchers = patchers
+        self.room = -1
+
+    def bring(self, room: int) -> None:
+        """All of them wholly on their devices, with `room` bytes beside them."""
+        import torch
+        from comfy import model_management
+
+        # Moving under the host's inference_mode makes inference tensors, which can never be trained. The manager moves
+        # ours away like that; bringing them back here makes them ordinary ones again.
+        with torch.inference_mode(False), torch.no_grad():
+            model_management.load_models_gpu(self.patchers, memory_required=room, force_full_load=True)
+            for patcher in self.patchers:
+                if not _lies_on(patcher.model, patcher.load_device):  # --novram brings nothing of plain layers
+                    patcher.partially_load(patcher.load_device, 2 * patcher.model_size())
+        self.room = room
+
+
+class _Managed:
+    """Placement by ComfyUI's memory manager.
+
+    The manager knows patchers and modules by weak references. Patchers are held here, and this by handles alone, so the
+    last handle of a model takes its memory along. The layers are plain ones, which cannot compute half on the device:
+    what the manager moved away in part is brought back whole.
+    """
+
+    def __init__(self) -> None:
+        self.patchers: dict[nn.Module, Any] = {}
+        self.group: _Group | None = None  # while `together`
+
+    def patcher(self, module: nn.Module) -> Any:
+        if module not in self.patchers:
+            from comfy import model_management
+            from comfy.model_patcher import ModelPatcher
+
+            places = model_management.get_torch_device(), model_management.unet_offload_device()
+            self.patchers[module] = ModelPatcher(module, *places)
+        return self.patchers[module]
+
+    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        patcher = self.patcher(module)
+        group = self.group or _Group([patcher])
+        if activation_bytes > group.room or not _lies_on(module, patcher.load_device):
+            group.bring(activation_bytes)
+        return patcher.load_device
+
+
+def _lies_on(module: nn.Module, where: torch.device) -> bool:
+    devices = {tensor.device for tensors in (module.parameters(), module.buffers()) for tensor in tensors}
+    return all(found.type == where.type and where.index in (None, found.index) for found in devices)
+
+
+def wants_previews() -> bool:
+    """Whether the host's own setting asks for previews where none are wired."""
+    if not in_comfyui():
+        return False
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    return args.preview_method != LatentPreviewMethod.NoPreviews
+
+
+def rough_preview(kind: str) -> Callable[[Tensor], Image.Image] | None:
+    """How the host itself shows a published latent (N, C, h, w) of this stage, in model space; None if it does not."""
+    if not wants_previews():
+        return None
+    import latent_preview
+    from comfy import latent_formats
+
+    formats = {"stage_c": latent_formats.SC_Prior, "stage_b": latent_formats.SC_B}
+    previewer = latent_preview.get_previewer(device(), formats[kind]())
+    return None if previewer is None else lambda x0: previewer.decode_latent_to_preview_image("JPEG", x0)[1]
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Advance]:
-    """`advance(preview)` after each of `total` steps; shown on stderr where a person looks at it, without pictures."""
-    from tqdm import tqdm
+    """`advance(preview)` after each of `total` steps; a picture that cannot be made ends the previews, not the run."""
+    with headless.progress(label, total) as count:
+        if not in_comfyui():
+            yield count
+            return
+        import comfy.utils
+        import latent_preview
 
-    with tqdm(total=total, desc=label, file=sys.stderr, disable=None, leave=False) as bar:
+        bar = comfy.utils.ProgressBar(total)
+        previewing = True
 
         def advance(preview: Preview | None = None) -> None:
-            bar.update()
+            nonlocal previewing
+            count(None)
+            picture = None
+            try:
+                if preview is not None and previewing:
+                    picture = ("JPEG", preview(), latent_preview.MAX_PREVIEW_RESOLUTION)  # small ones are enlarged
+            except RuntimeError as error:  # torch's, such as out of memory
+                previewing = False
+                warn(label, f"there are no more previews of this run: {error}")
+            bar.update_absolute(bar.current + 1, total, picture)
 
         yield advance
 
 
-def request_cancel() -> None:
-    """Stop the node that is running at its next step; for programs that run nodes in another thread."""
-    _cancelled.set()
-
-
 def check_cancel() -> None:
-    """Called between steps; raises KeyboardInterrupt once after `request_cancel`. Ctrl-C needs no help."""
-    if _cancelled.is_set():
-        _cancelled.clear()
-        raise KeyboardInterrupt
+    """Called between steps; raises once what the host stops a node with."""
+    if not in_comfyui():
+        headless.check_cancel()
+        return
+    from comfy import model_management
+
+    model_management.throw_exception_if_processing_interrupted()
 
 
 def warn(node: str, message: str) -> None:
-    """Tell the person something that did not stop the node."""
-    print(f"{node}: {message}", file=sys.stderr)
+    """Tell the person something that did not stop the node: in the log and, in ComfyUI's editor, on the node."""
+    if not in_comfyui():
+        headless.warn(node, message)
+        return
+    logging.warning("%s: %s", node, message)
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    from comfy_execution.utils import get_executing_context
+
+    context = get_executing_context()
+    if server is not None and context is not None:
+        server.send_progress_text(message, context.node_id)

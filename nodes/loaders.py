@@ -29,15 +29,30 @@ class _Loader:
         return {"required": {"model_name": (list(cls._choices()), {"tooltip": tooltip})}}
 
     @classmethod
+    def VALIDATE_INPUTS(cls, model_name: str | None = None) -> bool | str:
+        """Where a missing file belongs, instead of a list of those that are there; None is a link."""
+        try:
+            if model_name is not None:
+                cls._path(model_name)
+        except core.CascadeError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def IS_CHANGED(cls, model_name: str, **_: Any) -> str:
         """Training may write a file again under its name."""
         status = cls._path(model_name).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
 
     def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[core.Handle]:
-        path, device, placement = self._path(model_name), host.device(), host.placement()
-        options: dict[str, Any] = {"dtype": dtype, "device": device, "placement": placement, "weights": weights}
-        return (core.load(self.KIND, path, name=model_name, **options),)
+        options: dict[str, Any] = {
+            "dtype": host.dtype(self.KIND) if dtype == "auto" else dtype,
+            "device": host.device(),
+            "placement": host.placement(),
+            "weights": weights,
+            "tokenizers": host.tokenizer_folders(),
+        }
+        return (core.load(self.KIND, self._path(model_name), name=model_name, **options),)
 
     def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[core.Handle]:
         """What the file is, from its header: the models of a workflow need not all lie in memory at once."""
@@ -54,7 +69,7 @@ class _Loader:
     @classmethod
     def _path(cls, model_name: str) -> Path:
         choices = cls._choices()
-        if model_name not in choices:
+        if not isinstance(model_name, str) or model_name not in choices:  # a workflow may say anything
             raise core.CascadeError(
                 f"There is no {cls.PART} {model_name!r} in the model folders {', '.join(cls.FOLDERS)}:"
                 " put the file there, or choose another"
@@ -66,7 +81,8 @@ class _StageLoader(_Loader):
     """A loader that lets the precision of the weights be chosen."""
 
     DTYPE_TOOLTIP: ClassVar[str] = (
-        "Precision of the weights. auto is float32 on a CPU; on a GPU bfloat16 for Stage B and C, float32 for Stage A."
+        "Precision of the weights. auto is what ComfyUI's precision options say; without them float32, and on a GPU"
+        " bfloat16 for Stage B and C (float32, or float16 for Stage B, where the GPU cannot)."
     )
 
     @classmethod
@@ -80,7 +96,7 @@ class CascadeStageCLoader(_StageLoader):
     KIND, PART = "stage_c", "Stage C"
     FOLDERS = ("diffusion_models", "checkpoints", "diffusers")
     DTYPE_TOOLTIP = _StageLoader.DTYPE_TOOLTIP + (
-        " The published 3.6B Stage C overflows in float16 and gives black pictures: use bfloat16."
+        " The published 3.6B Stage C overflows in float16 and gives black pictures; auto never chooses that."
     )
     DISPLAY_NAME = "Load Stage C"
     DESCRIPTION = "Loads Stage C, the model that turns text into the small latent which decides what the picture shows."
@@ -114,8 +130,8 @@ class CascadeTextEncoderLoader(_Loader):
     FOLDERS = ("text_encoders", "checkpoints", "diffusers")
     DISPLAY_NAME = "Load Text Encoder"
     DESCRIPTION = (
-        "Loads the CLIP text encoder. A published one needs its tokenizer files (vocab.json and merges.txt, or"
-        " tokenizer.json) beside it or in a folder `tokenizer` there."
+        "Loads the CLIP text encoder. A published one needs CLIP's tokenizer files: those beside it or in a folder"
+        " `tokenizer` there (vocab.json and merges.txt, or tokenizer.json), else ComfyUI's own."
     )
     SEARCH_ALIASES = ("stable cascade", "clip", "clip g", "prompt")
     RETURN_TYPES, RETURN_NAMES = (sockets.TEXT_ENCODER,), ("text_encoder",)

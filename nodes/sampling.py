@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host, sockets
+from . import host, previews, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,7 +131,10 @@ class CascadeStageCSampler:
                 ),
             },
             "optional": {
-                "previewer": (sockets.PREVIEWER, {"tooltip": "Shows the picture while it comes about."}),
+                "previewer": (
+                    sockets.PREVIEWER,
+                    {"tooltip": "Shows the picture while it comes about, also where ComfyUI's previews are off."},
+                ),
                 **_guidance_inputs(),
                 "noise_shift": (
                     ["same", "official"],
@@ -153,8 +157,7 @@ class CascadeStageCSampler:
         **settings: Any,
     ) -> tuple[sockets.Latent]:
         steps = self._check(stage_c, positive, negative, latent, previewer, **settings)
-        show = None if previewer is None else (lambda x0: core.preview_pixels(previewer, x0))
-        samples = _run(steps, self.DISPLAY_NAME, settings["steps"], show)
+        samples = _run(stage_c, steps, self.DISPLAY_NAME, settings["steps"], previewer)
         return (sockets.with_samples(latent, samples, stage_c.family),)
 
     def rehearse(self, stage_c: core.Handle, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
@@ -224,7 +227,7 @@ class CascadeStageBSampler:
         **settings: Any,
     ) -> tuple[sockets.Latent]:
         steps = self._check(stage_b, positive, negative, stage_c, latent, **settings)
-        samples = _run(steps, self.DISPLAY_NAME, settings["steps"]) * sockets.STAGE_B_SCALE
+        samples = _run(stage_b, steps, self.DISPLAY_NAME, settings["steps"]) * sockets.STAGE_B_SCALE
         return (sockets.with_samples(latent, samples, stage_b.family),)
 
     def rehearse(self, stage_b: core.Handle, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
@@ -257,10 +260,14 @@ class CascadeStageBSampler:
         )
 
 
-def _run(steps: Iterator[core.Step], label: str, total: int, show: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """All steps, with progress, preview and cancel; the last prediction is the result."""
-    with host.progress(label, total) as advance:
+def _run(
+    stage: core.Handle, steps: Iterator[core.Step], label: str, total: int, wired: core.Handle | None = None
+) -> Tensor:
+    """All steps, with progress, previews and cancel; the last prediction is the result."""
+    previewer = previews.choose_previewer(stage, wired)
+    show = previews.choose_picture(stage, previewer)
+    with host.together(stage, previewer), host.progress(label, total) as advance:
         for step in steps:
             host.check_cancel()
-            advance(None if show is None else (lambda x0=step.x0: show(x0)))
+            advance(None if show is None else partial(show, step.x0))
     return step.x0

@@ -24,6 +24,7 @@ from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
 from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
+from stable_cascade_nodes.cascade_core.tiny import built_in
 
 WORDS = ["a", "red", "circle"]
 CLASSES: dict[str, Any] = {
@@ -299,6 +300,33 @@ def test_a_published_text_encoder_wants_its_tokenizer(tmp_path: Path) -> None:
     }
     with pytest.raises(CascadeError, match=r"clip\.safetensors: no tokenizer beside it"):
         checkpoint.load("text_encoder", header_file(tmp_path / "clip.safetensors", shapes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "new_card", "expected"),
+    [
+        ("stage_c", True, torch.bfloat16),
+        ("stage_b", True, torch.bfloat16),
+        ("stage_c", False, torch.float32),
+        ("stage_b", False, torch.float16),
+        ("stage_a", True, torch.float32),
+    ],
+)
+def test_auto_on_cards(kind: str, new_card: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old cards compute in no bfloat16; there Stage C stays in float32, for it overflows in float16."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: new_card)
+    path = built_in(kind)["tiny (built-in)"]
+    assert checkpoint.load(kind, path, device="cuda", weights=False).dtype == expected
+
+
+def test_cast_weights_lie_in_one_block(stage_b_file: Path) -> None:
+    """Then all of their memory goes back when the model goes."""
+    module = checkpoint.load("stage_b", stage_b_file, dtype="bfloat16").module
+    assert len({weight.untyped_storage().data_ptr() for weight in module.parameters()}) == 1
+    saved = load_file(stage_b_file)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, saved[name].to(tensor.dtype))
+        assert tensor.data_ptr() % 64 == 0
 
 
 def test_unknown_dtype(stage_b_file: Path) -> None:

@@ -39,7 +39,7 @@ json.dump({
     "titled": list(pack.NODE_DISPLAY_NAME_MAPPINGS),
     "modules": sorted({node.__module__ for node in pack.NODE_CLASS_MAPPINGS.values()}),
     "inputs": {id: list(node.INPUT_TYPES()) for id, node in pack.NODE_CLASS_MAPPINGS.items()},
-    "web": web is None or (folder / web).is_dir(),
+    "web": web is not None and (folder / web / "colours.js").is_file(),
     "name": name,
     "host kept": sys.modules["nodes"] is host,
 }, sys.stdout)
@@ -125,8 +125,43 @@ def test_requirements_name_what_is_imported() -> None:
             imported.add(node.module.split(".")[0])
     imported = {IMPORTED_AS.get(name, name) for name in imported - set(sys.stdlib_module_names)}
     required = {re.split("[>=]", line)[0] for line in requirements()}
+    extra = set(setting("project.optional-dependencies", "server"))
     assert required - imported == set(), "required, but nowhere imported"
-    assert imported - required - HOST == set(), "imported, but not required"
+    assert imported - required - extra - HOST == set(), "imported, but not required"
+
+
+def test_workflows_and_their_pictures_are_packed() -> None:
+    patterns = setting("tool.setuptools.package-data", "stable_cascade_nodes")
+    files = [file.relative_to(ROOT) for file in (ROOT / "workflows").iterdir()]
+    assert [file for file in files if not any(file.match(pattern) for pattern in patterns)] == []
+    names = {suffix: {file.stem for file in files if file.suffix == suffix} for suffix in (".json", ".jpg")}
+    assert names[".json"] == names[".jpg"] != set()  # the template browser wants a picture for each
+
+
+def test_what_the_registry_reads() -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", setting("project", "name"))
+    assert "comfyui" not in setting("project", "name")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", setting("project", "version"))
+    assert setting("tool.comfy", "PublisherId") and setting("tool.comfy", "DisplayName") == "Stable Cascade"
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", setting("tool.comfy", "requires-comfyui"))
+    body = SETTINGS.read_text(encoding="utf-8").partition("[tool.comfy]")[2].partition("\n[")[0]
+    assert "web" not in body  # ComfyUI would load every script twice
+
+
+def test_the_registry_gets_what_a_user_needs_and_no_more() -> None:
+    """The patterns of .comfyignore, which are those of git; ours name entries of the root, and nothing else."""
+    lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    for pattern in patterns:
+        assert re.fullmatch(r"/[\w.-]+/?", pattern) and (ROOT / pattern.lstrip("/")).exists(), pattern
+        assert pattern.endswith("/") == (ROOT / pattern.lstrip("/")).is_dir(), pattern
+    ignored = {pattern.strip("/") for pattern in patterns}
+    needed = {*PACKAGES, "__init__.py", "__main__.py", "web", "workflows", "pyproject.toml", "requirements.txt"}
+    assert needed & ignored == set()
+    of_git = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    never_packed = {line.strip("/") for line in of_git} | {".git"}
+    here = {entry.name for entry in ROOT.iterdir() if not entry.name.endswith(".egg-info")}
+    assert here - ignored - never_packed == needed | {"README.md", "LICENSE", "CHANGELOG.md"}
 
 
 def test_comfyui_loads_the_pack_by_its_path(copied: Path, tmp_path: Path) -> None:
@@ -147,6 +182,14 @@ def test_the_folder_is_the_command(copied: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "validate" in done.stdout
     assert done.stderr == ""
+
+
+def test_every_socket_of_ours_has_a_colour_of_its_own() -> None:
+    script = (ROOT / "web" / "colours.js").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"^  (CASCADE_\w+): \"(#[0-9A-F]{6})\",$", script, re.M))
+    kinds = {kind for node in stable_cascade_nodes.NODE_CLASS_MAPPINGS.values() for kind in node.RETURN_TYPES}
+    assert {kind for kind in kinds if kind.startswith("CASCADE_")} <= colours.keys()
+    assert len(set(colours.values())) == len(colours)
 
 
 def test_the_readme_names_what_there_is() -> None:

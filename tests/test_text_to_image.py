@@ -22,7 +22,7 @@ from stable_cascade_nodes.cascade_core import Cascade, built_in, load, sample_st
 from stable_cascade_nodes.cascade_core.tiny.caption_parser import scene_of
 from stable_cascade_nodes.cascade_core.tiny.reader import is_right
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.nodes import headless
 from stable_cascade_nodes.nodes.decode import CascadeStageADecode
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
@@ -66,7 +66,7 @@ def paint(
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(host, "_settings", host.Settings())
+    monkeypatch.setattr(headless, "_settings", None)
     return tmp_path
 
 

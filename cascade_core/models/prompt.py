@@ -2,7 +2,7 @@ r"""Emphasis in a prompt, as ComfyUI reads it: `(word)` is 1.1, `(word:1.3)` is 
 
 Knows text only: no tokens, no network. A bracket without a number multiplies what surrounds it by 1.1, so `((word))`
 is 1.21; a number is the weight itself, whatever surrounds it: in `((word:1.3))` the weight is 1.3.
-A bracket without a partner is a character like any other.
+A bracket without a partner is a character like any other. (ComfyUI lets it change what later brackets mean.)
 """
 
 import re

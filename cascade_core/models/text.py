@@ -1,22 +1,24 @@
 """The text encoder: prompts to the token sequence and the pooled vector that Stages B and C are conditioned on.
 
-The network is transformers' CLIP, under the names of its checkpoint. What the official pipeline asks of it stands
-here: padding with the end token, the attention mask, the sequence before the last norm, and where to pool.
-Emphasis and prompts over the limit are ComfyUI's ideas: see `encode`.
+What the official pipeline asks of CLIP stands here: padding with the end token, the attention mask, the sequence
+before the last norm, and where to pool. Emphasis and prompts over the limit are ComfyUI's ideas: see `encode`.
 
 Letters: B prompts, C chunks per prompt, L = tokenizer.max_length, T = C * L tokens, D width, P projected width.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CascadeError
+from .clip import TextTower
 from .clip_config import AT_GREATEST_ID, TextConfig
 from .prompt import parse_weights
 from .tokenizer import Tokenizer
+
+WHOLE_PIECE = 8  # tokens; ComfyUI does not part a piece of a prompt that has fewer
 
 _Chunk = list[tuple[int, float]]  # (token id, weight), at most L - 2 of them, without start, end and padding
 
@@ -39,24 +41,13 @@ class TextEncoder(nn.Module):
             )
         self.config = config
         self.tokenizer = tokenizer
-        network = _build_clip(config)
-        self.text_model: Any = network.text_model
-        self.text_projection: nn.Linear = network.text_projection
-        # Not in the checkpoint, so a build on the meta device would leave it without values. `forward` passes its own
-        # positions; this one has to be real only so that the module can be moved.
-        embeddings: nn.Module = network.text_model.embeddings
-        positions = torch.arange(config.max_positions, device="cpu")[None]
-        embeddings.register_buffer("position_ids", positions, persistent=False)
+        self.text_model = TextTower(config)
+        self.text_projection = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
+        nn.init.normal_(self.text_projection.weight, std=config.hidden_size**-0.5)
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids (B, L) and mask (B, L), 1 up to the first end token -> sequence (B, L, D), pooled (B, P)."""
-        positions = torch.arange(ids.shape[1], device=ids.device)[None]
-        output: Any = self.text_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, output_hidden_states=True
-        )
-        sequence: Tensor = output.hidden_states[-1]  # (B, L, D), before final_layer_norm
-
-        # Pooled here and not by transformers, so that no version of it moves the place.
+        sequence = self.text_model(ids, mask)
         eos = self.config.eos_token_id
         at_end = ids if eos == AT_GREATEST_ID else (ids == eos).int()
         end = sequence[torch.arange(len(ids), device=ids.device), at_end.argmax(dim=1)]  # (B, D), the first maximum
@@ -66,8 +57,9 @@ class TextEncoder(nn.Module):
         """Encode prompts, each with emphasis `(word:1.3)` and of any length.
 
         A prompt of more than L - 2 tokens is cut into chunks of L - 2, each encoded alone with its own start and end;
-        the sequences are joined along T, the pooled vector is the first chunk's. Prompts with fewer chunks than the
-        longest of the batch are filled up with the empty prompt's sequence: encode them apart if that matters.
+        a short piece between two changes of weight is not parted, its chunk begins earlier. The sequences are joined
+        along T, the pooled vector is the first chunk's. Prompts with fewer chunks than the longest of the batch are
+        filled up with the empty prompt's sequence: encode them apart if that matters.
         A token of weight w gets the row z_empty + w (z - z_empty), z_empty being the same row of the empty prompt;
         the pooled vector is not weighted.
         `truncate`: as officially, i.e. one chunk, and brackets are text.
@@ -97,12 +89,25 @@ class TextEncoder(nn.Module):
         unknown = [word for piece, _ in parse_weights(text) for word in self.tokenizer.unknown(piece)]
         return list(dict.fromkeys(unknown))
 
+    def rows(self, text: str) -> int:
+        """How many rows of tokens `encode` computes for a prompt: its chunks, and one more where words are weighted."""
+        chunks = self._split(text, truncate=False)
+        return len(chunks) + (self._weights(chunks) is not None)
+
     def _split(self, text: str, truncate: bool) -> list[_Chunk]:
         """The prompt's chunks, at least one."""
-        pieces = [(text, 1.0)] if truncate else parse_weights(text)
-        tokens = [(token, weight) for piece, weight in pieces for token in self.tokenizer.encode(piece)]
         size = self.tokenizer.max_length - 2
-        chunks = [tokens[start : start + size] for start in range(0, max(len(tokens), 1), size)]
+        chunks: list[_Chunk] = [[]]
+        for piece, weight in [(text, 1.0)] if truncate else parse_weights(text):
+            tokens = [(token, weight) for token in self.tokenizer.encode(piece)]
+            if size - len(chunks[-1]) < len(tokens) < WHOLE_PIECE:
+                chunks.append([])
+            while tokens:
+                room = size - len(chunks[-1])
+                chunks[-1] += tokens[:room]
+                tokens = tokens[room:]
+                if tokens:
+                    chunks.append([])
         return chunks[:1] if truncate else chunks
 
     def _pad(self, chunks: list[_Chunk]) -> tuple[Tensor, Tensor]:
@@ -127,24 +132,3 @@ class TextEncoder(nn.Module):
             for position, (_, weight) in enumerate(chunk, start=1):
                 row[position] = weight
         return weights.to(self.text_projection.weight.device)
-
-
-def _build_clip(config: TextConfig) -> Any:
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection  # heavy: only when an encoder is built
-
-    return CLIPTextModelWithProjection(
-        CLIPTextConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            max_position_embeddings=config.max_positions,
-            projection_dim=config.projection_dim,
-            hidden_act=config.hidden_act,
-            # Only transformers' own pooling reads these, and it is not used: values that fit every vocabulary.
-            bos_token_id=0,
-            eos_token_id=AT_GREATEST_ID,
-            pad_token_id=1,
-        )
-    )

@@ -1,14 +1,23 @@
-"""How much memory an evaluation takes beside the weights, for whoever must make room for it."""
+"""How much memory a computation takes beside the weights, for whoever must make room for it.
+
+All are estimates from above, in bytes, with little to spare: too much would push other models off the device in vain.
+The factors were measured on the real modules, published and tiny: how many units are alive at the peak, one unit being
+the largest activation that a block hands on.
+"""
 
 import torch
 
-from ..models.config import StageBConfig, StageCConfig
+from ..models.clip_config import TextConfig
+from ..models.config import PreviewerConfig, StageAConfig, StageBConfig, StageCConfig
 
-UNITS = 16  # measured on the real modules, eager: 13.5 to 15.7 in every preset and type, at 6 x 6 to 256 x 256
-LATENTS = 12  # float32 latents alive at once: x, x0, noise, predictions and the temporaries of guidance
+STAGE_UNITS = 16  # 13.5 to 15.7: the residual block of the first level, with its four times wider hidden layer
+STAGE_LATENTS = 12  # float32 latents alive at once: x, x0, noise, predictions and the temporaries of guidance
+STAGE_A_UNITS = 12  # 11.0: the same kind of block, before and after GELU
+PREVIEWER_UNITS = 3  # 2.0: a layer's input and output
+TEXT_UNITS = 3  # 2.4 to 2.6 of the width and the hidden layer's together, each before and after its norm or GELU
 
 
-def activation_bytes(
+def stage_bytes(
     config: StageBConfig | StageCConfig,
     size: tuple[int, int],
     batch: int,
@@ -16,14 +25,32 @@ def activation_bytes(
     tokens: int,
     dtype: torch.dtype,
 ) -> int:
-    """An estimate from above of the peak in bytes.
+    """An evaluation of Stage B or C.
 
     size: latent (h, w). batch: latents in one evaluation, the unconditional ones included. contexts: prepared
-    conditions times images. tokens: text tokens of each. One unit is the first level's activation, its tokens times its
-    width; the residual block there, with its four times wider hidden layer, is the peak: no later level is larger.
+    conditions times images. tokens: text tokens of each. No later level is larger than the first.
     """
     first = (size[0] // config.patch_size) * (size[1] // config.patch_size) * config.c_hidden[0]
     widths = zip(config.level_config, config.c_hidden, config.blocks[0], reversed(config.blocks[1]), strict=True)
     kv = sum(2 * width * letters.count("A") * (down + up) for letters, width, down, up in widths)
-    networks = (UNITS * batch * first + contexts * (tokens * kv + first)) * dtype.itemsize
-    return networks + LATENTS * batch * config.channels * size[0] * size[1] * torch.float32.itemsize
+    networks = (STAGE_UNITS * batch * first + contexts * (tokens * kv + first)) * dtype.itemsize
+    return networks + STAGE_LATENTS * batch * config.channels * size[0] * size[1] * torch.float32.itemsize
+
+
+def stage_a_bytes(config: StageAConfig, size: tuple[int, int], dtype: torch.dtype) -> int:
+    """One latent (h, w) to pixels, or back. The first level is the largest, and half as wide for each level below."""
+    halvings = config.levels - 1
+    first = size[0] * size[1] * 4**halvings * (config.c_hidden // 2**halvings)
+    folded = 4 * config.c_hidden**2  # a weight into which the block's scalars are folded
+    return (STAGE_A_UNITS * first + folded) * dtype.itemsize
+
+
+def previewer_bytes(config: PreviewerConfig, size: tuple[int, int], batch: int, dtype: torch.dtype) -> int:
+    """Latents (h, w) of Stage C to small pictures."""
+    largest = max(width * 4**doublings for doublings, width in enumerate(config.widths))
+    return PREVIEWER_UNITS * batch * size[0] * size[1] * largest * dtype.itemsize
+
+
+def text_bytes(config: TextConfig, rows: int, dtype: torch.dtype) -> int:
+    """Rows of tokens, each of full length, through the text encoder."""
+    return TEXT_UNITS * rows * config.max_positions * (config.hidden_size + config.intermediate_size) * dtype.itemsize

@@ -16,7 +16,7 @@ from ..models.config import StageBConfig, StageCConfig
 from ..models.handle import Handle
 from ..models.stage_b import StageB
 from ..models.stage_c import StageC
-from .activations import activation_bytes
+from .activations import stage_bytes
 from .condition import Condition, check_conditions
 from .denoise import Branch, Predictor, make_denoise, plan
 from .family import check_family, check_kind, describe
@@ -158,8 +158,11 @@ def sample_stage_b(
     guidance = Guidance(cfg, cfg_rescale, rescale_over, cfg_start_percent, cfg_end_percent)
     settings = Settings(steps, sampler, shift, denoise, shift, guidance)
     h, w = latent.shape[-2:]
-    # Drawn and denoised at whole patches, cropped in the end; what is beyond the edge continues the edge.
-    padding = (0, -w % config.patch_size, 0, -h % config.patch_size)
+    # Drawn and denoised at whole patches, of which the deepest level needs one, and cropped in the end; what is beyond
+    # the edge continues the edge.
+    smallest = config.patch_size * 2 ** (len(config.c_hidden) - 1)
+    right, bottom = (max(-side % config.patch_size, smallest - side) for side in (w, h))
+    padding = (0, right, 0, bottom)
     padded = F.pad(latent.float(), padding, mode="replicate")
     network = cast(StageB, handle.module)
 
@@ -197,7 +200,7 @@ def _start(
     images, channels, h, w = latent.shape
     batch = images * max(len(active.positive) + len(active.negative) for active in steps)
     contexts = images * (len(positive) + len(negative))
-    room = activation_bytes(handle.config, (h, w), batch, contexts, tokens, handle.dtype)
+    room = stage_bytes(handle.config, (h, w), batch, contexts, tokens, handle.dtype)
 
     @torch.inference_mode()
     def run() -> Iterator[Step]:

@@ -3,11 +3,16 @@
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from stable_cascade_nodes.cascade_core.checkpoint import load, save
 from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.models.clip_config import TINY_TEXT
+from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import (
     AddedTokens,
     PublishedTokenizer,
@@ -125,3 +130,17 @@ def test_added_tokens() -> None:
     assert tokenizer.unknown("a [zig] blue star") == ["blue"]
     assert tokenizer.words == (*WORDS, "[zig]", "[zig]zag")
     assert (tokenizer.start, tokenizer.end, tokenizer.pad, tokenizer.max_length) == (6, 7, 7, 24)
+
+
+def test_a_text_encoder_takes_the_first_of_the_other_folders_that_has_one(
+    tmp_path: Path, write_clip_files: WriteClipFiles
+) -> None:
+    end = write_clip_files(tmp_path / "shared")
+    config = replace(TINY_TEXT, vocab_size=end + 1)
+    file = tmp_path / "models" / "clip.safetensors"
+    file.parent.mkdir()
+    save(file, TextEncoder(config, WordTokenizer(WORDS, config.max_positions)), "text_encoder")
+    with pytest.raises(CascadeError, match=r"clip\.safetensors: no tokenizer beside it"):
+        load("text_encoder", file, tokenizers=[tmp_path / "none"])
+    handle = load("text_encoder", file, tokenizers=[tmp_path / "none", tmp_path / "shared"])
+    assert cast(TextEncoder, handle.module).tokenizer.end == end

@@ -17,7 +17,7 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.nodes import headless
 
 WORDS = ("a", "red", "circle")
 FOLDERS = {
@@ -58,9 +58,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def headless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def new_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(host, "_settings", host.Settings(device="cpu"))
+    monkeypatch.setattr(headless, "_settings", headless.Settings(device="cpu"))
     yield
 
 

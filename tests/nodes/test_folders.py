@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stable_cascade_nodes.cascade_core import CascadeError
-from stable_cascade_nodes.nodes import folders, host
+from stable_cascade_nodes.nodes import folders, headless, host
 
 
 def touch(path: Path) -> Path:
@@ -93,6 +93,28 @@ def test_names_that_lead_out_of_their_folder(tmp_path: Path, name: str) -> None:
         folders.inside(tmp_path / "input", name)
 
 
+def test_links_that_lead_out_of_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "input").mkdir()
+    touch(tmp_path / "secret.png")
+    (tmp_path / "input" / "file.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "input" / "folder").symlink_to(tmp_path)
+    for name in ("file.png", "folder/secret.png"):
+        with pytest.raises(CascadeError, match=f"'{name}' is a link that leads out of"):
+            folders.inside(tmp_path / "input", name)
+
+
+def test_links_within_a_folder_and_to_it(tmp_path: Path) -> None:
+    touch(tmp_path / "disk" / "a.png")
+    (tmp_path / "disk" / "b.png").symlink_to("a.png")
+    (tmp_path / "input").symlink_to(tmp_path / "disk")
+    assert folders.inside(tmp_path / "input", "b.png") == tmp_path / "input" / "b.png"
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(CascadeError, match="is not the name of a file"):
+        folders.inside(tmp_path, "a\0.png")
+
+
 def test_names_that_stay_inside(tmp_path: Path) -> None:
     assert folders.inside(tmp_path, "a/../b.png") == tmp_path / "b.png"
     assert folders.inside(tmp_path, "sub\\b.png") == tmp_path / "sub" / "b.png"
@@ -108,13 +130,13 @@ def test_folders_are_comfyuis_where_the_pack_lies_in_its_custom_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert folders.base_folder() is None
-    assert host.models_directory() == tmp_path / "models"
+    assert headless.models_directory() == tmp_path / "models"
     assert host.input_directory() == tmp_path / "input"
 
     base = tmp_path / "ComfyUI"
     (base / "models").mkdir(parents=True)
     monkeypatch.setattr(folders, "__file__", str(base / "custom_nodes" / "any-name" / "nodes" / "folders.py"))
-    assert host.models_directory() == base / "models"
+    assert headless.models_directory() == base / "models"
     assert host.input_directory() == base / "input"
     assert host.output_directory() == tmp_path / "output"  # never ComfyUI's
 
@@ -124,4 +146,4 @@ def test_what_was_configured_wins_and_stays(tmp_path: Path) -> None:
     host.configure(models=tmp_path / "m")
     assert host.output_directory() == tmp_path / "o"
     assert host.input_directory() == tmp_path / "i"
-    assert host.models_directory() == tmp_path / "m"
+    assert headless.models_directory() == tmp_path / "m"

@@ -1,12 +1,15 @@
 """The plain side of the host: device, memory, progress, cancel, warnings."""
 
+import sys
 import threading
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core import CascadeError
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.nodes import folders, headless, host
 
 
 def test_device_is_what_was_chosen() -> None:
@@ -33,7 +36,7 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_choice_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_settings", host.Settings())
+    monkeypatch.setattr(headless, "_settings", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert host.device() == torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -42,7 +45,7 @@ def test_without_a_choice_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.
 
 def test_cancel_is_heard_once() -> None:
     host.check_cancel()
-    thread = threading.Thread(target=host.request_cancel)
+    thread = threading.Thread(target=headless.request_cancel)
     thread.start()
     thread.join()
     with pytest.raises(KeyboardInterrupt):
@@ -68,3 +71,29 @@ def test_previews_go_to_a_folder_of_their_own() -> None:
 def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     host.warn("Text Encode", "odd")
     assert capsys.readouterr() == ("", "Text Encode: odd\n")
+
+
+def test_the_host_is_comfyui_unless_a_program_chose_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headless, "_settings", None)
+    assert not host.in_comfyui()
+    monkeypatch.setitem(sys.modules, "comfy.model_management", ModuleType("comfy.model_management"))
+    assert host.in_comfyui()
+    host.configure()
+    assert not host.in_comfyui()
+
+
+def test_nobody_asks_for_previews_where_no_editor_is() -> None:
+    assert not host.wants_previews()
+    assert host.rough_preview("stage_c") is None
+
+
+def test_comfyuis_vocabulary_is_found_from_its_custom_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.tokenizer_folders() == []
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "custom_nodes" / "pack" / "nodes" / "folders.py"))
+    assert host.tokenizer_folders() == [tmp_path / "comfy" / "sd1_tokenizer"]
+
+
+def test_models_stay_where_they_are_while_they_work_together() -> None:
+    with host.together(None):
+        assert host.placement() is None

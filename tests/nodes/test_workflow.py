@@ -1,4 +1,4 @@
-"""workflows/text_to_image.json: opens in the editor without a warning, and runs without one."""
+"""workflows/: they open in the editor without a warning, and run without one."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,8 @@ from stable_cascade_nodes.cascade_core import graph
 from stable_cascade_nodes.cascade_core.tiny import judge
 from stable_cascade_nodes.nodes import host
 
-FILE = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
+WORKFLOWS = sorted((Path(stable_cascade_nodes.__file__).parent / "workflows").glob("*.json"))
+FILE, PUBLISHED = (WORKFLOWS[0].with_name(f"{name}.json") for name in ("text_to_image", "published_models"))
 TITLES = {"Prompt", "Negative prompt", "Size", "Stage C", "Stage B", "Picture out"}
 
 
@@ -37,9 +38,14 @@ class SaveImage:
 REGISTRY = {**NODE_CLASS_MAPPINGS, "SaveImage": SaveImage}
 
 
-@pytest.fixture
-def document() -> dict[str, Any]:
-    return json.loads(FILE.read_text())
+@pytest.fixture(params=WORKFLOWS, ids=lambda file: file.stem)
+def document(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return json.loads(request.param.read_text(encoding="utf-8"))
+
+
+def embedded(document: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What each node of a file says of where its model comes from, by the node's class."""
+    return {node["type"]: model for node in document["nodes"] for model in node["properties"].get("models", [])}
 
 
 def test_the_schema_of_the_editor(document: dict[str, Any]) -> None:
@@ -98,7 +104,7 @@ def test_no_node_lies_on_another_and_all_lie_in_a_group(document: dict[str, Any]
 
 
 def test_it_is_valid_and_says_what_it_does() -> None:
-    prompt = graph.convert(graph.read(FILE), REGISTRY).prompt
+    prompt = graph.convert(graph.read(FILE), graph.definitions(REGISTRY)).prompt
     assert not graph.validate(prompt, REGISTRY).problems
     by_title = {graph.title_of(node): node["inputs"] for node in prompt.values()}
     assert by_title["Prompt"]["text"] == "a large red circle at the top left on a white background"
@@ -115,9 +121,63 @@ def run(prompt: dict[str, dict[str, Any]]) -> torch.Tensor:
     return image
 
 
+def test_only_the_published_models_may_be_missing() -> None:
+    """Whatever names a model that is not built in would raise the editor's dialog."""
+    for file in WORKFLOWS:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        loaders = [node for node in document["nodes"] if node["type"].endswith("Loader")]
+        built_in = [node["widgets_values"][0].endswith(" (built-in)") for node in loaders]
+        assert built_in == [file != PUBLISHED] * len(loaders)
+        assert bool(embedded(document)) == (file == PUBLISHED) and "models" not in document
+
+
+def test_the_editor_can_offer_the_published_models() -> None:
+    """Its conditions: the name is the chosen one, an address that it trusts, a folder that it knows."""
+    document = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    models = embedded(document)
+    loaders = [node for node in document["nodes"] if node["type"].endswith("Loader")]
+    assert models.keys() == {node["type"] for node in loaders}
+    for node in loaders:
+        model = models[node["type"]]
+        assert model["name"] == node["widgets_values"][0]
+        assert model["url"].startswith("https://huggingface.co/stabilityai/stable-cascade/resolve/main/")
+        assert model["url"].endswith(f"/{model['name']}") and model["name"].endswith(".safetensors")
+        assert model["directory"] == NODE_CLASS_MAPPINGS[node["type"]].FOLDERS[0]
+    (note,) = [node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote"]
+    assert "Stability AI Non-Commercial Research Community License" in note
+    assert all(model["name"] in note for model in models.values())
+
+
+def test_missing_published_models_are_named_with_their_folders() -> None:
+    prompt = graph.convert(graph.read(PUBLISHED), graph.definitions(REGISTRY)).prompt
+    problems = graph.validate(prompt, REGISTRY).problems
+    models = embedded(json.loads(PUBLISHED.read_text(encoding="utf-8")))
+    assert len(problems) == len(models)
+    for kind, model in models.items():
+        (message,) = [str(problem) for problem in problems if f"({kind})" in str(problem)]
+        assert model["name"] in message and model["directory"] in message and "put the file there" in message
+
+
+def test_the_published_workflow_runs_where_its_files_are(models: Path, tmp_path: Path) -> None:
+    """With small parts under the names of the published ones."""
+    kinds = {"CascadeStageCLoader": "stage_c", "CascadeStageBLoader": "stage_b", "CascadeStageALoader": "stage_a"}
+    kinds |= {"CascadeTextEncoderLoader": "text_encoder", "CascadePreviewerLoader": "previewer"}
+    for kind, model in embedded(json.loads(PUBLISHED.read_text(encoding="utf-8"))).items():
+        (file,) = models.rglob(f"{kinds[kind]}.safetensors")
+        place = tmp_path / "models" / model["directory"]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / model["name"]).symlink_to(file)
+    host.configure(models=tmp_path / "models")
+    prompt = graph.convert(graph.read(PUBLISHED), graph.definitions(REGISTRY)).prompt
+    for node in prompt.values():
+        node["inputs"].update({name: 128 for name in ("width", "height") if name in node["inputs"]})
+    assert not graph.validate(prompt, REGISTRY).problems
+    assert run(prompt).shape == (1, 128, 128, 3)
+
+
 def test_it_runs_with_files_of_ones_own(models: Path) -> None:
     host.configure(models=models)
-    prompt = graph.convert(graph.read(FILE), REGISTRY).prompt
+    prompt = graph.convert(graph.read(FILE), graph.definitions(REGISTRY)).prompt
     for node in prompt.values():
         kind = {"CascadeStageCLoader": "stage_c", "CascadeStageBLoader": "stage_b", "CascadeStageALoader": "stage_a"}
         kind |= {"CascadeTextEncoderLoader": "text_encoder", "CascadePreviewerLoader": "previewer"}
@@ -128,6 +188,6 @@ def test_it_runs_with_files_of_ones_own(models: Path) -> None:
 
 
 def test_it_runs_as_it_is() -> None:
-    image = run(graph.convert(graph.read(FILE), REGISTRY).prompt)
+    image = run(graph.convert(graph.read(FILE), graph.definitions(REGISTRY)).prompt)
     assert image.shape == (1, 256, 256, 3)
     assert image.std() > 0.05

@@ -4,8 +4,6 @@ from copy import deepcopy
 
 import pytest
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from stable_cascade_nodes.cascade_core.memory import StayPut
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
@@ -14,6 +12,8 @@ from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.condition import Condition
 from stable_cascade_nodes.cascade_core.sampling.process import CosineSchedule
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_b, sample_stage_c
+
+from .peak import PeakBytes
 
 CLASSES = {"stage_c": StageC, "stage_b": StageB}
 
@@ -77,23 +77,12 @@ def test_stage_b_takes_odd_sides_and_a_map_of_another_aspect(networks, handle, p
     torch.testing.assert_close(both[-1].x0[1:], alone[-1].x0, atol=1e-4, rtol=1e-4)
 
 
-class PeakBytes(TorchDispatchMode):
-    """The most bytes alive at once of all that operators make, the storages of `known` tensors left out."""
-
-    def __init__(self, known):
-        super().__init__()
-        self.known = {tensor.untyped_storage()._cdata for tensor in known}
-        self.alive, self.peak = {}, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (list, tuple)) else [out]:
-            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
-            if storage is not None and storage._cdata not in self.known:
-                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-        self.alive = {key: entry for key, entry in self.alive.items() if not entry[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
-        return out
+@pytest.mark.parametrize("size", [(4, 4), (4, 21), (17, 15)])  # 16 pixels are the smallest side
+def test_stage_b_takes_pictures_smaller_than_its_deepest_cell(networks, handle, prompt, size):
+    model = handle("stage_b", networks["stage_b"], config=networks["stage_b"].config, target="v", x0_clamp=3.0)
+    maps = torch.ones(1, 16, 1, 1)
+    *_, step = sample_stage_b(model, [prompt(0)], [prompt(1)], maps, torch.zeros(1, 4, *size), seed=3, steps=2)
+    assert step.x0.shape == (1, 4, *size) and step.x0.std() > 0.1
 
 
 class Asked(StayPut):

@@ -8,7 +8,7 @@ from stable_cascade_nodes.cascade_core.sampling.noise import stage_b_seed
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_b, sample_stage_c
 
 STAGE_C = torch.linspace(-1, 1, 16 * 3 * 5).view(1, 16, 3, 5)
-LATENT = torch.zeros(1, 4, 8, 8)
+LATENT = torch.zeros(1, 4, 16, 16)
 
 
 def sample(model, positive, negative=(), stage_c=STAGE_C, latent=LATENT, **options):
@@ -22,7 +22,7 @@ def test_unconditional_is_the_negative_prompt_over_an_empty_map(handle, conditio
     assert torch.equal(cond_map, STAGE_C)
     assert uncond_map.shape == STAGE_C.shape and (uncond_map == 0).all()
     assert (cond == 0.3).all() and (uncond == 0.1).all()
-    assert size == (8, 8)
+    assert size == (16, 16)
     assert [len(x) for x in model.module.inputs] == [2, 2, 2]
 
 
@@ -35,23 +35,30 @@ def test_cfg_one_is_one_pass(handle, condition):
 def test_sides_are_padded_to_whole_patches_inside_and_cropped_outside(handle, condition):
     model = handle("stage_b")
     inputs = ([condition(0.3)], [condition(0.1)])
-    odd = sample(model, *inputs, latent=torch.zeros(1, 4, 7, 10))
-    assert {x.shape[-2:] for x in model.module.inputs} == {(8, 12)}
-    assert model.module.prepared[0][2] == (8, 12)
-    assert {step.x0.shape for step in odd} == {(1, 4, 7, 10)}
-    whole = sample(handle("stage_b"), *inputs, latent=torch.zeros(1, 4, 8, 12))
+    odd = sample(model, *inputs, latent=torch.zeros(1, 4, 19, 22))
+    assert {x.shape[-2:] for x in model.module.inputs} == {(20, 24)}
+    assert model.module.prepared[0][2] == (20, 24)
+    assert {step.x0.shape for step in odd} == {(1, 4, 19, 22)}
+    whole = sample(handle("stage_b"), *inputs, latent=torch.zeros(1, 4, 20, 24))
     for cropped, full in zip(odd, whole, strict=True):
-        assert torch.equal(cropped.x0, full.x0[..., :7, :10])
+        assert torch.equal(cropped.x0, full.x0[..., :19, :22])
+
+
+def test_small_sides_are_padded_to_one_cell_of_the_deepest_level(handle, condition):
+    model = handle("stage_b")  # patches of 4, halved twice
+    steps = sample(model, [condition(0.3)], [condition(0.1)], latent=torch.zeros(1, 4, 4, 17))
+    assert {x.shape[-2:] for x in model.module.inputs} == {(16, 20)}
+    assert {step.x0.shape for step in steps} == {(1, 4, 4, 17)}
 
 
 def test_a_padded_picture_goes_on_beyond_its_edge(handle, condition):
     model = handle("stage_b")
-    latent = torch.arange(7.0).view(1, 1, 7, 1).repeat(1, 4, 1, 8)
+    latent = torch.arange(19.0).view(1, 1, 19, 1).repeat(1, 4, 1, 16)
     sample(model, [condition(0)], latent=latent, cfg=1.0, steps=1, denoise=0.5)
-    noise = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(stage_b_seed(5)))
+    noise = torch.randn(4, 20, 16, generator=torch.Generator().manual_seed(stage_b_seed(5)))
     a, b = 0.702740, 0.711447
     start = (model.module.inputs[0] - b * noise) / a
-    assert start[0, 0, :, 0].tolist() == pytest.approx([0, 1, 2, 3, 4, 5, 6, 6], abs=1e-4)
+    assert start[0, 0, :, 0].tolist() == pytest.approx([*range(19), 18], abs=1e-4)
 
 
 def test_equal_seeds_are_other_noise_than_in_stage_c(handle, condition):

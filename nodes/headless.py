@@ -1,0 +1,153 @@
+"""The nodes' surroundings where ComfyUI does not run: a program's own folders, device, memory, progress and cancelling.
+
+A program may `configure` it; what it leaves open has a sensible value. Nodes ask `host`, which asks here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import cascade_core as core
+from . import folders
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+Preview = Callable[[], "Image.Image"]  # makes the picture of a step; called only where somebody looks at it
+Advance = Callable[["Preview | None"], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the program chose; None where it leaves the choice to this module."""
+
+    output: Path | None = None
+    input: Path | None = None
+    models: Path | None = None
+    device: str | None = None
+
+
+_settings: Settings | None = None  # until a program configures something
+_cancelled = threading.Event()
+
+
+def configure(
+    *,
+    output: str | Path | None = None,
+    input: str | Path | None = None,
+    models: str | Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Choose folders and the device for the whole program; what is None stays as it was."""
+    global _settings  # noqa: PLW0603  (one program, one choice)
+    chosen = {"output": output, "input": input, "models": models}
+    given = {name: Path(path).expanduser().absolute() for name, path in chosen.items() if path is not None}
+    _settings = replace(settings(), **given)
+    if device is not None:
+        _settings = replace(_settings, device=device)
+
+
+def configured() -> bool:
+    """Whether a program has called `configure`, and so says itself where things are."""
+    return _settings is not None
+
+
+def settings() -> Settings:
+    return _settings or Settings()
+
+
+def output_directory() -> Path:
+    return settings().output or Path("output").absolute()
+
+
+def input_directory() -> Path:
+    return settings().input or (folders.base_folder() or Path().absolute()) / "input"
+
+
+def models_directory() -> Path:
+    return settings().models or (folders.base_folder() or Path().absolute()) / "models"
+
+
+@lru_cache(maxsize=1)
+def temporary_directory() -> Path:
+    """A folder for previews, gone when the program ends."""
+    folder = Path(tempfile.mkdtemp(prefix="cascade_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def model_files(keys: Sequence[str]) -> dict[str, Path]:
+    """Model files under these folder keys by name; the first key wins a clash."""
+    return folders.model_files(models_directory(), keys)
+
+
+def tokenizer_folders() -> list[Path]:
+    """Where else CLIP's vocabulary may lie: ComfyUI has a copy, where this pack lies in its `custom_nodes`."""
+    base = folders.base_folder()
+    return [] if base is None else [base / folders.COMFYUI_TOKENIZER]
+
+
+def device() -> torch.device:
+    """Where models compute: what was chosen, else a CUDA device if there is one, else the CPU."""
+    import torch
+
+    chosen = settings().device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(chosen)
+    except RuntimeError as error:
+        raise core.CascadeError(f"device: expected a name such as cpu or cuda:0, found {chosen!r}") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise core.CascadeError(f"device: {chosen} was chosen, but torch finds no CUDA device here: choose cpu")
+    return found
+
+
+def placement() -> core.Placement | None:
+    """Who brings models to `device()`; None where they stay in the memory that they are loaded to."""
+    where = device()
+    return None if where.type == "cpu" else _one_at_a_time(where)
+
+
+@lru_cache(maxsize=4)
+def _one_at_a_time(where: torch.device) -> core.Placement:
+    return core.OneAtATime(where)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Advance]:
+    """`advance(preview)` after each of `total` steps; shown on stderr where a person looks at it, without pictures."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, file=sys.stderr, disable=None, leave=False) as bar:
+
+        def advance(preview: Preview | None = None) -> None:
+            bar.update()
+
+        yield advance
+
+
+def request_cancel() -> None:
+    """Stop the node that is running at its next step; for programs that run nodes in another thread."""
+    _cancelled.set()
+
+
+def check_cancel() -> None:
+    """Called between steps; raises KeyboardInterrupt once after `request_cancel`. Ctrl-C needs no help."""
+    if _cancelled.is_set():
+        _cancelled.clear()
+        raise KeyboardInterrupt
+
+
+def warn(node: str, message: str) -> None:
+    """Tell the person something that did not stop the node."""
+    print(f"{node}: {message}", file=sys.stderr)

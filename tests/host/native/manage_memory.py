@@ -1,0 +1,206 @@
+"""ComfyUI's own memory manager, with our models, on a stand-in for a GPU. See bare_comfyui.py.
+
+The stand-in is torch's meta device with a size: what lies there has no values, so nothing that is computed means
+anything, and nothing is measured of a real GPU. The manager takes it for one, since it is not the CPU and its memory
+runs out; what it decides and moves, and so which of our tensors lie where, is its own doing.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import bare_comfyui
+import torch
+from torch import Tensor, nn
+
+CARD = torch.device("meta")
+
+
+class Card:
+    """What the manager sees of the stand-in: its free memory, from what of `models` really lies on it."""
+
+    def __init__(self, manager: Any) -> None:
+        self.size = 0
+        self.models: list[weakref.ref[nn.Module]] = []
+        self.requests: list[int] = []
+        manager.get_torch_device = lambda: CARD
+        manager.get_free_memory = self.free
+        manager.vram_state = manager.VRAMState.NORMAL_VRAM
+        self._load = manager.load_models_gpu
+        manager.load_models_gpu = self.load
+        nn.Module.to = self.move
+
+    def watch(self, model: nn.Module) -> None:
+        self.models.append(weakref.ref(model))
+
+    def used(self) -> int:
+        alive = (model for reference in self.models if (model := reference()) is not None)
+        return sum(tensor.nbytes for model in alive for tensor in tensors_of(model) if tensor.device == CARD)
+
+    def free(self, device: Any = None, torch_free_too: bool = False) -> Any:
+        free = self.size - self.used() if device in (None, CARD) else 2**40
+        return (free, 0) if torch_free_too else free
+
+    def load(self, models: Any, memory_required: int = 0, **options: Any) -> None:
+        self.requests.append(memory_required)
+        self._load(models, memory_required=memory_required, **options)
+
+    @staticmethod
+    def move(module: nn.Module, device: Any) -> nn.Module:
+        """As torch's own, which cannot bring back what lies on the meta device."""
+        device = torch.device(device)
+        return module._apply(
+            lambda t: torch.empty_like(t, device=device) if t.device == CARD != device else Tensor.to(t, device)
+        )
+
+
+def tensors_of(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+def size_of(*models: nn.Module) -> int:
+    return sum(tensor.nbytes for model in models for tensor in tensors_of(model))
+
+
+def places(model: nn.Module) -> list[str]:
+    return sorted({tensor.device.type for tensor in tensors_of(model)})
+
+
+class Natives:
+    """Loads of native models, as a native node makes them: under the host's inference_mode."""
+
+    def __init__(self, manager: Any, card: Card) -> None:
+        self.manager, self.card = manager, card
+
+    @torch.inference_mode()
+    def load(self, size: int) -> Any:
+        from comfy import ops
+        from comfy.model_patcher import ModelPatcher
+
+        width = int((size / 4 / 64) ** 0.5)
+        model = nn.Sequential(*(ops.disable_weight_init.Linear(width, width, bias=False) for _ in range(64)))
+        self.card.watch(model)
+        patcher = ModelPatcher(model, CARD, torch.device("cpu"))
+        self.manager.load_models_gpu([patcher])
+        return patcher
+
+
+def find(pack: Any) -> dict[str, Any]:
+    from comfy import model_management as manager
+    from the_pack import cascade_core as core
+    from the_pack.nodes import host
+
+    card = Card(manager)
+    natives = Natives(manager, card)
+    reserve = int(manager.minimum_inference_memory())
+
+    def load(kind: str) -> Any:
+        ((name, path),) = core.built_in(kind).items()
+        handle = core.load(kind, path, name=name, device=host.device(), placement=host.placement())
+        card.watch(handle.module)
+        return handle
+
+    @contextmanager
+    def fresh(*kinds: str, room: float = 0.0) -> Iterator[list[Any]]:
+        """Models on a card of their size, ComfyUI's reserve and `room` times the first one's size."""
+        manager.unload_all_models()
+        handles = [load(kind) for kind in kinds]
+        card.size = int(size_of(*(h.module for h in handles)) + reserve + room * size_of(handles[0].module))
+        card.requests.clear()
+        with torch.inference_mode():
+            yield handles
+
+    facts: dict[str, Any] = {}
+
+    for name, share in (("in part", 0.5), ("wholly", 2.0)):
+        with fresh("stage_c", room=0.2) as (stage_c,):
+            stage_c.acquire()
+            before = places(stage_c.module)
+            native = natives.load(int(share * size_of(stage_c.module)))
+            evicted = places(stage_c.module)
+            del native
+            stage_c.acquire()
+            facts[f"evicted {name}"] = [before, evicted, places(stage_c.module)]
+            facts[f"trainable after eviction {name}"] = not any(t.is_inference() for t in tensors_of(stage_c.module))
+        del stage_c
+
+    with fresh("stage_c") as handles:
+        stage_c = handles.pop()
+        stage_c.acquire()
+        held, module = len(manager.current_loaded_models), weakref.ref(stage_c.module)
+        other = replace(stage_c, name="another handle of the model")
+        del stage_c
+        gc.collect()
+        shared = len(manager.current_loaded_models)
+        del other
+        gc.collect()
+        facts["registered, shared, dropped"] = [held, shared, len(manager.current_loaded_models)]
+        facts["left behind"] = [module() is not None, card.used()]
+
+    with fresh("stage_c", "previewer") as (stage_c, previewer):
+        stage_c.acquire()
+        previewer.acquire()
+        facts["apart"] = [places(stage_c.module), places(previewer.module)]
+    with fresh("stage_c", "previewer") as (stage_c, previewer):
+        with host.together(stage_c, previewer):
+            seen: set[str] = set()
+            for _ in range(5):
+                for handle in (stage_c, previewer):
+                    handle.acquire(1000)
+                    seen |= {*places(stage_c.module), *places(previewer.module)}
+            facts["together"] = [sorted(seen), len(card.requests)]
+            natives.load(size_of(stage_c.module))
+            evicted = places(stage_c.module)
+            stage_c.acquire(1000)
+            facts["evicted while together"] = [evicted, places(stage_c.module), places(previewer.module)]
+        before = len(card.requests)
+        stage_c.acquire(1000)
+        facts["requests after together"] = len(card.requests) - before
+    del stage_c, previewer, handle
+
+    with fresh("stage_c") as (stage_c,):
+        facts["asked for"] = ask(core, host, stage_c, card.requests)
+        manager.unload_all_models()
+        facts["unloaded"] = [places(stage_c.module), len(manager.current_loaded_models)]
+        manager.vram_state = manager.VRAMState.NO_VRAM
+        stage_c.acquire()
+        facts["with --novram"] = places(stage_c.module)
+    return facts
+
+
+def ask(core: Any, host: Any, stage_c: Any, requests: list[int]) -> list[list[int]]:
+    """What three steps of Stage C ask a plain placement for, and what they ask the manager for."""
+
+    class Noting:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+            self.asked.append(activation_bytes)
+            return CARD
+
+    def steps(handle: Any) -> Iterable[Any]:
+        config = handle.config
+        condition = core.Condition(
+            torch.zeros(1, 24, config.c_clip_text), torch.zeros(1, config.c_clip_text_pooled), family="tiny"
+        )
+        latent = torch.zeros(1, config.channels, 6, 6)
+        return core.sample_stage_c(handle, [condition], [condition], latent, seed=0, steps=3)
+
+    noting = Noting()
+    with host.together(stage_c):
+        for _ in steps(stage_c):
+            pass
+    for _ in steps(replace(stage_c, placement=noting)):
+        pass
+    return [noting.asked, list(requests)]
+
+
+if __name__ == "__main__":
+    bare_comfyui.run(find)

@@ -1,0 +1,212 @@
+"""What a person sees of the pack in ComfyUI's editor: files opened, the Run button pressed, pictures, colours and help.
+
+Screenshots go to the folder COMFYUI_SCREENSHOTS where it is set, else to pytest's temporary folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stable_cascade_nodes
+
+from .browser import Editor
+from .server import PACK, ComfyUI
+
+ROOT = Path(stable_cascade_nodes.__file__).parent
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+TEXT_TO_IMAGE = ROOT / "workflows" / "text_to_image.json"
+MISSING_MODELS = "published_models.json"  # the one workflow that may offer downloads
+
+# What the person sees of a run while it goes on, looked at every 20 ms: bars on nodes, and pictures in them.
+LOOK = """
+const seen = window.__seen = {progress: {}, previews: {}, tab: []};
+clearInterval(window.__looking);
+window.__looking = setInterval(() => {
+  if (seen.tab.at(-1) !== document.title) seen.tab.push(document.title);
+  for (const node of app.graph.nodes) {
+    if (node.progress) (seen.progress[node.type] ??= new Set()).add(node.progress);
+    for (const picture of app.nodePreviewImages[String(node.id)] ?? [])
+      (seen.previews[node.type] ??= new Set()).add(picture);
+  }
+}, 20);
+"""
+SEEN = """
+const counts = of => Object.fromEntries(Object.entries(of).map(([type, set]) => [type, set.size]));
+return {progress: counts(window.__seen.progress), previews: counts(window.__seen.previews), tab: window.__seen.tab};
+"""
+THUMBNAIL = "return arguments[0].querySelector('img')?.naturalWidth > 0"
+# Rectangles as they are on the canvas, titles included, and the width that each title needs.
+LAYOUT = """
+const context = app.canvas.ctx;
+return {
+  nodes: app.graph.nodes.map(node => {
+    context.font = node.titleFontStyle;
+    return {title: node.getTitle(), box: [...node.getBounding()], needs: context.measureText(node.getTitle()).width};
+  }),
+  groups: app.graph.groups.map(group => ({title: group.title, box: [...group.pos, ...group.size]})),
+};
+"""
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(os.environ.get("COMFYUI_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+
+
+@pytest.fixture
+def clean(editor: Editor) -> Editor:
+    """The editor with nothing shown and nothing complained of yet."""
+    editor.forget()
+    return editor
+
+
+def overlap(first: list[float], second: list[float]) -> bool:
+    (ax, ay, aw, ah), (bx, by, bw, bh) = first, second
+    return ax < bx + bw and bx < ax + aw and ay < by + bh and by < ay + ah
+
+
+def within(inner: list[float], outer: list[float]) -> bool:
+    (ax, ay, aw, ah), (bx, by, bw, bh) = inner, outer
+    return bx <= ax and by <= ay and ax + aw <= bx + bw and ay + ah <= by + bh
+
+
+def test_the_page_opens_without_a_word_of_ours(editor: Editor) -> None:
+    editor.forget()
+    editor.open()
+    assert editor.messages() == []
+    assert [line for line in editor.console() if PACK in line] == []
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_opens_clean(clean: Editor, file: Path, shots: Path) -> None:
+    clean.open_file(file)
+    clean.screenshot(shots / f"{file.stem}.png")
+    messages = clean.messages()
+    if file.name == MISSING_MODELS:
+        (dialog,) = messages
+        document = json.loads(file.read_text())
+        named = [model for node in document["nodes"] for model in node.get("properties", {}).get("models", [])]
+        assert named and dialog.kind == "dialog"
+        assert all(model["name"] in dialog.text for model in named)
+        assert "invalid" not in dialog.text.lower()
+        # The dialog asks the files' addresses for their sizes, and this browser reaches loopback only.
+        assert all("huggingface.co" in line or "fetching file size" in line for line in clean.console())
+    else:
+        assert messages == []
+        assert clean.console() == []
+    shown = json.loads(file.read_text())
+    assert {node["id"] for node in clean.graph()["nodes"]} == {node["id"] for node in shown["nodes"]}
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_is_tidy(clean: Editor, file: Path) -> None:
+    """No node covers another or leaves its group half, no group covers another, no title is cut."""
+    clean.open_file(file)
+    layout = clean.script(LAYOUT)
+    nodes, groups = layout["nodes"], layout["groups"]
+    assert not [(a["title"], b["title"]) for a, b in itertools.combinations(nodes, 2) if overlap(a["box"], b["box"])]
+    assert not [(a["title"], b["title"]) for a, b in itertools.combinations(groups, 2) if overlap(a["box"], b["box"])]
+    crossing = [
+        (node["title"], group["title"])
+        for node, group in itertools.product(nodes, groups)
+        if overlap(node["box"], group["box"]) and not within(node["box"], group["box"])
+    ]
+    assert not crossing
+    assert not [node["title"] for node in nodes if node["needs"] > node["box"][2] - 60]  # the dot, and room beside it
+
+
+def test_templates_are_found_by_their_pictures(clean: Editor, shots: Path) -> None:
+    clean.click(".templates-tab-button")
+    clean.wait("our entry in the list", lambda: option(clean, PACK)).click()
+    for file in WORKFLOWS:
+        card = clean.find(f'[data-testid="template-workflow-{file.stem}"]')
+        assert file.stem.replace("_", " ").lower() in card.text.replace("_", " ").lower()
+        clean.wait(
+            f"the thumbnail of {file.stem}",
+            lambda card=card: clean.driver.execute_script(THUMBNAIL, card),
+        )
+    clean.screenshot(shots / "templates.png")
+    clean.wait_for_graph(lambda: clean.click(f'[data-testid="template-workflow-{TEXT_TO_IMAGE.stem}"] img'))
+    assert len(clean.messages()) == 1  # the browser of templates itself
+    assert clean.console() == []
+    assert len(clean.graph()["nodes"]) == len(json.loads(TEXT_TO_IMAGE.read_text())["nodes"])
+
+
+def option(editor: Editor, text: str) -> Any:
+    options = editor.driver.find_elements("css selector", ".p-listbox-option")
+    return next((element for element in options if element.text == text), None)
+
+
+def test_run_by_its_button_and_open_the_picture_again(clean: Editor, comfyui: ComfyUI, shots: Path) -> None:
+    clean.open_file(TEXT_TO_IMAGE)
+    clean.script(
+        "for (const [title, name, value] of arguments[0])"
+        " app.graph.nodes.find(node => node.getTitle() === title).widgets.find(w => w.name === name).value = value",
+        [
+            ["Stage C", "seed", 21],
+            ["Stage C", "steps", 40],
+            ["Stage B", "steps", 20],
+            ["Picture out", "filename_prefix", "from_the_button"],
+        ],
+    )
+    before = clean.graph()
+    clean.script(LOOK)
+    clean.press_run()
+    shot = None
+    picture = "return app.graph.nodes.find(node => node.getTitle() === 'Picture out').imgs?.[0]?.src ?? ''"
+    deadline = time.monotonic() + 120
+    while "from_the_button" not in clean.script(picture):
+        assert time.monotonic() < deadline, clean.messages()
+        if shot is None and clean.script(SEEN)["previews"].get("CascadeStageCSampler", 0) > 5:
+            shot = clean.screenshot(shots / "running.png")
+    time.sleep(1)
+    clean.screenshot(shots / "finished.png")
+
+    seen = clean.script(SEEN)
+    print(f"seen in the browser: {seen}")
+    assert seen["progress"]["CascadeStageCSampler"] > 5 and seen["progress"]["CascadeStageBSampler"] > 2
+    assert seen["previews"]["CascadeStageCSampler"] > 5
+    assert clean.messages() == [] and clean.console() == []
+
+    (file,) = comfyui.output.glob("from_the_button_*.png")
+    clean.open_file(file)
+    clean.screenshot(shots / "reopened.png")
+    after = clean.graph()
+    for key in ("nodes", "links", "groups"):
+        assert after[key] == before[key]
+    assert clean.messages() == [] and clean.console() == []
+
+
+def test_our_sockets_have_colours_of_their_own(clean: Editor) -> None:
+    clean.open_file(TEXT_TO_IMAGE)
+    types = {slot["type"] for node in clean.graph()["nodes"] for slot in [*node["inputs"], *node["outputs"]]}
+    ours = sorted(kind for kind in types if kind.startswith("CASCADE_"))
+    of_sockets, of_links = clean.script(
+        "return [app.canvas.default_connection_color_byType, app.canvas.constructor.link_type_colors]"
+        ".map(table => arguments[0].map(type => table[type] ?? ''))",
+        ours,
+    )
+    assert of_sockets == of_links
+    assert len(ours) >= 4 and len(set(of_sockets)) == len(ours)
+    assert all(colour.startswith("#") for colour in of_sockets)
+
+
+def test_help_of_a_node_is_our_page(clean: Editor, shots: Path) -> None:
+    clean.open_file(TEXT_TO_IMAGE)
+    clean.click_node("Stage C")
+    clean.click('[data-testid="info-button"]')
+    page = clean.find(".node-help-content .markdown-content")
+    clean.screenshot(shots / "help.png")
+    text = (ROOT / "web" / "docs" / "CascadeStageCSampler.md").read_text()
+    heading = text.splitlines()[0].removeprefix("# ")
+    assert heading in page.text
+    clean.click('[data-testid="info-button"]')
+    assert clean.messages() == []
+    assert all("/en.md - Failed to load" in line for line in clean.console())  # a translated page is tried first

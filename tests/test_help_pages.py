@@ -1,0 +1,104 @@
+"""web/docs: a help page for each node, which says of its inputs and outputs what the node declares.
+
+Run: pytest tests/test_help_pages.py
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stable_cascade_nodes
+from stable_cascade_nodes import NODE_CLASS_MAPPINGS
+from stable_cascade_nodes.cascade_core import graph
+
+PAGES = Path(stable_cascade_nodes.__file__).parent / "web" / "docs"
+NATIVE = {
+    ("Save Image", "images"): "IMAGE",
+    ("Preview Image", "images"): "IMAGE",
+}  # inputs of ComfyUI's own nodes that wirings lead to
+CELLS = re.compile(r"(?<!\\)\|")  # a bar that ends a cell
+each_node = pytest.mark.parametrize("name", NODE_CLASS_MAPPINGS)
+
+
+def section(name: str, title: str) -> str:
+    """What stands under the heading `title` of a node's page; empty if there is no such heading."""
+    found = re.search(
+        rf"^## {title}\n(.*?)(?=^## |\Z)", (PAGES / f"{name}.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    return found[1] if found else ""
+
+
+def rows(name: str, title: str) -> list[list[str]]:
+    """The cells of a section's table, without its head."""
+    lines = [line for line in section(name, title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in CELLS.split(line)[1:-1]] for line in lines[2:]]
+
+
+def inputs_of(name: str) -> dict[str, graph.Input]:
+    return dict(graph.define(NODE_CLASS_MAPPINGS[name]).inputs)
+
+
+def number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_there_is_a_page_for_each_node_and_no_other() -> None:
+    assert {page.stem for page in PAGES.iterdir()} == NODE_CLASS_MAPPINGS.keys()
+
+
+@each_node
+def test_a_page_names_every_input_and_output_in_order(name: str) -> None:
+    assert [row[0] for row in rows(name, "Inputs")] == [f"`{key}`" for key in inputs_of(name)]
+    outputs = [(row[0], row[2]) for row in rows(name, "Outputs")]
+    node: Any = NODE_CLASS_MAPPINGS[name]
+    assert outputs == [
+        (f"`{key}`", f"`{kind}`") for key, kind in zip(node.RETURN_NAMES, node.RETURN_TYPES, strict=True)
+    ]
+
+
+@each_node
+def test_values_are_those_that_the_node_takes(name: str) -> None:
+    for (key, entry), (_, meaning, values) in zip(inputs_of(name).items(), rows(name, "Inputs"), strict=True):
+        assert len(meaning) > 8, key
+        if entry.type in ("INT", "FLOAT"):
+            lowest, highest, default = (number(entry.options[option]) for option in ("min", "max", "default"))
+            assert values == f"{lowest} to {highest}, default {default}", key
+        elif entry.type == "COMBO" and key in ("model_name", "image"):  # the rest are files
+            assert values.startswith(f"`{entry.default}` (default), ") and values.endswith(" a file name"), key
+        elif entry.type == "COMBO":
+            choices = [f"`{choice}`" + " (default)" * (choice == entry.default) for choice in entry.choices or ()]
+            assert values == ", ".join(choices), key
+        elif entry.type == "STRING":
+            assert (values, entry.default) == ("text, empty by default", ""), key
+        else:
+            assert values == f"`{entry.type}`", key
+        assert meaning.startswith("Optional.") == (not entry.required and not entry.has_widget), key
+
+
+@each_node
+def test_a_page_says_what_for_and_what_may_go_wrong(name: str) -> None:
+    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    assert "\n\n**When to use it.** " in text
+    assert section(name, "Tips").count("\n- ") >= 1
+    assert rows(name, "Messages")
+    assert "](" not in text  # a page names no address that may go stale, and needs no picture
+
+
+@each_node
+def test_wirings_can_be_wired(name: str) -> None:
+    by_title: dict[str, Any] = {node.DISPLAY_NAME: node for node in NODE_CLASS_MAPPINGS.values()}
+    lines = [line for line in section(name, "Wiring").splitlines() if "->" in line]
+    assert lines or name in ("CascadeImageEncoderLoader", "CascadeEffnetLoader")  # which nothing takes yet
+    for line in lines:
+        wiring = re.fullmatch(r"(.+) \. (\w+) -> (.+) \. (\w+)", line)
+        assert wiring, line
+        source, output, target, given = wiring.groups()
+        assert NODE_CLASS_MAPPINGS[name].DISPLAY_NAME in (source, target)
+        node = by_title[source]
+        kind = node.RETURN_TYPES[node.RETURN_NAMES.index(output)]
+        taken = NATIVE.get((target, given)) or graph.define(by_title[target]).inputs[given].type
+        assert taken == kind, line
