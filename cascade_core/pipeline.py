@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from .models.handle import Handle
+from .sampling.activations import previewer_bytes, stage_a_bytes, text_bytes
 from .sampling.condition import Condition
 from .sampling.family import check_family
 from .sampling.latents import decoded_size, stage_b_size, stage_c_size
 from .sampling.stages import Step, sample_stage_b, sample_stage_c
-
-STAGE_A_WIDTHS = 10  # alive at once in its largest block: x, its norm, the four times wider layer before and after GELU
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Cascade:
 @torch.inference_mode()
 def encode_text(text_encoder: Handle, text: str) -> Condition:
     """A prompt as the condition of both stages: sequence (1, T, D) and pooled (1, P), float32 on the CPU."""
-    text_encoder.acquire()
     module: Any = text_encoder.module
+    text_encoder.acquire(text_bytes(text_encoder.config, module.rows(text), text_encoder.dtype))
     sequence, pooled = module.encode([text])
     return Condition(sequence.float().cpu(), pooled.float().cpu(), family=text_encoder.family)
 
@@ -42,8 +41,7 @@ def encode_text(text_encoder: Handle, text: str) -> Condition:
 def decode_pixels(stage_a: Handle, latent: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """Latent (B, 4, h, w) -> pixels (B, 3, 4h, 4w), clamped, on the CPU; cropped to `size` (H, W) where it fits."""
     h, w = latent.shape[-2:]
-    room = STAGE_A_WIDTHS * (2 * h) * (2 * w) * (stage_a.config.c_hidden // 2) * stage_a.dtype.itemsize
-    device = stage_a.acquire(room)
+    device = stage_a.acquire(stage_a_bytes(stage_a.config, (h, w), stage_a.dtype))
     module: Any = stage_a.module
     latents = [latent[i : i + 1].to(device, stage_a.dtype) for i in range(len(latent))]  # one by one, for memory
     pixels = torch.cat([module.decode(one).float().cpu() for one in latents]).clamp(0, 1)
@@ -54,7 +52,8 @@ def decode_pixels(stage_a: Handle, latent: Tensor, size: tuple[int, int] | None 
 @torch.inference_mode()
 def preview_pixels(previewer: Handle, latent: Tensor) -> Tensor:
     """Latent of Stage C (B, 16, h, w) -> a small picture (B, 3, f h, f w), clamped, on the CPU."""
-    device = previewer.acquire()
+    batch, _, h, w = latent.shape
+    device = previewer.acquire(previewer_bytes(previewer.config, (h, w), batch, previewer.dtype))
     return previewer.module(latent.to(device, previewer.dtype)).float().cpu().clamp(0, 1)
 
 

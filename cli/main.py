@@ -53,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
     workflow = _Parser(add_help=False)
     workflow.add_argument(
-        "workflow", metavar="WORKFLOW", type=Path, help="a workflow file, from the editor or for the API"
+        "workflow",
+        metavar="WORKFLOW",
+        type=Path,
+        help="a workflow file, from the editor or for the API, or a picture that was saved with its workflow",
     )
     workflow.add_argument(
         "--set",
@@ -63,17 +66,40 @@ def _parser() -> argparse.ArgumentParser:
         help="change one value; NODE is an id or a unique title. Split at the first = and at the last dot before it",
     )
     workflow.add_argument("--input", metavar="DIR", type=Path, help="where pictures are read (./input)")
-    workflow.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
-    workflow.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
-    run = commands.add_parser("run", parents=[workflow], help="run a workflow", description=_RUN)
+    local = _Parser(add_help=False)
+    local.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
+    local.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+    run = commands.add_parser("run", parents=[workflow, local], help="run a workflow", description=_RUN)
     run.add_argument("--output", metavar="DIR", type=Path, help="where pictures are written (./output)")
     run.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (the first GPU, else cpu)")
     run.add_argument("--partial", action="store_true", help="run the outputs that are fine, although others are not")
+    run.add_argument(
+        "--server",
+        metavar="URL",
+        help="the address of a running ComfyUI that does the work, such as http://127.0.0.1:8188",
+    )
     run.set_defaults(command=_run)
 
-    validate = commands.add_parser("validate", parents=[workflow], help="check a workflow without running it")
+    validate = commands.add_parser("validate", parents=[workflow, local], help="check a workflow without running it")
     validate.set_defaults(command=_validate)
+
+    export = commands.add_parser(
+        "export", parents=[workflow], help="convert a workflow to the form that servers run", description=_EXPORT
+    )
+    export.add_argument(
+        "--api", action="store_true", required=True, help="as the API takes it (there is no other form)"
+    )
+    export.add_argument(
+        "--object-info",
+        metavar="FILE|URL",
+        help="what other nodes declare: a saved answer of a server's /object_info, or the server's address",
+    )
+    export.add_argument(
+        "-o", "--output", dest="target", metavar="FILE", type=Path, help="write it there instead of to stdout"
+    )
+    export.set_defaults(command=_export)
 
     nodes = commands.add_parser("nodes", help="list the nodes, or describe one")
     nodes.add_argument("name", metavar="NAME", nargs="?", help="the id of a node")
@@ -92,11 +118,19 @@ def _parser() -> argparse.ArgumentParser:
 _RUN = """Run a workflow and print the path of each file that it writes.
 Before anything is computed the models are loaded and the nodes check whether their inputs fit together.
 Exit code: 0 every output was written, 2 a bad workflow or argument (also what does not fit together),
-1 a failure while running (also a model file that cannot be loaded), 130 Ctrl-C."""
+1 a failure while running (also a model file that cannot be loaded), 130 Ctrl-C.
+With --server a running ComfyUI does the work: it alone needs the nodes and models, pictures of the input folder are
+uploaded, results brought here, and Ctrl-C stops it there too."""
+
+_EXPORT = """Print the prompt that the editor would send: what `POST /prompt` of a ComfyUI takes as "prompt".
+The nodes of this pack are known, and those few of ComfyUI that `cascade nodes` lists; --object-info tells of others."""
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .run import run
+    if options.server is None:
+        from .run import run
+    else:
+        from .remote import run
 
     return run(options)
 
@@ -105,6 +139,12 @@ def _validate(options: argparse.Namespace) -> int:
     from .run import validate
 
     return validate(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .export import export
+
+    return export(options)
 
 
 def _nodes(options: argparse.Namespace) -> int:

@@ -2,26 +2,23 @@
 
 import argparse
 import json
-import sys
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 from ..cascade_core import graph
-from . import registry, settings
+from . import preparation, reading, registry
 from .answers import FAILED, OK, REFUSED, complain
+from .report import Report
 
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 
 
 def run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
-    workflow, checked, nodes = _prepare(options)
-    complain(*(problem.message for problem in checked.problems))
+    workflow, checked, nodes = _check(options)
     if checked.problems and not (options.partial and checked.outputs):
         return REFUSED
     from ..nodes import host
@@ -29,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     host.device()  # refuses a device that is not there, before anything runs
     extra = {} if workflow.editor is None else {"workflow": workflow.editor}
     plan = graph.Plan(checked.prompt, nodes.classes, outputs=checked.outputs, extra_pnginfo=extra)
-    report = _Report(options.json)
+    report = Report(options.json)
     try:
         refused = graph.rehearse(plan, around=_inference)
         complain(*(problem.message for problem in refused))
@@ -46,8 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def validate(options: argparse.Namespace) -> int:
-    _, checked, _ = _prepare(options)
-    complain(*(problem.message for problem in checked.problems))
+    _, checked, _ = _check(options)
     if options.json:
         problems = [asdict(problem) | {"message": problem.message} for problem in checked.problems]
         print(json.dumps({"valid": not problems, "outputs": checked.outputs, "problems": problems}, indent=2))
@@ -56,21 +52,20 @@ def validate(options: argparse.Namespace) -> int:
     return REFUSED if checked.problems else OK
 
 
-def _prepare(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation, registry.Nodes]:
-    document = graph.read(options.workflow)  # before the nodes are imported: a bad file is told at once
-    chosen: dict[str, Any] = {name: getattr(options, name, None) for name in ("output", "input", "models", "device")}
-    for name in ("input", "models"):
-        if chosen[name] is not None and not chosen[name].is_dir():
-            raise graph.WorkflowError(f"--{name}: expected a folder, found {str(chosen[name])!r}")
-    if chosen["output"] is not None and chosen["output"].exists() and not chosen["output"].is_dir():
-        raise graph.WorkflowError(f"--output: expected a folder, found the file {str(chosen['output'])!r}")
+def _check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation, registry.Nodes]:
+    """The workflow and what is wrong with it, which is told on stderr."""
+    document = reading.read(options.workflow)  # before the nodes are imported: a bad file is told at once
+    preparation.configure(options)
     nodes = registry.load()
-    from ..nodes import host
-
-    host.configure(**chosen)
-    workflow = graph.convert(document, nodes.classes, nodes.names)
-    settings.apply(workflow, options.set, nodes.classes)
-    return workflow, graph.validate(workflow.prompt, nodes.classes), nodes
+    workflow = preparation.prepare(document, options.set, graph.definitions(nodes.classes), nodes.names)
+    checked = graph.validate(workflow.prompt, nodes.classes)
+    complain(*(problem.message for problem in checked.problems))
+    used = {problem.class_type for problem in checked.problems} - {None}
+    if any(problem.kind == "not_supported" for problem in checked.problems) or not used <= nodes.classes.keys():
+        complain(
+            "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them"
+        )
+    return workflow, checked, nodes
 
 
 @contextmanager
@@ -80,39 +75,6 @@ def _inference(_node_id: str) -> Generator[None]:
 
     with torch.inference_mode():
         yield
-
-
-class _Report:
-    """Tells of nodes as they finish: written files on stdout (at the end, as one object, for JSON)."""
-
-    def __init__(self, as_json: bool) -> None:
-        self.as_json = as_json
-        self.files: list[str] = []
-        self.nodes: dict[str, dict[str, Any]] = {}
-
-    def add(self, done: graph.Done) -> None:
-        fields = {"class_type": done.class_type, "title": done.title, "seconds": done.seconds, "cached": done.cached}
-        self.nodes[done.node] = fields
-        print(f"{done.seconds:8.2f} s  {done.title}{' (cached)' if done.cached else ''}", file=sys.stderr)
-        for path in [] if done.cached else _written(done.ui):
-            self.files.append(str(path))
-            if not self.as_json:
-                print(path, flush=True)
-
-    def close(self, seconds: float) -> None:
-        if self.as_json:
-            print(json.dumps({"files": self.files, "seconds": seconds, "nodes": self.nodes}), flush=True)
-
-
-def _written(ui: graph.Ui) -> Iterator[Path]:
-    """The files in the output folder that a node shows. Previews are gone when the program ends."""
-    from ..nodes import host
-
-    for shown in ui.values():
-        for entry in shown:
-            if graph.is_object(entry) and entry.get("type") == "output" and "filename" in entry:
-                subfolder, name = str(entry.get("subfolder", "")), str(entry["filename"])
-                yield host.output_directory() / subfolder / name
 
 
 def _explain(failure: graph.NodeFailure) -> None:

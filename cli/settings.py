@@ -6,7 +6,7 @@ where the file has it, into the editor's form, so that a picture carries the wor
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,28 +16,49 @@ from ..cascade_core import graph
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def apply(workflow: graph.Workflow, assignments: Sequence[str], classes: graph.Registry) -> None:
+Bring = Callable[[Path], str]  # brings a file from anywhere to where nodes look; the name that they know it by
+
+
+def bring_for_this_run(path: Path) -> str:
+    """Copy a file to the folder for what is gone when the program ends."""
+    from ..nodes import host
+
+    uploads = host.temporary_directory() / "typed"
+    folder = uploads / str(len(list(uploads.iterdir())) if uploads.is_dir() else 0)
+    folder.mkdir(parents=True)
+    shutil.copyfile(path, folder / path.name)
+    return f"typed/{folder.name}/{path.name} [temp]"
+
+
+def apply(
+    workflow: graph.Workflow,
+    assignments: Sequence[str],
+    definitions: Mapping[str, graph.Definition],
+    bring: Bring = bring_for_this_run,
+) -> None:
     """Change the workflow in place; raises WorkflowError with every message."""
     errors: list[str] = []
     for assignment in assignments:
         try:
-            _apply_one(workflow, assignment, classes)
+            _apply_one(workflow, assignment, definitions, bring)
         except graph.WorkflowError as error:
             errors.append(f"--set {assignment}: {error}")
     if errors:
         raise graph.WorkflowError(*errors)
 
 
-def _apply_one(workflow: graph.Workflow, assignment: str, classes: graph.Registry) -> None:
+def _apply_one(
+    workflow: graph.Workflow, assignment: str, definitions: Mapping[str, graph.Definition], bring: Bring
+) -> None:
     target, equals, text = assignment.partition("=")
     wanted, dot, name = target.rpartition(".")
     if not (equals and dot and wanted and name):
         raise graph.WorkflowError(f"expected NODE.INPUT=VALUE, found {graph.show(assignment)}")
     node_id = _find(workflow.prompt, wanted)
     node = workflow.prompt[node_id]
-    if node["class_type"] not in classes:
+    definition = definitions.get(node["class_type"])
+    if definition is None:
         return  # validation says so
-    definition = graph.define(classes[node["class_type"]])
     entry = definition.inputs.get(name)
     if entry is None:
         choices = graph.list_choices(definition.inputs, name)
@@ -45,13 +66,13 @@ def _apply_one(workflow: graph.Workflow, assignment: str, classes: graph.Registr
             f"expected an input of {graph.where(node_id, node)} ({choices}), found {graph.show(name)}"
         )
     try:
-        value = _read(entry, text)
+        value = _read(entry, text, bring)
     except _Unread as error:
         where = graph.where(node_id, node, name)
         raise graph.WorkflowError(f"{where}: expected {error}, found {graph.show(text)}") from None
     node["inputs"][name] = value
     if workflow.editor is not None:
-        graph.set_widget(workflow.editor, node_id, definition, name, value)
+        graph.set_widget(workflow.editor, definitions, node_id, name, value)
 
 
 def _find(prompt: graph.Prompt, wanted: str) -> str:
@@ -76,7 +97,7 @@ class _Unread(Exception):
     """What a text was expected to be."""
 
 
-def _read(entry: graph.Input, text: str) -> Any:
+def _read(entry: graph.Input, text: str, bring: Bring) -> Any:
     """A typed text as the value of an input; ranges and lists of names are left to validation."""
     if not entry.takes_constant:
         raise _Unread(f"a link to {entry.type}, which cannot be typed")
@@ -91,13 +112,18 @@ def _read(entry: graph.Input, text: str) -> Any:
     if entry.types <= {"INT", "FLOAT"}:
         raise _Unread("a whole number" if entry.type == "INT" else "a number")
     if entry.choices is not None:
-        if any(option.endswith("_upload") and entry.options[option] for option in entry.options):
-            return _uploaded(entry, text)
+        if takes_files(entry):
+            return _uploaded(entry, text, bring)
         return next((choice for choice in entry.choices if str(choice) == text), text)
     return text
 
 
-def _uploaded(entry: graph.Input, text: str) -> str:
+def takes_files(entry: graph.Input) -> bool:
+    """Whether the editor offers to upload a file for the input."""
+    return any(option.endswith("_upload") and entry.options[option] for option in entry.options)
+
+
+def _uploaded(entry: graph.Input, text: str, bring: Bring) -> str:
     """A file that a person typed, by the name that nodes know it by.
 
     A workflow only reaches into its own folders; a typed path may lie anywhere, so the file is brought
@@ -111,10 +137,4 @@ def _uploaded(entry: graph.Input, text: str) -> str:
     for candidate in (root / text, path):  # a name of the input folder before one of the current folder
         if candidate.is_file() and candidate.resolve().is_relative_to(root):
             return candidate.resolve().relative_to(root).as_posix()
-    if not path.is_file():
-        return text  # annotated, or missing: the node knows
-    uploads = host.temporary_directory() / "typed"
-    folder = uploads / str(len(list(uploads.iterdir())) if uploads.is_dir() else 0)
-    folder.mkdir(parents=True)
-    shutil.copyfile(path, folder / path.name)
-    return f"typed/{folder.name}/{path.name} [temp]"
+    return bring(path) if path.is_file() else text  # annotated, or missing: the node knows

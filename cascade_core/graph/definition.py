@@ -1,17 +1,38 @@
 """What a node class declares: its inputs, hidden inputs and outputs.
 
-Read from the V1 attributes (`INPUT_TYPES`, `RETURN_TYPES`, ...) that ComfyUI reads too. A class is only
-looked at here, never called.
+Read from the V1 attributes (`INPUT_TYPES`, `RETURN_TYPES`, ...) that ComfyUI reads too, or from what a server
+tells of them (object_info.py). A class is only looked at here, never called.
 """
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Registry = Mapping[str, type[Any]]  # node id -> class
 
 WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})  # the types whose value a person can type
+# The types that the editor draws as a widget; beside the above, what its own extensions draw.
+_DRAWN = WIDGETS | frozenset(
+    [
+        "MARKDOWN",
+        "TEXTAREA",
+        "COLOR",
+        "CHART",
+        "GALLERIA",
+        "IMAGECOMPARE",
+        "MULTISELECT",
+        "SELECTBUTTON",
+        "TREESELECT",
+        "FILEUPLOAD",
+        "WEBCAM",
+        "AUDIO_RECORD",
+        "LOAD_3D",
+        "LOAD_3D_ANIMATION",
+        "PREVIEW_3D",
+        "PREVIEW_3D_ANIMATION",
+    ]
+)
 _HIDDEN = frozenset({"PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID"})  # what the executor can fill in
 
 
@@ -47,23 +68,27 @@ class Input:
     @property
     def has_widget(self) -> bool:
         """Whether the editor draws a widget for it, and so gives it a place in `widgets_values`."""
-        return (self.type in WIDGETS or "widgetType" in self.options) and not self.options.get("forceInput")
+        return (self.options.get("widgetType") or self.type) in _DRAWN and not self.options.get("forceInput")
 
     @property
     def default(self) -> Any:
-        """What the widget shows before anybody touches it."""
-        if "default" in self.options:
-            return self.options["default"]
-        if self.choices:
-            return self.choices[0]
-        return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(self.type, "")
+        """What the widget shows before anybody touches it; None for a combo that has nothing to choose from."""
+        default = self.options.get("default")
+        if self.type == "COMBO":
+            if self.options.get("multi_select"):
+                return []
+            return default or (self.choices[0] if self.choices else None)
+        return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(self.type, "") if default is None else default
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What one class declares; `hidden` maps a keyword to what goes there (`PROMPT`, ...)."""
+    """What one class declares; `hidden` maps a keyword to what goes there (`PROMPT`, ...).
 
-    node_class: type[Any]
+    `node_class` is None where only a server has the class: enough to convert a workflow, not to run it.
+    """
+
+    node_class: Any
     inputs: Mapping[str, Input]
     hidden: Mapping[str, str]
     outputs: Sequence[Any]
@@ -86,6 +111,31 @@ def define(node_class: type[Any]) -> Definition:
         getattr(node_class, "OUTPUT_NODE", False) is True,
         bool(getattr(node_class, "INPUT_IS_LIST", False)),
     )
+
+
+class _Definitions(Mapping[str, Definition]):
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._known: dict[str, Definition] = {}
+
+    def __getitem__(self, name: str) -> Definition:
+        if name not in self._known:
+            self._known[name] = define(self._registry[name])
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._registry  # without asking the class
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry)
+
+    def __len__(self) -> int:
+        return len(self._registry)
+
+
+def definitions(registry: Registry) -> Mapping[str, Definition]:
+    """What the classes of a registry declare; each is asked once, when it is first wanted."""
+    return _Definitions(registry)
 
 
 def define_all(class_types: Iterable[str], registry: Registry) -> dict[str, Definition]:

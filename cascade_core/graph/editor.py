@@ -1,145 +1,135 @@
-"""The editor's workflow form as a prompt: positional widget values, links, and nodes that only draw.
+"""The editor's workflow form as a prompt.
 
-The rules are the editor's own, so that a file gives here what it gives when queued there. Widget
-positions come from the node classes; a class that is unknown here is left to validation, which names it.
+The rules are the editor's own, so that a file gives here what it gives when queued there. Widget positions come from
+the definitions; a class without one is left to validation, which names it.
 """
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
-from .definition import Definition, Registry, define_all
-from .dynamic import expand
-from .layout import BYPASSED, MUTED, Layout, Node, follow, parse, place
+from .definition import Definition
+from .dynamic import expand as expand_choices
+from .layout import BYPASSED, MUTED, Node
+from .replacements import SAVE_NODES, replace_patterns
 from .shapes import is_list, is_object
+from .state import VIRTUAL, Shown, State
+from .subgraphs import expand
+from .widgets import Drawings
 from .wording import WorkflowError
 
-_VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode"})
-_CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
-_SEEDS = frozenset({"seed", "noise_seed"})  # the editor draws a control beside integers of these names
+_EXACT = 2**53  # larger whole numbers lose digits in the editor
+_EXPONENT = 1e21  # from here on JavaScript writes numbers with an exponent
+_PREFIX = "filename_prefix"
+_ALIAS = "Node name for S&R"
+_SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced"})
 
 
-def convert(document: dict[str, Any], registry: Registry, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """The prompt of a document, whose dynamic prompts are settled in place.
+def convert(
+    document: Mapping[str, Any], definitions: Mapping[str, Definition], names: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """The prompt of a document.
 
     Raises WorkflowError, with every message, for a document that contradicts itself or holds what
     cannot be run here.
     """
-    layout = parse(document, names)
-    running = [n for n in layout.nodes.values() if n.type not in _VIRTUAL and n.mode not in (MUTED, BYPASSED)]
-    definitions = define_all((node.type for node in running), registry)
+    drawings = Drawings(definitions)
+    layout = expand(document, drawings, names)
+    state = State(layout, drawings)
+    replace = _Replacements(state)
     prompt: dict[str, dict[str, Any]] = {}
     errors: list[str] = []
-    for node in running:
-        inputs = _widget_inputs(node, definitions.get(node.type))
+    for node in layout.nodes.values():
+        if layout.is_subgraph(node) or node.type in VIRTUAL or node.mode in (MUTED, BYPASSED):
+            continue
+        inputs = _widget_inputs(node, state, replace)
         for slot in node.inputs:
             try:
-                link = follow(layout, slot.link)
+                origin = state.origin(node, slot)
             except WorkflowError as error:
-                errors.append(f"{place(node, slot)}: {error}")
+                errors += error.messages
                 continue
-            if link is not None:
-                _connect(inputs, slot.name, link.source, link.slot, layout)
+            if isinstance(origin, Shown):
+                inputs[slot.name] = _constant(origin.value)
+            elif origin is not None:
+                inputs[slot.name] = [origin.node, origin.slot]
         prompt[node.id] = {"class_type": node.type, "inputs": inputs, "_meta": {"title": node.title}}
     if errors:
         raise WorkflowError(*errors)
+    for entry in prompt.values():  # what a muted node would have given is missing, not what the widget holds
+        inputs = entry["inputs"]
+        entry["inputs"] = {name: value for name, value in inputs.items() if not is_list(value) or value[0] in prompt}
     return prompt
 
 
-def set_widget(document: dict[str, Any], node_id: str, definition: Definition, name: str, value: Any) -> None:
-    """Write a value into a document as a person would in the editor, unlinking the input where it was linked.
-
-    An input that has no widget there stays as it is: the editor's form has no place for its value.
-    """
-    if not definition.inputs[name].has_widget:
-        return
-    node: dict[str, Any] = next(entry for entry in document["nodes"] if str(entry["id"]) == node_id)
-    values: Any = node.get("widgets_values") or []
-    node["widgets_values"] = values
-    if is_object(values):
-        values[name] = value
-    elif is_list(values):
-        slots = _slots(definition, values)
-        index = slots.index(name)
-        values.extend(definition.inputs[slot].default if slot else "fixed" for slot in slots[len(values) : index + 1])
-        values[index] = value
-    inputs: list[dict[str, Any]] = node.get("inputs") or []
-    for slot in inputs:
-        if slot.get("name") == name and slot.get("link") is not None:
-            _remove_link(document, slot["link"])
-            slot["link"] = None
-
-
-def _remove_link(document: dict[str, Any], link_id: Any) -> None:
-    links: list[Any] = document["links"]
-    document["links"] = [link for link in links if link is None or _id(link) != link_id]
-    for node in document["nodes"]:
-        outputs: list[dict[str, Any]] = node.get("outputs") or []
-        for output in outputs:
-            ids: list[Any] = output.get("links") or []
-            output["links"] = [other for other in ids if other != link_id]
-
-
-def _id(link: Any) -> Any:
-    return link["id"] if is_object(link) else link[0]
-
-
-def _connect(inputs: dict[str, Any], name: str, source: str, slot: int, layout: Layout) -> None:
-    """Put what arrives over a link into `inputs`: the link, a primitive's value, or nothing from a muted node."""
-    node = layout.nodes.get(source)  # None for a link from nowhere, which validation names
-    if node is not None and node.type == "PrimitiveNode":
-        if is_list(node.values) and node.values:
-            inputs[name] = _constant(node.values[0])
-    elif node is not None and node.mode == MUTED:
-        inputs.pop(name, None)
-    else:
-        inputs[name] = [source, slot]
-
-
-def _widget_inputs(node: Node, definition: Definition | None) -> dict[str, Any]:
-    """Widget values by input name; a value that the file lacks is the widget's default."""
-    values: Any = node.values
-    if definition is None:
-        return {name: _constant(value) for name, value in values.items()} if is_object(values) else {}
-    inputs = {name: entry.default for name, entry in definition.inputs.items() if entry.has_widget}
-    places: list[tuple[Any, str]]  # where in `values`, and of which input
-    if is_object(values):
-        places = [(name, name) for name in values]
-    else:
-        places = list(enumerate(_slots(definition, values)))[: len(values)]
-    for key, name in places:
-        if name not in definition.inputs:
+def _widget_inputs(node: Node, state: State, replace: Callable[[str], str]) -> dict[str, Any]:
+    """What the widgets of a node send, by input name."""
+    drawing = state.drawings.get(node.type)
+    values = state.values(node)
+    if drawing is None:
+        return {name: _constant(value) for name, value in values.items()}
+    inputs: dict[str, Any] = {}
+    for widget in drawing.widgets:
+        value = values[widget.name]
+        if not widget.in_prompt or (value is None and widget.value is None):
             continue
-        if definition.inputs[name].options.get("dynamicPrompts") and isinstance(values[key], str):
-            values[key] = expand(values[key])
-        inputs[name] = _constant(values[key])
+        if isinstance(value, str):
+            if widget.entry is not None and widget.entry.options.get("dynamicPrompts"):
+                value = expand_choices(value)
+            elif widget.name == _PREFIX and node.type in SAVE_NODES:
+                value = replace(value)
+            elif widget.name == "sampler_name" and node.type in _SAMPLERS and not node.owner:
+                value = value.removeprefix("sample_")  # as very old files name them
+        inputs[widget.name] = _constant(value)
     return inputs
 
 
-def _slots(definition: Definition, values: list[Any]) -> list[str]:
-    """Input names by position in `widgets_values`; "" for what only the editor uses.
+class _Replacements:
+    """Patterns in the names of files: a node is found by its alias, else by its title, the first where several are."""
 
-    Old files gave a place also to the widgets that their class forces to be sockets; they are told by
-    their length.
-    """
-    with_forced = _places(definition, values, forced=True)
-    return with_forced if len(values) == len(with_forced) else _places(definition, values, forced=False)
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._now = datetime.now()
+        self._values: dict[tuple[str, str], tuple[Any] | None] = {}
 
+    def __call__(self, text: str) -> str:
+        return replace_patterns(text, self._find, self._now)
 
-def _places(definition: Definition, values: list[Any], forced: bool) -> list[str]:
-    slots: list[str] = []
-    for name, entry in definition.inputs.items():
-        if not (entry.has_widget or (forced and entry.options.get("forceInput") and entry.takes_constant)):
-            continue
-        slots.append(name)
-        if entry.options.get("control_after_generate") or (entry.type == "INT" and name in _SEEDS):
-            # What happens to the value after queueing. A file written by hand may lack it.
-            control = values[len(slots)] if len(slots) < len(values) else "fixed"
-            if isinstance(control, bool) or (isinstance(control, str) and control in _CONTROLS):
-                slots += [""] if entry.type == "INT" else ["", ""]  # a combo's control has a filter beside it
-    return slots
+    def _find(self, wanted: str, widget: str) -> tuple[Any] | None:
+        if (wanted, widget) not in self._values:
+            node = self._nodes.get(wanted)
+            found = None
+            if node is not None and widget in self._state.values(node):
+                outer, shown = self._state.outermost(node, widget)
+                found = (self._state.values(outer)[shown],)
+            self._values[wanted, widget] = found
+        return self._values[wanted, widget]
+
+    @cached_property
+    def _nodes(self) -> dict[str, Node]:
+        nodes = list(reversed(self._state.layout.nodes.values()))
+        return {node.title: node for node in nodes} | {
+            alias: node for node in nodes if isinstance(alias := node.properties.get(_ALIAS), str)
+        }
 
 
 def _constant(value: Any) -> Any:
-    """A list would look like a link."""
-    return {"__value__": deepcopy(value)} if is_list(value) else deepcopy(value)
+    """A value as the editor sends it; a list would look like a link."""
+    return {"__value__": _plain(value)} if is_list(value) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """A copy with numbers as JavaScript has them: doubles, which are written without a fraction where they can."""
+    if is_list(value):
+        return [_plain(part) for part in value]
+    if is_object(value):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value > _EXACT or value < -_EXACT):
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+    try:
+        double = float(value)
+    except OverflowError:
+        return None
+    return int(Decimal(repr(double))) if abs(double) < _EXPONENT else double

@@ -22,11 +22,12 @@ class WorkflowError(ValueError):
 
 
 def show(value: Any) -> str:
-    """A value as JSON writes it, cut where it is long."""
+    """A value as JSON writes it, cut where it is long; what cannot be printed is escaped."""
     try:
         text = json.dumps(value, ensure_ascii=False)
+        text = text if text.isprintable() else json.dumps(value)
     except (TypeError, ValueError):
-        text = repr(value)
+        text = ascii(value)
     return text if len(text) <= _VALUE else f"{text[: _VALUE - 12]}... ({len(text):,} characters)"
 
 
@@ -49,5 +50,11 @@ def title_of(node: Mapping[str, Any]) -> str:
 
 def where(node_id: str, node: Mapping[str, Any], name: str | None = None) -> str:
     """`node 7 "Stage C" (CascadeStageCSampler), input "steps"`."""
-    text = f"node {node_id} {show(title_of(node))} ({node.get('class_type', '?')})"
+    text = f"node {_word(node_id)} {show(title_of(node))} ({_word(node.get('class_type', '?'))})"
     return text if name is None else f"{text}, input {show(name)}"
+
+
+def _word(text: Any) -> str:
+    """An id as it is, where that can be printed in a line."""
+    word = str(text)
+    return word if word.isprintable() and len(word) <= _VALUE else show(word)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import editor
-from .definition import Registry
+from .definition import Definition
 from .shapes import is_list, is_object
 from .wording import WorkflowError, list_choices, show
 
@@ -39,26 +39,38 @@ def read(path: Path) -> dict[str, Any]:
         raise WorkflowError(f"{path}: expected a workflow file, but it cannot be read: {reason}") from None
     if len(data) > MAX_BYTES:
         raise WorkflowError(f"{path}: expected a workflow of at most {MAX_BYTES >> 20} MiB, found a larger file")
+    return parse(data, str(path))
+
+
+def parse(data: bytes, place: str) -> dict[str, Any]:
+    """The JSON object in the bytes of a workflow; `place` is what messages call it."""
     if not data.strip():
-        raise WorkflowError(f"{path}: expected a workflow as JSON, found an empty file")
+        raise WorkflowError(f"{place}: expected a workflow as JSON, found an empty file")
     try:
         document = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, a number of thousands of digits
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise WorkflowError(f"{path}: expected a workflow as JSON, but this is not JSON: {reason}") from None
+        raise WorkflowError(f"{place}: expected a workflow as JSON, but this is not JSON: {reason}") from None
     try:
         is_editor_form(document)
     except WorkflowError as error:
-        raise WorkflowError(f"{path}: {error}") from None
+        raise WorkflowError(f"{place}: {error}") from None
     return document
 
 
-def convert(document: dict[str, Any], registry: Registry, names: Mapping[str, str] | None = None) -> Workflow:
-    """A document of either form as a prompt. `names` gives display names, the titles of untitled nodes."""
+def convert(
+    document: dict[str, Any], definitions: Mapping[str, Definition], names: Mapping[str, str] | None = None
+) -> Workflow:
+    """A document of either form as a prompt. `names` gives display names, the titles of untitled nodes.
+
+    The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it.
+    """
     names = names or {}
     if is_editor_form(document):
-        copy = deepcopy(document)
-        return Workflow(editor.convert(copy, registry, names), copy)
+        try:
+            return Workflow(editor.convert(document, definitions, names), document)
+        except RecursionError:
+            raise WorkflowError("expected a workflow, but it is nested too deeply") from None
     return Workflow({str(node_id): _plain(node, names) for node_id, node in document.items()}, None)
 
 

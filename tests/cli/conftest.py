@@ -11,7 +11,7 @@ import torch
 
 from stable_cascade_nodes.cli import native, registry
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.nodes import headless
 
 _spec = importlib.util.spec_from_file_location("cli_fake_nodes", Path(__file__).parents[1] / "graph" / "fake_nodes.py")
 assert _spec is not None and _spec.loader is not None
@@ -63,7 +63,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("input", "output", "outside"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(host, "_settings", host.Settings())
+    monkeypatch.setattr(headless, "_settings", None)
     return tmp_path
 
 

@@ -38,7 +38,7 @@ CASES: dict[str, tuple[Any, list[str]]] = {
     # files
     "empty file": (b"", ["an empty file"]),
     "not json": (b"{nodes: []}", ["as JSON"]),
-    "a picture": (b"\x89PNG\r\n\x1a\n\x00\xff", ["as JSON"]),
+    "a picture": (b"\x89PNG\r\n\x1a\n\x00\xff", ["a picture with a workflow in it", "found none"]),
     "cut off": (json.dumps(api(n1=node("Number", value=1))).encode()[:-9], ["as JSON"]),
     "huge": (b" " * (32 * 2**20 + 1), ["at most 32 MiB"]),
     "nested deeply": (b'{"a":' * 100_000, ["nested too deeply"]),
@@ -148,9 +148,12 @@ CASES: dict[str, tuple[Any, list[str]]] = {
         ['node 1 "Mine" (Number), input "value"', '"x"'],
     ),
     "an unknown version": (editor(NUMBER, version=7), ["version 0.4 or 1", "found 7"]),
-    "a subgraph": (
-        editor({"id": 1, "type": "a-b", "title": "Mine"}, definitions={"subgraphs": [{"id": "a-b", "name": "S"}]}),
-        ['node 1 "Mine"', "a subgraph"],
+    "a subgraph in itself": (
+        editor(
+            {"id": 1, "type": "a-b", "title": "Mine"},
+            definitions={"subgraphs": [{"id": "a-b", "nodes": [{"id": 2, "type": "a-b", "title": "Inner"}]}]},
+        ),
+        ['node 1:2 "Inner"', "a subgraph", "itself"],
     ),
     "a group node": (editor({"id": 1, "type": "workflow>mine"}), ["node 1", "a group node"]),
 }

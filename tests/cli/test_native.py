@@ -14,6 +14,7 @@ from PIL import Image
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.graph import define
 from stable_cascade_nodes.cli import native
+from stable_cascade_nodes.cli.native import saving
 from stable_cascade_nodes.nodes import host
 
 
@@ -132,7 +133,7 @@ def test_nothing_is_ever_replaced(folders: Path, monkeypatch: pytest.MonkeyPatch
 
     if not links:
         monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(native, "_next_counter", lambda folder, name: 1)  # another run took the names since
+    monkeypatch.setattr(saving, "_next_counter", lambda folder, name: 1)  # another run took the names since
     paths = [save(torch.full((1, 4, 4, 3), value))[0] for value in (0.0, 1.0)]
     assert names(folders / "output") == ["a_00001_.png", "a_00002_.png"]
     with Image.open(paths[0]) as first, Image.open(paths[1]) as second:

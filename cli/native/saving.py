@@ -1,22 +1,19 @@
-"""Stand-ins for the host's own picture nodes: LoadImage, SaveImage and PreviewImage.
+"""Stand-ins for the host's nodes that write pictures: SaveImage and PreviewImage.
 
-Ids, inputs and outputs are the host's, so that a workflow runs in both. Names stay inside their folders,
-and a picture file appears under its name only when it is complete.
+Names stay inside their folder, and a picture file appears under its name only when it is complete.
 """
 
-import hashlib
 import json
 import os
 import re
 import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cascade_core.errors import CascadeError
-from ..nodes import host
-from ..nodes.images import read_picture
+from ...cascade_core.errors import CascadeError
+from ...nodes import host
+from .. import files
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,35 +23,10 @@ _COMPRESSION, _PREVIEW_COMPRESSION = 4, 1
 _HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
 
 
-class LoadImage:
-    CATEGORY = "image"
-    DESCRIPTION = "A picture of the input folder, and a mask that is 1 where the picture is transparent."
-    FUNCTION = "load_image"
-    RETURN_TYPES = ("IMAGE", "MASK")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"image": (host.picture_names(), {"image_upload": True})}}
-
-    @classmethod
-    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
-        try:
-            _picture_file(image)
-        except CascadeError as error:
-            return str(error)
-        return True
-
-    @classmethod
-    def IS_CHANGED(cls, image: str) -> str:
-        return hashlib.sha256(_picture_file(image).read_bytes()).hexdigest()
-
-    def load_image(self, image: str) -> "tuple[Tensor, Tensor]":
-        return read_picture(_picture_file(image))
-
-
 class SaveImage:
     """Writes `<prefix>_00001_.png`, ... into the output folder, with the workflow inside."""
 
+    DISPLAY_NAME = "Save Image"
     CATEGORY = "image"
     DESCRIPTION = "Saves the pictures in the output folder, with the workflow in them."
     FUNCTION = "save_images"
@@ -89,6 +61,7 @@ class SaveImage:
 
 
 class PreviewImage:
+    DISPLAY_NAME = "Preview Image"
     CATEGORY = "image"
     DESCRIPTION = "Writes the pictures to a temporary folder."
     FUNCTION = "save_images"
@@ -108,19 +81,6 @@ class PreviewImage:
         metadata = _metadata(prompt, extra_pnginfo)
         shown = _save(images, host.temporary_directory(), "preview", metadata, _PREVIEW_COMPRESSION)
         return {"ui": {"images": [entry | {"type": "temp"} for entry in shown]}}
-
-
-CLASSES: Mapping[str, type[Any]] = {"LoadImage": LoadImage, "SaveImage": SaveImage, "PreviewImage": PreviewImage}
-NAMES = {"LoadImage": "Load Image", "SaveImage": "Save Image", "PreviewImage": "Preview Image"}
-
-
-def _picture_file(name: str) -> Path:
-    """The file of a picture name; unlike the host's, it cannot lie outside through a link either."""
-    path = host.picture_path(name)
-    roots = (host.input_directory, host.output_directory, host.temporary_directory)
-    if not any(path.resolve().is_relative_to(root().resolve()) for root in roots):
-        raise CascadeError(f"{name!r} is a link that leads out of {path.parent}: put the picture itself there")
-    return path
 
 
 def _target(root: Path, prefix: str) -> tuple[Path, str]:
@@ -198,24 +158,8 @@ def _publish(
     info = PngImagePlugin.PngInfo()
     for key, text in metadata.items():
         info.add_text(key, text)
-    temporary = folder / f".{uuid.uuid4().hex}.part"
-    try:
+    with files.unfinished(folder) as temporary:
         picture.save(temporary, format="PNG", pnginfo=info, compress_level=compression)
-        while not _rename(temporary, folder / f"{name}_{counter:05}_.png"):
+        while not files.claim(temporary, folder / f"{name}_{counter:05}_.png"):
             counter += 1
-    finally:
-        temporary.unlink(missing_ok=True)
     return counter
-
-
-def _rename(source: Path, target: Path) -> bool:
-    """Whether `source` became `target`; False where that name is taken."""
-    try:
-        os.link(source, target)  # unlike a rename, this never replaces a file
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if target.exists():
-            return False
-        source.replace(target)
-    return True

@@ -1,0 +1,94 @@
+"""One value of the editor's document, changed as a person would change it there."""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from .definition import Definition
+from .layout import Node
+from .shapes import is_list, is_object
+from .state import State
+from .subgraphs import expand, subgraphs_of
+from .widgets import Drawings
+
+_Json = dict[str, Any]
+
+
+def set_widget(document: _Json, definitions: Mapping[str, Definition], node_id: str, name: str, value: Any) -> None:
+    """Write a value into a document, unlinking the input where it was linked. `node_id` is the prompt's.
+
+    What a subgraph's node shows is written there. Inside a subgraph that several nodes stand for, the one gets a copy
+    of its own. An input that has no widget stays as it is: the editor's form has no place for its value.
+    """
+    drawings = Drawings(definitions)
+    state = State(expand(document, drawings, {}), drawings)
+    node = state.layout.nodes[node_id]
+    if name not in state.values(node):
+        return
+    node, name = state.outermost(node, name)
+    graph, entry = _own_entry(document, state, node)
+    values: Any = entry.get("widgets_values") or []
+    if is_object(values):
+        values[name] = value
+    elif state.layout.is_subgraph(node):
+        shown = state.values(node)
+        index = list(shown).index(name)
+        values = [*values[: len(shown)], *list(shown.values())[len(values) :]]
+        values[index] = value
+    elif (drawing := drawings.get(node.type)) is not None:
+        drawing.write(values, name, value)
+    entry["widgets_values"] = values
+    slots: list[_Json] = entry.get("inputs") or []
+    for slot in slots:
+        if slot.get("name") == name and slot.get("link") is not None:
+            _remove_link(graph, slot["link"])
+            slot["link"] = None
+
+
+def _own_entry(document: _Json, state: State, node: Node) -> tuple[_Json, _Json]:
+    """The graph and the entry of a node in the document; every subgraph on the way is one node's alone."""
+    owners: list[Node] = []
+    owner = node.owner
+    while owner:
+        owners.insert(0, state.layout.nodes[owner])
+        owner = owners[0].owner
+    graph = document
+    for shell in owners:
+        graph = _own_subgraph(document, _entry(graph, shell))
+    return graph, _entry(graph, node)
+
+
+def _own_subgraph(document: _Json, entry: _Json) -> _Json:
+    """The definition behind a subgraph's node, copied first where other nodes stand for it too."""
+    kind: str = entry["type"]
+    definition = subgraphs_of(document)[kind]
+    if sum(other.get("type") == kind for other in _entries(document)) > 1:
+        definition = deepcopy(definition)
+        definition["id"] = str(uuid5(NAMESPACE_URL, f"{kind}/{len(document['definitions']['subgraphs'])}"))
+        document["definitions"]["subgraphs"].append(definition)
+        entry["type"] = definition["id"]
+    return definition
+
+
+def _entries(document: _Json) -> Iterator[_Json]:
+    for graph in (document, *subgraphs_of(document).values()):
+        yield from graph.get("nodes") or []
+
+
+def _entry(graph: _Json, node: Node) -> _Json:
+    local = node.id.removeprefix(f"{node.owner}:")
+    return next(entry for entry in graph["nodes"] if str(entry["id"]) == local)
+
+
+def _remove_link(graph: _Json, link_id: Any) -> None:
+    graph["links"] = [link for link in graph["links"] if link is None or _id(link) != link_id]
+    sources = [("links", node.get("outputs")) for node in graph["nodes"]] + [("linkIds", graph.get("inputs"))]
+    for key, ends in sources:
+        for end in ends if is_list(ends) else []:
+            if is_object(end) and is_list(ids := end.get(key)):
+                end[key] = [other for other in ids if other != link_id]
+
+
+def _id(link: Any) -> Any:
+    return link["id"] if is_object(link) else link[0]

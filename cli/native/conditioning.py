@@ -1,0 +1,63 @@
+"""Stand-ins for the host's nodes that edit CONDITIONING: a list of `[sequence (B, T, D), {key: value}]`."""
+
+from typing import Any
+
+Conditioning = list[list[Any]]
+
+
+class ConditioningCombine:
+    DISPLAY_NAME = "Conditioning (Combine)"
+    CATEGORY = "conditioning"
+    DESCRIPTION = "Both at once."
+    FUNCTION = REHEARSE = "combine"
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"conditioning_1": ("CONDITIONING",), "conditioning_2": ("CONDITIONING",)}}
+
+    def combine(self, conditioning_1: Conditioning, conditioning_2: Conditioning) -> tuple[Conditioning]:
+        return ([*conditioning_1, *conditioning_2],)
+
+
+class ConditioningZeroOut:
+    DISPLAY_NAME = "ConditioningZeroOut"
+    CATEGORY = "advanced/conditioning"
+    DESCRIPTION = "The same with zeros for the sequence and the pooled vector."
+    FUNCTION = REHEARSE = "zero_out"
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"conditioning": ("CONDITIONING",)}}
+
+    def zero_out(self, conditioning: Conditioning) -> tuple[Conditioning]:
+        zeroed: Conditioning = []
+        for sequence, values in conditioning:
+            pooled = values.get("pooled_output")
+            zeros = {} if pooled is None else {"pooled_output": pooled.new_zeros(pooled.shape)}
+            zeroed.append([sequence.new_zeros(sequence.shape), {**values, **zeros}])
+        return (zeroed,)
+
+
+class ConditioningSetTimestepRange:
+    DISPLAY_NAME = "ConditioningSetTimestepRange"
+    CATEGORY = "advanced/conditioning"
+    DESCRIPTION = "For a part of the steps only: from start to end, 0 being the first step and 1 the last."
+    FUNCTION = REHEARSE = "set_range"
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        percent = {"min": 0.0, "max": 1.0, "step": 0.001}
+        return {
+            "required": {
+                "conditioning": ("CONDITIONING",),
+                "start": ("FLOAT", {"default": 0.0, **percent}),
+                "end": ("FLOAT", {"default": 1.0, **percent}),
+            }
+        }
+
+    def set_range(self, conditioning: Conditioning, start: float, end: float) -> tuple[Conditioning]:
+        limits = {"start_percent": start, "end_percent": end}
+        return ([[sequence, {**values, **limits}] for sequence, values in conditioning],)

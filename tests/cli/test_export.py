@@ -1,0 +1,129 @@
+"""`cascade export --api`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cascade = Callable[..., Any]
+OTHERS = {
+    "Other": {
+        "input": {"required": {"seed": ["INT", {"default": 0}], "size": [["small", "large"], {}]}},
+        "input_order": {"required": ["seed", "size"]},
+        "output": ["IMAGE"],
+        "output_node": False,
+        "display_name": "Another pack's",
+    }
+}
+DOCUMENT = {
+    "version": 0.4,
+    "nodes": [
+        {"id": 1, "type": "Other", "widgets_values": [7, "fixed", "large"], "outputs": [{"type": "IMAGE"}]},
+        {
+            "id": 2,
+            "type": "SaveImage",
+            "widgets_values": ["a"],
+            "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+        },
+    ],
+    "links": [[1, 1, 0, 2, 0, "IMAGE"]],
+}
+PROMPT = {
+    "1": {"class_type": "Other", "inputs": {"seed": 7, "size": "large"}, "_meta": {"title": "Another pack's"}},
+    "2": {
+        "class_type": "SaveImage",
+        "inputs": {"filename_prefix": "a", "images": ["1", 0]},
+        "_meta": {"title": "Save Image"},
+    },
+}
+
+
+@pytest.fixture
+def info(folders: Path) -> Path:
+    path = folders / "object_info"
+    path.write_text(json.dumps(OTHERS))
+    return path
+
+
+def test_stdout(cascade: Cascade, info: Path) -> None:
+    answer = cascade("export", "--api", DOCUMENT, "--object-info", info)
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out) == PROMPT
+
+
+def test_values_are_set(cascade: Cascade, info: Path) -> None:
+    choices = ["--set", "Another pack's.size=small", "--set", "2.filename_prefix=b"]
+    found = json.loads(cascade("export", "--api", DOCUMENT, "--object-info", info, *choices).out)
+    assert (found["1"]["inputs"]["size"], found["2"]["inputs"]["filename_prefix"]) == ("small", "b")
+
+
+def test_a_prompt_stays_one(cascade: Cascade, info: Path) -> None:
+    assert json.loads(cascade("export", "--api", PROMPT, "--object-info", info).out) == PROMPT
+
+
+def test_a_file(cascade: Cascade, info: Path, folders: Path) -> None:
+    target = folders / "out.json"
+    target.write_text("old")
+    answer = cascade("export", "--api", DOCUMENT, "--object-info", info, "-o", target)
+    assert (answer.code, answer.out) == (0, "")
+    assert json.loads(target.read_text()) == PROMPT
+    assert not list(folders.glob(".*"))
+    answer = cascade("export", "--api", DOCUMENT, "--object-info", info, "--output", folders / "nowhere" / "out.json")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--output: " in answer.err
+
+
+def test_unknown_nodes_are_named(cascade: Cascade) -> None:
+    answer = cascade("export", "--api", DOCUMENT)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith('cascade: node 1 "Other" (Other): expected a node class of this pack')
+    assert answer.err.endswith('found "Other"; --object-info tells of the nodes of other packs\n')
+
+
+def test_pictures_lie_in_the_input_folder(cascade: Cascade, folders: Path) -> None:
+    prompt = {"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}}
+    for place in ("input", "outside"):
+        (folders / place / "a.png").touch()
+    found = cascade("export", "--api", prompt, "--set", f"1.image={folders / 'input' / 'a.png'}")
+    assert json.loads(found.out)["1"]["inputs"] == {"image": "a.png"}
+    answer = cascade("export", "--api", prompt, "--set", f"1.image={folders / 'outside' / 'a.png'}")
+    assert (answer.code, answer.out) == (2, "")
+    assert "expected a file of the input folder" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        (b"", "as JSON"),
+        (b"[]", "expected an object of nodes"),
+        (b'{"A": 1}', '"A"'),
+        (None, "No such file"),
+    ],
+)
+def test_bad_object_info(cascade: Cascade, folders: Path, info: bytes | None, expected: str) -> None:
+    if info is not None:
+        (folders / "info").write_bytes(info)
+    answer = cascade("export", "--api", DOCUMENT, "--object-info", folders / "info")
+    assert (answer.code, answer.out) == (2, "")
+    assert expected in answer.err
+
+
+def test_an_address_nobody_answers_at(cascade: Cascade) -> None:
+    pytest.importorskip("aiohttp")
+    answer = cascade("export", "--api", DOCUMENT, "--object-info", "http://127.0.0.1:1/object_info")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("cascade: --object-info: http://127.0.0.1:1 cannot be reached")
+
+
+def test_numbers_that_are_none(cascade: Cascade) -> None:
+    answer = cascade("export", "--api", {"1": {"class_type": "Paint", "inputs": {"red": float("nan")}}})
+    assert (answer.code, answer.out) == (2, "")
+    assert "numbers that JSON can write" in answer.err
+
+
+def test_the_form_must_be_said(cascade: Cascade) -> None:
+    with pytest.raises(SystemExit) as ending:
+        cascade("export", PROMPT)
+    assert ending.value.code == 2

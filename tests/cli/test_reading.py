@@ -1,0 +1,106 @@
+"""A workflow out of a picture, wherever a workflow is taken."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from stable_cascade_nodes.cascade_core.graph import WorkflowError
+from stable_cascade_nodes.cli import reading
+
+Cascade = Callable[..., Any]
+PROMPT = {"1": {"class_type": "Paint", "inputs": {"red": 0.25}, "is_changed": [float("nan")]}}
+EDITOR = {"nodes": [], "links": [], "version": 0.4, "extra": "Ä"}
+
+
+def text_chunk(kind: bytes, key: str, value: Any, **options: Any) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add(kind, key.encode() + b"\0" + json.dumps(value, ensure_ascii=False).encode(), **options)
+    return info
+
+
+def save_png(path: Path, **texts: Any) -> None:
+    info = PngImagePlugin.PngInfo()
+    for key, value in texts.items():
+        info.add_text(key, json.dumps(value))
+    Image.new("RGB", (4, 4)).save(path, format="PNG", pnginfo=info)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".json", ""])
+def test_the_editors_form_wins(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    save_png(path, prompt=PROMPT, workflow=EDITOR)
+    assert reading.read(path) == EDITOR
+    save_png(path, prompt=PROMPT)
+    assert reading.read(path)["1"]["class_type"] == "Paint"
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        text_chunk(b"tEXt", "workflow", EDITOR),
+        text_chunk(b"tEXt", "workflow", EDITOR, after_idat=True),
+        text_chunk(b"comf", "workflow", EDITOR, after_idat=True),
+    ],
+)
+@pytest.mark.parametrize("frames", [1, 2])
+def test_chunks_of_a_png(tmp_path: Path, info: PngImagePlugin.PngInfo, frames: int) -> None:
+    more = [Image.new("RGB", (4, 4), "red")] * (frames - 1)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info, save_all=frames > 1, append_images=more)
+    assert reading.read(tmp_path / "a.png") == EDITOR
+
+
+def test_international_text(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("workflow", json.dumps(EDITOR, ensure_ascii=False))
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    assert reading.read(tmp_path / "a.png") == EDITOR
+
+
+@pytest.mark.parametrize("format", ["WEBP", "JPEG"])
+def test_exif(tmp_path: Path, format: str) -> None:
+    picture = Image.new("RGB", (4, 4))
+    exif = picture.getexif()
+    exif[0x0110] = f"prompt:{json.dumps(PROMPT)}"
+    picture.save(tmp_path / "a", format=format, exif=exif)
+    assert reading.read(tmp_path / "a")["1"]["class_type"] == "Paint"
+    exif[0x010F] = f"Workflow:{json.dumps(EDITOR)}"
+    picture.save(tmp_path / "a", format=format, exif=exif)
+    assert reading.read(tmp_path / "a") == EDITOR
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF"])
+def test_a_picture_without_a_workflow(tmp_path: Path, format: str) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.json", format=format)
+    with pytest.raises(WorkflowError, match="expected a picture with a workflow in it, found none"):
+        reading.read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("data", [b"RIFF....WEBPVP8 ", b"\xff\xd8\xff\xe0", b"\0\0\0\x1cftypavif\0\0\0\0"])
+def test_a_damaged_picture(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.webp").write_bytes(data)
+    with pytest.raises(WorkflowError, match=r"a\.webp: expected a picture, but it cannot be read"):
+        reading.read(tmp_path / "a.webp")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("{", "this is not JSON"), ("[]", "expected a workflow")])
+def test_what_is_in_it_is_no_workflow(tmp_path: Path, text: str, expected: str) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", text)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(WorkflowError, match=rf"a\.png \(workflow\): .*{expected}"):
+        reading.read(tmp_path / "a.png")
+
+
+def test_a_written_picture_makes_itself_again(cascade: Cascade, folders: Path) -> None:
+    save = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}}
+    first = cascade("run", PROMPT | {"2": save}).lines[0]
+    assert cascade("validate", first).code == 0
+    again = cascade("run", first, "--set", "1.red=0.75")
+    assert again.code == 0, again.err
+    with Image.open(first) as one, Image.open(again.lines[0]) as other:
+        assert (one.getpixel((0, 0)), other.getpixel((0, 0))) == ((63, 0, 0), (191, 0, 0))
+    assert json.loads(cascade("export", "--api", again.lines[0]).out)["1"]["inputs"] == {"red": 0.75}

@@ -1,0 +1,358 @@
+"""`cascade run --server`, against a server that does what a real one seldom does."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+web = pytest.importorskip("aiohttp.web")
+_spec = importlib.util.spec_from_file_location("cli_fake_server", Path(__file__).with_name("fake_server.py"))
+assert _spec is not None and _spec.loader is not None
+fake_server: Any = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = fake_server
+_spec.loader.exec_module(fake_server)
+
+Cascade = Callable[..., Any]
+
+
+def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
+
+
+PROMPT = {"1": node("Text", "Words", text="hello"), "2": node("Show", "Out", text=["1", 0])}
+LOAD = {"1": node("LoadImage", "Picture", image="a.png"), "2": node("SaveImage", images=["1", 0], filename_prefix="b")}
+IMAGE = {"filename": "a_00001_.png", "subfolder": "", "type": "output"}
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    with fake_server.serve() as fake:
+        yield fake
+
+
+@pytest.fixture
+def there(cascade: Cascade, server: Any) -> Cascade:
+    """`cascade run ... --server` of the fake one."""
+    return lambda *arguments: cascade("run", *arguments, "--server", server.url)
+
+
+def test_progress_and_results(there: Cascade, server: Any, folders: Path) -> None:
+    server.outputs = {"2": {"images": [IMAGE, IMAGE | {"type": "temp"}], "text": ["words"]}}
+    server.files = {"a_00001_.png": b"pixels"}
+    answer = there(PROMPT)
+    assert answer.code == 0
+    assert answer.lines == [str(folders / "output" / "a_00001_.png")]
+    assert Path(answer.lines[0]).read_bytes() == b"pixels"
+    assert [line.split(" s  ")[1] for line in answer.err.splitlines()] == ["Words", "Out"]
+    assert server.prompts[0]["prompt"] == PROMPT
+    assert server.prompts[0]["extra_data"] == {}
+
+
+def test_json(there: Cascade, server: Any) -> None:
+    async def cached(server: Any, id: str) -> None:
+        await server.tell("execution_cached", nodes=["1"], prompt_id=id)
+        await server.tell("executing", node="2.0.1", display_node="2", prompt_id=id)
+        await server.tell("executing", node="2.0.2", display_node="2", prompt_id=id)
+        server.done.add(id)
+        await server.tell("execution_success", prompt_id=id)
+
+    server.script = cached
+    found = json.loads(there(PROMPT, "--json").out)
+    assert found["files"] == []
+    assert {key: (entry["title"], entry["cached"]) for key, entry in found["nodes"].items()} == {
+        "1": ("Words", True),
+        "2": ("Out", False),
+    }
+
+
+def test_nothing_is_replaced_and_subfolders_are_kept(there: Cascade, server: Any, folders: Path) -> None:
+    names = ["a_00001_.png", "notes.txt"]
+    server.outputs = {"2": {"images": [{"filename": name, "subfolder": "x/y", "type": "output"} for name in names]}}
+    server.files = dict.fromkeys(names, b"new")
+    found = [there(PROMPT).lines for _ in range(3)]
+    folder = folders / "output" / "x" / "y"
+    assert found[0] == [str(folder / name) for name in names]
+    assert found[1] == [str(folder / "a_00002_.png"), str(folder / "notes (1).txt")]
+    assert found[2] == [str(folder / "a_00003_.png"), str(folder / "notes (2).txt")]
+    assert len(list(folder.iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"filename": "../../x.png"},
+        {"filename": "/x.png"},
+        {"filename": "..\\x.png"},
+        {"filename": ".."},
+        {"filename": ""},
+        {"filename": "x\0.png"},
+        {"filename": "x.png", "subfolder": "../outside"},
+        {"filename": "x.png", "subfolder": "/tmp"},
+        {"filename": "x.png", "subfolder": "link"},
+    ],
+)
+def test_results_stay_in_the_output_folder(there: Cascade, server: Any, folders: Path, entry: dict[str, str]) -> None:
+    (folders / "output" / "link").symlink_to(folders / "outside", target_is_directory=True)
+    server.outputs = {"2": {"images": [{"type": "output", **entry}]}}
+    server.files = {entry["filename"]: b"x"}
+    answer = there(PROMPT)
+    assert (answer.code, answer.out) == (1, "")
+    assert "inside its output folder" in answer.err
+    found = {path.name for path in folders.rglob("*") if path.suffix != ".json"}
+    assert found == {"input", "output", "outside", "link"}
+
+
+def test_a_result_that_is_gone(there: Cascade, server: Any, folders: Path) -> None:
+    server.outputs = {"2": {"images": [IMAGE]}}
+    answer = there(PROMPT)
+    assert (answer.code, answer.out) == (1, "")
+    assert "'a_00001_.png', found 404" in answer.err
+    assert not list((folders / "output").iterdir())
+
+
+def test_pictures_are_uploaded_once(there: Cascade, server: Any, folders: Path) -> None:
+    (folders / "input" / "deep").mkdir()
+    for name in ("input/a.png", "input/deep/b.png", "outside/c.png"):
+        (folders / name).write_bytes(name.encode())
+    pictures = {"1": "a.png", "3": "a.png", "4": "deep/b.png", "5": "theirs.png", "6": "theirs too.png", "7": "a.png"}
+    prompt = LOAD | {key: node("LoadImage", f"P{key}", image=name) for key, name in pictures.items()}
+    answer = there(prompt, "--set", f"P7.image={folders / 'outside' / 'c.png'}")
+    assert answer.code == 0, answer.err
+    assert server.uploads == [
+        ("a.png", "", b"input/a.png"),
+        ("b.png", "deep", b"input/deep/b.png"),
+        ("c.png", "", b"outside/c.png"),
+    ]
+    sent = server.prompts[0]["prompt"]
+    assert {key: sent[key]["inputs"]["image"] for key in pictures} == {
+        "1": "new a.png", "3": "new a.png", "4": "deep/new b.png",
+        "5": "theirs.png", "6": "theirs too.png", "7": "new c.png",
+    }  # fmt: skip
+
+
+def test_the_editors_form_goes_along_with_the_new_names(there: Cascade, server: Any, folders: Path) -> None:
+    (folders / "input" / "a.png").write_bytes(b"a")
+    document = {
+        "version": 0.4,
+        "nodes": [
+            {"id": 1, "type": "LoadImage", "widgets_values": ["a.png", "image"], "outputs": [{"type": "IMAGE"}]},
+            {
+                "id": 2,
+                "type": "SaveImage",
+                "widgets_values": ["b"],
+                "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+            },
+        ],
+        "links": [[1, 1, 0, 2, 0, "IMAGE"]],
+    }
+    answer = there(document, "--set", "Save Image.filename_prefix=c")
+    assert answer.code == 0, answer.err
+    sent = server.prompts[0]
+    assert sent["prompt"]["1"] == node("LoadImage", "Load Image", image="new a.png")
+    assert sent["prompt"]["2"]["inputs"] == {"images": ["1", 0], "filename_prefix": "c"}
+    kept = sent["extra_data"]["extra_pnginfo"]["workflow"]["nodes"]
+    assert [entry["widgets_values"] for entry in kept] == [["new a.png", "image"], ["c"]]
+
+
+def test_a_workflow_uploads_only_what_lies_in_its_folders(there: Cascade, server: Any, folders: Path) -> None:
+    (folders / "outside" / "secret.png").write_bytes(b"secret")
+    answer = there(LOAD | {"1": node("LoadImage", "Picture", image="../outside/secret.png")})
+    assert (answer.code, answer.out, server.uploads, server.prompts) == (2, "", [], [])
+    assert 'node 1 "Picture" (LoadImage), input "image"' in answer.err
+
+
+def error(kind: str, **info: Any) -> dict[str, Any]:
+    return {"type": kind, "message": "In short", "details": info.pop("details", "text"), "extra_info": info}
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (error("value_not_in_list", input_name="text", received_value=3), "expected a value of type STRING, found 3"),
+        (
+            error("return_type_mismatch", input_name="text", received_type="INT", linked_node=["1", 0]),
+            'found INT from node 1 "Words" (Text)',
+        ),
+        (error("custom_validation_failed", input_name="text", details="text - no such file"), '"text": no such file'),
+        (error("exception_during_validation", details="KeyError"), "(Show): KeyError"),
+        (error("something new", details=""), "(Show): In short"),
+    ],
+)
+def test_what_the_server_refuses(there: Cascade, server: Any, problem: dict[str, Any], expected: str) -> None:
+    body = {"error": {"type": "x", "message": "y"}, "node_errors": {"2": {"errors": [problem], "class_type": "Show"}}}
+    server.answers["prompt"] = web.json_response(body, status=400)
+    answer = there(PROMPT)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith('cascade: node 2 "Out" (Show)')
+    assert expected in answer.err
+
+
+def test_a_refusal_of_the_whole(there: Cascade, server: Any) -> None:
+    body = {"error": {"message": "Prompt has no outputs", "details": "none"}, "node_errors": {}}
+    server.answers["prompt"] = web.json_response(body, status=400)
+    answer = there(PROMPT)
+    assert (answer.code, answer.err) == (2, "cascade: workflow: the server refuses it: Prompt has no outputs (none)\n")
+
+
+def test_dropped_outputs_stop_everything(there: Cascade, server: Any) -> None:
+    server.script = fake_server.nothing
+    server.node_errors = {"2": {"errors": [error("custom_validation_failed", details="dropped")]}}
+    answer = there(PROMPT)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == 'cascade: node 2 "Out" (Show): dropped\n'
+    assert server.asked == [("interrupt", {"prompt_id": server.prompts[0]["prompt_id"]})]
+
+
+def test_partial_runs_the_others(there: Cascade, server: Any) -> None:
+    server.node_errors = {"2": {"errors": [error("custom_validation_failed", details="dropped")]}}
+    server.outputs, server.files = {"2": {"images": [IMAGE]}}, {IMAGE["filename"]: b""}
+    answer = there(PROMPT, "--partial")
+    assert answer.code == 2
+    assert len(answer.lines) == 1
+    assert "dropped" in answer.err
+
+
+def test_unknown_nodes_and_broken_links_are_never_sent(there: Cascade, server: Any) -> None:
+    for change, expected in (
+        (node("Txt", "T"), 'node 1 "T" (Txt): expected a node class of http://127.0.0.1'),
+        ([], "node 1: expected an object with class_type and inputs, found []"),
+        (node("Show", "T", text=["2", 1]), 'node 1 "T" (Show), input "text": expected an output slot below 0, found 1'),
+        (node("Show", "T", text=["9", 0]), 'expected a link to a node of the workflow ("1", "2"), found "9"'),
+    ):
+        answer = there(PROMPT | {"1": change})
+        assert (answer.code, answer.out) == (2, "")
+        assert expected in answer.err
+    assert server.prompts == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "expected"),
+    [
+        (
+            "execution_error",
+            {"exception_type": "x.y.CascadeError", "exception_message": "too wide\n"},
+            'node 1 "Words" (Text) failed: too wide',
+        ),
+        (
+            "execution_error",
+            {"exception_type": "torch.OutOfMemoryError", "exception_message": "60 GiB"},
+            "failed: OutOfMemoryError: 60 GiB; choose a smaller size",
+        ),
+        ("execution_interrupted", {}, 'somebody interrupted it at node 1 "Words" (Text)'),
+    ],
+)
+def test_a_failure_there(there: Cascade, server: Any, kind: str, fields: dict[str, str], expected: str) -> None:
+    server.messages = [[kind, {"node_id": "1", "node_type": "Text", **fields}]]
+    server.outputs, server.files = {"2": {"images": [IMAGE]}}, {IMAGE["filename"]: b""}
+    answer = there(PROMPT)
+    assert answer.code == 1
+    assert expected in answer.err.splitlines()[-1]
+    assert len(answer.lines) == 1  # what was finished before
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_ctrl_c_stops_it_there(there: Cascade, server: Any, waiting: bool) -> None:
+    async def begin(server: Any, id: str) -> None:
+        if waiting:
+            server.running, server.pending = ["another"], [id]
+            await server.tell("status", status={})
+        else:
+            await server.tell("executing", node="1", prompt_id=id)
+        await asyncio.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    server.script = begin
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        answer = there(PROMPT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (answer.code, answer.out) == (130, "")
+    assert answer.err.splitlines()[-1] == "cascade: stopped"
+    id = server.prompts[0]["prompt_id"]
+    assert server.asked == [("queue", {"delete": [id]}) if waiting else ("interrupt", {"prompt_id": id})]
+    assert waiting == ("waiting in the server's queue behind 1" in answer.err)
+
+
+def test_taken_out_of_the_queue_by_somebody(there: Cascade, server: Any) -> None:
+    async def removed(server: Any, id: str) -> None:
+        server.running = []
+        await server.tell("status", status={})
+
+    server.script = removed
+    answer = there(PROMPT)
+    assert answer.code == 1
+    assert "took the workflow out of the queue" in answer.err
+
+
+def test_a_connection_lost_while_it_runs(there: Cascade, server: Any) -> None:
+    async def close(server: Any, id: str) -> None:
+        await server.tell("executing", node="1", prompt_id=id)
+        await server.socket.close()
+
+    server.script = close
+    answer = there(PROMPT)
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1].startswith(f"cascade: {server.url}: the connection was lost")
+
+
+@pytest.mark.parametrize(
+    ("path", "reply", "expected"),
+    [
+        ("object_info", {"status": 403}, "refuses /object_info: 403"),
+        ("object_info", {"status": 500}, "found 500"),
+        ("object_info", {"text": "<html>Welcome"}, 'expected JSON from /object_info, found "<html>Welcome"'),
+        ("object_info", {"text": "[1]"}, "expected JSON from /object_info, found [1]"),
+        ("object_info", {"text": "{}"}, "expected a ComfyUI with its nodes"),
+        ("object_info", {"text": '{"status": "fine"}'}, "expected a ComfyUI with its nodes"),
+        ("ws", {"status": 403}, "the websocket for its progress cannot be opened"),
+        ("prompt", {"text": '{"fine": true}'}, "expected the id of the queued prompt"),
+        ("upload/image", {"text": "{}"}, "expected the name of the uploaded a.png"),
+    ],
+)
+def test_what_is_no_comfyui(
+    there: Cascade, server: Any, folders: Path, path: str, reply: dict[str, Any], expected: str
+) -> None:
+    (folders / "input" / "a.png").touch()
+    server.answers[path] = web.Response(**reply)
+    answer = there(LOAD)
+    assert (answer.code, answer.out) == (2, "")
+    assert len(answer.err.splitlines()) == 1
+    assert answer.err.startswith(f"cascade: {server.url}")
+    assert expected in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--server", "http://127.0.0.1:1"], "http://127.0.0.1:1 cannot be reached"),
+        (["--server", "ftp://x"], "an address such as http://127.0.0.1:8188"),
+        (["--server", "http://["], "the address of a ComfyUI"),
+        (["--server", "x", "--models", "."], "--models: the server has its own"),
+        (["--server", "x", "--device", "cpu"], "--device: the server has its own"),
+    ],
+)
+def test_bad_arguments(cascade: Cascade, arguments: list[str], expected: str) -> None:
+    answer = cascade("run", PROMPT, *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert expected in answer.err
+    assert len(answer.err.splitlines()) == 1
+
+
+def test_without_aiohttp(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    answer = cascade("run", PROMPT, "--server", "http://127.0.0.1:1")
+    assert (answer.code, answer.err) == (2, "cascade: talking to a server needs aiohttp: pip install aiohttp\n")
+
+
+def test_a_password_is_not_told(cascade: Cascade) -> None:
+    answer = cascade("run", PROMPT, "--server", "http://me:secret@127.0.0.1:1")
+    assert "127.0.0.1:1 cannot be reached" in answer.err
+    assert "secret" not in answer.err
