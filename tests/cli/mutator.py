@@ -12,8 +12,9 @@ JUNK: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 4, -10, -20, 0.5, 1e308, 10**30, -(10**400), float("nan"), float("inf"),
     "", " ", "0", "-10", "1:2", "*", "INT", "MODEL", "Reroute", "PrimitiveNode", "Note", "KSampler", "workflow>x",
     "../../etc/passwd", "C:\\nul", "a\0b", "\ud800", "\u202e", "{a|{b", "%date:yyyy%", "%Prompt.text%", "x" * 5000,
-    [], {}, [None], [[]], ["1", 0], [1, 0], ["1", -1], ["1", 10**9], [1, 1, 0, 2, 0, "INT"], {"link": 1}, {"0": 1, "1": 2},
-    {"__value__": ["1", 0]}, {"class_type": "SaveImage", "inputs": {}}, {"id": 1, "type": "Reroute", "inputs": [{"link": 1}]},
+    [], {}, [None], [[]], ["1", 0], [1, 0], ["1", -1], ["1", 10**9], [1, 1, 0, 2, 0, "INT"], {"link": 1},
+    {"__value__": ["1", 0]}, {"class_type": "SaveImage", "inputs": {}}, {"0": 1, "1": 2},
+    {"id": 1, "type": "Reroute", "inputs": [{"link": 1}]},
 )  # fmt: skip
 
 

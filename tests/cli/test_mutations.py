@@ -1,4 +1,4 @@
-"""Workflow files changed at random: `cascade validate` ends in a result or in clear messages, soon, and never in a traceback."""
+"""Workflow files changed at random: `cascade validate` ends soon, in a result or in clear messages."""
 
 import importlib.util
 import json
@@ -12,13 +12,20 @@ import pytest
 import stable_cascade_nodes
 from stable_cascade_nodes.cli.main import main
 
-_spec = importlib.util.spec_from_file_location("cli_mutator", Path(__file__).with_name("mutator.py"))
-assert _spec is not None and _spec.loader is not None
-mutator: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(mutator)
 
-ROOT = Path(stable_cascade_nodes.__file__).parent
-SEEDS = sorted([*(ROOT / "workflows").glob("*.json"), *Path(__file__).parents[1].glob("graph/workflows/*.json")])
+def _neighbour(path: Path) -> Any:
+    """A helper of the tests, which lie in no package."""
+    spec = importlib.util.spec_from_file_location(f"mutations_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+HERE = Path(__file__).parent
+mutator = _neighbour(HERE / "mutator.py")
+probes = _neighbour(HERE.parent / "graph" / "probes.py")
+WORKFLOWS = Path(stable_cascade_nodes.__file__).parent / "workflows"
 LONGEST_MESSAGE = 2000  # characters: nobody reads more
 LONGEST_TIME = 1.0  # CPU seconds
 
@@ -44,15 +51,15 @@ def check(number: int, documents: list[Any], folder: Path, capsys: pytest.Captur
 
 
 def documents() -> list[Any]:
-    """The seeds in the editor's form, and what they are as API prompts."""
+    """The shipped workflows, what they are as API prompts, and what the editor has besides, such as subgraphs."""
     from stable_cascade_nodes.cascade_core import graph
     from stable_cascade_nodes.cli import registry
 
     nodes = registry.load()
-    editor_form = [json.loads(path.read_text(encoding="utf-8")) for path in SEEDS]
-    return editor_form + [
-        graph.convert(seed, graph.definitions(nodes.classes), nodes.names).prompt for seed in editor_form
-    ]
+    definitions = graph.definitions(nodes.classes)
+    shipped = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(WORKFLOWS.glob("*.json"))]
+    prompts = [graph.convert(document, definitions, nodes.names).prompt for document in shipped]
+    return (shipped + prompts) * 8 + [make() for make in probes.PROBES.values()]
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -61,4 +68,4 @@ def test_a_result_or_clear_messages(count: int, tmp_path: Path, capsys: pytest.C
     codes = [check(number, originals, tmp_path, capsys) for number in range(count)]
     good = codes.count(0)
     print(f"{count} files: {good} good, {count - good} refused")
-    assert 0.05 * count < good < 0.8 * count  # the mutator neither leaves files alone nor only makes rubbish
+    assert 0.02 * count < good < 0.8 * count  # the mutator neither leaves files alone nor only makes rubbish
