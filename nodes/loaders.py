@@ -71,7 +71,7 @@ class _Loader:
         choices = cls._choices()
         if not isinstance(model_name, str) or model_name not in choices:  # a workflow may say anything
             raise core.CascadeError(
-                f"There is no {cls.PART} {model_name!r} in the model folders {', '.join(cls.FOLDERS)}:"
+                f"There is no {cls.PART} {model_name!r:.100} in the model folders {', '.join(cls.FOLDERS)}:"
                 " put the file there, or choose another"
             )
         return choices[model_name]
