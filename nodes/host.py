@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import folders, headless, shelves
+from . import folders, headless
 from .headless import Advance, Preview
 
 if TYPE_CHECKING:
@@ -59,37 +59,27 @@ def temporary_directory() -> Path:
 
 
 def model_files(keys: Sequence[str]) -> dict[str, Path]:
-    """Models under these folder keys by name, as the host names them; the first key wins a clash."""
+    """Model files under these folder keys by name, as the host lists them; the first key wins a clash."""
     if not in_comfyui():
         return headless.model_files(keys)
     import folder_paths
 
-    def listed(key: str) -> dict[str, Path]:
-        if key == folders.DIFFUSERS:  # of which ComfyUI lists nothing
-            return shelves.models(model_folders(key))
+    def files(key: str) -> dict[str, Path]:
+        if key in folders.FLAT_KEYS:  # of which ComfyUI lists no files
+            return folders.shelf(map(Path, folder_paths.get_folder_paths(key)), deep=False)
         paths = {name: folder_paths.get_full_path(key, name) for name in folder_paths.get_filename_list(key)}
-        return shelves.in_order({name: Path(path) for name, path in paths.items() if path is not None})
+        return {name: Path(path) for name, path in paths.items() if path is not None}  # None for a link to nowhere
 
-    return shelves.first_wins(map(listed, keys))
-
-
-def model_folders(key: str) -> list[Path]:
-    """The folders of this key, in the order in which they are searched."""
-    if not in_comfyui():
-        return headless.model_folders(key)
-    import folder_paths
-
-    return [Path(folder) for folder in folder_paths.get_folder_paths(key)]
+    return folders.first_wins(map(files, keys))
 
 
 def tokenizer_folders() -> list[Path]:
-    """Where else CLIP's vocabulary may lie, for published text encoders that have none beside them."""
-    fetched = [folder / folders.TOKENIZER for folder in model_folders("text_encoders")]
+    """Folders that may hold CLIP's vocabulary, for published text encoders that have none beside them."""
     if not in_comfyui():
-        return [*fetched, *headless.comfyui_tokenizer()]
+        return headless.tokenizer_folders()
     import comfy.model_management
 
-    return [*fetched, Path(comfy.model_management.__file__).parents[1] / folders.COMFYUI_TOKENIZER]
+    return [Path(comfy.model_management.__file__).parents[1] / folders.COMFYUI_TOKENIZER]
 
 
 def picture_names() -> list[str]:
