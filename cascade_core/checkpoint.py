@@ -56,7 +56,7 @@ def load(
     """The `kind` that the file holds, ready to compute on `device`; without `weights` a handle for checks alone.
 
     name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
-    "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (on old cards float16 and float32) and float32 for the
+    "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (on old cards float16 and float32), float32 for the
     small parts. placement: who brings the weights to the device; they are loaded there at once if None. weights: False
     leaves the network on the meta device: what it is and fits is known from the header, and no tensor is read.
     tokenizers: folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. Raises
