@@ -15,6 +15,8 @@ _COMMENT_START = re.compile(r"/\*|//[^\r\n\u2028\u2029]*")
 _TOKEN = re.compile(r"\\.|[{}|]|[^\\{}|]+|\\", re.DOTALL)
 _ESCAPED = re.compile(r"\\([{}|])")
 
+MAX_DEPTH = 1000  # choices inside each other; a brace beyond is a brace
+
 _Option = list[Any]  # texts, and chosen options in it
 
 
@@ -24,7 +26,7 @@ def expand(text: str) -> str:
     open_choices: list[list[_Option]] = [[[]]]  # options of every brace that is open; the first is the text itself
     for token in _TOKEN.findall(_drop_comments(text)):
         inside = len(open_choices) > 1
-        if token == "{":
+        if token == "{" and len(open_choices) <= MAX_DEPTH:
             open_choices.append([[]])
         elif inside and token == "|":
             open_choices[-1].append([])

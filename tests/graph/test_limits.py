@@ -77,7 +77,7 @@ CASES: dict[str, tuple[Any, str]] = {
     "a long chain": (reroutes(5000, 99999), ""),
     "a long circle": (reroutes(5000, 4999), "found a circle"),
     "a wide bypass": (bypassed(9000), ""),
-    "open braces": (document([{"id": 1, "type": "Text", "widgets_values": ["{" * 300000 + "x" * 300000]}]), ""),
+    "open braces": (document([{"id": 1, "type": "Text", "widgets_values": ["{" * 900000 + "x" * 90000]}]), ""),
     "open comments": (document([{"id": 1, "type": "Text", "widgets_values": ["/*" * 400000]}]), ""),
     "many patterns": (
         document(

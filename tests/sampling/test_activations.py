@@ -66,7 +66,7 @@ def texts() -> Iterator[str]:
     yield "a " * 500
 
 
-@pytest.mark.parametrize("text", texts())
+@pytest.mark.parametrize("text", list(texts()))
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("preset", PRESETS["text_encoder"])
 def test_the_text_encoder(preset: str, dtype: torch.dtype, text: str) -> None:
