@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import time
@@ -44,6 +45,14 @@ return [Math.round(left + x), Math.round(top + y)];
 COUNT_GRAPHS = """
 window.__graphs = 0;
 app.registerExtension({name: 'tests.loaded', afterConfigureGraph() { window.__graphs += 1; }});
+"""
+# A file, in base64 and with its name, let fall on the canvas.
+DROP = """
+const bytes = Uint8Array.from(atob(arguments[0]), letter => letter.charCodeAt(0));
+const dataTransfer = new DataTransfer();
+dataTransfer.items.add(new File([bytes], arguments[1], {type: 'image/png'}));
+for (const type of ['dragenter', 'dragover', 'drop'])
+  app.canvas.canvas.dispatchEvent(new DragEvent(type, {bubbles: true, cancelable: true, dataTransfer}));
 """
 
 
@@ -131,6 +140,11 @@ class Editor:
     def open_file(self, path: Path) -> None:
         """Open a workflow or a picture through the editor's own file input, and wait until its graph is there."""
         self.wait_for_graph(lambda: self.find("#comfy-file-input").send_keys(str(path.resolve())))
+
+    def drop_picture(self, path: Path) -> None:
+        """Let a PNG fall on the canvas, as if dragged from the desktop, and wait until its graph is there."""
+        data = base64.b64encode(path.read_bytes()).decode()
+        self.wait_for_graph(lambda: self.script(DROP, data, path.name))
 
     def open_document(self, document: dict[str, Any]) -> None:
         """Open a workflow that is in no file; what follows is what follows on opening a file."""

@@ -176,7 +176,7 @@ def test_run_by_its_button_and_open_the_picture_again(clean: Editor, comfyui: Co
     assert clean.messages() == [] and clean.console() == []
 
     (file,) = comfyui.output.glob("from_the_button_*.png")
-    clean.open_file(file)
+    clean.drop_picture(file)
     clean.screenshot(shots / "reopened.png")
     after = clean.graph()
     for key in ("nodes", "links", "groups"):
