@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checkpoint import load, save
     from .errors import CascadeError
-    from .identify import PUBLISHED_FAMILY, identify, read_header
+    from .formats.header import read_header
+    from .formats.identify import FOLDERS, Part, find_part, identify
+    from .formats.metadata import PUBLISHED_FAMILY
     from .memory import OneAtATime, Placement
     from .models.handle import Handle
     from .pipeline import Cascade, decode_pixels, encode_text, preview_pixels, text_to_image
+    from .published import command_for
     from .sampling.condition import Condition
     from .sampling.family import check_family
     from .sampling.latents import LARGEST, SMALLEST, decoded_size, encode_size, stage_b_size, stage_c_size
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
 _HOME = {
     "checkpoint": ("load", "save"),
     "errors": ("CascadeError",),
-    "identify": ("PUBLISHED_FAMILY", "identify", "read_header"),
+    "formats.header": ("read_header",),
+    "formats.identify": ("FOLDERS", "Part", "find_part", "identify"),
+    "formats.metadata": ("PUBLISHED_FAMILY",),
     "memory": ("OneAtATime", "Placement"),
     "models.handle": ("Handle",),
     "pipeline": ("Cascade", "decode_pixels", "encode_text", "preview_pixels", "text_to_image"),
+    "published": ("command_for",),
     "sampling.condition": ("Condition",),
     "sampling.family": ("check_family",),
     "sampling.latents": ("LARGEST", "SMALLEST", "decoded_size", "encode_size", "stage_b_size", "stage_c_size"),
@@ -43,6 +49,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "BUILT_IN_PICTURES",
+    "FOLDERS",
     "LARGEST",
     "PUBLISHED_FAMILY",
     "SAMPLERS",
@@ -52,15 +59,18 @@ __all__ = [
     "Condition",
     "Handle",
     "OneAtATime",
+    "Part",
     "Placement",
     "Step",
     "built_in",
     "check_family",
+    "command_for",
     "decode_pixels",
     "decoded_size",
     "draw",
     "encode_size",
     "encode_text",
+    "find_part",
     "identify",
     "load",
     "preview_pixels",

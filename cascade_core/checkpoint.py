@@ -1,31 +1,32 @@
 """Files to models and back.
 
-`load` reads the header, learns what the file is, builds the network without values (on torch's meta device) and hands
-it the file's own pages: nothing is copied until a weight is touched, unless a cast was asked for. Names and shapes
-must agree exactly. Knows no folders: callers find the files.
+`load` learns from the header what a file or folder holds, builds the network without values (on torch's meta device)
+and hands it the file's own pages: nothing is copied until a weight is touched, unless it must be cast or put together
+from several. Names and shapes must agree exactly. Knows no folders of models: callers find the files.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from math import prod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  (half typed)
 from torch import Tensor, nn
 
 from .errors import CascadeError
-from .identify import METADATA_KEY, PUBLISHED_FAMILY, Header, Identity, identify, read_header
+from .formats.header import open_tensors
+from .formats.identify import Part, find_part, identify
+from .formats.metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
+from .formats.tables import Shape, Source, from_official, to_official
+from .formats.tensors import NAMES, TYPES, read_pieces, whole, write_tensors
+from .formats.wording import printable
 from .memory import Placement, StayPut
 from .models.handle import Handle, Target
+from .models.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
 from .sampling.family import KINDS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -38,8 +39,7 @@ NETWORKS = {
     "text_encoder": ("text", "TextEncoder"),
     "image_encoder": ("vision", "ImageEncoder"),
 }  # kind -> module of models/ and class; imported when used: no run needs all of them
-STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # safetensors' names of DTYPES
-SHOWN = 4  # of the names that disagree
+SHOWN = 3  # of the names that disagree
 
 
 def load(
@@ -63,33 +63,26 @@ def load(
     CascadeError.
     """
     path, device = Path(path), torch.device(device)
-    header = read_header(path)
-    identity = identify(header, path.name)
-    if identity.kind != kind:
-        found, wanted = KINDS[identity.kind], KINDS[kind]
-        raise CascadeError(
-            f"{path.name} is a {found} file ({identity.preset}): choose it in the {found} loader,"
-            f" and a {wanted} file in the {wanted} loader"
-        )
-    weights_dtype = _choose_dtype(dtype, kind, device)
+    part = find_part(identify(path), kind, path.name)
+    weights_dtype = choose_dtype(dtype, kind, device)
 
     # The host runs nodes under inference_mode, whose tensors could never be trained.
     with torch.inference_mode(False), torch.no_grad():
-        module = _build(identity, path, tokenizers)
-        _check_names(module, header, identity, path)
+        module = build(part, path.name, _tokenizer(part, path, tokenizers))
+        sources = find_sources(part, path.name, module)
         if weights:
-            tensors = _read_tensors(path, header, identity, weights_dtype, device if placement is None else "cpu")
-            module.load_state_dict(tensors, strict=True, assign=True)
-            module.to(device if placement is None else "cpu")  # buffers that no file carries
+            home = device if placement is None else torch.device("cpu")
+            module.load_state_dict(_read_tensors(part, sources, weights_dtype, home), strict=True, assign=True)
+            module.to(home)
     module.eval().requires_grad_(False)
     return Handle(
         module=module,
         kind=kind,
         name=name or path.name,
-        family=identity.family,
-        config=identity.config,
-        target=identity.target,
-        x0_clamp=identity.x0_clamp,
+        family=part.family,
+        config=part.config,
+        target=part.target,
+        x0_clamp=part.x0_clamp,
         dtype=weights_dtype,
         placement=placement or StayPut(),
     )
@@ -112,116 +105,63 @@ def save(
     """
     path = Path(path)
     config: Any = module.config
-    entry: dict[str, Any] = {"kind": kind, "family": family, "config": asdict(config), "target": target}
-    if x0_clamp is not None:
-        entry["x0_clamp"] = x0_clamp
-    if vocabulary is not None:
-        entry["vocabulary"] = list(vocabulary)
-    wanted = None if dtype is None else DTYPES[dtype]
-    tensors = {key: _cast(tensor.detach(), wanted).contiguous() for key, tensor in module.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what new files get here; safetensors' own are private
-        save_file(tensors, temporary, {"format": "pt", METADATA_KEY: json.dumps(entry)})
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise CascadeError(f"{path} cannot be written: {error}") from error
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def _build(identity: Identity, path: Path, tokenizers: Sequence[Path]) -> nn.Module:
-    module, cls = NETWORKS[identity.kind]
-    network: Callable[..., nn.Module] = getattr(import_module(f".models.{module}", __package__), cls)
-    extra = (_tokenizer(identity, path, tokenizers),) if identity.kind == "text_encoder" else ()
-    try:
-        with torch.device("meta"):  # no memory, so initialisation computes nothing
-            return network(identity.config, *extra)
-    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
-        raise CascadeError(
-            f"{path.name}: its metadata describes a {KINDS[identity.kind]} that cannot be built: {error}"
-        ) from error
-
-
-def _tokenizer(identity: Identity, path: Path, others: Sequence[Path]) -> Any:
-    """The vocabulary in the file's metadata, else the tokenizer beside the file, else one of the `others`."""
-    from .models.tokenizer import WordTokenizer, load_tokenizer
-
-    length = identity.config.max_positions
-    if identity.vocabulary:
-        return WordTokenizer(identity.vocabulary, length)
-    return load_tokenizer(path, length, others)
-
-
-def _check_names(module: nn.Module, header: Header, identity: Identity, path: Path) -> None:
-    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    found = {key: info.shape for key, info in header.tensors.items() if key not in identity.ignored}
-    shapes = [
-        f"{key} {list(found[key])} instead of {list(shape)}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-    problems = {
-        "missing": [key for key in expected if key not in found],
-        "unexpected": [key for key in found if key not in expected],
-        "of another shape": shapes,
+    words = None if vocabulary is None else tuple(vocabulary)
+    entry = write_entry(Entry(kind, config, family, target, x0_clamp, words))
+    state: dict[str, Tensor] = module.state_dict()
+    specs = {
+        name: (NAMES[DTYPES[dtype] if dtype and tensor.is_floating_point() else tensor.dtype], tuple(tensor.shape))
+        for name, tensor in state.items()
     }
-    said = [f"{len(keys)} {what} ({_first(keys)})" for what, keys in problems.items() if keys]
-    if said:
-        raise CascadeError(
-            f"{path.name} does not fit {KINDS[identity.kind]} {identity.preset}: of {len(expected)} tensors,"
-            f" {'; '.join(said)}. Use a complete file of this model"
+    with whole(path) as temporary:
+        write_tensors(
+            temporary, specs, lambda names: ([state[name]] for name in names), {"format": "pt", METADATA_KEY: entry}
         )
 
 
-def _first(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:SHOWN]) + (", ..." if len(keys) > SHOWN else "")
-
-
-def _read_tensors(
-    path: Path, header: Header, identity: Identity, dtype: torch.dtype, device: str | torch.device
-) -> dict[str, Tensor]:
-    """The file's tensors, each cast before the next is read, so that no second model lies in memory.
-
-    What is cast goes into one block: of many small pieces of memory the system would keep some when they are freed.
-    """
-    names = [key for key in header.tensors if key not in identity.ignored]
-    sizes = {key: math.prod(header.tensors[key].shape) for key in names if _differs(header.tensors[key].dtype, dtype)}
-    block = torch.empty(sum(map(_aligned, sizes.values())), dtype=dtype, device=device)
-    tensors: dict[str, Tensor] = {}
-    start = 0
+def build(part: Part, file: str, tokenizer: Tokenizer | None = None) -> nn.Module:
+    """The part's network on the meta device; a text encoder of which only the names are wanted needs no tokenizer."""
+    module, cls = NETWORKS[part.kind]
+    network: Callable[..., nn.Module] = getattr(import_module(f".models.{module}", __package__), cls)
+    extra = (tokenizer or WordTokenizer((), 2),) if part.kind == "text_encoder" else ()
     try:
-        with cast(Any, safe_open)(path, framework="pt", device=str(device)) as file:
-            for key in names:
-                tensor: Tensor = file.get_tensor(key)
-                if key in sizes:
-                    tensor = block[start : start + sizes[key]].view(tensor.shape).copy_(tensor)
-                    start += _aligned(sizes[key])
-                tensors[key] = tensor
-    except (SafetensorError, OSError) as error:
-        raise CascadeError(f"{path.name} cannot be read: {error}") from error
-    return tensors
+        with torch.device("meta"):  # no memory, so initialisation computes nothing
+            return network(part.config, *extra)
+    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CascadeError(f"{file} describes a {KINDS[part.kind]} that cannot be built: {reason}") from error
 
 
-def _differs(stored: str, dtype: torch.dtype) -> bool:
-    """Whether safetensors' type `stored` is a floating one other than `dtype`; whole numbers stay what they are."""
-    return "F" in stored and DTYPES.get(STORED.get(stored, "")) != dtype
+def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
+    """Where in the file each tensor of `module` is; CascadeError unless all names and shapes agree."""
+    expected: dict[str, Shape] = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    sources = to_official(part)
+    wanted: dict[str, Shape] = {}  # by the file's own names
+    for name, shape in expected.items():
+        if name in sources:
+            wanted |= {stored: sources[name].stored_shape(shape) for stored in sources[name].names}
+        else:
+            foreign = from_official(part.kind, part.layout, [name])
+            wanted |= {part.prefix + stored: source.shape(expected) for stored, source in foreign.items()}
+    found = {part.prefix + name: info for name, info in part.names.items()}
+    shapes = {name: info.shape for name, info in found.items() if info.shape != wanted.get(name, info.shape)}
+    types = {name: info.dtype for name, info in found.items() if info.dtype not in TYPES}
+    problems = {
+        "missing": [printable(name) for name in wanted if name not in found],
+        "unexpected": [printable(name) for name in found if name not in wanted],
+        "of another shape": [f"{name} {list(shape)} instead of {list(wanted[name])}" for name, shape in shapes.items()],
+        "of a type that no weights have": [f"{printable(name)} {dtype}" for name, dtype in types.items()],
+    }
+    said = [f"{len(names)} {what} ({_first(names)})" for what, names in problems.items() if names]
+    if said:
+        raise CascadeError(
+            f"{file} does not fit {KINDS[part.kind]} {part.preset}: of {len(wanted)} tensors,"
+            f" {'; '.join(said)}. Use a complete file of this model"
+        )
+    return {name: sources[name] for name in expected}
 
 
-def _aligned(elements: int) -> int:
-    """Rounded up so that what comes next begins at a multiple of 64 bytes, whatever the type."""
-    return -(-elements // 64) * 64
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """As `dtype`; whole numbers (counters of batches) stay what they are."""
-    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
-
-
-def _choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
+def choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
+    """The type of the weights that `load` gives for this `dtype`, which may be "auto"; raises CascadeError."""
     if dtype == "auto":
         if kind not in ("stage_b", "stage_c") or device.type == "cpu":
             return torch.float32
@@ -231,3 +171,58 @@ def _choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
     if dtype not in DTYPES:
         raise CascadeError(f"dtype: expected auto, {', '.join(DTYPES)}, found {dtype!r}")
     return DTYPES[dtype]
+
+
+def _tokenizer(part: Part, path: Path, others: Sequence[Path]) -> Tokenizer | None:
+    """The vocabulary in the file's metadata, else the tokenizer beside the file, else one of the `others`."""
+    if part.kind != "text_encoder" or part.config is None:
+        return None
+    length = part.config.max_positions
+    return WordTokenizer(part.vocabulary, length) if part.vocabulary else load_tokenizer(path, length, others)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _read_tensors(
+    part: Part, sources: Mapping[str, Source], dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
+    """The network's tensors: the file's pages where they can serve as they are, else copies as `dtype` on `device`.
+
+    Copies are made one by one, so that no second model lies in memory, and in one block: of many small pieces of
+    memory the system would keep some when they are freed.
+    """
+    infos = part.header.tensors
+    kept = {
+        name: source
+        for name, source in sources.items()
+        if len(source.names) == 1 and not source.transposed and not _differs(infos[source.names[0]].dtype, dtype)
+    }
+    copied = {name: source for name, source in sources.items() if name not in kept}
+    shapes = {
+        name: source.shape({stored: infos[stored].shape for stored in source.names}) for name, source in copied.items()
+    }
+    block = torch.empty(sum(_aligned(prod(shape)) for shape in shapes.values()), dtype=dtype, device=device)
+    tensors: dict[str, Tensor] = {}
+    start = 0
+    for (name, shape), pieces in zip(shapes.items(), read_pieces(part.header, copied.values()), strict=True):
+        tensors[name] = block[start : start + prod(shape)].view(shape)
+        start += _aligned(prod(shape))
+        targets = tensors[name].chunk(len(pieces)) if len(pieces) > 1 else (tensors[name],)
+        for target, piece in zip(targets, pieces, strict=True):
+            target.copy_(piece)
+    with open_tensors(part.header) as get:
+        for name, source in kept.items():
+            (tensors[name],) = source.pieces(get)
+    return tensors
+
+
+def _differs(stored: str, dtype: torch.dtype) -> bool:
+    """Whether safetensors' type `stored` is a floating one other than `dtype`; whole numbers stay what they are."""
+    return TYPES[stored].is_floating_point and TYPES[stored] != dtype
+
+
+def _aligned(elements: int) -> int:
+    """Rounded up so that what comes next begins at a multiple of 64 bytes, whatever the type."""
+    return -(-elements // 64) * 64

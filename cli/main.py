@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.graph import NodeFailure, WorkflowError, list_choices
+from . import convert, doctor, download
 from .answers import FAILED, OK, REFUSED, STOPPED, complain
 
 
@@ -105,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     nodes.add_argument("name", metavar="NAME", nargs="?", help="the id of a node")
     nodes.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     nodes.set_defaults(command=_nodes)
+
+    convert.add_parser(commands)
+    doctor.add_parser(commands)
+    download.add_parser(commands)
 
     train = commands.add_parser("train", help="train the built-in tiny models")
     train.add_argument("what", choices=["tiny"], help="the tiny cascade, from nothing")

@@ -7,15 +7,15 @@ The same folder keys, `extra_model_paths.yaml` and annotated picture names as in
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from .. import cascade_core as core
+from . import shelves
 
 EXTRA_PATHS = "extra_model_paths.yaml"
-MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 FOLDERS = {
     "diffusion_models": ("unet", "diffusion_models"),
@@ -23,7 +23,8 @@ FOLDERS = {
     "controlnet": ("controlnet", "t2i_adapter"),
 }  # keys that have other folders than the one of their own name
 OLD_KEYS = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
-FLAT_KEYS = ("diffusers",)  # folders in these are models in another layout, not shelves
+DIFFUSERS = "diffusers"  # the key whose sub-folders are models
+TOKENIZER = "tokenizer"  # in a folder of text encoders: CLIP's vocabulary for all of them
 COMFYUI_TOKENIZER = Path("comfy") / "sd1_tokenizer"  # under ComfyUI's folder: its copy of CLIP's vocabulary
 
 
@@ -35,46 +36,30 @@ def base_folder() -> Path | None:
 
 
 def model_folders(models: Path, key: str) -> list[Path]:
-    """The folders of a key, in order: defaults of `extra_model_paths.yaml`, those under `models`, the file's others."""
-    own = [models / name for name in FOLDERS.get(key, (key,))]
+    """The folders of a key in the order in which they are searched: those under `models`, and what
+    `extra_model_paths.yaml` adds, its defaults in front."""
+    found = [models / name for name in FOLDERS.get(key, (key,))]
     extra_file = models.parent / EXTRA_PATHS
-    if not extra_file.is_file():
-        return own
-    extra = _read_extra(extra_file, extra_file.stat().st_mtime_ns)
-    first = [folder for folder, is_default in extra.get(key, ()) if is_default]
-    others = [folder for folder, is_default in extra.get(key, ()) if not is_default]
-    return list(dict.fromkeys([*first, *own, *others]))
+    if extra_file.is_file():
+        for folder, is_default in _read_extra(extra_file, extra_file.stat().st_mtime_ns).get(key, ()):
+            if is_default:
+                found = [folder, *(other for other in found if other != folder)]
+            elif folder not in found:
+                found.append(folder)
+    return found
 
 
 def model_files(models: Path, keys: Sequence[str]) -> dict[str, Path]:
-    """The files under all of the keys by name, sorted within a key; the first key wins a clash."""
-    return first_wins(shelf(model_folders(models, key), deep=key not in FLAT_KEYS) for key in keys)
-
-
-def shelf(folders: Iterable[Path], deep: bool) -> dict[str, Path]:
-    """The model files of one key's folders by name, sorted; the first folder wins a clash.
-
-    The name of a file in a sub-folder has the sub-folder before it, with `/` on every system.
-    """
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in _files(folder, MODEL_SUFFIXES, deep):
-            found.setdefault(path.relative_to(folder).as_posix(), path)
-    return {name: found[name] for name in sorted(found, key=str.casefold)}
-
-
-def first_wins(shelves: Iterable[Mapping[str, Path]]) -> dict[str, Path]:
-    """All of the shelves as one; a name stands where it is first found."""
-    found: dict[str, Path] = {}
-    for files in shelves:
-        for name, path in files.items():
-            found.setdefault(name, path)
-    return found
+    """The models under all of the keys by name, in order within a key; the first key wins a clash."""
+    read = {DIFFUSERS: shelves.models}
+    return shelves.first_wins(read.get(key, shelves.files)(model_folders(models, key)) for key in keys)
 
 
 def pictures(folder: Path) -> list[str]:
     """Names of the picture files that lie directly in a folder."""
-    return sorted((path.name for path in _files(folder, PICTURE_SUFFIXES, deep=False)), key=str.casefold)
+    names = os.listdir(folder) if folder.is_dir() else []
+    found = (name for name in names if name.lower().endswith(PICTURE_SUFFIXES) and not (folder / name).is_dir())
+    return sorted(found, key=str.casefold)
 
 
 def inside(root: Path, name: str) -> Path:
@@ -83,9 +68,9 @@ def inside(root: Path, name: str) -> Path:
         raise core.CascadeError(f"{name!r} is not the name of a file")
     path = Path(os.path.normpath(root / name.replace("\\", "/")))
     if not path.is_relative_to(os.path.normpath(root)):
-        raise core.CascadeError(f"{name!r} leads out of {root}: a workflow may only name files inside that folder")
+        raise core.CascadeError(f"{name!r:.200} leads out of {root}: a workflow may only name files inside that folder")
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
-        raise core.CascadeError(f"{name!r} is a link that leads out of {root}: put the file itself there")
+        raise core.CascadeError(f"{name!r:.200} is a link that leads out of {root}: put the file itself there")
     return path
 
 
@@ -95,17 +80,6 @@ def split_annotation(name: str) -> tuple[str, str]:
         if name.endswith(f"[{kind}]"):
             return name[: -len(kind) - 2].rstrip(), kind
     return name, "input"
-
-
-def _files(folder: Path, suffixes: Iterable[str], deep: bool) -> Iterator[Path]:
-    seen: set[str] = set()  # links may lead in circles
-    for parent, directories, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen or not deep:
-            directories.clear()
-        if real not in seen:
-            yield from (Path(parent, name) for name in names if name.lower().endswith(tuple(suffixes)))
-        seen.add(real)
 
 
 @lru_cache(maxsize=4)
@@ -130,7 +104,9 @@ def _read_extra(file: Path, _changed: int) -> Mapping[str, Sequence[tuple[Path, 
         is_default = bool(entries.pop("is_default", False))
         for key, paths in entries.items():
             for line in filter(None, map(str.strip, str(paths or "").split("\n"))):
-                found.setdefault(OLD_KEYS.get(key, key), []).append((base / _expand(line), is_default))
+                found.setdefault(OLD_KEYS.get(key, key), []).append(
+                    (Path(os.path.normpath(base / _expand(line))), is_default)
+                )
     return found
 
 

@@ -88,12 +88,17 @@ def temporary_directory() -> Path:
 
 
 def model_files(keys: Sequence[str]) -> dict[str, Path]:
-    """Model files under these folder keys by name; the first key wins a clash."""
+    """Models under these folder keys by name; the first key wins a clash."""
     return folders.model_files(models_directory(), keys)
 
 
-def tokenizer_folders() -> list[Path]:
-    """Where else CLIP's vocabulary may lie: ComfyUI has a copy, where this pack lies in its `custom_nodes`."""
+def model_folders(key: str) -> list[Path]:
+    """The folders of this key, in the order in which they are searched."""
+    return folders.model_folders(models_directory(), key)
+
+
+def comfyui_tokenizer() -> list[Path]:
+    """ComfyUI's copy of CLIP's vocabulary, where this pack lies in its `custom_nodes`."""
     base = folders.base_folder()
     return [] if base is None else [base / folders.COMFYUI_TOKENIZER]
 

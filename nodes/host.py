@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import folders, headless
+from . import folders, headless, shelves
 from .headless import Advance, Preview
 
 if TYPE_CHECKING:
@@ -59,27 +59,44 @@ def temporary_directory() -> Path:
 
 
 def model_files(keys: Sequence[str]) -> dict[str, Path]:
-    """Model files under these folder keys by name, as the host lists them; the first key wins a clash."""
+    """Models under these folder keys by name, as the host names them; the first key wins a clash."""
     if not in_comfyui():
         return headless.model_files(keys)
     import folder_paths
 
-    def files(key: str) -> dict[str, Path]:
-        if key in folders.FLAT_KEYS:  # of which ComfyUI lists no files
-            return folders.shelf(map(Path, folder_paths.get_folder_paths(key)), deep=False)
-        paths = {name: folder_paths.get_full_path(key, name) for name in folder_paths.get_filename_list(key)}
-        return {name: Path(path) for name, path in paths.items() if path is not None}  # None for a link to nowhere
+    def listed(key: str) -> dict[str, Path]:
+        if key == folders.DIFFUSERS:  # of which ComfyUI lists nothing
+            return shelves.models(model_folders(key))
+        names = filter(shelves.can_hold_weights, folder_paths.get_filename_list(key))
+        paths = {name: folder_paths.get_full_path(key, name) for name in names}
+        return shelves.in_order({name: Path(path) for name, path in paths.items() if path is not None})
 
-    return folders.first_wins(map(files, keys))
+    return shelves.first_wins(map(listed, keys))
+
+
+def model_folders(key: str) -> list[Path]:
+    """The folders of this key, in the order in which they are searched."""
+    if not in_comfyui():
+        return headless.model_folders(key)
+    import folder_paths
+
+    return [Path(folder) for folder in folder_paths.get_folder_paths(key)]
+
+
+def model_folder(key: str) -> Path:
+    """Where a person should put a file of this key: the folder of the key's own name where there is one."""
+    found = model_folders(key)
+    return next((folder for folder in found if folder.name == key), found[0])
 
 
 def tokenizer_folders() -> list[Path]:
-    """Folders that may hold CLIP's vocabulary, for published text encoders that have none beside them."""
+    """Where else CLIP's vocabulary may lie, for published text encoders that have none beside them."""
+    fetched = [folder / folders.TOKENIZER for folder in model_folders("text_encoders")]
     if not in_comfyui():
-        return headless.tokenizer_folders()
+        return [*fetched, *headless.comfyui_tokenizer()]
     import comfy.model_management
 
-    return [Path(comfy.model_management.__file__).parents[1] / folders.COMFYUI_TOKENIZER]
+    return [*fetched, Path(comfy.model_management.__file__).parents[1] / folders.COMFYUI_TOKENIZER]
 
 
 def picture_names() -> list[str]:

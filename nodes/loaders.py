@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import cascade_core as core
-from . import host, sockets
+from . import folders, host, shelves, sockets
 
 DTYPES = ["auto", "float32", "bfloat16", "float16"]
 
@@ -22,11 +22,13 @@ class _Loader:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        what = "file or diffusers folder (name/)" if folders.DIFFUSERS in cls.FOLDERS else "file"
         tooltip = (
-            f"The {cls.PART}: tiny (built-in), a small demonstration model that needs no download, or a .safetensors"
-            f" file in the model folders {', '.join(cls.FOLDERS)}. All parts of a workflow must be of one family."
+            f"The {cls.PART}: tiny (built-in), a small demonstration model that needs no download, or a {what} in the"
+            f" model folders {', '.join(cls.FOLDERS)}. Of several models in one its own part is taken. All parts of a"
+            " workflow must be of one family."
         )
-        return {"required": {"model_name": (list(cls._choices()), {"tooltip": tooltip})}}
+        return {"required": {"model_name": (shelves.offered(cls._choices()), {"tooltip": tooltip})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_name: str | None = None) -> bool | str:
@@ -40,9 +42,9 @@ class _Loader:
 
     @classmethod
     def IS_CHANGED(cls, model_name: str, **_: Any) -> str:
-        """Training may write a file again under its name."""
-        status = cls._path(model_name).stat()
-        return f"{status.st_mtime_ns} {status.st_size}"
+        """Training may write a file again under its name, and of a folder or a sharded set any file may be replaced."""
+        states = (path.stat() for path in shelves.belonging(cls._path(model_name)))
+        return " ".join(f"{state.st_mtime_ns} {state.st_size}" for state in states)
 
     def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[core.Handle]:
         options: dict[str, Any] = {
@@ -62,19 +64,28 @@ class _Loader:
             raise OSError(str(error)) from error
 
     @classmethod
+    def find(cls, model_name: object) -> Path | None:
+        """The file or folder that a workflow means; it may say anything."""
+        return shelves.find(cls._choices(), model_name) if isinstance(model_name, str) else None
+
+    @classmethod
     def _choices(cls) -> dict[str, Path]:
-        built_in = core.built_in(cls.KIND)
-        return built_in | {n: path for n, path in host.model_files(cls.FOLDERS).items() if n not in built_in}
+        return shelves.first_wins([core.built_in(cls.KIND), host.model_files(cls.FOLDERS)])
 
     @classmethod
     def _path(cls, model_name: str) -> Path:
-        choices = cls._choices()
-        if not isinstance(model_name, str) or model_name not in choices:  # a workflow may say anything
+        found = cls.find(model_name)
+        if found is None:
             raise core.CascadeError(
-                f"There is no {cls.PART} {model_name!r:.100} in the model folders {', '.join(cls.FOLDERS)}:"
-                " put the file there, or choose another"
+                f"There is no {cls.PART} {model_name!r} in the model folders {', '.join(cls.FOLDERS)}: put the file"
+                f" into {host.model_folder(cls.FOLDERS[0])}{cls._command(model_name)}, or choose another"
             )
-        return choices[model_name]
+        return found
+
+    @classmethod
+    def _command(cls, model_name: object) -> str:
+        command = core.command_for(shelves.file_name(str(model_name)), cls.KIND)
+        return "" if command is None else f" (`{command}` does so)"
 
 
 class _StageLoader(_Loader):
@@ -131,7 +142,8 @@ class CascadeTextEncoderLoader(_Loader):
     DISPLAY_NAME = "Load Text Encoder"
     DESCRIPTION = (
         "Loads the CLIP text encoder. A published one needs CLIP's tokenizer files: those beside it or in a folder"
-        " `tokenizer` there (vocab.json and merges.txt, or tokenizer.json), else ComfyUI's own."
+        " `tokenizer` there (vocab.json and merges.txt, or tokenizer.json), those that `cascade download"
+        " --text-encoder` fetched, else ComfyUI's own."
     )
     SEARCH_ALIASES = ("stable cascade", "clip", "clip g", "prompt")
     RETURN_TYPES, RETURN_NAMES = (sockets.TEXT_ENCODER,), ("text_encoder",)

@@ -1,8 +1,8 @@
-"""Files: identified from the header, loaded exactly or refused with one message, written whole."""
+"""Files: loaded exactly, in every layout, or refused with one message; written whole."""
 
 import json
 import os
-import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch import nn
 
 from stable_cascade_nodes.cascade_core import checkpoint
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.identify import Header, TensorInfo, identify, read_header
+from stable_cascade_nodes.cascade_core.formats.header import read_header
+from stable_cascade_nodes.cascade_core.formats.tables import TABLES, from_official
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
@@ -25,6 +26,10 @@ from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
 from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 from stable_cascade_nodes.cascade_core.tiny import built_in
+
+from .formats.networks import published_shapes
+from .model_files import write_header, write_values
+from .models.conftest import _write_clip_files
 
 WORDS = ["a", "red", "circle"]
 CLASSES: dict[str, Any] = {
@@ -42,21 +47,22 @@ def tiny(kind: str) -> nn.Module:
     return CLASSES[kind](PRESETS[kind]["tiny"])
 
 
-def published_header(kind: str, preset: str) -> Header:
-    """The header of a published file, without its gigabytes."""
-    config = PRESETS[kind][preset]
-    with torch.device("meta"):
-        module = TextEncoder(config, WordTokenizer(WORDS, 77)) if kind == "text_encoder" else CLASSES[kind](config)
-        state = module.state_dict()
-    return Header({key: TensorInfo("BF16", tuple(tensor.shape)) for key, tensor in state.items()}, {})
-
-
 def rewrite(source: Path, target: Path, change: Any) -> Path:
     """A copy of a safetensors file after `change(tensors)`."""
     tensors = load_file(source)
     change(tensors)
     save_file(tensors, target, dict(read_header(source).metadata))
     return target
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file can grow beyond a megabyte."""
+    resource = pytest.importorskip("resource")  # Windows has none
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -92,33 +98,6 @@ def test_text_encoder_brings_its_vocabulary(tmp_path: Path) -> None:
     assert loaded.module.known_words == tuple(WORDS)
     for ours, theirs in zip(loaded.module.encode(["a red circle"]), encoder.encode(["a red circle"]), strict=True):
         assert torch.equal(ours, theirs)
-
-
-@pytest.mark.parametrize(
-    ("kind", "preset"),
-    [
-        ("stage_c", "3.6B"),
-        ("stage_c", "1B"),
-        ("stage_b", "1.5B"),
-        ("stage_b", "700M"),
-        ("stage_a", "published"),
-        ("effnet", "published"),
-        ("previewer", "published"),
-        ("text_encoder", "published"),
-        ("image_encoder", "published"),
-    ],
-)
-def test_published_files_are_known_by_their_shapes(kind: str, preset: str) -> None:
-    found = identify(published_header(kind, preset), "file")
-    assert (found.kind, found.preset, found.config) == (kind, preset, PRESETS[kind][preset])
-    assert (found.family, found.target, found.x0_clamp) == ("stable-cascade", "epsilon", None)
-
-
-def test_metadata_wins_and_carries_any_width(tmp_path: Path) -> None:
-    config = replace(PRESETS["previewer"]["tiny"], widths=(24, 8))
-    checkpoint.save(tmp_path / "p.safetensors", Previewer(config), "previewer", family="mine")
-    found = identify(read_header(tmp_path / "p.safetensors"), "p")
-    assert (found.kind, found.preset, found.config, found.family) == ("previewer", "custom", config, "mine")
 
 
 def test_cast_while_loading_leaves_counters_alone(tmp_path: Path) -> None:
@@ -181,106 +160,11 @@ def test_missing_unexpected_and_misshapen_are_one_message(stage_b_file: Path, tm
     assert "1 of another shape (clf.1.bias [7] instead of [64])" in message
 
 
-@pytest.mark.parametrize("keep", [0, 5, 100, -1])
-def test_truncated_files(stage_b_file: Path, tmp_path: Path, keep: int) -> None:
-    broken = tmp_path / "broken.safetensors"
-    broken.write_bytes(stage_b_file.read_bytes()[:keep])
-    with pytest.raises(CascadeError, match=r"broken\.safetensors is damaged or its download is not complete"):
-        checkpoint.load("stage_b", broken)
-
-
-def header_file(path: Path, header: Any, data: bytes = b"") -> Path:
-    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(raw)) + raw + data)
-    return path
-
-
-@pytest.mark.parametrize(
-    "header",
-    [b"not json", b"[1, 2]", {"a": 1}, {"a": {"dtype": "F32", "shape": [1]}}, {"a": {"dtype": "F32", "shape": 3}}],
-)
-def test_damaged_headers(tmp_path: Path, header: Any) -> None:
-    with pytest.raises(CascadeError, match=r"h\.safetensors is damaged"):
-        read_header(header_file(tmp_path / "h.safetensors", header))
-
-
-def test_damaged_offsets_are_found_when_the_tensors_are_read(stage_b_file: Path, tmp_path: Path) -> None:
-    raw = stage_b_file.read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length])
-    header["clf.1.bias"]["data_offsets"] = [256, 512]
-    broken = header_file(tmp_path / "broken.safetensors", header, raw[8 + length :])
-    with pytest.raises(CascadeError, match=r"broken\.safetensors cannot be read"):
-        checkpoint.load("stage_b", broken)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"PK\x03\x04" + bytes(100), "pickled file, which can run code"),
-        (b"\x80\x02}q\x00" + bytes(100), "pickled file, which can run code"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "Git LFS pointer"),
-        (b"<!DOCTYPE html><html>", "is a web page"),
-    ],
-)
-def test_other_kinds_of_file_are_named(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "stage_c.ckpt").write_bytes(content)
-    with pytest.raises(CascadeError, match=message):
-        checkpoint.load("stage_c", tmp_path / "stage_c.ckpt")
-
-
-def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(CascadeError, match=r"none\.safetensors cannot be read \(No such file"):
-        checkpoint.load("stage_c", tmp_path / "none.safetensors")
-    with pytest.raises(CascadeError, match="cannot be read"):
-        checkpoint.load("stage_c", tmp_path)
-
-
-def test_other_models_are_refused(tmp_path: Path) -> None:
-    save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1)}, tmp_path / "sd.safetensors")
-    with pytest.raises(CascadeError, match=r"sd\.safetensors is no part of Stable Cascade.*found the tensors model\."):
-        checkpoint.load("stage_c", tmp_path / "sd.safetensors")
-
-
-def test_unknown_width_without_metadata() -> None:
-    odd = {"clip_txt_mapper.weight": TensorInfo("F32", (99, 1280))}
-    header = Header(dict(published_header("stage_c", "1B").tensors) | odd, {})
-    with pytest.raises(CascadeError, match=r"like a Stage C, but of an unknown size.*\[99, 1280\].*2048 \(3\.6B\)"):
-        identify(header, "file")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kind": "stage_z"}, "kind: expected one of stage_c"),
-        ({"kind": None}, "kind: expected one of"),
-        ({"config": {"no_such_field": 1}}, "no_such_field is no field of StageBConfig"),
-        ({"config": {"channels": "four"}}, "config.channels: expected int, found 'four'"),
-        ({"config": {"channels": True}}, "config.channels: expected int, found True"),
-        ({"config": {"c_hidden": [1, "x"]}}, "config.c_hidden: expected int"),
-        ({"config": 7}, "cannot be used"),
-        ({"target": "flow"}, "target: expected one of epsilon, v, found 'flow'"),
-        ({"x0_clamp": "3"}, "x0_clamp: expected float"),
-        ({"family": 3}, "family: expected str"),
-    ],
-)
-def test_metadata_that_cannot_be_used(change: dict[str, Any], message: str) -> None:
-    entry = {"kind": "stage_b", "family": "tiny", "config": {}, "target": "v"} | change
-    with pytest.raises(CascadeError, match=message):
-        identify(Header({}, {"cascade": json.dumps(entry)}), "file")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null"])
-def test_metadata_that_is_no_entry(text: str) -> None:
-    with pytest.raises(CascadeError, match="file: the metadata entry `cascade` cannot be used"):
-        identify(Header({}, {"cascade": text}), "file")
-
-
 def test_a_configuration_that_cannot_be_built(stage_b_file: Path, tmp_path: Path) -> None:
     entry = json.loads(read_header(stage_b_file).metadata["cascade"])
     entry["config"]["c_hidden"] = []
     save_file(load_file(stage_b_file), tmp_path / "odd.safetensors", {"cascade": json.dumps(entry)})
-    with pytest.raises(CascadeError, match=r"odd\.safetensors: its metadata describes a Stage B that cannot be built"):
+    with pytest.raises(CascadeError, match=r"odd\.safetensors describes a Stage B that cannot be built"):
         checkpoint.load("stage_b", tmp_path / "odd.safetensors")
 
 
@@ -289,17 +173,144 @@ def test_a_vocabulary_that_does_not_fit_its_encoder(tmp_path: Path) -> None:
     encoder = TextEncoder(config, WordTokenizer(WORDS, config.max_positions))
     words = [f"word{i}" for i in range(config.vocab_size)]
     checkpoint.save(tmp_path / "t.safetensors", encoder, "text_encoder", vocabulary=words)
-    with pytest.raises(CascadeError, match=r"t\.safetensors: .* cannot be built: This tokenizer does not fit"):
+    with pytest.raises(
+        CascadeError, match=r"t\.safetensors describes a text encoder that cannot be built: This tokenizer does not fit"
+    ):
         checkpoint.load("text_encoder", tmp_path / "t.safetensors")
 
 
 def test_a_published_text_encoder_wants_its_tokenizer(tmp_path: Path) -> None:
-    tensors = published_header("text_encoder", "published").tensors
-    shapes = {
-        key: {"dtype": "BF16", "shape": list(info.shape), "data_offsets": [0, 0]} for key, info in tensors.items()
+    shapes = {name: ("BF16", shape) for name, shape in published_shapes("text_encoder", "published").items()}
+    write_header(tmp_path / "clip.safetensors", shapes)
+    with pytest.raises(CascadeError, match=r"clip\.safetensors: no tokenizer"):
+        checkpoint.load("text_encoder", tmp_path / "clip.safetensors")
+
+
+def in_layout(kind: str, layout: str, source: Path, target: Path, prefix: str = "") -> Path:
+    """The same model with another layout's names."""
+    tensors = load_file(source)
+    written: dict[str, torch.Tensor] = {}
+    for name, how in from_official(kind, layout, tensors).items():
+        pieces = list(how.pieces(tensors.__getitem__))
+        written[prefix + name] = (torch.cat(pieces) if len(pieces) > 1 else pieces[0]).contiguous()
+    save_file(written, target, dict(read_header(source).metadata))
+    return target
+
+
+def assert_same(module: nn.Module, source: Path, dtype: torch.dtype = torch.float32) -> None:
+    saved = load_file(source)
+    assert module.state_dict().keys() == saved.keys()
+    for name, tensor in module.state_dict().items():
+        expected = saved[name].to(dtype) if saved[name].is_floating_point() else saved[name]
+        assert torch.equal(tensor, expected), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("kind", "layout"), TABLES)
+def test_every_layout_gives_the_same_weights(kind: str, layout: str, dtype: str, tmp_path: Path) -> None:
+    official = tmp_path / "official.safetensors"
+    if kind == "text_encoder":
+        config = replace(PRESETS[kind]["tiny"], vocab_size=len(WORDS) + 2)
+        encoder = TextEncoder(config, WordTokenizer(WORDS, config.max_positions))
+        checkpoint.save(official, encoder, kind, vocabulary=WORDS)
+    else:
+        checkpoint.save(official, tiny(kind), kind)
+    other = in_layout(kind, layout, official, tmp_path / "other.safetensors")
+    assert_same(checkpoint.load(kind, other, dtype=dtype).module, official, checkpoint.DTYPES[dtype])
+
+
+def test_only_what_is_put_together_is_copied(stage_b_file: Path, tmp_path: Path) -> None:
+    """Into one block; the rest are the file's own pages."""
+    split = in_layout("stage_b", "comfyui", stage_b_file, tmp_path / "split.safetensors")
+    state = checkpoint.load("stage_b", split).module.state_dict()
+    fused = {name: tensor for name, tensor in state.items() if "in_proj" in name}
+    assert len({tensor.untyped_storage().data_ptr() for tensor in fused.values()}) == 1
+    kept = sorted(tensor.data_ptr() for name, tensor in state.items() if name not in fused)
+    assert kept[-1] - kept[0] < split.stat().st_size
+
+
+def test_without_a_placement_all_weights_go_to_the_device(stage_b_file: Path, tmp_path: Path) -> None:
+    """The file's pages and the copies alike."""
+    split = in_layout("stage_b", "comfyui", stage_b_file, tmp_path / "split.safetensors")
+    module = checkpoint.load("stage_b", split, dtype="float32", device="meta").module
+    assert {tensor.device.type for tensor in module.state_dict().values()} == {"meta"}
+
+
+def test_float8_is_cast(stage_b_file: Path, tmp_path: Path) -> None:
+    """As ComfyUI saves it: every floating tensor."""
+    small = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(stage_b_file).items()}
+    save_file(small, tmp_path / "f8.safetensors", dict(read_header(stage_b_file).metadata))
+    module = checkpoint.load("stage_b", tmp_path / "f8.safetensors", dtype="bfloat16").module
+    assert_same(module, tmp_path / "f8.safetensors", torch.bfloat16)
+
+
+def test_pickled_files_of_the_official_code(stage_b_file: Path, tmp_path: Path) -> None:
+    """With an outer entry; there they tell no configuration, so only published sizes can be read: Stage A."""
+    module = StageA(PRESETS["stage_a"]["published"])
+    torch.save({"state_dict": module.state_dict()}, tmp_path / "vqgan.pt")
+    checkpoint.save(tmp_path / "same.safetensors", module, "stage_a")
+    assert_same(checkpoint.load("stage_a", tmp_path / "vqgan.pt").module, tmp_path / "same.safetensors")
+
+
+def test_errors_use_the_names_of_the_file(stage_b_file: Path, tmp_path: Path) -> None:
+    split = in_layout("stage_b", "diffusers", stage_b_file, tmp_path / "split.safetensors")
+    name = next(name for name in load_file(split) if name.endswith("attention.to_q.weight"))
+    stem = name.removesuffix("to_q.weight")
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        del tensors[f"{stem}to_k.weight"], tensors["clip_txt_pooled_mapper.bias"]
+        for letter in "qkv":
+            del tensors[f"{stem}to_{letter}.bias"]
+        tensors[f"{stem}to_v.weight"] = torch.zeros(64, 128)
+
+    with pytest.raises(CascadeError) as caught:
+        checkpoint.load("stage_b", rewrite(split, tmp_path / "bad.safetensors", change))
+    message = str(caught.value)
+    assert f"5 missing ({stem}to_k.weight, {stem}to_q.bias, {stem}to_k.bias, ...)" in message
+    assert f"1 of another shape ({stem}to_v.weight [64, 128] instead of [128, 128])" in message
+
+
+def test_the_parts_of_an_all_in_one(tmp_path: Path) -> None:
+    """As ComfyUI's for Stage C: 9 GB that take no room here; only what is asked for is read."""
+    small = {kind: CLASSES[kind](PRESETS[kind]["published"]) for kind in ("effnet", "previewer")}
+    prefixes = {"effnet": "vae.encoder.", "previewer": "vae.previewer."}
+    text = {
+        f"text_encoder.clip_g.transformer.{name}": ("BF16", shape)
+        for name, shape in published_shapes("text_encoder", "published").items()
+        if name != "text_projection.weight"
     }
-    with pytest.raises(CascadeError, match=r"clip\.safetensors: no tokenizer beside it"):
-        checkpoint.load("text_encoder", header_file(tmp_path / "clip.safetensors", shapes))
+    shapes: dict[str, Any] = {
+        **{f"model.diffusion_model.{n}": ("BF16", shape) for n, shape in published_shapes("stage_c", "3.6B").items()},
+        **text,
+        "text_encoder.clip_g.text_projection": ("F32", (1280, 1280)),
+        "text_encoder.clip_g.logit_scale": ("F32", ()),
+        **{f"clip_l_vision.{n}": ("BF16", s) for n, s in published_shapes("image_encoder", "published").items()},
+        "vae.encoder.mean": ("F32", (1, 3, 1, 1)),
+        "vae.encoder.std": ("F32", (1, 3, 1, 1)),
+    }
+    values = {"text_encoder.clip_g.text_projection": torch.randn(1280, 1280)}
+    for kind, module in small.items():
+        tensors = {prefixes[kind] + name: tensor for name, tensor in module.state_dict().items()}
+        values |= tensors
+        shapes |= {n: ("F32" if t.is_floating_point() else "I64", tuple(t.shape)) for n, t in tensors.items()}
+    file = tmp_path / "checkpoints" / "all.safetensors"
+    write_header(file, shapes)
+    write_values(file, values)
+    end = _write_clip_files(file.parent / "tokenizer")
+
+    for kind, module in small.items():
+        loaded = checkpoint.load(kind, file).module
+        for name, tensor in module.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], tensor)
+    encoder: Any = checkpoint.load("text_encoder", file, dtype="bfloat16").module
+    assert encoder.tokenizer.end == end
+    turned = values["text_encoder.clip_g.text_projection"].T.bfloat16()
+    assert torch.equal(encoder.text_projection.weight, turned) and encoder.text_projection.weight.is_contiguous()
+    assert checkpoint.load("stage_c", file, dtype="bfloat16").config == PRESETS["stage_c"]["3.6B"]
+    assert checkpoint.load("image_encoder", file, dtype="bfloat16").config == PRESETS["image_encoder"]["published"]
+    assert file.stat().st_size > 9e9 and file.stat().st_blocks * 512 < 3e8
+    with pytest.raises(CascadeError, match="but no Stage A"):
+        checkpoint.load("stage_a", file)
 
 
 @pytest.mark.parametrize(
@@ -334,14 +345,9 @@ def test_unknown_dtype(stage_b_file: Path) -> None:
         checkpoint.load("stage_b", stage_b_file, dtype="int4")
 
 
-def test_save_replaces_whole_files_only(stage_b_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_replaces_whole_files_only(stage_b_file: Path, small_disk: None) -> None:
     before = stage_b_file.read_bytes()
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(checkpoint, "save_file", fail)
-    with pytest.raises(CascadeError, match="cannot be written: no space left"):
+    with pytest.raises(CascadeError, match=r"b\.safetensors.* cannot be written: File too large"):
         checkpoint.save(stage_b_file, tiny("stage_b"), "stage_b")
     assert stage_b_file.read_bytes() == before
     assert os.listdir(stage_b_file.parent) == [stage_b_file.name]

@@ -135,10 +135,13 @@ def load_tokenizer(weights_path: Path, max_length: int = 77, others: Sequence[Pa
     """The tokenizer beside `weights_path`, else the first of the folders `others` that has one; else CascadeError."""
     folder = find_tokenizer(weights_path) or next((other for other in others if _has_tokenizer(other)), None)
     if folder is None:
+        beside = weights_path if weights_path.is_dir() else weights_path.parent
+        also = f", in {' or '.join(map(str, others))}" if others else ""
         raise CascadeError(
-            f"{weights_path.name}: no tokenizer beside it. Expected vocab.json and merges.txt, or tokenizer.json, in "
-            f"{weights_path.parent} or in a folder `tokenizer` there or beside that folder; found none. Copy the "
-            "folder `tokenizer` of the diffusers repository (stabilityai/stable-cascade) there."
+            f"{weights_path.name}: no tokenizer beside it. Expected CLIP's vocab.json and merges.txt, or"
+            f" tokenizer.json, in {beside}, in a folder `tokenizer` there or beside that folder{also}; found none. Run"
+            " `cascade download --text-encoder`, copy the folder `tokenizer` of stabilityai/stable-cascade there, or"
+            " use this pack inside ComfyUI, which has a copy of its own."
         )
     return PublishedTokenizer(folder, max_length)
 

@@ -15,6 +15,7 @@ KINDS = {
     "text_encoder": "text encoder",
     "image_encoder": "image encoder",
     "controlnet": "ControlNet",
+    "lora": "LoRA",
 }
 
 

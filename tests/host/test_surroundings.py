@@ -63,7 +63,7 @@ def test_pictures_stay_inside_comfyuis_folders(facts: dict[str, Any], base: Path
 
 def test_device_and_vocabulary_are_comfyuis(facts: dict[str, Any]) -> None:
     assert facts["device"] == "cpu"
-    assert facts["tokenizers"] == [[True, True]]
+    assert facts["tokenizers"] == [[False, False], [False, False], [True, True]]  # none was fetched beside an encoder
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ def test_missing_tokenizer_says_what_to_do_and_asks_no_network(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     weights = tmp_path / "encoders" / "clip_g.safetensors"
-    with pytest.raises(CascadeError, match=r"clip_g.safetensors: no tokenizer.*merges\.txt.*Copy the folder"):
+    with pytest.raises(
+        CascadeError, match=r"clip_g.safetensors: no tokenizer.*merges\.txt.*--text-encoder.*copy the folder.*ComfyUI"
+    ):
         load_tokenizer(weights)
     write_clip_files(tmp_path / "elsewhere")
     assert load_tokenizer(weights, others=[tmp_path / "none", tmp_path / "elsewhere"]).words == ()

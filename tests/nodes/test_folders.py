@@ -43,21 +43,17 @@ def test_sub_folders_and_other_files(tmp_path: Path) -> None:
     assert list(folders.model_files(tmp_path, ("vae",))) == ["B.SFT", "cascade/a.safetensors", "old.ckpt"]
 
 
-def test_folders_of_diffusers_are_not_shelves(tmp_path: Path) -> None:
-    touch(tmp_path / "diffusers" / "single.safetensors")
-    touch(tmp_path / "diffusers" / "repository" / "prior" / "model.safetensors")
-    assert list(folders.model_files(tmp_path, ("diffusers",))) == ["single.safetensors"]
-
-
-def test_links_that_lead_in_circles(tmp_path: Path) -> None:
-    touch(tmp_path / "vae" / "a.safetensors")
-    os.symlink(tmp_path / "vae", tmp_path / "vae" / "again")
-    assert list(folders.model_files(tmp_path, ("vae",))) == ["a.safetensors"]
-
-
 def test_missing_folders_list_nothing(tmp_path: Path) -> None:
     assert folders.model_files(tmp_path / "none", ("vae",)) == {}
     assert folders.pictures(tmp_path / "none") == []
+
+
+def test_pictures_are_those_directly_in_the_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "b.png")
+    touch(tmp_path / "A.JPG")
+    touch(tmp_path / "notes.txt")
+    touch(tmp_path / "folder.png" / "c.png")
+    assert folders.pictures(tmp_path) == ["A.JPG", "b.png"]
 
 
 def test_extra_model_paths(tmp_path: Path) -> None:
@@ -78,6 +74,17 @@ def test_extra_model_paths(tmp_path: Path) -> None:
     os.utime(tmp_path / "extra_model_paths.yaml", (1, 1))
     found = folders.model_files(models, ("diffusion_models",))
     assert found["same.safetensors"] == disk / "unets" / "same.safetensors"
+
+
+def test_later_defaults_of_extra_model_paths_come_first(tmp_path: Path) -> None:
+    (tmp_path / "extra_model_paths.yaml").write_text(
+        "a:\n  is_default: true\n  vae: disk/../first\nb:\n  is_default: true\n  vae: second\nc:\n  vae: models/vae\n"
+    )
+    assert folders.model_folders(tmp_path / "models", "vae") == [
+        tmp_path / "second",
+        tmp_path / "first",
+        tmp_path / "models" / "vae",
+    ]
 
 
 @pytest.mark.parametrize("text", ["a: [", "- just\n- a list\n", "a: 3\n"])

@@ -88,10 +88,11 @@ def test_nobody_asks_for_previews_where_no_editor_is() -> None:
 
 
 def test_comfyuis_vocabulary_is_found_from_its_custom_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert host.tokenizer_folders() == []
+    fetched = [tmp_path / "models" / name / "tokenizer" for name in ("text_encoders", "clip")]
+    assert host.tokenizer_folders() == fetched
     (tmp_path / "models").mkdir()
     monkeypatch.setattr(folders, "__file__", str(tmp_path / "custom_nodes" / "pack" / "nodes" / "folders.py"))
-    assert host.tokenizer_folders() == [tmp_path / "comfy" / "sd1_tokenizer"]
+    assert host.tokenizer_folders() == [*fetched, tmp_path / "comfy" / "sd1_tokenizer"]
 
 
 def test_models_stay_where_they_are_while_they_work_together() -> None:

@@ -1,15 +1,22 @@
 """Loaders: what they offer, and what they make of a choice."""
 
+import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.cascade_core import CascadeError, OneAtATime
+from stable_cascade_nodes import cascade_core as core
+from stable_cascade_nodes.cascade_core import CascadeError, OneAtATime, checkpoint
+from stable_cascade_nodes.cascade_core.convert import convert
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.nodes import host
 
+from .. import model_files
 from .conftest import FOLDERS
 
 LOADERS = {
@@ -65,6 +72,11 @@ def test_the_folders_are_those_of_the_design() -> None:
     }
 
 
+def test_the_folders_are_those_that_identification_names() -> None:
+    loaders = [node for name, node in NODE_CLASS_MAPPINGS.items() if name.endswith("Loader")]
+    assert {node.KIND: node.FOLDERS for node in loaders} == {node.KIND: core.FOLDERS[node.KIND] for node in loaders}
+
+
 def test_the_precision_can_be_chosen(models: Path) -> None:
     host.configure(models=models)
     (handle,) = NODE_CLASS_MAPPINGS["CascadeStageCLoader"]().load(model_name="stage_c.safetensors", dtype="bfloat16")
@@ -79,9 +91,24 @@ def test_a_gpu_gets_one_model_at_a_time(models: Path) -> None:
     assert next(handle.module.parameters()).device.type == "cpu"  # until it is asked for
 
 
-def test_a_name_that_is_not_there() -> None:
-    with pytest.raises(CascadeError, match=r"no Stage C 'x\.safetensors' in the model folders diffusion_models, check"):
-        NODE_CLASS_MAPPINGS["CascadeStageCLoader"]().load(model_name="x.safetensors")
+def test_a_name_that_is_not_there(tmp_path: Path) -> None:
+    node = NODE_CLASS_MAPPINGS["CascadeStageCLoader"]
+    message = (
+        "There is no Stage C 'x.safetensors' in the model folders diffusion_models, checkpoints, diffusers:"
+        f" put the file into {tmp_path / 'models' / 'diffusion_models'}, or choose another"
+    )
+    assert node.VALIDATE_INPUTS(model_name="x.safetensors") == message
+    with pytest.raises(CascadeError, match="There is no Stage C") as raised:
+        node().load(model_name="x.safetensors")
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    "name", ["stage_c_lite.safetensors", "sub/stage_c_lite.safetensors", "sub\\stage_c_lite.safetensors"]
+)
+def test_a_published_file_that_is_not_there_has_a_command(name: str) -> None:
+    said = NODE_CLASS_MAPPINGS["CascadeStageCLoader"].VALIDATE_INPUTS(model_name=name)
+    assert "diffusion_models (`cascade download small-small float32` does so), or choose another" in said
 
 
 def test_a_file_in_the_wrong_loader(models: Path) -> None:
@@ -98,3 +125,120 @@ def test_a_file_that_was_written_again_is_loaded_again(models: Path) -> None:
     file = models / FOLDERS["stage_a"] / "stage_a.safetensors"
     os.utime(file, (1, 1))
     assert before != node.IS_CHANGED(model_name="stage_a.safetensors", dtype="auto")
+
+
+# ---- every layout ----
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Any]:
+    return model_files.small_stages()
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory: pytest.TempPathFactory, stages: dict[str, Any]) -> Path:
+    """A models folder with each stage in each layout."""
+    folder = tmp_path_factory.mktemp("layouts")
+    for key in ("diffusion_models", "vae", "text_encoders", "checkpoints", "diffusers"):
+        (folder / key).mkdir()
+    for kind, module in stages.items():
+        place = folder / FOLDERS[kind]
+        checkpoint.save(place / f"{kind}.safetensors", module, kind)
+        convert(place / f"{kind}.safetensors", place / "comfyui" / f"{kind}.safetensors", layout="comfyui")
+        header = core.read_header(place / f"{kind}.safetensors")
+        model_files.write_shards(place, f"{kind}_set", module.state_dict(), 3, dict(header.metadata))
+        model_files.write_component(folder / "diffusers" / f"{kind}_alone", module, shard="100KB")
+    model_files.write_pipeline(folder / "diffusers" / "pipeline", stages, model_files.SMALL_TEXT)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["{}.safetensors", "comfyui/{}.safetensors", "comfyui\\{}.safetensors", "pipeline/", "{}_alone/"]
+)
+@pytest.mark.parametrize("kind", ["stage_c", "stage_b", "stage_a"])
+def test_every_layout_gives_the_same_model(layouts: Path, stages: dict[str, Any], kind: str, name: str) -> None:
+    host.configure(models=layouts)
+    node = NODE_CLASS_MAPPINGS[LOADERS[kind]]
+    name = name.format(kind)
+    assert node.VALIDATE_INPUTS(model_name=name) is True
+    assert name.replace("\\", "/") in choices(LOADERS[kind])
+    (handle,) = node().load(model_name=name)
+    expected = stages[kind].state_dict()
+    assert (handle.kind, handle.name, handle.family) == (kind, name, "stable-cascade")
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in handle.module.state_dict().items())
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_any_shard_loads_the_set(layouts: Path, stages: dict[str, Any], number: int) -> None:
+    host.configure(models=layouts)
+    listed = [name for name in choices("CascadeStageCLoader") if "stage_c_set" in name]
+    assert listed == ["stage_c_set-00001-of-00003.safetensors"]
+    name = f"stage_c_set-0000{number}-of-00003.safetensors"
+    assert NODE_CLASS_MAPPINGS["CascadeStageCLoader"].VALIDATE_INPUTS(model_name=name) is True
+    (handle,) = NODE_CLASS_MAPPINGS["CascadeStageCLoader"]().load(model_name=name)
+    assert torch.equal(handle.module.clf[1].weight, stages["stage_c"].clf[1].weight)
+
+
+def test_a_shard_that_is_missing_is_named(layouts: Path, tmp_path: Path) -> None:
+    (tmp_path / "vae").mkdir()
+    shutil.copy(layouts / "vae" / "stage_a_set-00002-of-00003.safetensors", tmp_path / "vae")
+    host.configure(models=tmp_path)
+    with pytest.raises(CascadeError, match=r"stage_a_set-00001-of-00003\.safetensors, stage_a_set-00003"):
+        NODE_CLASS_MAPPINGS["CascadeStageALoader"]().load(model_name="stage_a_set-00002-of-00003.safetensors")
+
+
+def test_a_text_encoder_of_a_diffusers_folder(layouts: Path, tmp_path: Path) -> None:
+    host.configure(models=layouts)
+    node = NODE_CLASS_MAPPINGS["CascadeTextEncoderLoader"]
+    with pytest.raises(CascadeError, match=r"no tokenizer beside it.*cascade download --text-encoder"):
+        node().load(model_name="pipeline/")
+    tokenizer = layouts / "text_encoders" / "tokenizer"  # where `cascade download --text-encoder` puts it
+    tokenizer.mkdir()
+    words = ["a", "red", "star"]
+    ids = {f"{word}</w>": index for index, word in enumerate(words)} | {
+        "<|startoftext|>": 49_406,
+        "<|endoftext|>": 49_407,
+    }
+    (tokenizer / "vocab.json").write_text(json.dumps(ids))
+    (tokenizer / "merges.txt").write_text("#version: 0.2\n")
+    (handle,) = node().load(model_name="pipeline/")
+    assert handle.module.tokenizer.encode("a") == [0]
+    assert handle.config.hidden_size == 64
+
+
+def test_a_part_of_an_all_in_one_file(tmp_path: Path) -> None:
+    """The file says that it has 1.5 GB, of which the disk has but Stage A: nothing else is read."""
+    expected = model_files.write_decoder_all_in_one(tmp_path / "checkpoints" / "whole.safetensors")
+    host.configure(models=tmp_path)
+    for kind in ("stage_a", "stage_b", "stage_c", "text_encoder", "effnet", "previewer"):
+        assert "whole.safetensors" in choices(LOADERS[kind])
+    (handle,) = NODE_CLASS_MAPPINGS["CascadeStageALoader"]().load(model_name="whole.safetensors")
+    found = handle.module.state_dict()
+    assert all(torch.equal(found[key], tensor) for key, tensor in expected.state_dict().items() if key in found)
+    (handle,) = NODE_CLASS_MAPPINGS["CascadeStageBLoader"]().rehearse(model_name="whole.safetensors")
+    assert handle.config == PRESETS["stage_b"]["700M"]
+    with pytest.raises(CascadeError, match=r"whole\.safetensors holds Stage B .*Stage A.*, but no Stage C"):
+        NODE_CLASS_MAPPINGS["CascadeStageCLoader"]().load(model_name="whole.safetensors")
+
+
+def test_a_component_that_a_folder_does_not_have(layouts: Path) -> None:
+    host.configure(models=layouts)
+    with pytest.raises(CascadeError, match=r"pipeline.* holds .*, but no image encoder"):
+        NODE_CLASS_MAPPINGS["CascadeImageEncoderLoader"]().load(model_name="pipeline/")
+    with pytest.raises(CascadeError, match=r"stage_c_alone.* is a Stage C file"):
+        NODE_CLASS_MAPPINGS["CascadeStageBLoader"]().load(model_name="stage_c_alone/")
+
+
+def test_folders_and_sets_are_loaded_again_when_any_of_their_files_changes(layouts: Path, tmp_path: Path) -> None:
+    shutil.copytree(layouts, tmp_path / "models")
+    host.configure(models=tmp_path / "models")
+    node = NODE_CLASS_MAPPINGS["CascadeStageCLoader"]
+    for name, file in (
+        ("pipeline/", "diffusers/pipeline/prior/config.json"),
+        ("stage_c_alone/", "diffusers/stage_c_alone/config.json"),
+        ("stage_c_set-00001-of-00003.safetensors", "diffusion_models/stage_c_set-00003-of-00003.safetensors"),
+    ):
+        before = node.IS_CHANGED(model_name=name)
+        assert before == node.IS_CHANGED(model_name=name)
+        os.utime(tmp_path / "models" / file, (1, 1))
+        assert before != node.IS_CHANGED(model_name=name)

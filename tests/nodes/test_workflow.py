@@ -155,7 +155,7 @@ def test_missing_published_models_are_named_with_their_folders() -> None:
     assert len(problems) == len(models)
     for kind, model in models.items():
         (message,) = [str(problem) for problem in problems if f"({kind})" in str(problem)]
-        assert model["name"] in message and model["directory"] in message and "put the file there" in message
+        assert model["name"] in message and model["directory"] in message and "put the file into" in message
 
 
 def test_the_published_workflow_runs_where_its_files_are(models: Path, tmp_path: Path) -> None:

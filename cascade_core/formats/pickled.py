@@ -1,0 +1,113 @@
+"""Tensors out of torch's own files (.pt, .pth, .ckpt, .bin), which are pickles: only with weights_only, only tensors.
+
+Values may lie in an outer "state_dict" entry, as training programs leave them. A file that holds other objects is
+refused: to open it would run its code.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..errors import CascadeError
+from .tensor_info import TensorInfo
+from .wording import damaged, stranger
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SAFE_SINCE = (2, 6)  # before this version of torch, weights_only could be tricked into running code
+ZIP = b"PK\x03\x04"  # torch's files since version 1.6
+PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))  # and those before
+FOREIGN = re.compile(r"Unsupported (global|class)|unsupported class|unrecognized function|Can only")  # torch's words
+DEEPEST = 4  # of dictionaries in one another; one that holds itself would have no end
+ADVICE = "use the model's .safetensors file"
+
+
+def begins_pickled(start: bytes) -> bool:
+    return start.startswith((ZIP, *PICKLES))
+
+
+def read_pickled(path: Path) -> dict[str, TensorInfo]:
+    """Names, types and shapes; no tensor is read."""
+    from .tensors import NAMES
+
+    _check_archive(path)
+    tensors = _load(path, "meta")
+    infos: dict[str, TensorInfo] = {}
+    for name, tensor in tensors.items():
+        dtype = NAMES.get(tensor.dtype)
+        if dtype is None or str(tensor.layout) != "torch.strided":
+            raise CascadeError(
+                f"{path.name} holds a tensor of a kind that no model here has ({tensor.dtype}): {ADVICE}"
+            )
+        infos[name] = TensorInfo(dtype, tuple(tensor.shape), path)
+    return infos
+
+
+def open_pickled(path: Path) -> Mapping[str, Tensor]:
+    """The tensors on the CPU; of newer files, whose tensors lie open in them, only the pages that are used are read."""
+    return _load(path, "cpu")
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a zip file that torch did not write."""
+    with path.open("rb") as file:
+        if file.read(len(ZIP)) != ZIP:
+            return
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise CascadeError(damaged(path.name, "it is a torch or zip file without an end")) from error
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CascadeError(stranger(path.name, "a TorchScript program", ADVICE))
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise CascadeError(stranger(path.name, "a zip archive", "unpack it, and use the weights in it"))
+
+
+def _load(path: Path, device: str) -> dict[str, Tensor]:
+    import torch
+
+    version = tuple(int(digits) for digits in torch.__version__.split(".")[:2])
+    if version < SAFE_SINCE:
+        raise CascadeError(
+            f"{path.name} is a pickled file, which is opened safely by torch 2.6 and newer, found"
+            f" {torch.__version__}: {ADVICE}"
+        )
+    with path.open("rb") as file:
+        mapped = file.read(len(ZIP)) == ZIP
+    try:
+        with warnings.catch_warnings():  # what torch says of a strange file is said here, once
+            warnings.simplefilter("ignore")
+            found = torch.load(path, map_location=device, weights_only=True, mmap=mapped and device == "cpu")
+    except (OSError, EOFError) as error:
+        raise CascadeError(damaged(path.name, "it ends too early")) from error
+    except Exception as error:  # torch raises whatever its unpickler stumbles over
+        if FOREIGN.search(str(error)):
+            raise CascadeError(
+                f"{path.name} is a pickled file that holds more than tensors and could run code when it is opened:"
+                f" expected tensors alone; {ADVICE}"
+            ) from error
+        raise CascadeError(damaged(path.name, "torch cannot read it")) from error
+    if isinstance(found, dict) and isinstance(cast(Any, found).get("state_dict"), dict):
+        found = cast(dict[Any, Any], found)["state_dict"]
+    tensors = dict(_flatten(found, ""))
+    if not tensors:
+        raise CascadeError(stranger(path.name, "a pickled file that holds no named tensors", ADVICE))
+    return tensors
+
+
+def _flatten(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested dictionaries by their dotted names; counters and settings beside them are left out."""
+    import torch
+
+    if isinstance(value, torch.Tensor) and name:
+        yield name, value
+    elif isinstance(value, Mapping) and depth < DEEPEST:
+        for key, inner in cast(Mapping[Any, Any], value).items():
+            yield from _flatten(inner, f"{name}.{key}" if name else str(key), depth + 1)

@@ -1,0 +1,105 @@
+"""The header of one safetensors file, checked as strictly as safetensors does before it gives out a tensor.
+
+The file is eight bytes with the header's length, the header (JSON: name -> dtype, shape, data_offsets, and the text
+entries under `__metadata__`), then the tensors without gaps. Nothing behind the header is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ..errors import CascadeError
+from .tensor_info import BITS, TensorInfo
+from .wording import damaged, printable
+
+LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+METADATA = "__metadata__"
+
+
+def begins_plain(start: bytes) -> bool:
+    """Whether a file with these first bytes is a safetensors file, whole or not."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
+
+
+def read_plain(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """Tensors and metadata of the open `file` of `size` bytes; CascadeError if it is damaged or cut short."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if 8 + length > size:
+        raise CascadeError(damaged(path.name, f"its header ends at byte {8 + length:,}, the file has {size:,}"))
+    try:
+        entries = _parse(file.read(length))
+        metadata = _metadata(entries.pop(METADATA, {}))
+        tensors = {name: _tensor(name, entry, path) for name, entry in entries.items()}
+        end = 8 + length + _end_of_tensors(entries, tensors)
+    except ValueError as error:
+        raise CascadeError(damaged(path.name, f"its header is wrong: {error}")) from error
+    if end != size:
+        share = f", {100 * size // end} %" if end > size else ""
+        raise CascadeError(damaged(path.name, f"its tensors end at byte {end:,}, the file has {size:,}{share}"))
+    return tensors, metadata
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object; a name that comes twice is refused, for nobody knows which one is meant."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a name comes twice")
+        "".join(found).encode("utf-8")  # half a surrogate pair is no name
+        return found
+
+    try:
+        found = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON from character {error.pos:,} on") from error
+    except UnicodeError as error:
+        raise ValueError("it is no text") from error
+    except RecursionError as error:
+        raise ValueError("it is too deep") from error
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return cast(dict[str, Any], found)
+
+
+def _metadata(entries: Any) -> dict[str, str]:
+    if not isinstance(entries, dict) or not all(type(value) is str for value in cast(Any, entries).values()):
+        raise ValueError(f"{METADATA} holds something other than texts")
+    return cast(dict[str, str], entries)
+
+
+def _tensor(name: str, entry: Any, path: Path) -> TensorInfo:
+    if not isinstance(entry, dict) or not cast(Any, entry).keys() >= {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{printable(name)} has no type, shape or place")
+    dtype, shape = cast(Any, entry["dtype"]), cast(Any, entry["shape"])
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise ValueError(f"{printable(name)} has the unknown type {dtype!r:.20}")
+    if not _are_counts(shape):
+        raise ValueError(f"{printable(name)} has the shape {shape!r:.40}")
+    return TensorInfo(dtype, tuple(shape), path)
+
+
+def _end_of_tensors(entries: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> int:
+    """Where the last tensor ends, in bytes behind the header; each must begin where the one before it ends."""
+    for name, entry in entries.items():
+        if not _are_counts(entry["data_offsets"]) or len(entry["data_offsets"]) != 2:
+            raise ValueError(f"{printable(name)} has the place {entry['data_offsets']!r:.40}")
+    end = 0
+    for name in sorted(entries, key=lambda name: entries[name]["data_offsets"]):
+        start, stop = entries[name]["data_offsets"]
+        bits = BITS[tensors[name].dtype] * prod(tensors[name].shape)
+        if start != end or 8 * (stop - start) != bits:
+            raise ValueError(
+                f"{printable(name)} lies at {start!r:.20} to {stop!r:.20}, expected {end:,} to {end + bits // 8!r:.20}"
+            )
+        end = stop
+    return end
+
+
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in cast(list[Any], values))

@@ -1,0 +1,186 @@
+"""How the parts look on disk: one row per kind and layout, told by names and by one dimension.
+
+A row describes tensors behind a prefix: the same network lies in its own file, or in an all-in-one file of ComfyUI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Probe = tuple[str, int]  # (tensor, axis): the length of one dimension tells things apart
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A part's tensor names in one layout; names that end in a star stand for all that begin so."""
+
+    kind: str
+    layout: str
+    keys: tuple[str, ...]  # each of them is there
+    probe: Probe
+    presets: Mapping[int, str]  # length of the probed axis -> preset
+    mark: str = ""  # some name contains it
+    prefixes: tuple[str, ...] = ("",)
+    ignored: tuple[str, ...] = ()  # names that the layout may carry and the module does not
+    mode: Probe = ("", 0)
+    modes: Mapping[int, str] | None = None  # length of the mode's axis -> mode
+
+
+STAGE_C = {2048: "3.6B", 1536: "1B"}
+STAGE_B = {640: "1.5B", 576: "700M"}
+DIFFUSION = ("", "model.diffusion_model.")  # what precedes a diffusion model in files of ComfyUI, and nothing
+STAGE_C_KEYS = ("clip_txt_mapper.weight", "clip_txt_pooled_mapper.weight", "clip_img_mapper.weight", "clf.1.weight")
+STAGE_C_PROBE = ("clip_txt_mapper.weight", 0)
+STAGE_B_KEYS = ("effnet_mapper.0.weight", "pixels_mapper.0.weight", "embedding.1.weight", "clf.1.weight")
+STAGE_B_PROBE = ("down_blocks.1.0.channelwise.0.weight", 1)
+STAGE_A_KEYS = ("in_block.1.weight", "up_blocks.0.0.weight", "out_block.0.weight")
+STAGE_A_PROBE = ("in_block.1.weight", 0)
+FUSED, SPLIT, RENAMED = ".attention.attn.in_proj_weight", ".attention.attn.to_q.weight", ".attention.to_q.weight"
+PROJECTED = "projections.0.0.weight"
+WIDTH = ("projections.0.2.weight", 0)  # of the Stage C that a ControlNet steers
+
+SIGNATURES = (
+    Signature("stage_c", "official", STAGE_C_KEYS, STAGE_C_PROBE, STAGE_C, FUSED, DIFFUSION),
+    Signature("stage_c", "comfyui", STAGE_C_KEYS, STAGE_C_PROBE, STAGE_C, SPLIT, DIFFUSION),
+    Signature("stage_c", "diffusers", STAGE_C_KEYS, STAGE_C_PROBE, STAGE_C, RENAMED, DIFFUSION),
+    Signature("stage_b", "official", (*STAGE_B_KEYS, "clip_mapper.weight"), STAGE_B_PROBE, STAGE_B, FUSED, DIFFUSION),
+    Signature("stage_b", "comfyui", (*STAGE_B_KEYS, "clip_mapper.weight"), STAGE_B_PROBE, STAGE_B, SPLIT, DIFFUSION),
+    Signature(
+        "stage_b",
+        "diffusers",
+        (*STAGE_B_KEYS, "clip_txt_pooled_mapper.weight"),
+        STAGE_B_PROBE,
+        STAGE_B,
+        RENAMED,
+        DIFFUSION,
+    ),
+    Signature(
+        "stage_a",
+        "official",
+        (*STAGE_A_KEYS, "vquantizer.codebook.weight"),
+        STAGE_A_PROBE,
+        {192: "published"},
+        prefixes=("", "vae."),
+    ),
+    Signature(
+        "stage_a",
+        "diffusers",
+        (*STAGE_A_KEYS, "vquantizer.embedding.weight"),
+        STAGE_A_PROBE,
+        {192: "published"},
+        prefixes=("", "vae."),
+    ),
+    Signature(
+        "effnet",
+        "official",
+        ("backbone.0.0.weight", "backbone.1.0.block.0.1.running_mean", "mapper.0.weight"),
+        ("mapper.0.weight", 1),
+        {1280: "published"},
+        prefixes=("", "vae.encoder.", "encoder."),
+        ignored=("mean", "std"),  # ComfyUI's copies of ImageNet's
+    ),
+    Signature(
+        "previewer",
+        "official",
+        ("blocks.0.weight", "blocks.2.running_mean", "blocks.6.weight"),
+        ("blocks.0.weight", 0),
+        {512: "published"},
+        prefixes=("", "vae.previewer.", "previewer."),
+    ),
+    Signature(
+        "text_encoder",
+        "official",
+        ("text_model.embeddings.token_embedding.weight", "text_projection.weight"),
+        ("text_model.embeddings.token_embedding.weight", 1),
+        {1280: "published"},
+        ignored=("text_model.embeddings.position_ids", "logit_scale", "vision_model.*", "visual_projection.*"),
+    ),
+    Signature(
+        "text_encoder",
+        "comfyui",
+        ("transformer.text_model.embeddings.token_embedding.weight",),
+        ("transformer.text_model.embeddings.token_embedding.weight", 1),
+        {1280: "published"},
+        prefixes=("text_encoder.clip_g.", "clip_g.", ""),
+        ignored=("transformer.text_model.embeddings.position_ids", "logit_scale"),
+    ),
+    Signature(
+        "text_encoder",
+        "openclip",
+        ("token_embedding.weight", "positional_embedding", "transformer.resblocks.0.attn.in_proj_weight"),
+        ("token_embedding.weight", 1),
+        {1280: "published"},
+        ignored=("attn_mask", "logit_scale", "visual.*"),
+    ),
+    Signature(
+        "image_encoder",
+        "official",
+        ("vision_model.embeddings.patch_embedding.weight", "visual_projection.weight"),
+        ("vision_model.embeddings.patch_embedding.weight", 0),
+        {1024: "published"},
+        prefixes=("", "clip_l_vision."),
+        ignored=("vision_model.embeddings.position_ids", "logit_scale", "text_model.*", "text_projection.*"),
+    ),
+    Signature(
+        "image_encoder",
+        "openclip",
+        ("conv1.weight", "class_embedding", "transformer.resblocks.0.attn.in_proj_weight"),
+        ("conv1.weight", 0),
+        {1024: "published"},
+        prefixes=("visual.",),
+    ),
+    Signature(
+        "controlnet",
+        "official",
+        ("backbone.0.0.weight", "backbone.1.0.block.0.1.running_mean", PROJECTED),
+        WIDTH,
+        STAGE_C,
+        mode=("backbone.0.0.weight", 1),
+        modes={1: "canny", 4: "inpainting"},
+    ),
+    Signature(
+        "controlnet",
+        "official",
+        ("backbone.0.weight", "backbone.10.blocks.0.weight", PROJECTED),
+        WIDTH,
+        STAGE_C,
+        mode=("backbone.0.weight", 1),
+        modes={16: "super_resolution"},
+    ),
+    Signature(
+        "controlnet",
+        "official",
+        ("backbone.0.weight", "backbone.2.weight", PROJECTED),
+        WIDTH,
+        STAGE_C,
+        mode=("backbone.0.weight", 1),
+        modes={512: "identity"},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Whose LoRA names a file has; the first dialect with such a name is the file's."""
+
+    name: str
+    pattern: str  # of some name in it
+
+
+_BLOCK = r"(down|up)_blocks[._]\d+[._]\d+[._](attention|channelwise|depthwise|kv_mapper|mapper)"  # ours alone
+_UNET = rf"({_BLOCK}|clip_(txt|img)_|embedding[._]1|clf[._]1|(down_downscalers|up_upscalers)[._])"
+_ENDS = r"(lora_(up|down|A|B)|hada_|lokr_|dora_scale|alpha)"  # after the module's name; kinds of adapters
+_TEXT = r"text_model_encoder_layers_(2[4-9]|3[01])_"  # bigG has 32 layers; other models' encoders have 24 at most
+
+LORA_WIDTHS = {2048: "3.6B", 1536: "1B"}  # a side of some tensor of a LoRA for Stage C -> the Stage C
+DIALECTS = (
+    Dialect("official", r"weights\.\d+\.lora_(down|up)"),
+    Dialect("OneTrainer, old names", r"lora_prior_unet_.*attention_to_(q|k|v|out)"),
+    Dialect("OneTrainer", r"lora_prior_(unet|te)_"),
+    Dialect("OneTrainer, OMI names", rf"unet\.{_BLOCK}\..*in_proj\.[012]\.{_ENDS}"),
+    Dialect("kohya, Stage B", rf"lora_decoder_unet_{_BLOCK}"),
+    Dialect("kohya", rf"lora_(unet_{_UNET}|te_{_TEXT})"),
+    Dialect("ComfyUI", rf"diffusion_model\.{_UNET}.*\.{_ENDS}"),
+    Dialect("PEFT", rf"(.*\.)?{_BLOCK}.*\.lora_(A|B|up|down)"),
+)

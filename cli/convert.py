@@ -1,0 +1,96 @@
+"""`cascade convert`: a model file in another layout or precision."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.graph import WorkflowError, list_choices
+from .answers import FAILED, OK, complain
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+LAYOUTS = ("official", "comfyui", "diffusers")
+DTYPES = ("float32", "bfloat16", "float16")
+DESCRIPTION = """Write a model in another layout, another precision or both, and print the path of what was written.
+  official   the single files of the official code
+  comfyui    single files as ComfyUI names their tensors
+  diffusers  a folder with config.json
+FILE is in any layout that the loaders read; of one with several parts --part chooses one, else each is written.
+Nothing is left behind where it fails, and memory holds one tensor at a time.
+Exit code: 0 all is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
+
+
+def add_parser(commands: _SubParsersAction[Any]) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="write a model file in another layout or precision",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="a model file, or a diffusers folder")
+    parser.add_argument("--to", dest="layout", choices=LAYOUTS, required=True, help="the layout")
+    parser.add_argument("--dtype", choices=DTYPES, help="the precision (as in FILE)")
+    parser.add_argument("--part", metavar="KIND", help="only this part, such as stage_c, effnet or text_encoder")
+    parser.add_argument(
+        "-o", "--output", dest="target", metavar="TARGET", type=Path, help="a file, or a folder (beside FILE)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+    parser.set_defaults(command=convert)
+
+
+def convert(options: argparse.Namespace) -> int:
+    source: Path = options.file
+    if not source.exists():
+        raise WorkflowError(f"convert: expected a model file or a diffusers folder, but {str(source)!r} does not exist")
+    from ..cascade_core import FOLDERS, identify
+    from ..cascade_core.convert import convert as write
+    from ..cascade_core.sampling.family import KINDS
+
+    if options.part is not None and options.part not in FOLDERS:
+        raise WorkflowError(f"--part: expected one of {list_choices(FOLDERS, options.part)}, found {options.part!r}")
+    chosen: dict[str, Any] = {"layout": options.layout, "dtype": options.dtype, "kind": options.part}
+    try:
+        several = options.part is None and len(identify(source)) > 1
+        target: Path = options.target or _beside(source, options.layout, several)
+        if target.is_file() and not options.force:
+            raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
+        with _Bar(source.name) as bar:
+            done = write(source, target, overwrite=options.force, progress=bar.show, **chosen)
+    except CascadeError as error:
+        complain(str(error))
+        return FAILED
+    for path in done.files:
+        print(path, flush=True)
+    if done.left_out:
+        complain(f"left out, since diffusers has no layout for it: {', '.join(KINDS[kind] for kind in done.left_out)}")
+    return OK
+
+
+def _beside(source: Path, layout: str, several: bool) -> Path:
+    """`name_comfyui.safetensors` where the source lies; the folder `name_comfyui` for several parts or diffusers."""
+    stem = source.resolve().name if source.is_dir() else source.stem
+    return source.parent / f"{stem}_{layout}{'' if several or layout == 'diffusers' else '.safetensors'}"
+
+
+class _Bar:
+    """Bytes done, on stderr where a person looks at it."""
+
+    def __init__(self, label: str) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc=label, unit="B", unit_scale=True, file=sys.stderr, disable=None, leave=False)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)

@@ -1,0 +1,211 @@
+"""`cascade doctor`: what model files are and whether they can be used, or what a workflow still needs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cascade_core import graph
+from . import preparation, reading, registry
+from .answers import OK, REFUSED
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from .inventory import Entry
+    from .needs import File, NodeClass
+
+DESCRIPTION = """\
+Say what model files are, told from their headers alone: kind and size, layout, precision, the folder where they
+belong, whether they lie there, and why one cannot be used. PATH is a file or a folder; without it all model folders
+are looked through, and what helps in a bug report is told of this machine.
+Of a workflow, as JSON or as a picture with it: which nodes and files are there, where each was looked for, and how to
+get what is missing.
+Exit code: 0 all is well, 2 something is missing, misplaced or cannot be used."""
+
+COLUMNS = ("what it is", "layout", "size", "precision", "belongs in", "there")
+INDENT = "    "
+THERE = {True: "yes", False: "no", None: "-"}
+WORKFLOWS = (
+    ".json",
+    ".png",
+    ".webp",
+    ".jpg",
+    ".jpeg",
+    ".avif",
+    ".gif",
+)  # suffixes; the index of a sharded set has more
+
+
+def add_parser(commands: _SubParsersAction[Any]) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="say what model files are, or what a workflow needs",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", type=Path, help="a model file, a folder or a workflow (the model folders)"
+    )
+    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    parser.set_defaults(command=doctor)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    path: Path | None = options.path
+    if path is not None and not path.exists():
+        raise graph.WorkflowError(f"doctor: expected a file or a folder, but {str(path)!r} does not exist")
+    if path is not None and path.suffix.lower() in WORKFLOWS and not path.name.endswith(".index.json"):
+        return _examine_workflow(path, options)
+    preparation.configure(options)
+    return _examine_files(path, options.json)
+
+
+def _examine_files(path: Path | None, as_json: bool) -> int:
+    from ..nodes import headless
+    from . import inventory, surroundings
+
+    facts = surroundings.describe() if path is None else {}
+    if path is not None and not path.is_dir():
+        entries, root = [inventory.look_at(path)], path.parent
+    else:
+        root = path or headless.models_directory()
+        entries = [entry for folder in _roots(path) for entry in inventory.walk(folder)]
+    named_alone = path is not None and len(entries) == 1
+    wrong = [entry for entry in entries if entry.unusable or entry.misplaced or (entry.foreign and named_alone)]
+    if as_json:
+        files = [asdict(entry) | {"path": str(entry.path), "files": sorted(map(str, entry.files))} for entry in entries]
+        print(json.dumps({"surroundings": facts, "files": files, "fine": not wrong}, indent=2))
+    else:
+        for name, fact in facts.items():
+            print(_wrapped(f"{name + ':':16}{fact}", " " * 16))
+        print("\n".join([""] * bool(facts) + list(_table(entries, root))))
+    return REFUSED if wrong else OK
+
+
+def _roots(path: Path | None) -> Sequence[Path]:
+    """The folders to look through: the named one, else the models folder and what extra_model_paths.yaml adds."""
+    from .. import cascade_core as core
+    from ..nodes import headless
+
+    if path is not None:
+        return [path]
+    models = headless.models_directory()
+    keys = dict.fromkeys(key for keys in core.FOLDERS.values() for key in keys)
+    others = dict.fromkeys(folder for key in keys for folder in headless.model_folders(key))
+    return [models, *(folder for folder in others if not folder.is_relative_to(models))]
+
+
+def _table(entries: Sequence[Entry], root: Path) -> Iterator[str]:
+    """A line for each file, and under it one for each part, in columns; or the reason why there is none."""
+    from .inventory import in_words
+
+    if not entries:
+        yield f"no model files in {root}"
+        return
+    cells = [
+        [
+            (row.name, row.layout, in_words(row.bytes), row.precision, row.belongs_in, THERE[row.right_place])
+            for row in e.rows
+        ]
+        for e in entries
+    ]
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *(row for rows in cells for row in rows), strict=True)]
+    yield "file"
+    yield _line(COLUMNS, widths)
+    for entry, rows in zip(entries, cells, strict=True):
+        name = entry.path.relative_to(root).as_posix() if entry.path.is_relative_to(root) else str(entry.path)
+        yield _cut(name + "/" * entry.path.is_dir(), _width())
+        yield from (_line(row, widths) for row in rows)
+        if entry.problem is not None:
+            yield _wrapped(f"{INDENT}{entry.problem}", INDENT)
+    yield ""
+    yield _summary(entries)
+
+
+def _summary(entries: Sequence[Entry]) -> str:
+    counts = {
+        "usable": sum(not entry.problem and not entry.misplaced for entry in entries),
+        "in another folder than loaders look in": sum(entry.misplaced for entry in entries),
+        "not usable": sum(entry.unusable for entry in entries),
+        "of other models": sum(entry.foreign for entry in entries),
+    }
+    return ", ".join(f"{count} {words}" for words, count in counts.items() if count)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return (INDENT + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    """A long name without its middle: where it lies and how it ends tells most."""
+    if len(text) <= width:
+        return text
+    kept = width - 3
+    return f"{text[: kept // 3]}...{text[-(kept - kept // 3) :]}"
+
+
+def _wrapped(text: str, indent: str) -> str:
+    return textwrap.fill(text, _width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _width() -> int:
+    return max(60, shutil.get_terminal_size((100, 24)).columns)
+
+
+def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
+    document = reading.read(path)
+    preparation.configure(options)
+    from . import needs
+
+    nodes = registry.load()
+    workflow = graph.convert(document, graph.definitions(nodes.classes), nodes.names)
+    prompt = {node_id: node for node_id, node in workflow.prompt.items() if _is_node(node)}
+    classes = needs.classes_of(prompt, document, nodes)
+    files = needs.files_of(prompt, document, nodes)
+    fine = all(entry.present for entry in classes) and all(file.is_fine for file in files)
+    if options.json:
+        listed = [asdict(file) | {"looked_in": [str(folder) for folder in file.looked_in]} for file in files]
+        answer = {"workflow": str(path), "nodes": [asdict(entry) for entry in classes], "files": listed, "fine": fine}
+        print(json.dumps(answer, indent=2))
+    else:
+        print("\n".join([*_tell_classes(classes), *_tell_files(files)]))
+    return OK if fine else REFUSED
+
+
+def _is_node(node: object) -> bool:
+    return graph.is_object(node) and isinstance(node.get("class_type"), str) and graph.is_object(node.get("inputs"))
+
+
+def _tell_classes(classes: Sequence[NodeClass]) -> Iterator[str]:
+    missing = [entry for entry in classes if not entry.present]
+    yield f"nodes: {len(classes) - len(missing)} of {len(classes)} kinds are here"
+    for entry in missing:
+        whose = {None: "", "comfy-core": ": ComfyUI's own"}.get(entry.pack, f": of the pack {entry.pack}")
+        yield _wrapped(
+            f"{INDENT}{entry.name} is missing{whose}; `cascade run --server URL` has a ComfyUI run it", INDENT * 2
+        )
+
+
+def _tell_files(files: Sequence[File]) -> Iterator[str]:
+    yield f"files: {sum(file.is_fine for file in files)} of {len(files)} are here and of the right kind"
+    for file in files:
+        asked = f' (node {file.node} "{file.title}")' if file.node else ""
+        state = "here" if file.is_fine else "cannot be used" if file.present else "missing"
+        yield _wrapped(f"{INDENT}{file.name}{asked}: {state}", INDENT * 2)
+        if file.problem is not None:
+            yield _wrapped(f"{INDENT * 2}{file.problem}", INDENT * 2)
+        if file.is_fine:
+            continue
+        yield _wrapped(f"{INDENT * 2}looked in {', '.join(map(str, file.looked_in))}", INDENT * 3)
+        if file.command is not None:
+            yield f"{INDENT * 2}get it with: {file.command}"
+        if file.address is not None:
+            yield f"{INDENT * 2}it lies at {file.address}"

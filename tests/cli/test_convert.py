@@ -1,0 +1,125 @@
+"""`cascade convert`: where the result goes, what is printed, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stable_cascade_nodes.cascade_core import checkpoint, identify, load
+from stable_cascade_nodes.cascade_core.convert import LAYOUTS
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.previewer import Previewer
+from stable_cascade_nodes.cascade_core.models.stage_a import StageA
+from stable_cascade_nodes.cli import convert
+from stable_cascade_nodes.cli.main import main
+
+from .. import model_files
+from .conftest import Answer
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Any]:
+    return model_files.small_stages()
+
+
+@pytest.fixture
+def files(tmp_path: Path, stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, the current one, with a Stage C, a pipeline and a damaged file."""
+    checkpoint.save(tmp_path / "c.safetensors", stages["stage_c"], "stage_c")
+    model_files.write_pipeline(tmp_path / "pipeline", stages)
+    (tmp_path / "pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(files: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str) -> Answer:
+        try:
+            code = main(["convert", *arguments])
+        except SystemExit as stop:
+            code = int(str(stop.code))
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+def test_the_choices_are_the_cores() -> None:
+    assert convert.LAYOUTS == LAYOUTS
+    assert tuple(checkpoint.DTYPES) == convert.DTYPES
+
+
+@pytest.mark.parametrize(
+    ("layout", "target"),
+    [
+        ("official", "c_official.safetensors"),
+        ("comfyui", "c_comfyui.safetensors"),
+        ("diffusers", "c_diffusers"),
+    ],
+)
+def test_the_result_lies_beside_the_file(
+    run: Any, files: Path, stages: dict[str, Any], layout: str, target: str
+) -> None:
+    assert run("c.safetensors", "--to", layout) == (0, f"{target}\n", "")
+    handle = load("stage_c", files / target)
+    expected = stages["stage_c"].state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in handle.module.state_dict().items())
+
+
+def test_precision_and_target(run: Any, files: Path) -> None:
+    answer = run("c.safetensors", "--to", "official", "--dtype", "bfloat16", "-o", "new/small.safetensors")
+    assert answer == (0, "new/small.safetensors\n", "")
+    (part,) = identify(files / "new" / "small.safetensors")
+    assert (part.precision, part.layout) == ("bfloat16", "official")
+
+
+def test_one_part_and_all_parts_of_a_folder(run: Any, files: Path) -> None:
+    assert run("pipeline", "--to", "comfyui", "--part", "stage_b") == (0, "pipeline_comfyui.safetensors\n", "")
+    (part,) = identify(files / "pipeline_comfyui.safetensors")
+    assert (part.kind, part.layout) == ("stage_b", "comfyui")
+    answer = run("pipeline", "--to", "official")
+    assert answer.code == 0
+    assert answer.lines == [f"pipeline_official/{kind}.safetensors" for kind in ("stage_c", "stage_b", "stage_a")]
+
+
+def test_what_is_there_is_kept_unless_forced(run: Any, files: Path) -> None:
+    kept = files / "kept.safetensors"
+    kept.write_bytes(b"mine")
+    answer = run("c.safetensors", "--to", "comfyui", "-o", "kept.safetensors")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--output: kept.safetensors is there already" in answer.err and "--force" in answer.err
+    assert kept.read_bytes() == b"mine"
+    assert run("c.safetensors", "--to", "comfyui", "-o", "kept.safetensors", "--force").code == 0
+    assert identify(kept)[0].layout == "comfyui"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["none.safetensors", "--to", "official"], 2, "'none.safetensors' does not exist"),
+        (["c.safetensors", "--to", "gguf"], 2, "--to"),
+        (["c.safetensors"], 2, "--to"),
+        (["c.safetensors", "--to", "official", "--dtype", "int8"], 2, "--dtype"),
+        (["c.safetensors", "--to", "official", "--part", "stage_d"], 2, "--part: expected one of"),
+        (["c.safetensors", "--to", "official", "--part", "stage_b"], 1, "c.safetensors is a Stage C file"),
+        (["pointer.safetensors", "--to", "official"], 1, "is a Git LFS pointer"),
+        (["c.safetensors", "--to", "official", "-o", "x.ckpt"], 1, "expected a file name that ends in .safetensors"),
+    ],
+)
+def test_one_message_for_each_failure(run: Any, files: Path, arguments: list[str], code: int, says: str) -> None:
+    before = sorted(files.iterdir())
+    answer = run(*arguments)
+    assert (answer.code, answer.out) == (code, "")
+    assert says in answer.err and len(answer.err.splitlines()) == 1
+    assert sorted(files.iterdir()) == before
+
+
+def test_parts_that_a_layout_does_not_know(run: Any, files: Path) -> None:
+    """diffusers has no class for the previewer."""
+    stage_a = model_files.shapes_of(StageA, PRESETS["stage_a"]["published"], "F32", "vae.")
+    previewer = model_files.shapes_of(Previewer, PRESETS["previewer"]["published"], "F32", "previewer.")
+    model_files.write_header(files / "whole.safetensors", stage_a | previewer)
+    answer = run("whole.safetensors", "--to", "diffusers", "--dtype", "float16")
+    assert (answer.code, answer.lines) == (0, ["whole_diffusers/vqgan"])
+    assert answer.err == "cascade: left out, since diffusers has no layout for it: previewer\n"
