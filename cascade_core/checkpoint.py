@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CascadeError
+from .formats.dtypes import NAMES, TYPES
 from .formats.header import open_tensors
-from .formats.identify import Part, find_part, identify
+from .formats.identify import find_part, identify
 from .formats.metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
+from .formats.part import Part
 from .formats.tables import Shape, Source, from_official, to_official
-from .formats.tensors import NAMES, TYPES, read_pieces, whole, write_tensors
+from .formats.tensors import read_pieces, whole, write_tensors
 from .formats.wording import printable
 from .memory import Placement, StayPut
 from .models.handle import Handle, Target
@@ -38,6 +40,7 @@ NETWORKS = {
     "previewer": ("previewer", "Previewer"),
     "text_encoder": ("text", "TextEncoder"),
     "image_encoder": ("vision", "ImageEncoder"),
+    "controlnet": ("controlnet", "ControlNet"),
 }  # kind -> module of models/ and class; imported when used: no run needs all of them
 SHOWN = 3  # of the names that disagree
 

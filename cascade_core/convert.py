@@ -17,10 +17,12 @@ from typing import Any
 from .checkpoint import DTYPES, build, find_sources
 from .errors import CascadeError
 from .formats.diffusers_config import DIFFUSERS_FOLDERS, write_config
-from .formats.identify import Part, find_part, identify
+from .formats.dtypes import NAMES, TYPES
+from .formats.identify import find_part, identify
 from .formats.metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
+from .formats.part import Part
 from .formats.tables import Shape, Source, chain, from_official
-from .formats.tensors import NAMES, TYPES, read_pieces, whole, write_tensors
+from .formats.tensors import read_pieces, whole, write_tensors
 from .models.config import PRESETS
 from .sampling.family import KINDS
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.graph import NodeFailure, WorkflowError, list_choices
-from . import convert, doctor, download
+from . import convert, decode, doctor, download, encode
 from .answers import FAILED, OK, REFUSED, STOPPED, complain
 
 
@@ -108,8 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     nodes.set_defaults(command=_nodes)
 
     convert.add_parser(commands)
+    decode.add_parser(commands)
     doctor.add_parser(commands)
     download.add_parser(commands)
+    encode.add_parser(commands)
 
     train = commands.add_parser("train", help="train the built-in tiny models")
     train.add_argument("what", choices=["tiny"], help="the tiny cascade, from nothing")

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from .conditioning import CascadeTextEncode
+from .conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
 from .decode import CascadePreviewDecode, CascadeStageADecode
-from .images import CascadePicture
-from .latents import CascadeEmptyLatents
+from .hints import CascadeCannyHint, CascadeFaceIdentityHint, CascadeInpaintHint, CascadeSuperResolutionHint
+from .images import CascadeOutpaintPad, CascadePasteBack, CascadePicture
+from .latents import CascadeEmptyLatents, CascadeEncodeImage
 from .loaders import (
+    CascadeControlNetLoader,
     CascadeEffnetLoader,
     CascadeImageEncoderLoader,
     CascadePreviewerLoader,
@@ -25,9 +27,19 @@ NODES: tuple[type[Any], ...] = (
     CascadeImageEncoderLoader,
     CascadeEffnetLoader,
     CascadePreviewerLoader,
+    CascadeControlNetLoader,
     CascadeTextEncode,
+    CascadeImageEncode,
+    CascadeControlNetApply,
+    CascadeCannyHint,
+    CascadeInpaintHint,
+    CascadeSuperResolutionHint,
+    CascadeFaceIdentityHint,
     CascadeEmptyLatents,
+    CascadeEncodeImage,
     CascadePicture,
+    CascadeOutpaintPad,
+    CascadePasteBack,
     CascadeStageCSampler,
     CascadeStageBSampler,
     CascadeStageADecode,

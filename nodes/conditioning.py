@@ -1,16 +1,21 @@
-"""Prompts -> CONDITIONING."""
+"""Prompts -> CONDITIONING, and what is added to it: pictures to vary, ControlNets."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
 from . import host, sockets
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CATEGORY = "Stable Cascade/conditioning"
+
 
 class CascadeTextEncode:
     DISPLAY_NAME = "Text Encode"
-    CATEGORY = "Stable Cascade/conditioning"
+    CATEGORY = CATEGORY
     DESCRIPTION = (
         "Encodes a prompt for Stage C and Stage B. (word:1.3) weighs a word; a long prompt is encoded in pieces."
         " Words that the built-in encoder does not know are named."
@@ -59,3 +64,124 @@ class CascadeTextEncode:
         sequence = torch.empty(1, config.max_positions, config.hidden_size, device="meta")
         pooled = torch.empty(1, config.projection_dim, device="meta")
         return (sockets.to_conditioning(core.Condition(sequence, pooled, family=text_encoder.family)),)
+
+
+class CascadeImageEncode:
+    DISPLAY_NAME = "Image Encode"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Adds a picture to the prompt, for variations of it: Stage C sees what it shows, not where. Several pictures,"
+        " as a batch or by several of these nodes, are mixed."
+    )
+    SEARCH_ALIASES = ("stable cascade", "image variation", "clip vision encode", "unclip", "reference")
+    FUNCTION, REHEARSE = "encode", "rehearse"
+    RETURN_TYPES, RETURN_NAMES = ("CONDITIONING",), ("conditioning",)
+    OUTPUT_TOOLTIPS = ("The prompt with the picture, for `positive` of the Stage C sampler.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "conditioning": ("CONDITIONING", {"tooltip": "The prompt, which may be empty."}),
+                "image_encoder": (
+                    sockets.IMAGE_ENCODER,
+                    {"tooltip": "The image encoder, of the same family as the text encoder."},
+                ),
+                "image": (
+                    "IMAGE",
+                    {"tooltip": "The picture to vary, its middle square. A batch is several references for one."},
+                ),
+                "strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 10.0,
+                        "step": 0.05,
+                        "round": 0.001,
+                        "tooltip": "How much the picture counts: 1 officially.",
+                    },
+                ),
+            }
+        }
+
+    def encode(
+        self, conditioning: sockets.Conditioning, image_encoder: core.Handle, image: Tensor, strength: float
+    ) -> tuple[sockets.Conditioning]:
+        self._check(conditioning, image_encoder)
+        embeddings = core.embed_pixels(image_encoder, sockets.to_pixels(image))
+        return (sockets.with_images(conditioning, embeddings, strength),)
+
+    def rehearse(
+        self, conditioning: sockets.Conditioning, image_encoder: core.Handle, image: Tensor, strength: float
+    ) -> tuple[sockets.Conditioning]:
+        import torch
+
+        self._check(conditioning, image_encoder)
+        count, _, _ = sockets.image_size("image", image)
+        embeddings = torch.empty(count, image_encoder.config.projection_dim, device="meta")
+        return (sockets.with_images(conditioning, embeddings, strength),)
+
+    def _check(self, conditioning: sockets.Conditioning, image_encoder: core.Handle) -> None:
+        for _, options in conditioning:
+            core.check_family(image_encoder, "conditioning", options.get(sockets.FAMILY))
+
+
+class CascadeControlNetApply:
+    DISPLAY_NAME = "Apply ControlNet"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Steers Stage C by a hint. On `positive` it acts on the unconditional pass too, as officially. Several of these"
+        " nodes in a row add up. The hint covers the whole picture."
+    )
+    SEARCH_ALIASES = ("stable cascade", "controlnet", "control", "canny", "inpainting", "identity")
+    FUNCTION = REHEARSE = "apply"
+    RETURN_TYPES, RETURN_NAMES = ("CONDITIONING",), ("conditioning",)
+    OUTPUT_TOOLTIPS = ("The prompt with the hint, for `positive` of the Stage C sampler.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        percent = {"min": 0.0, "max": 1.0, "step": 0.01, "round": 0.001}
+        return {
+            "required": {
+                "conditioning": ("CONDITIONING", {"tooltip": "The prompt."}),
+                "controlnet": (sockets.CONTROLNET, {"tooltip": "The ControlNet for this kind of hint."}),
+                "hint": (sockets.HINT, {"tooltip": "What the ControlNet is shown, from one of the hint nodes."}),
+                "strength": (
+                    "FLOAT",
+                    {
+                        "default": 1.0,
+                        "min": 0.0,
+                        "max": 10.0,
+                        "step": 0.05,
+                        "round": 0.001,
+                        "tooltip": "How strongly the hint steers: 1 officially, 0 not at all.",
+                    },
+                ),
+                "start_percent": (
+                    "FLOAT",
+                    {**percent, "default": 0.0, "tooltip": "The hint begins to steer this far into the run."},
+                ),
+                "end_percent": (
+                    "FLOAT",
+                    {**percent, "default": 1.0, "tooltip": "The hint steers up to this far into the run."},
+                ),
+            }
+        }
+
+    def apply(
+        self,
+        conditioning: sockets.Conditioning,
+        controlnet: core.Handle,
+        hint: core.Hint,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+    ) -> tuple[sockets.Conditioning]:
+        conditions = sockets.to_conditions("conditioning", conditioning)
+        for condition in conditions:
+            core.check_family(controlnet, "conditioning", condition.family)
+        if not conditions:
+            return (conditioning,)
+        steered = core.apply_control(conditions[0], controlnet, hint, strength, start_percent, end_percent)
+        return (sockets.with_control(conditioning, steered.controls[-1]),)  # one for all, so that it is computed once

@@ -75,11 +75,14 @@ def model_files(keys: Sequence[str]) -> dict[str, Path]:
 
 
 def model_folders(key: str) -> list[Path]:
-    """The folders of this key, in the order in which they are searched."""
+    """The folders of this key, in the order in which they are searched; of one that ComfyUI does not know, the folder
+    of its name."""
     if not in_comfyui():
         return headless.model_folders(key)
     import folder_paths
 
+    if key not in folder_paths.folder_names_and_paths:
+        return [Path(folder_paths.models_dir) / key]
     return [Path(folder) for folder in folder_paths.get_folder_paths(key)]
 
 

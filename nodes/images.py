@@ -1,30 +1,32 @@
-"""Pictures: those of the input folder, and the built-in ones, which are drawn."""
+"""Pictures: those of the input folder, the built-in ones, which are drawn, and what is done to pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host
+from . import host, sockets
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+CATEGORY = "Stable Cascade/image"
 SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
 
 
 class CascadePicture:
     DISPLAY_NAME = "Picture"
-    CATEGORY = "Stable Cascade/image"
+    CATEGORY = CATEGORY
     DESCRIPTION = (
         "A picture: a file of the input folder, or one of the built-in pictures, which are drawn and need no file, so"
         " that a workflow runs for everybody."
     )
     SEARCH_ALIASES = ("stable cascade", "load image", "upload", "input", "mask")
-    FUNCTION = "load"
+    FUNCTION = REHEARSE = "load"
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "mask")
     OUTPUT_TOOLTIPS = ("The picture.", "1 where the picture is transparent, else 0; of the picture's size.")
 
@@ -35,8 +37,15 @@ class CascadePicture:
         return {"required": {"image": (names, {"image_upload": True, "tooltip": tooltip})}}
 
     @classmethod
-    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
-        """Names with a folder or an annotation are good, though the list does not have them."""
+    def VALIDATE_INPUTS(cls, image: object) -> bool | str:
+        """Names with a folder or an annotation are good, though the list does not have them; None is a link.
+
+        A workflow may say anything.
+        """
+        if image is None:
+            return True
+        if not isinstance(image, str):
+            return f"expected the name of a picture, found {image!r:.80}"
         try:
             if image not in core.BUILT_IN_PICTURES:
                 host.picture_path(image)
@@ -53,17 +62,115 @@ class CascadePicture:
 
     def load(self, image: str) -> tuple[Tensor, Tensor]:
         if image in core.BUILT_IN_PICTURES:
-            return _from_frames([core.draw(core.BUILT_IN_PICTURES[image])])
+            return _from_frames([core.BUILT_IN_PICTURES[image].draw()])
         return read_picture(host.picture_path(image))
 
 
-def read_picture(path: Path) -> tuple[Tensor, Tensor]:
-    """A file -> IMAGE (B, H, W, 3) and MASK (B, H, W), upright; frames of another size than the first are left out."""
+class CascadeOutpaintPad:
+    DISPLAY_NAME = "Pad for Outpainting"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Makes room around a picture, for Stage C to continue it, and the mask of what is new. The room repeats the"
+        " picture's edge; the mask may fade into the picture, so that the seam does not show."
+    )
+    SEARCH_ALIASES = ("stable cascade", "outpaint", "pad image", "extend", "uncrop", "canvas")
+    FUNCTION, REHEARSE = "pad", "rehearse"
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "mask")
+    OUTPUT_TOOLTIPS = ("The larger picture.", "1 where it is new, 0 where it is the old one, and between on the seam.")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        room = {"default": 0, "min": 0, "max": core.LARGEST, "step": 1}
+        tooltip = "Pixels to add on this side; no side of the result may be over 8192."
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The picture to continue; a batch is padded alike."}),
+                **{side: ("INT", {**room, "tooltip": tooltip}) for side in ("left", "top", "right", "bottom")},
+                "feather": (
+                    "INT",
+                    {
+                        "default": 32,
+                        "min": 0,
+                        "max": 1024,
+                        "step": 1,
+                        "tooltip": "Pixels of the old picture, beside the new ones, over which the mask fades away.",
+                    },
+                ),
+            }
+        }
+
+    def pad(self, image: Tensor, left: int, top: int, right: int, bottom: int, feather: int) -> tuple[Tensor, Tensor]:
+        pixels, mask = core.pad_outward(sockets.to_pixels(image), left, top, right, bottom, feather)
+        if not (left or top or right or bottom):
+            host.warn(self.DISPLAY_NAME, "All four sides are 0: the picture stays as it is, and the mask is empty")
+        return sockets.to_image(pixels), mask[:, 0]
+
+    def rehearse(
+        self, image: Tensor, left: int, top: int, right: int, bottom: int, feather: int
+    ) -> tuple[Tensor, Tensor]:
+        batch, height, width = sockets.image_size("image", image)
+        padded = sockets.placeholder_image(batch, top + height + bottom, left + width + right)
+        core.stage_c_size(padded.shape[2], padded.shape[1])  # as in the core, refuses what no latent can have
+        return padded, padded[..., 0]
+
+
+class CascadePasteBack:
+    DISPLAY_NAME = "Paste Back"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Puts what was made anew into the original: outside the mask every pixel is the original's, exactly. Sizes need"
+        " not agree: the new picture and the mask are stretched to the original."
+    )
+    SEARCH_ALIASES = ("stable cascade", "inpaint", "composite", "image composite masked", "blend", "uncrop")
+    FUNCTION, REHEARSE = "paste", "rehearse"
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE",), ("image",)
+    OUTPUT_TOOLTIPS = ("The original with the new part, of the original's size.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The new picture."}),
+                "original": ("IMAGE", {"tooltip": "The picture that stays where the mask is 0."}),
+                "mask": ("MASK", {"tooltip": "1 where the new picture is taken; between, both are blended."}),
+                "feather": (
+                    "INT",
+                    {
+                        "default": 8,
+                        "min": 0,
+                        "max": 1024,
+                        "step": 1,
+                        "tooltip": "Pixels behind the mask's edge over which the new picture comes in. 0 is a hard"
+                        " edge. Nothing outside the mask changes either way.",
+                    },
+                ),
+            }
+        }
+
+    def paste(self, image: Tensor, original: Tensor, mask: Tensor, feather: int) -> tuple[Tensor]:
+        pixels, kept = sockets.to_pixels(image), sockets.to_pixels(original, "original")
+        fitted = sockets.to_mask(mask, original)
+        if not fitted.any():
+            host.warn(self.DISPLAY_NAME, "The mask is empty: the result is the original")
+        return (sockets.to_image(core.paste_back(pixels, kept, fitted, feather)),)
+
+    def rehearse(self, image: Tensor, original: Tensor, mask: Tensor, feather: int) -> tuple[Tensor]:
+        count, _, _ = sockets.image_size("image", image)
+        batch, height, width = sockets.image_size("original", original)
+        masks = len(sockets.to_mask(mask, original))
+        return (sockets.placeholder_image(core.common_batch(image=count, original=batch, mask=masks), height, width),)
+
+
+def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """A file -> IMAGE (B, H, W, 3) and MASK (B, H, W), upright; frames of another size than the first are left out.
+
+    most: no more frames than these are read.
+    """
     from PIL import Image, ImageOps, ImageSequence
 
     try:
         with Image.open(path) as opened:
-            frames = [ImageOps.exif_transpose(frame) for frame in ImageSequence.Iterator(opened)]
+            frames = [ImageOps.exif_transpose(frame) for frame in islice(ImageSequence.Iterator(opened), most)]
             if opened.format == "MPO":  # a photograph with other views of itself, not an animation
                 frames = frames[:1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

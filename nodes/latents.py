@@ -1,16 +1,21 @@
-"""Empty latents of the wanted size."""
+"""Latents to start from: empty ones of the wanted size, and encoded pictures."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
 from . import sockets
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CATEGORY = "Stable Cascade/latent"
+
 
 class CascadeEmptyLatents:
     DISPLAY_NAME = "Empty Latents"
-    CATEGORY = "Stable Cascade/latent"
+    CATEGORY = CATEGORY
     DESCRIPTION = (
         "The empty latents that both samplers start from. Any size from 16 to 8192 pixels is honoured to the pixel. The"
         " published models are at their best from 1024 to 1536, the built-in ones at 256."
@@ -45,6 +50,65 @@ class CascadeEmptyLatents:
         import torch
 
         stage_c = torch.zeros(batch_size, sockets.STAGE_C_CHANNELS, *core.stage_c_size(width, height))
-        stage_b = torch.zeros(batch_size, sockets.STAGE_B_CHANNELS, *core.stage_b_size(width, height))
-        size = {sockets.SIZE: (height, width)}
-        return {"samples": stage_c, **size}, {"samples": stage_b, **size}
+        return {"samples": stage_c, sockets.SIZE: (height, width)}, _empty_stage_b(batch_size, height, width)
+
+
+class CascadeEncodeImage:
+    DISPLAY_NAME = "Encode Image"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Turns a picture into the latent of Stage C, 42 times smaller: to start from below denoise 1, to keep what a"
+        " mask leaves, or to decode again with Stage B and Stage A."
+    )
+    SEARCH_ALIASES = ("stable cascade", "vae encode", "img2img", "image to image", "image to latent", "reconstruction")
+    FUNCTION, REHEARSE = "encode", "rehearse"
+    RETURN_TYPES, RETURN_NAMES = ("LATENT", "LATENT"), ("stage_c", "stage_b")
+    OUTPUT_TOOLTIPS = (
+        "The picture, for `latent` of the Stage C sampler or `stage_c` of the Stage B sampler.",
+        "An empty latent of the picture's size, for `latent` of the Stage B sampler.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "effnet": (sockets.EFFNET, {"tooltip": "The effnet, of the same family as the stages."}),
+                "image": ("IMAGE", {"tooltip": "The picture, of 16 to 8192 pixels a side. A batch gives a batch."}),
+            },
+            "optional": {
+                "resize": (
+                    ["ours", "official"],
+                    {
+                        "default": "ours",
+                        "tooltip": "How the picture is made smaller before it is encoded: smoothly, so that the latent"
+                        " has the size of an empty one; or as officially, to three quarters, without smoothing.",
+                    },
+                )
+            },
+        }
+
+    def encode(
+        self, effnet: core.Handle, image: Tensor, resize: core.Resize = "ours"
+    ) -> tuple[sockets.Latent, sockets.Latent]:
+        return self._latents(effnet, image, core.encode_pixels(effnet, sockets.to_pixels(image), resize))
+
+    def rehearse(
+        self, effnet: core.Handle, image: Tensor, resize: core.Resize = "ours"
+    ) -> tuple[sockets.Latent, sockets.Latent]:
+        import torch
+
+        batch, height, width = sockets.image_size("image", image)
+        h, w = (side // core.CELL for side in core.encoded_size(height, width, resize))
+        return self._latents(effnet, image, torch.empty(batch, effnet.config.c_latent, h, w, device="meta"))
+
+    def _latents(self, effnet: core.Handle, image: Tensor, samples: Tensor) -> tuple[sockets.Latent, sockets.Latent]:
+        batch, height, width = sockets.image_size("image", image)
+        stage_c = {"samples": samples, sockets.SIZE: (height, width), sockets.FAMILY: effnet.family}
+        return stage_c, _empty_stage_b(batch, height, width)
+
+
+def _empty_stage_b(batch: int, height: int, width: int) -> sockets.Latent:
+    import torch
+
+    samples = torch.zeros(batch, sockets.STAGE_B_CHANNELS, *core.stage_b_size(width, height))
+    return {"samples": samples, sockets.SIZE: (height, width)}

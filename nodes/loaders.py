@@ -178,3 +178,16 @@ class CascadePreviewerLoader(_Loader):
     SEARCH_ALIASES = ("stable cascade", "preview", "taesd", "vae")
     RETURN_TYPES, RETURN_NAMES = (sockets.PREVIEWER,), ("previewer",)
     OUTPUT_TOOLTIPS = ("The previewer, for the Stage C sampler or for decoding a preview.",)
+
+
+class CascadeControlNetLoader(_Loader):
+    KIND, PART = "controlnet", "ControlNet"
+    FOLDERS = ("controlnet",)
+    DISPLAY_NAME = "Load ControlNet"
+    DESCRIPTION = (
+        "Loads a ControlNet, which steers Stage C by a hint: canny, inpainting, super-resolution or face identity. The"
+        " published ones fit the 3.6B Stage C."
+    )
+    SEARCH_ALIASES = ("stable cascade", "controlnet", "canny", "inpainting", "super resolution", "identity")
+    RETURN_TYPES, RETURN_NAMES = (sockets.CONTROLNET,), ("controlnet",)
+    OUTPUT_TOOLTIPS = ("The ControlNet, for Apply ControlNet.",)

@@ -109,7 +109,10 @@ class CascadeStageCSampler:
                 "negative": ("CONDITIONING", {"tooltip": "What guidance leads away from; it may be an empty prompt."}),
                 "latent": (
                     "LATENT",
-                    {"tooltip": "An empty latent for its size; below denoise 1, the encoded picture to start from."},
+                    {
+                        "tooltip": "An empty latent for its size; below denoise 1, the encoded picture to start from."
+                        " Where it has a noise mask, only what is masked is made anew, at any denoise."
+                    },
                 ),
                 **_inputs(
                     steps=20,
@@ -157,6 +160,9 @@ class CascadeStageCSampler:
         **settings: Any,
     ) -> tuple[sockets.Latent]:
         steps = self._check(stage_c, positive, negative, latent, previewer, **settings)
+        mask = latent.get(sockets.NOISE_MASK)
+        if mask is not None and not mask.any():
+            host.warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
         samples = _run(stage_c, steps, self.DISPLAY_NAME, settings["steps"], previewer)
         return (sockets.with_samples(latent, samples, stage_c.family),)
 
@@ -181,6 +187,8 @@ class CascadeStageCSampler:
             sockets.samples_of("latent", latent, stage_c.config.channels),
             batch_index=latent.get("batch_index"),
             latent_family=latent.get(sockets.FAMILY),
+            size=sockets.size_of(latent),
+            noise_mask=latent.get(sockets.NOISE_MASK),
             **settings,
         )
         if previewer is not None:
@@ -246,6 +254,11 @@ class CascadeStageBSampler:
         """The steps, none of which is taken yet; CascadeError where the inputs do not fit."""
         effnet = sockets.samples_of("stage_c", stage_c, stage_b.config.c_effnet)
         samples = sockets.samples_of("latent", latent, stage_b.config.channels)
+        if latent.get(sockets.NOISE_MASK) is not None:
+            raise core.CascadeError(
+                "`latent` carries a noise_mask (Set Latent Noise Mask): Stage B works out the whole picture and cannot"
+                " honour that: put the mask on the latent of Stage C, and paste the result back into the original"
+            )
         of_stage_c = stage_c.get("batch_index") if len(effnet) == len(samples) else None
         return core.sample_stage_b(
             stage_b,

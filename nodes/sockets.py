@@ -1,7 +1,8 @@
 """What travels on the wires: socket names, and native values to the core's and back.
 
-IMAGE is (B, H, W, C) in 0..1, pixels of the core are (B, 3, H, W). Values on wires are shared by the whole graph, so
-everything here makes new ones. LATENT of Stage B travels in Stage A space, as ComfyUI's own nodes have it.
+IMAGE is (B, H, W, C) in 0..1, pixels of the core are (B, 3, H, W). MASK is (B, H, W), but (H, W) and (B, 1, H, W)
+occur; the core's is (B, 1, H, W). Values on wires are shared by the whole graph, so everything here makes new ones.
+LATENT of Stage B travels in Stage A space, as ComfyUI's own nodes have it.
 
 When the command rehearses a run, placeholders travel over the same wires: shapes and families without values, on
 torch's meta device.
@@ -11,6 +12,7 @@ Letters: B batch, T tokens, D width of the sequence, P of the pooled vector, n i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
@@ -25,9 +27,14 @@ TEXT_ENCODER = "CASCADE_TEXT_ENCODER"
 IMAGE_ENCODER = "CASCADE_IMAGE_ENCODER"
 EFFNET = "CASCADE_EFFNET"
 PREVIEWER = "CASCADE_PREVIEWER"
+CONTROLNET = "CASCADE_CONTROLNET"
+HINT = "CASCADE_HINT"  # a core.Hint
 
 FAMILY = "cascade_family"  # in CONDITIONING and LATENT: the models that made it
+CONTROLS = "cascade_controls"  # in CONDITIONING: the ControlNets that steer Stage C, a tuple of core.Control
 SIZE = "cascade_size"  # in LATENT: (H, W), the wanted pixels
+UNCLIP = "unclip_conditioning"  # in CONDITIONING, native: image embeddings with their strengths
+NOISE_MASK = "noise_mask"  # in LATENT, native: 1 where it is made anew
 STAGE_C_CHANNELS = 16
 STAGE_B_CHANNELS = 4
 STAGE_B_SCALE = 0.43  # Stage A space / model space
@@ -49,14 +56,36 @@ def to_image(pixels: Tensor) -> Tensor:
     return pixels.movedim(1, -1).float().cpu().contiguous()
 
 
-def to_pixels(image: Tensor) -> Tensor:
-    """IMAGE (B, H, W, 1, 3 or 4) -> (B, 3, H, W); what an alpha channel says is left out."""
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+def image_size(name: str, image: Tensor) -> tuple[int, int, int]:
+    """Batch, height and width of the input `name`; CascadeError if it is no IMAGE."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise core.CascadeError(
-            f"`image`: expected the shape (batch, height, width, 3), found {tuple(image.shape)}: connect a picture"
+            f"`{name}`: expected the shape (batch, height, width, 3), found {tuple(image.shape)}: connect a picture"
         )
+    return image.shape[0], image.shape[1], image.shape[2]
+
+
+def to_pixels(image: Tensor, name: str = "image") -> Tensor:
+    """IMAGE (B, H, W, 1, 3 or 4) -> (B, 3, H, W); what an alpha channel says is left out."""
+    image_size(name, image)
     colours = image[..., :3].float().cpu()
     return colours.expand(-1, -1, -1, 3).movedim(-1, 1).contiguous()
+
+
+def to_mask(mask: Tensor, image: Tensor) -> Tensor:
+    """MASK for a picture -> (B, 1, H, W), of any size; one that masks nothing is of the picture's size.
+
+    For where a picture has no transparency, ComfyUI gives 64 x 64 zeros, which are no mask of another aspect.
+    """
+    _, height, width = image_size("image", image)
+    shaped = mask.reshape(-1, 1, *mask.shape[-2:]) if mask.ndim in (2, 3) else mask
+    if shaped.ndim != 4 or shaped.shape[1] != 1 or 0 in shaped.shape:
+        raise core.CascadeError(
+            f"`mask`: expected the shape (batch, height, width), found {tuple(mask.shape)}: connect a mask"
+        )
+    if not shaped.is_meta and not shaped.any():
+        return shaped.new_zeros(1, 1, height, width).float().cpu()
+    return shaped.float().to("meta" if shaped.is_meta else "cpu")
 
 
 def to_conditioning(condition: core.Condition) -> Conditioning:
@@ -85,6 +114,7 @@ def _to_condition(name: str, sequence: Tensor, options: dict[str, Any]) -> core.
         sequence=sequence,
         pooled=pooled,
         images=_images(options),
+        controls=options.get(CONTROLS, ()),
         strength=options.get("strength", 1.0),
         start=options.get("start_percent", 0.0),
         end=options.get("end_percent", 1.0),
@@ -92,11 +122,33 @@ def _to_condition(name: str, sequence: Tensor, options: dict[str, Any]) -> core.
     )
 
 
+@dataclass(frozen=True, eq=False)
+class ImageEmbeddings:
+    """What ComfyUI calls a CLIP_VISION_OUTPUT, as far as Stable Cascade reads it."""
+
+    image_embeds: Tensor  # (n, Di)
+
+
+def with_images(conditioning: Conditioning, embeddings: Tensor, strength: float) -> Conditioning:
+    """Every entry with the image embeddings (n, Di) added to those that it has, in the native key."""
+    added = {"clip_vision_output": ImageEmbeddings(embeddings), "strength": strength, "noise_augmentation": 0.0}
+    return [
+        [sequence, {**options, UNCLIP: [*(options.get(UNCLIP) or ()), added]}] for sequence, options in conditioning
+    ]
+
+
+def with_control(conditioning: Conditioning, control: core.Control) -> Conditioning:
+    """Every entry with one more ControlNet."""
+    return [
+        [sequence, {**options, CONTROLS: (*options.get(CONTROLS, ()), control)}] for sequence, options in conditioning
+    ]
+
+
 def _images(options: dict[str, Any]) -> Tensor | None:
     """Image embeddings (1, n, Di) times their strengths; a batch of one entry is several references."""
     import torch
 
-    entries = options.get("unclip_conditioning") or []
+    entries = options.get(UNCLIP) or []
     embeddings = [entry["clip_vision_output"].image_embeds * entry.get("strength", 1.0) for entry in entries]
     return torch.cat(embeddings)[None] if embeddings else None
 
@@ -109,12 +161,15 @@ def samples_of(name: str, latent: Latent, channels: int) -> Tensor:
             f"`{name}`: expected a latent of {'Stage C' if channels == STAGE_C_CHANNELS else 'Stage B'}, of shape"
             f" (batch, {channels}, height, width), found {tuple(samples.shape)}: connect another one"
         )
-    if latent.get("noise_mask") is not None:
-        raise core.CascadeError(
-            f"`{name}` carries a noise_mask (Set Latent Noise Mask): Stable Cascade's nodes cannot honour that, and do"
-            " not ignore it: take that node out"
-        )
     return samples
+
+
+def size_of(latent: Latent) -> tuple[int, int] | None:
+    """The pixels (H, W) that a latent of Stage C stands for; None where it does not say, or was resized since."""
+    size = latent.get(SIZE)
+    if size is None or core.stage_c_size(size[1], size[0]) != tuple(latent["samples"].shape[-2:]):
+        return None
+    return size
 
 
 def placeholder_image(batch: int, height: int, width: int) -> Tensor:

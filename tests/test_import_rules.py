@@ -30,7 +30,7 @@ LEVELS = (
     ("models",),
     ("sampling",),
     ("formats",),
-    ("checkpoint", "convert", "lora", "hints", "pictures"),
+    ("checkpoint", "convert", "faces", "lora", "hints", "pictures"),
     ("pipeline",),
     ("training",),
     ("tiny",),

@@ -20,7 +20,7 @@ ROOT = Path(stable_cascade_nodes.__file__).parent
 SETTINGS = ROOT / "pyproject.toml"
 PACKAGES = ("cascade_core", "nodes", "cli")
 HOST = {"comfy", "comfy_execution", "execution", "folder_paths", "latent_preview", "nodes", "server"}  # ComfyUI's own
-IMPORTED_AS = {"PIL": "Pillow", "yaml": "pyyaml"}
+IMPORTED_AS = {"PIL": "Pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
 
 # What ComfyUI does to import a pack (its `nodes.py`), with a `nodes` of its own already there.
 LOAD_AS_COMFYUI_DOES = """
@@ -125,7 +125,7 @@ def test_requirements_name_what_is_imported() -> None:
             imported.add(node.module.split(".")[0])
     imported = {IMPORTED_AS.get(name, name) for name in imported - set(sys.stdlib_module_names)}
     required = {re.split("[>=]", line)[0] for line in requirements()}
-    extra = set(setting("project.optional-dependencies", "server"))
+    extra = {name for extra in ("server", "face") for name in setting("project.optional-dependencies", extra)}
     assert required - imported == set(), "required, but nowhere imported"
     assert imported - required - extra - HOST == set(), "imported, but not required"
 

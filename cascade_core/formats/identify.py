@@ -8,26 +8,22 @@ and layout. Knows nothing of modules.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from math import prod
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import CascadeError
-from ..models.config import PRESETS
-from ..models.handle import Target
+from ..models.config import PRESETS, ControlNetConfig
 from ..sampling.family import KINDS
 from .diffusers_config import read_config
 from .header import Header, read_header
-from .metadata import METADATA_KEY, PUBLISHED_FAMILY, preset_of, read_entry
+from .metadata import METADATA_KEY, preset_of, read_entry
 from .other_models import OtherModel, name_other_model
+from .part import Part, behind
 from .sets import components
 from .signatures import DIALECTS, LORA_WIDTHS, SIGNATURES, Probe, Signature
 from .tables import layout_of
-from .tensor_info import PRECISIONS, TensorInfo
+from .tensor_info import TensorInfo
 from .wording import all_of, article, first_of
 
 FOLDERS: Mapping[str, tuple[str, ...]] = {
@@ -42,40 +38,6 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "lora": ("loras",),
 }  # kind -> ComfyUI's folder keys where our loaders look, in this order
 KNOWN_FORMS = "the official files, ComfyUI's and diffusers' are known here"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One network of a file. `names` are its tensors as the tables of its layout have them."""
-
-    header: Header
-    kind: str  # a key of FOLDERS
-    preset: str  # a name of PRESETS[kind], or "custom"; for a ControlNet or LoRA the Stage C it was made for, or ""
-    config: Any | None = None  # the kind's dataclass of models/config.py; None for a ControlNet or LoRA
-    layout: str = "official"  # whose names: "official", "comfyui", "diffusers" or "openclip"
-    prefix: str = ""  # before each of its names in the file
-    family: str = PUBLISHED_FAMILY
-    target: Target = "epsilon"
-    x0_clamp: float | None = None
-    vocabulary: tuple[str, ...] | None = None  # a text encoder's own words
-    mode: str | None = None  # a ControlNet's hint, a LoRA's dialect
-    ignored: tuple[str, ...] = ()  # names that the layout carries and the module does not
-
-    @cached_property
-    def names(self) -> Mapping[str, TensorInfo]:
-        """The part's own tensors: name without the prefix -> info."""
-        ignored = set(self.ignored)
-        found = _behind(self.prefix, self.header.tensors)
-        return {name: info for name, info in found.items() if name not in ignored}
-
-    @cached_property
-    def precision(self) -> str:
-        """What most of the floating values are stored as: "float32", "bfloat16", "float16", "float8_e4m3fn", ..."""
-        elements: Counter[str] = Counter()
-        for info in self.names.values():
-            if info.dtype in PRECISIONS:
-                elements[PRECISIONS[info.dtype]] += prod(info.shape)
-        return elements.most_common(1)[0][0] if elements else "unknown"
 
 
 def identify(path: Path) -> tuple[Part, ...]:
@@ -123,7 +85,7 @@ def find_part(parts: Sequence[Part], kind: str, file: str) -> Part:
 
 
 def _size(part: Part) -> str:
-    told = " ".join(filter(None, (part.mode, part.preset if part.kind in PRESETS else "")))
+    told = ", for ".join(filter(None, (part.mode, part.preset if part.kind in PRESETS else "")))
     return f" ({told})" if told else ""
 
 
@@ -171,7 +133,7 @@ def _from_signatures(header: Header) -> tuple[Part, ...]:
     found: dict[str, Part] = {}
     for signature in SIGNATURES:
         for prefix in signature.prefixes:
-            tensors = _behind(prefix, header.tensors)
+            tensors = behind(prefix, header.tensors)
             if signature.kind in found or _missing(signature.keys, tensors) or not _marked(signature, tensors):
                 continue
             width = _length(signature.probe, tensors)
@@ -189,7 +151,9 @@ def _recognised(
         channels = _length(signature.mode, tensors)
         mode = signature.modes.get(channels, f"for a hint of {channels} channels")
     ignored = tuple(name for name in tensors if _is_ignored(name, signature.ignored))
-    config = PRESETS.get(kind, {}).get(preset)
+    config = PRESETS.get(kind, {}).get(mode or preset)
+    if isinstance(config, ControlNetConfig):
+        config = replace(config, c_proj=_length(signature.probe, tensors))
     return Part(header, kind, preset, config, signature.layout, prefix, mode=mode, ignored=ignored)
 
 
@@ -199,7 +163,7 @@ def _explain(header: Header) -> CascadeError:
     other = name_other_model(tensors)
     if other:
         return OtherModel(f"{file} is {other[0]}, not a part of Stable Cascade: {other[1]}")
-    rows = [(row, _behind(prefix, tensors)) for row in SIGNATURES for prefix in row.prefixes]
+    rows = [(row, behind(prefix, tensors)) for row in SIGNATURES for prefix in row.prefixes]
     lacking = [(_missing(row.keys, seen) + ([] if _marked(row, seen) else [row.mark]), row, seen) for row, seen in rows]
     close = [entry for entry in lacking if len(entry[0]) <= len(entry[1].keys) // 2]
     if close:
@@ -221,12 +185,6 @@ def _explain(header: Header) -> CascadeError:
         f"{file} is no part of Stable Cascade ({KNOWN_FORMS}): expected {all_of(list(KINDS.values()), 'or')}, found"
         f" {len(tensors)} tensors ({first_of(sorted(tensors)) or 'none'}): choose another file"
     )
-
-
-def _behind(prefix: str, tensors: Mapping[str, TensorInfo]) -> Mapping[str, TensorInfo]:
-    if not prefix:
-        return tensors
-    return {name[len(prefix) :]: info for name, info in tensors.items() if name.startswith(prefix)}
 
 
 def _missing(keys: Iterable[str], tensors: Mapping[str, TensorInfo]) -> list[str]:

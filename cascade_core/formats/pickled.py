@@ -34,7 +34,7 @@ def begins_pickled(start: bytes) -> bool:
 
 def read_pickled(path: Path) -> dict[str, TensorInfo]:
     """Names, types and shapes; no tensor is read."""
-    from .tensors import NAMES
+    from .dtypes import NAMES
 
     _check_archive(path)
     tensors = _load(path, "meta")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .identify import Part
+    from .part import Part
 
 Shape = tuple[int, ...]
 

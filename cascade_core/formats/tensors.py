@@ -13,24 +13,10 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
+from .dtypes import TYPES
 from .header import Header, open_tensors
 from .tables import Shape, Source
 
-TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}  # by safetensors' names
-NAMES = {dtype: name for name, dtype in TYPES.items()}
 AT_ONCE = 256 * 2**20  # bytes; a mapped file's pages count as this process's memory until it is closed
 
 

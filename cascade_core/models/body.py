@@ -34,10 +34,11 @@ class Context:
 
     kv: tuple[tuple[Tensor, Tensor], ...]  # per attention block, (B, heads, L, d) each
     constant: Tensor | None = None  # (B, h, w, C), added to the embedded input (Stage B)
+    control: Sequence[Tensor | None] = ()  # maps added before the residual blocks (Stage C), see Conditions
 
     @staticmethod
     def cat(contexts: Sequence[Context]) -> Context:
-        """Several images' contexts as one batch; their text must be equally long."""
+        """Several images' contexts, without control yet, as one batch; their text must be equally long."""
         kv = tuple(
             (torch.cat([k for k, _ in pairs]), torch.cat([v for _, v in pairs]))
             for pairs in zip(*(context.kv for context in contexts), strict=True)

@@ -95,8 +95,36 @@ class PreviewerConfig:
         return 2 ** (len(self.widths) - 1)
 
 
+PROJECTED_BLOCKS = (0, 4, 8, 12, 51, 55, 59, 63)  # of the 64 residual blocks of Stage C 3.6B
+
+
+@dataclass(frozen=True)
+class ControlNetConfig:
+    """Maps for a Stage C, made of a hint; the defaults are the published canny network."""
+
+    bottleneck: str = "effnet"  # "effnet" shrinks pixels by 32; "simple" and "large" take one value per latent cell
+    c_in: int = 1
+    c_proj: int = 2048  # width of the Stage C that it fits
+    proj_blocks: tuple[int, ...] = PROJECTED_BLOCKS  # residual blocks of Stage C that get a map
+    stem: int = EffnetConfig.stem  # effnet: as in EffnetConfig
+    stages: tuple[tuple[bool, int, int, int, int], ...] = EffnetConfig.stages
+    c_wide: int = 0  # simple and large: channels after the first convolution
+    c_blocks: int = 0  # large: of its residual blocks
+    blocks: int = 0
+    c_out: int = 1280  # of the features that are projected; simple: c_in
+
+
 STAGE_C = StageCConfig()
 STAGE_B = StageBConfig()
+TINY_EFFNET = EffnetConfig(
+    stem=12,
+    stages=((True, 2, 2, 24, 1), (True, 2, 2, 40, 2), (False, 3, 2, 64, 2), (False, 3, 2, 96, 3)),
+    head=256,
+)
+CANNY = ControlNetConfig()
+TINY_CANNY = replace(
+    CANNY, c_proj=160, proj_blocks=(0, 1, 2, 3, 4, 5), stem=TINY_EFFNET.stem, stages=TINY_EFFNET.stages, c_out=128
+)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "stage_c": {
@@ -147,13 +175,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "effnet": {
         "published": EffnetConfig(),
-        "tiny": EffnetConfig(
-            stem=12,
-            stages=((True, 2, 2, 24, 1), (True, 2, 2, 40, 2), (False, 3, 2, 64, 2), (False, 3, 2, 96, 3)),
-            head=256,
-        ),
+        "tiny": TINY_EFFNET,
     },
     "previewer": {"published": PreviewerConfig(), "tiny": PreviewerConfig(widths=(64, 64, 48, 32))},
     "text_encoder": {"published": PUBLISHED_TEXT, "tiny": TINY_TEXT},
     "image_encoder": {"published": PUBLISHED_VISION, "tiny": TINY_VISION},
+    "controlnet": {
+        "canny": CANNY,
+        "inpainting": replace(CANNY, c_in=4),
+        "super_resolution": replace(CANNY, bottleneck="large", c_in=16, c_wide=16384, c_blocks=1024, blocks=8),
+        "identity": replace(CANNY, bottleneck="simple", c_in=512, c_wide=2048, c_out=512, proj_blocks=tuple(range(64))),
+        "tiny canny": TINY_CANNY,
+        "tiny inpainting": replace(TINY_CANNY, c_in=4),
+        "tiny super_resolution": replace(TINY_CANNY, bottleneck="large", c_in=16, c_wide=512, c_blocks=96, blocks=3),
+        "tiny identity": replace(TINY_CANNY, bottleneck="simple", c_in=128, c_wide=160, c_out=128),
+    },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -65,12 +66,10 @@ class StageC(Body):
         """The text's keys and values; see `clip_tokens` for the shapes."""
         return Context(self.text_kv(self.clip_tokens(text, pooled, images)))
 
-    def evaluate(
-        self, x: Tensor, modulation: Modulation, context: Context, control: Sequence[Tensor | None] = ()
-    ) -> Tensor:
+    def evaluate(self, x: Tensor, modulation: Modulation, context: Context) -> Tensor:
         """One step: latent (B, 16, h, w) -> the raw prediction, of the same shape."""
         h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
-        h = self.trunk(h, Conditions(context.kv, modulation, control))
+        h = self.trunk(h, Conditions(context.kv, modulation, context.control))
         return self.clf[2](self.clf[1](channels_first(layer_norm(h)))).contiguous()
 
     def forward(
@@ -85,4 +84,5 @@ class StageC(Body):
         control: Sequence[Tensor | None] = (),
     ) -> Tensor:
         """Latent (B, 16, h, w) and noise condition r (B,) -> the raw prediction."""
-        return self.evaluate(x, self.modulate(r, sca, crp), self.prepare(text, pooled, images), control)
+        context = replace(self.prepare(text, pooled, images), control=control)
+        return self.evaluate(x, self.modulate(r, sca, crp), context)

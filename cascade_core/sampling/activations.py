@@ -7,13 +7,15 @@ the largest activation that a block hands on.
 
 import torch
 
-from ..models.clip_config import TextConfig
-from ..models.config import PreviewerConfig, StageAConfig, StageBConfig, StageCConfig
+from ..models.clip_config import TextConfig, VisionConfig
+from ..models.config import ControlNetConfig, EffnetConfig, PreviewerConfig, StageAConfig, StageBConfig, StageCConfig
 
 STAGE_UNITS = 16  # 13.5 to 15.7: the residual block of the first level, with its four times wider hidden layer
 STAGE_LATENTS = 12  # float32 latents alive at once: x, x0, noise, predictions and the temporaries of guidance
 STAGE_A_UNITS = 12  # 11.0: the same kind of block, before and after GELU
 PREVIEWER_UNITS = 3  # 2.0: a layer's input and output
+EFFNET_UNITS = 6  # 6.0 published, 3.5 tiny: the layers at half the picture's size
+IMAGE_UNITS = 4  # 3.3 to 3.8: as in the text encoder
 TEXT_UNITS = 3  # 2.4 to 2.6 of the width and the hidden layer's together, each before and after its norm or GELU
 
 
@@ -49,6 +51,27 @@ def previewer_bytes(config: PreviewerConfig, size: tuple[int, int], batch: int, 
     """Latents (h, w) of Stage C to small pictures."""
     largest = max(width * 4**doublings for doublings, width in enumerate(config.widths))
     return PREVIEWER_UNITS * batch * size[0] * size[1] * largest * dtype.itemsize
+
+
+def effnet_bytes(config: EffnetConfig, size: tuple[int, int], batch: int, dtype: torch.dtype) -> int:
+    """Pictures of (H, W) pixels to their latents of Stage C."""
+    colours = 2 * 3  # their mean and deviation
+    return (EFFNET_UNITS * batch * (size[0] // 2) * (size[1] // 2) * config.stem + colours) * dtype.itemsize
+
+
+def image_encoder_bytes(config: VisionConfig, dtype: torch.dtype) -> int:
+    """One picture to its vector, the resized picture in float32 included."""
+    tokens = (config.image_size // config.patch_size) ** 2 + 1
+    pictures = 2 * 3 * config.image_size**2 * torch.float32.itemsize
+    return IMAGE_UNITS * tokens * (config.hidden_size + config.intermediate_size) * dtype.itemsize + pictures
+
+
+def controlnet_bytes(config: ControlNetConfig, size: tuple[int, int], batch: int, dtype: torch.dtype) -> int:
+    """Hints for a latent (h, w) to its maps: the first layers have the largest activations, or the maps themselves."""
+    halved = (EFFNET_UNITS * config.stem + 4 * config.c_in) * 16**2  # and the hint in another layout
+    first = halved if config.bottleneck == "effnet" else 2 * config.c_wide + config.c_in
+    last = len(config.proj_blocks) * config.c_proj + 3 * config.c_out
+    return batch * size[0] * size[1] * max(first, last) * dtype.itemsize
 
 
 def text_bytes(config: TextConfig, rows: int, dtype: torch.dtype) -> int:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import CascadeError
-
-TOLERANCE = 1e-6  # times are sums of decimals: a window from 0.3 includes the step at 0.29999999
-
+from .control import Control
+from .times import within
 
 FIELDS = {"sequence": ("text tokens", 3), "pooled": ("pooled text vectors", 2), "images": ("image embeddings", 3)}
 
@@ -27,14 +26,10 @@ class Condition:
     start: float = 0.0  # percent of the way from noise to picture, 0..1
     end: float = 1.0
     family: str | None = None  # of the encoder; None: unknown
+    controls: tuple[Control, ...] = ()  # of Stage C; on a positive condition they act on the unconditional pass too
 
     def active(self, r: float) -> bool:
         return self.strength > 0 and within(r, self.start, self.end)
-
-
-def within(r: float, start: float, end: float) -> bool:
-    """Is the time r = 1 - percent between two percents, ends included?"""
-    return start - TOLERANCE <= 1 - r <= end + TOLERANCE
 
 
 def check_conditions(

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import CascadeError
-from .condition import within
+from .times import within
 
 RescaleOver = Literal["image", "batch"]
 

@@ -18,9 +18,11 @@ from ..models.stage_b import StageB
 from ..models.stage_c import StageC
 from .activations import stage_bytes
 from .condition import Condition, check_conditions
-from .denoise import Branch, Predictor, make_denoise, plan
+from .control import check_control, project
+from .denoise import Branch, Predictor, controls_of, make_denoise, plan
 from .family import check_family, check_kind, describe
 from .guidance import Guidance, RescaleOver
+from .masked import fit_noise_mask, keep_unmasked
 from .noise import Noise, image_seeds, stage_b_seed
 from .process import TARGETS, Process
 from .samplers import SAMPLERS
@@ -78,12 +80,16 @@ def sample_stage_c(
     batch_index: Sequence[int] | None = None,
     noise_shift: Literal["same", "official"] = "same",
     latent_family: str | None = None,
+    size: tuple[int, int] | None = None,
+    noise_mask: Tensor | None = None,
 ) -> Iterator[Step]:
     """Text to the latent of Stage C.
 
     latent (N, 16, h, w): its size, and below denoise 1 the picture to start from. noise_shift: the noise that is put on
     that picture has the sampler's shift, or as in the official notebook none. batch_index: each image's place in the
-    batch of this seed. Raises CascadeError where the inputs do not fit, before anything is computed.
+    batch of this seed. size: the pixels (height, width) that the latent stands for, to check hints with. noise_mask: as
+    in `fit_noise_mask`, 1 where the latent is made anew; the rest of it stays, at any denoise. Raises CascadeError
+    where the inputs do not fit, before anything is computed.
     """
     check_kind(handle, "stage_c")
     config = cast(StageCConfig, handle.config)
@@ -93,6 +99,8 @@ def sample_stage_c(
     _check_conditions(handle, positive, negative, widths, len(latent))
     if noise_shift not in ("same", "official"):
         raise CascadeError(f"noise_shift: expected same or official, found {noise_shift}")
+    for control in controls_of((*positive, *negative)):
+        check_control(control, handle, (latent.shape[-2], latent.shape[-1]), len(latent), size)
     guidance = Guidance(cfg, cfg_rescale, rescale_over, cfg_start_percent, cfg_end_percent)
     settings = Settings(steps, sampler, shift, denoise, shift if noise_shift == "same" else 1.0, guidance)
     most_images = max((_image_count(condition) for condition in positive), default=0)
@@ -106,14 +114,15 @@ def sample_stage_c(
         parts = [condition.sequence, condition.pooled, *([] if condition.images is None else [condition.images])]
         batch = max(len(part) for part in parts)
         context = network.prepare(*(_to_batch(part.to(device, handle.dtype), batch) for part in parts))
-        return Branch(condition.strength, context, batch, tokens(condition))
+        return Branch(condition.strength, context, batch, tokens(condition), condition.controls)
 
     def prepare(device: torch.device) -> tuple[list[Branch], list[Branch]]:
         return [branch(c, device) for c in positive], [branch(c, device) for c in negative]
 
     seeds = image_seeds(seed, _indices(batch_index, len(latent)))
     longest = max((tokens(condition) for condition in (*positive, *negative)), default=0)
-    return _start(handle, settings, positive, negative, latent, seeds, prepare, longest)
+    mask = None if noise_mask is None else fit_noise_mask(noise_mask, len(latent), (latent.shape[-2], latent.shape[-1]))
+    return _start(handle, settings, positive, negative, latent, seeds, prepare, longest, mask)
 
 
 def sample_stage_b(
@@ -178,6 +187,7 @@ def sample_stage_b(
         zeros = torch.zeros_like(effnet[:1])
         return [branch(c, effnet) for c in positive], [branch(c, zeros) for c in negative]
 
+    positive, negative = ([replace(c, controls=()) for c in conditions] for conditions in (positive, negative))
     seeds = [stage_b_seed(s) for s in image_seeds(seed, _indices(batch_index, len(latent)))]
     run = _start(handle, settings, positive, negative, padded, seeds, prepare, config.c_clip_seq)
     return (replace(step, x0=step.x0[..., :h, :w]) for step in run)
@@ -192,6 +202,7 @@ def _start(
     seeds: Sequence[int],
     prepare: Prepare,
     tokens: int,
+    mask: Tensor | None = None,
 ) -> Iterator[Step]:
     """What can be known without the network, at once; then the generator that uses it."""
     process = Process(TARGETS[handle.target], handle.x0_clamp)
@@ -201,19 +212,27 @@ def _start(
     batch = images * max(len(active.positive) + len(active.negative) for active in steps)
     contexts = images * (len(positive) + len(negative))
     room = stage_bytes(handle.config, (h, w), batch, contexts, tokens, handle.dtype)
+    controls = [control for control in controls_of((*positive, *negative)) if any(control in s.controls for s in steps)]
 
     @torch.inference_mode()
     def run() -> Iterator[Step]:
+        projected = {control: project(control, (h, w)) for control in controls}
         device = handle.acquire(room)
+        maps = {
+            control: [None if one is None else one.to(device, handle.dtype) for one in of_blocks]
+            for control, of_blocks in projected.items()
+        }
         branches = prepare(device)
         modulation = cast(StageB | StageC, handle.module).modulate(times.condition.to(device))
-        predict = Predictor(handle, room, modulation, steps, *branches, images)
+        predict = Predictor(handle, room, modulation, steps, *branches, images, maps)
         noise = Noise(seeds, (channels, h, w), device)
-        x = noise()
+        original = latent.to(device, torch.float32)
+        x = first = noise()
         if settings.denoise < 1:
-            start = torch.tensor([settings.denoise])
-            x = process.diffuse(latent.to(device, torch.float32), x, start, settings.start_shift)
+            x = process.diffuse(original, first, torch.tensor([settings.denoise]), settings.start_shift)
         denoise = make_denoise(predict, settings.guidance, process, times)
+        if mask is not None:
+            denoise = keep_unmasked(denoise, original, mask.to(device), first, times.table)
         for index, x0, _ in SAMPLERS[settings.sampler](denoise, x, times.table, noise):
             yield Step(index, settings.steps, x0)
 

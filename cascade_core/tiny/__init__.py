@@ -7,6 +7,14 @@ NAME = "tiny (built-in)"
 KINDS = ("stage_a", "stage_b", "stage_c", "effnet", "previewer", "text_encoder", "image_encoder")
 
 
+CONTROLS = ("canny", "inpainting", "super_resolution", "identity")  # the ControlNets, by what they are shown
+
+
+def control_path(mode: str) -> Path:
+    """Where the built-in ControlNet for this kind of hint lies."""
+    return weights_path(f"controlnet_{mode}")
+
+
 def weights_path(kind: str) -> Path:
     """Where the built-in network of this kind lies."""
     return Path(__file__).parent / "weights" / f"{kind}.safetensors"
@@ -14,4 +22,6 @@ def weights_path(kind: str) -> Path:
 
 def built_in(kind: str) -> dict[str, Path]:
     """The built-in models of a kind by the name that a loader shows; empty where there are none."""
+    if kind == "controlnet":
+        return {f"tiny {mode} (built-in)": control_path(mode) for mode in CONTROLS if control_path(mode).exists()}
     return {NAME: weights_path(kind)} if kind in KINDS else {}

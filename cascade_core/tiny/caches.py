@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.lib.format import open_memmap
+from torch import Tensor
 
+from ..hints import enlarged
 from ..models.effnet import Effnet
 from ..models.stage_a import StageA
 from . import weights_path
@@ -20,6 +23,8 @@ from .data import CELLS, encoder_picture, picture, to_pixels, training_scene
 from .part import shipped
 
 PICTURES = 24576  # kept with their Stage A latents, for the decoder's parts
+SMALL_SIDES = (12, 16, 16, 16, 20, 24, 32, 64)  # of the pictures that super-resolution learns to enlarge
+SMALL_PICTURES = 8192  # kept as the latents of small pictures, for super-resolution
 LATENTS = 65536  # kept as Stage C latents only, for Stage C
 
 
@@ -97,6 +102,28 @@ def fill_latents(work: Path, rows: int = PICTURES) -> None:
         return module(to_pixels(pictures)).half().numpy()
 
     cache.fill(make, rows)
+
+
+def fill_small_latents(work: Path) -> Cache:
+    """Encode pictures that were shrunk to a few pixels, as the super-resolution hint does."""
+    cache = Cache(work / f"latents_small-{_weights('effnet')}.npy", SMALL_PICTURES, (16, CELLS, CELLS), np.float16)
+    module = shipped(Effnet)
+
+    @torch.no_grad()
+    def make(indices: range) -> np.ndarray:
+        full = to_pixels(np.stack([picture(training_scene(i)) for i in indices]))
+        sides = [SMALL_SIDES[i % len(SMALL_SIDES)] for i in indices]
+        small = [shrunk(one[None], side) for one, side in zip(full, sides, strict=True)]
+        return module(torch.cat([enlarged(one) for one in small])).half().numpy()
+
+    cache.fill(make, SMALL_PICTURES)
+    return cache
+
+
+def shrunk(pixels: Tensor, side: int) -> Tensor:
+    """Pictures (B, 3, H, W) at a few pixels a side, as a file of them would hold."""
+    small = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
+    return (small.clamp(0, 1) * 255).round() / 255
 
 
 def latents_cache(work: Path) -> Cache:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -62,6 +62,68 @@ def leave_out_colors(caption: str, rng: np.random.Generator, share: float) -> st
     """The caption without a `share` of its words for colours, skins and hairs: "a large star", "long hair"."""
     named = {*COLORS, *SKINS, *HAIRS} - set(BACKGROUNDS)
     return " ".join(word for word in caption.split(" ") if word not in named or float(rng.random()) >= share)
+
+
+def told_apart(scene: Scene) -> str:
+    """The shapes and the background, but neither sizes nor places: "a red star and a blue heart on a ..."."""
+    return _caption(scene, " and ".join(_named(shape, sized=False) for shape in scene.shapes))
+
+
+def bare_face_caption(background: str) -> str:
+    """A face of which nothing but the background is told."""
+    return f"a face on a {background} background"
+
+
+def sparse_caption(scene: Scene, rng: np.random.Generator, left_out: float) -> str:
+    """A caption without each of its parts with probability `left_out`; the empty one where nothing remains.
+
+    Parts: sizes, colours, a place, a number, one of two shapes or how they lie, each part of a face, the background.
+    """
+
+    def told() -> bool:
+        return float(rng.random()) >= left_out
+
+    if scene.face is not None:
+        subject = _sparse_face(scene.face, rng, told)
+    elif scene.kind == "count":
+        subject = _sparse_count(scene.shapes, told)
+    else:
+        subject = _sparse_shapes(scene, rng, told)
+    if not told():
+        return subject
+    return f"{subject} on a {scene.background} background" if subject else f"a {scene.background} background"
+
+
+def _sparse_face(face: Face, rng: np.random.Generator, told: Callable[[], bool]) -> str:
+    parts = [part for part in _face_parts(face) if told()]
+    rng.shuffle(parts)
+    if len(parts) > 1:
+        return _joined(parts)
+    if parts:
+        return f"a face with {parts[0]}"
+    return "a face" if told() else ""
+
+
+def _sparse_count(shapes: Sequence[Shape], told: Callable[[], bool]) -> str:
+    number = list(COUNTS)[len(shapes) - 2] if told() else ""
+    color = shapes[0].color if told() else ""
+    return " ".join(filter(None, (number, color, PLURALS[shapes[0].shape]))) if told() else ""
+
+
+def _sparse_shapes(scene: Scene, rng: np.random.Generator, told: Callable[[], bool]) -> str:
+    """Of one shape or two; that of two keeps their order or turns it."""
+    named: list[str] = []
+    for shape in scene.shapes:
+        if told():
+            words = (shape.size if told() else "", shape.color if told() else "", shape.shape)
+            named.append(_with_article(" ".join(filter(None, words))))
+    if len(named) == 2:
+        relation = scene.relation if scene.relation and told() else "and"
+        if rng.integers(2):
+            return f" {OPPOSITES.get(relation, relation)} ".join(reversed(named))
+        return f" {relation} ".join(named)
+    placed = scene.place is not None and bool(named) and told()
+    return "".join(named) + (f" at the {scene.place}" if placed else "")
 
 
 def _vocabulary() -> tuple[str, ...]:

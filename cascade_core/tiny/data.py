@@ -65,4 +65,4 @@ def encoder_picture(full: np.ndarray) -> np.ndarray:
 
 def to_pixels(pictures: np.ndarray) -> Tensor:
     """uint8 (B, H, W, 3) -> float (B, 3, H, W) in 0..1."""
-    return torch.as_tensor(pictures).permute(0, 3, 1, 2).float() / 255
+    return torch.as_tensor(np.array(pictures, np.float32)).permute(0, 3, 1, 2) / 255

@@ -35,7 +35,7 @@ def fit_face(picture: np.ndarray, background: np.ndarray) -> Face | None:
         return None
     background_rgb = _rgb(background)
     placed = _placed_face(picture, background)
-    skin_mask, hair_mask, _, _ = _region_masks(replace(placed, glasses=True, mouth="open mouth"), picture.shape[0])
+    skin_mask, hair_mask, _, _ = region_masks(replace(placed, glasses=True, mouth="open mouth"), picture.shape[0])
     skin_rgb, hair_rgb = _median(picture, skin_mask), _median(picture, hair_mask)
     known = replace(placed, skin_rgb=skin_rgb, hair_rgb=hair_rgb)
     lengths = [replace(known, long=long) for long in (False, True)]
@@ -84,12 +84,12 @@ def _candidates() -> tuple[list[Face], np.ndarray]:
     for x, y, r, long in product(shifts + FACE_CENTER[0], shifts + FACE_CENTER[1], radii, (False, True)):
         face = Face(UNCLEAR, UNCLEAR, long, True, "open mouth", float(x), float(y), float(r), black, black)
         faces.append(face)
-        masks.append(_region_masks(face, FIT_SIZE))
+        masks.append(region_masks(face, FIT_SIZE))
     stacked = np.reshape(np.stack(masks, axis=1), (4, len(faces), -1)).astype(np.float32)
     return faces, stacked
 
 
-def _region_masks(face: Face, size: int) -> np.ndarray:
+def region_masks(face: Face, size: int) -> np.ndarray:
     """How much of every pixel is skin, hair, background and clothes: (4, size, size) from 0 to 1."""
     black: Rgb = (0, 0, 0)
     unlit = _drawn(replace(face, skin_rgb=black, hair_rgb=black), black, size)

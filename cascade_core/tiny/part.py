@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..checkpoint import load, save
 from ..models.body import Body
 from ..models.config import PRESETS
+from ..models.controlnet import ControlNet
 from ..models.effnet import Effnet
 from ..models.previewer import Previewer
 from ..models.stage_a import StageA
@@ -24,7 +25,7 @@ from ..models.tokenizer import WordTokenizer
 from ..models.vision import ImageEncoder
 from ..sampling.process import TARGETS, Process
 from ..training.loop import Loss, Plan
-from . import FAMILY, weights_path
+from . import FAMILY, control_path, weights_path
 from .attributes import ATTRIBUTE_SIZES, attributes
 from .captions import VOCABULARY, sample_caption
 from .data import training_scene
@@ -88,6 +89,11 @@ def ship(module: nn.Module) -> None:
         x0_clamp=X0_CLAMP.get(kind),
         vocabulary=VOCABULARY if kind == "text_encoder" else None,
     )
+
+
+def ship_controlnet(module: ControlNet, mode: str) -> None:
+    """Write a ControlNet as the built-in one for this kind of hint, in half precision."""
+    save(control_path(mode), module, kind="controlnet", family=FAMILY, dtype="float16")
 
 
 def warming_up(norm: nn.Module) -> bool:

@@ -61,6 +61,12 @@ def read(picture: ArrayLike) -> Reading:
     return Reading(background, () if face is not None else _read_shapes(pixels, background_rgb), face)
 
 
+def find_face(picture: ArrayLike) -> Face | None:
+    """The face that a square picture shows, and nothing else of it; takes what `read` takes."""
+    pixels = _pixels(picture)
+    return fit_face(pixels, _border_color(pixels))
+
+
 def matches(reading: Reading, scene: Scene) -> dict[str, bool]:
     """For every attribute that the scene's kind has, whether the reading agrees with the scene.
 

@@ -5,6 +5,7 @@
     stage_b           Stage B alone on the frozen encoder
     previewer         on the same latents
     stage_c           text -> latent
+    canny, inpainting, super_resolution, identity    the ControlNets of the frozen Stage C
 
 A part's optimiser state lies in the work folder and lets it go on at any moment; what ships is the average of its
 weights, in half precision. Stage B and Stage C, their state gone, start from what is shipped. Curves: README.md
@@ -23,8 +24,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..checkpoint import load
 from ..training.loop import train
-from . import KINDS, weights_path
+from . import CONTROLS, KINDS, control_path, weights_path
+from .control_judge import judge_control
+from .control_parts import canny, identity, inpainting, super_resolution
 from .data import test_scenes
 from .judge import Studio, judge
 from .part import Part
@@ -39,6 +43,10 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
     "stage_b": (stage_b, 13200),
     "previewer": (previewer, 1800),
     "stage_c": (stage_c, 10300),
+    "canny": (canny, 2000),
+    "inpainting": (inpainting, 3200),
+    "super_resolution": (super_resolution, 1200),
+    "identity": (identity, 1500),
 }
 """The parts in order, and how many steps each takes."""
 
@@ -47,6 +55,7 @@ REPORT_EVERY = 100
 SHIP_EVERY = 3000
 JUDGED = {"previewer": "previewer", "stage_b": "stage_b", "stage_c": "stage_c"}  # part -> the painter that shows it
 JUDGED_SCENES = 24  # of each kind
+JUDGED_TRIALS = 32  # of a ControlNet
 
 
 def train_tiny(parts: Sequence[str], work: Path, minutes: float | None = None) -> None:
@@ -95,9 +104,11 @@ def _ship(name: str, part: Part[Any], averaged: dict[str, Tensor]) -> dict[str, 
     module = deepcopy(part.module).eval()
     module.load_state_dict(averaged)
     part.ship(module)
-    if name not in JUDGED or not all(weights_path(kind).exists() for kind in KINDS):
+    if name not in (*JUDGED, *CONTROLS) or not all(weights_path(kind).exists() for kind in KINDS):
         return {}
     studio = Studio.load()
+    if name in CONTROLS:
+        return judge_control(studio, load("controlnet", control_path(name)), name, JUDGED_TRIALS)
     return {
         f"{kind}_{attribute}": share
         for kind in KIND_WEIGHTS

@@ -14,6 +14,7 @@ import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core import checkpoint
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_VISION
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
@@ -28,12 +29,6 @@ from ..model_files import shapes_of, write_header
 from .conftest import Answer
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
-CONTROLNET = {
-    "backbone.0.0.weight": ("F32", (24, 1, 3, 3)),
-    "backbone.1.0.block.0.1.running_mean": ("F32", (24,)),
-    "projections.0.0.weight": ("F32", (1280, 1280, 1, 1)),
-    "projections.0.2.weight": ("F32", (2048, 1280, 1, 1)),
-}
 LORA = {
     f"lora_unet_down_blocks_0_2_attention_attn_to_q.{end}": ("F32", shape)
     for end, shape in (("lora_down.weight", (4, 2048)), ("lora_up.weight", (2048, 4)), ("alpha", ()))
@@ -61,7 +56,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_header(models / "clip_vision" / "clip.safetensors", shapes_of(ImageEncoder, PUBLISHED_VISION, "F16"))
     write_header(models / "loras" / "misplaced.safetensors", shapes_of(StageA, PRESETS["stage_a"]["published"], "F32"))
     write_header(models / "loras" / "style.safetensors", LORA)
-    write_header(models / "controlnet" / "canny.safetensors", CONTROLNET)
+    write_header(models / "controlnet" / "canny.safetensors", shapes_of(ControlNet, PRESETS["controlnet"]["canny"], "F32"))
     write_header(auto / "sd_xl.safetensors", SDXL)
     model_files.write_decoder_all_in_one(auto / "whole.safetensors")
 
@@ -120,7 +115,7 @@ EXPECTED: dict[str, list[Row]] = {
     "loras/misplaced.safetensors": [("Stage A", "official", "73.6 MB", "float32", "vae", "no")],
     "loras/style.safetensors": [("LoRA kohya, for 3.6B", "official", "65.5 kB", "float32", "loras", "yes")],
     "controlnet/canny.safetensors": [
-        ("ControlNet canny, for 3.6B", "official", "17.0 MB", "float32", "controlnet", "yes")
+        ("ControlNet canny, for 3.6B", "official", "217.6 MB", "float32", "controlnet", "yes")
     ],
     "checkpoints/whole.safetensors": [
         ("Stage B 700M", "all-in-one", "1.4 GB", "bfloat16", "checkpoints", "yes"),

@@ -8,7 +8,7 @@ import torch
 
 from stable_cascade_nodes.cascade_core.checkpoint import build
 from stable_cascade_nodes.cascade_core.formats.header import Header, TensorInfo
-from stable_cascade_nodes.cascade_core.formats.identify import Part
+from stable_cascade_nodes.cascade_core.formats.part import Part
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 
 Shapes = dict[str, tuple[int, ...]]

@@ -14,11 +14,11 @@ from stable_cascade_nodes.cascade_core.formats.header import Header, TensorInfo
 from stable_cascade_nodes.cascade_core.formats.identify import (
     FOLDERS,
     OtherModel,
-    Part,
     find_part,
     find_parts,
     identify,
 )
+from stable_cascade_nodes.cascade_core.formats.part import Part
 from stable_cascade_nodes.cascade_core.formats.signatures import SIGNATURES, Signature
 from stable_cascade_nodes.cascade_core.formats.tables import from_official
 from stable_cascade_nodes.cascade_core.formats.wording import article
@@ -316,7 +316,10 @@ class TestFolders:
         (("stage_b", "1.5B", None), "f is a Stage B file (1.5B): choose it in the Stage B loader, and a Stage C file"),
         (("effnet", "published", None), "f is an effnet file (published): choose it in the effnet loader, and "),
         (("lora", "3.6B", "kohya"), "f is a LoRA (kohya), which belongs in the model folder loras: choose a "),
-        (("controlnet", "3.6B", "canny"), "f is a ControlNet (canny), which belongs in the model folder controlnet: "),
+        (
+            ("controlnet", "3.6B", "canny"),
+            "f is a ControlNet file (canny, for 3.6B): choose it in the ControlNet loader, and ",
+        ),
     ],
 )  # fmt: skip
 def test_another_kind_than_wanted(part: tuple[str, str, str | None], said: str) -> None:

@@ -1,11 +1,13 @@
 """What is named without being loaded: ControlNets and LoRAs, and the files of other models."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from stable_cascade_nodes.cascade_core.formats.identify import OtherModel, find_parts, identify
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
 
 from ..model_files import write_header
 from .headers import header_of, refusal, shapes
@@ -43,7 +45,8 @@ def controlnet(backbone: str, c_in: int, width: int = 2048) -> Shapes:
 def test_controlnets_and_their_modes(backbone: str, c_in: int, width: int, mode: str, preset: str) -> None:
     tensors = controlnet(backbone, c_in, width)
     (part,) = find_parts(header_of(tensors))
-    assert (part.kind, part.mode, part.preset, part.config) == ("controlnet", mode, preset, None)
+    config = replace(PRESETS["controlnet"][mode], c_proj=width) if mode in PRESETS["controlnet"] else None
+    assert (part.kind, part.mode, part.preset, part.config) == ("controlnet", mode, preset, config)
     assert set(part.names) == set(tensors)
 
 

@@ -58,3 +58,16 @@ def editor(comfyui: ComfyUI) -> Iterator[Editor]:
         pytest.skip("chromium and chromedriver are needed on the PATH to run this")
     with Editor(comfyui.url, *found) as opened:
         yield opened
+
+
+@pytest.fixture
+def clean(editor: Editor) -> Editor:
+    """The editor with nothing shown and nothing complained of yet."""
+    editor.forget()
+    return editor
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: the folder COMFYUI_SCREENSHOTS where it is set, else one of pytest's temporary folders."""
+    return Path(os.environ.get("COMFYUI_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -55,16 +54,10 @@ return {
 """
 
 
-@pytest.fixture(scope="session")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(os.environ.get("COMFYUI_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-
-
-@pytest.fixture
-def clean(editor: Editor) -> Editor:
-    """The editor with nothing shown and nothing complained of yet."""
-    editor.forget()
-    return editor
+def complaints(editor: Editor) -> list[str]:
+    """The console, but for one thing: the editor looks for a chosen picture in the input folder, to show it in the
+    node, and a built-in one has no file there."""
+    return [line for line in editor.console() if not ("built-in%29" in line and "404 (Not Found)" in line)]
 
 
 def overlap(first: list[float], second: list[float]) -> bool:
@@ -100,7 +93,7 @@ def test_a_workflow_opens_clean(clean: Editor, file: Path, shots: Path) -> None:
         assert all("huggingface.co" in line or "fetching file size" in line for line in clean.console())
     else:
         assert messages == []
-        assert clean.console() == []
+        assert complaints(clean) == []
     shown = json.loads(file.read_text())
     assert {node["id"] for node in clean.graph()["nodes"]} == {node["id"] for node in shown["nodes"]}
 

@@ -61,6 +61,10 @@ def test_pictures_stay_inside_comfyuis_folders(facts: dict[str, Any], base: Path
     assert "'link.png' is a link that leads out of" in link
 
 
+def test_a_key_that_comfyui_does_not_know_is_a_folder_of_its_models(facts: dict[str, Any]) -> None:
+    assert facts["of insightface"] == ["models/insightface"]
+
+
 def test_device_and_vocabulary_are_comfyuis(facts: dict[str, Any]) -> None:
     assert facts["device"] == "cpu"
     assert facts["tokenizers"] == [[False, False], [False, False], [True, True]]  # none was fetched beside an encoder

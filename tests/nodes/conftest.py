@@ -9,6 +9,7 @@ import torch
 
 from stable_cascade_nodes.cascade_core import checkpoint
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
@@ -17,6 +18,7 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
+from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 from stable_cascade_nodes.nodes import headless
 
 WORDS = ("a", "red", "circle")
@@ -27,7 +29,9 @@ FOLDERS = {
     "effnet": "vae",
     "previewer": "vae",
     "text_encoder": "text_encoders",
+    "image_encoder": "clip_vision",
 }
+MODES = ("canny", "inpainting", "super_resolution", "identity")
 
 
 def build(kind: str) -> Any:
@@ -41,8 +45,18 @@ def build(kind: str) -> Any:
         "stage_a": StageA,
         "effnet": Effnet,
         "previewer": Previewer,
+        "image_encoder": ImageEncoder,
     }
     return classes[kind](config)
+
+
+def build_controlnet(mode: str) -> ControlNet:
+    """One that steers: a new one's last convolutions are zeros."""
+    torch.manual_seed(0)
+    network = ControlNet(PRESETS["controlnet"][f"tiny {mode}"])
+    for projection in network.projections:
+        torch.nn.init.normal_(projection[2].weight, std=0.1)
+    return network
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +68,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = WORDS if kind == "text_encoder" else None
         file = folder / place / f"{kind}.safetensors"
         checkpoint.save(file, build(kind), kind, family="tiny", target="v", x0_clamp=3.0, vocabulary=words)
+    (folder / "controlnet").mkdir()
+    for mode in MODES:
+        file = folder / "controlnet" / f"{mode}.safetensors"
+        checkpoint.save(file, build_controlnet(mode), "controlnet", family="tiny")
     return folder
 
 
@@ -66,12 +84,13 @@ def new_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def part(models: Path) -> Callable[[str], Handle]:
-    """A loaded part by its kind."""
+    """A loaded part by its kind, or a ControlNet by its mode."""
     loaded: dict[str, Handle] = {}
 
     def load(kind: str) -> Handle:
         if kind not in loaded:
-            loaded[kind] = checkpoint.load(kind, models / FOLDERS[kind] / f"{kind}.safetensors")
+            folder, of_kind = ("controlnet", "controlnet") if kind in MODES else (FOLDERS[kind], kind)
+            loaded[kind] = checkpoint.load(of_kind, models / folder / f"{kind}.safetensors")
         return loaded[kind]
 
     return load

@@ -19,6 +19,7 @@ GUIDANCE = {
     "cfg_start_percent": "FLOAT",
     "cfg_end_percent": "FLOAT",
 }
+HINT = ("CASCADE_HINT", "IMAGE")
 
 # Ids, input names and their order, output types and their order are a file format: only ever add, and only at the end
 # of `optional`. id: (required, optional, outputs)
@@ -30,9 +31,47 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
     "CascadeImageEncoderLoader": (LOADER, {}, ("CASCADE_IMAGE_ENCODER",)),
     "CascadeEffnetLoader": (LOADER, {}, ("CASCADE_EFFNET",)),
     "CascadePreviewerLoader": (LOADER, {}, ("CASCADE_PREVIEWER",)),
+    "CascadeControlNetLoader": (LOADER, {}, ("CASCADE_CONTROLNET",)),
     "CascadeTextEncode": ({"text_encoder": "CASCADE_TEXT_ENCODER", "text": "STRING"}, {}, ("CONDITIONING",)),
+    "CascadeImageEncode": (
+        {
+            "conditioning": "CONDITIONING",
+            "image_encoder": "CASCADE_IMAGE_ENCODER",
+            "image": "IMAGE",
+            "strength": "FLOAT",
+        },
+        {},
+        ("CONDITIONING",),
+    ),
+    "CascadeControlNetApply": (
+        {
+            "conditioning": "CONDITIONING",
+            "controlnet": "CASCADE_CONTROLNET",
+            "hint": "CASCADE_HINT",
+            "strength": "FLOAT",
+            "start_percent": "FLOAT",
+            "end_percent": "FLOAT",
+        },
+        {},
+        ("CONDITIONING",),
+    ),
+    "CascadeCannyHint": ({"image": "IMAGE", "low": "INT", "high": "INT"}, {}, HINT),
+    "CascadeInpaintHint": ({"image": "IMAGE", "mask": "MASK", "threshold": "FLOAT"}, {}, HINT),
+    "CascadeSuperResolutionHint": ({"effnet": "CASCADE_EFFNET", "image": "IMAGE"}, {}, HINT),
+    "CascadeFaceIdentityHint": ({"image": "IMAGE", "detector": "COMBO", "max_faces": "INT"}, {}, HINT),
     "CascadeEmptyLatents": ({"width": "INT", "height": "INT", "batch_size": "INT"}, {}, ("LATENT", "LATENT")),
+    "CascadeEncodeImage": ({"effnet": "CASCADE_EFFNET", "image": "IMAGE"}, {"resize": "COMBO"}, ("LATENT", "LATENT")),
     "CascadePicture": ({"image": "COMBO"}, {}, ("IMAGE", "MASK")),
+    "CascadeOutpaintPad": (
+        {"image": "IMAGE", "left": "INT", "top": "INT", "right": "INT", "bottom": "INT", "feather": "INT"},
+        {},
+        ("IMAGE", "MASK"),
+    ),
+    "CascadePasteBack": (
+        {"image": "IMAGE", "original": "IMAGE", "mask": "MASK", "feather": "INT"},
+        {},
+        ("IMAGE",),
+    ),
     "CascadeStageCSampler": (
         {
             "stage_c": "CASCADE_STAGE_C",
@@ -64,6 +103,10 @@ DEFAULTS = {
     "CascadeStageCSampler": {"steps": 20, "cfg": 4.0, "sampler": "ddpm", "shift": 2.0, "denoise": 1.0},
     "CascadeStageBSampler": {"steps": 10, "cfg": 1.1, "sampler": "ddpm", "shift": 1.0},
     "CascadeEmptyLatents": {"width": 1024, "height": 1024, "batch_size": 1},
+    "CascadeCannyHint": {"low": 100, "high": 200},
+    "CascadeInpaintHint": {"threshold": 0.5},
+    "CascadeFaceIdentityHint": {"max_faces": 4},
+    "CascadeControlNetApply": {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0},
 }
 each_node = pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS.values(), ids=NODE_CLASS_MAPPINGS)
 
@@ -90,6 +133,9 @@ def test_combos_keep_their_spelling() -> None:
     assert sampler["rescale_over"].choices == ["image", "batch"]
     assert sampler["noise_shift"].choices == ["same", "official"]
     loader = inputs_of(NODE_CLASS_MAPPINGS["CascadeStageCLoader"])
+    assert inputs_of(NODE_CLASS_MAPPINGS["CascadeEncodeImage"])["resize"].choices == ["ours", "official"]
+    detector = inputs_of(NODE_CLASS_MAPPINGS["CascadeFaceIdentityHint"])["detector"]
+    assert detector.choices == ["tiny (built-in)", "insightface"]
     assert loader["dtype"].choices == ["auto", "float32", "bfloat16", "float16"]
 
 
@@ -141,7 +187,8 @@ def test_display_names_are_told_apart() -> None:
 def test_built_ins_come_first_and_are_the_default() -> None:
     for name, node in NODE_CLASS_MAPPINGS.items():
         if name.endswith("Loader"):
-            assert inputs_of(node)["model_name"].default == "tiny (built-in)"
+            default = "tiny canny (built-in)" if name == "CascadeControlNetLoader" else "tiny (built-in)"
+            assert inputs_of(node)["model_name"].default == default
 
 
 def test_importing_the_pack_is_cheap() -> None:

@@ -20,10 +20,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", BUILT_IN_PICTURES)
 def test_built_in_pictures_need_no_file(name: str) -> None:
+    (side, _), hole = BUILT_IN_PICTURES[name].draw().size, BUILT_IN_PICTURES[name].hole
     image, mask = CascadePicture().load(image=name)
-    assert image.shape == (1, 256, 256, 3)
+    assert image.shape == (1, side, side, 3)
     assert image.dtype == mask.dtype == torch.float32
-    assert mask.shape == (1, 256, 256) and mask.sum() == 0
+    assert mask.shape == (1, side, side) and bool(mask.sum() > 0) == (hole is not None)
     assert 0 <= image.min() < image.max() <= 1
     assert CascadePicture.VALIDATE_INPUTS(image=name) is True
     assert CascadePicture.IS_CHANGED(image=name) == CascadePicture.IS_CHANGED(image=name)
@@ -87,6 +88,12 @@ def test_what_is_not_there_or_not_inside(folder: Path) -> None:
     assert "leads out of" in str(CascadePicture.VALIDATE_INPUTS(image="../secret.png"))
     with pytest.raises(CascadeError, match="leads out of"):
         CascadePicture().load(image="../secret.png")
+
+
+@pytest.mark.parametrize("value", [1.5, True, {"a": 1}, [["b"]]])
+def test_what_is_no_name(value: object) -> None:
+    assert CascadePicture.VALIDATE_INPUTS(image=value) == f"expected the name of a picture, found {value!r}"
+    assert CascadePicture.VALIDATE_INPUTS(image=None) is True  # a link, whose value comes later
 
 
 def test_what_is_no_picture(folder: Path) -> None:

@@ -69,6 +69,7 @@ def test_the_folders_are_those_of_the_design() -> None:
         "CascadeImageEncoderLoader": ("clip_vision", "checkpoints", "diffusers"),
         "CascadeEffnetLoader": ("vae", "checkpoints"),
         "CascadePreviewerLoader": ("vae", "checkpoints"),
+        "CascadeControlNetLoader": ("controlnet",),
     }
 
 

@@ -7,11 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import CascadeError, Handle
+from stable_cascade_nodes.cascade_core import CascadeError, Control, Handle, Hint
 from stable_cascade_nodes.nodes import host
-from stable_cascade_nodes.nodes.conditioning import CascadeTextEncode
+from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
 from stable_cascade_nodes.nodes.decode import CascadePreviewDecode, CascadeStageADecode
-from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
+from stable_cascade_nodes.nodes.hints import (
+    CascadeCannyHint,
+    CascadeFaceIdentityHint,
+    CascadeInpaintHint,
+    CascadeSuperResolutionHint,
+)
+from stable_cascade_nodes.nodes.images import CascadeOutpaintPad, CascadePasteBack, CascadePicture
+from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents, CascadeEncodeImage
 from stable_cascade_nodes.nodes.loaders import CascadeStageBLoader
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
 
@@ -28,6 +35,12 @@ def outline(value: Any) -> Any:
         return {key: outline(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [outline(entry) for entry in value]
+    if isinstance(value, Hint):  # how many numbers a hint has, nobody asks
+        return value.kind, value.map.shape[:2], value.size, value.family
+    if isinstance(value, Control):
+        return value.controlnet.name, value.hint.shape[:2], value.size, value.strength, value.start, value.end
+    if hasattr(value, "image_embeds"):
+        return outline(value.image_embeds)
     return value
 
 
@@ -58,6 +71,50 @@ def test_placeholders_are_like_the_real_thing(part: Part) -> None:
     assert outline(rehearsed) == outline(real)
     assert rehearsed["image"].shape == (BATCH, HEIGHT, WIDTH, 3)
     assert all(rehearsed[name].is_meta for name in ("image", "preview"))  # nothing was computed
+
+
+def chain_of_pictures(part: Part, method: str) -> dict[str, Any]:
+    """A picture that was made, as the input of all nodes that take one; every node's output."""
+
+    def call(node: Any, **inputs: Any) -> tuple[Any, ...]:
+        return getattr(node(), getattr(node, method))(**inputs)
+
+    def made() -> torch.Tensor:
+        _, stage_b = CascadeEmptyLatents().make(256, 224, 1)
+        return call(CascadeStageADecode, stage_a=part("stage_a"), latent=stage_b)[0]
+
+    (face, _) = CascadePicture().load("face (built-in)")
+    image, values = made(), {}
+    sides = {"left": 32, "top": 0, "right": 0, "bottom": 9, "feather": 8}
+    values["padded"], values["mask"] = padded, mask = call(CascadeOutpaintPad, image=image, **sides)
+    (values["pasted"],) = call(CascadePasteBack, image=image, original=padded, mask=mask, feather=2)
+    (prompt,) = call(CascadeTextEncode, text_encoder=part("text_encoder"), text="a circle")
+    (prompt,) = call(
+        CascadeImageEncode, conditioning=prompt, image_encoder=part("image_encoder"), image=image, strength=0.5
+    )
+    hints = {
+        "canny": call(CascadeCannyHint, image=padded, low=100, high=200),
+        "inpainting": call(CascadeInpaintHint, image=padded, mask=mask, threshold=0.5),
+        "super_resolution": call(CascadeSuperResolutionHint, effnet=part("effnet"), image=padded),
+        "identity": call(CascadeFaceIdentityHint, image=face, detector="tiny (built-in)", max_faces=1),
+    }
+    settings = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    for mode, (hint, _) in list(hints.items())[:3]:
+        (prompt,) = call(CascadeControlNetApply, conditioning=prompt, controlnet=part(mode), hint=hint, **settings)
+    values |= {"prompt": prompt, "hints": hints}
+    latent, empty_b = call(CascadeEncodeImage, effnet=part("effnet"), image=padded)
+    latent["noise_mask"] = torch.ones(1, 1, 64, 64)
+    inputs = {"positive": prompt, "negative": prompt, "latent": latent, "denoise": 0.5, **SAMPLING}
+    (stage_c,) = call(CascadeStageCSampler, stage_c=part("stage_c"), **inputs)
+    return values | {"encoded": latent, "empty": empty_b, "c": stage_c}
+
+
+def test_placeholders_of_pictures_are_like_the_real_thing(part: Part) -> None:
+    with torch.inference_mode():
+        real, rehearsed = chain_of_pictures(part, "FUNCTION"), chain_of_pictures(part, "REHEARSE")
+    assert outline(rehearsed) == outline(real)
+    assert rehearsed["padded"].is_meta and rehearsed["pasted"].is_meta
+    assert all(hint.map.is_meta for hint, _ in rehearsed["hints"].values())
 
 
 def test_a_foreign_latent_has_no_wanted_size(part: Part) -> None:
@@ -91,6 +148,41 @@ def test_what_is_refused_is_refused_in_the_same_words(part: Part) -> None:
         with pytest.raises(CascadeError) as rehearsed:
             node().rehearse(**inputs)
         assert str(real.value) == str(rehearsed.value)
+
+
+def test_pictures_and_hints_that_do_not_fit_are_refused_in_the_same_words(part: Part) -> None:
+    image, mask = torch.rand(1, 64, 96, 3), torch.ones(1, 64, 96)
+    pad = {"left": 8000, "top": 0, "right": 200, "bottom": 0, "feather": 0}
+    cases: list[tuple[Any, dict[str, Any], str]] = [
+        (CascadeOutpaintPad, {"image": image, **pad}, "width: expected 16 to 8192 pixels"),
+        (CascadeOutpaintPad, {"image": image[0], **pad}, "connect a picture"),
+        (CascadePasteBack, {"image": image, "original": image[0], "mask": mask, "feather": 0}, "`original`: expected"),
+        (CascadePasteBack, {"image": image, "original": image, "mask": mask[0, 0], "feather": 0}, "connect a mask"),
+        (
+            CascadePasteBack,
+            {"image": image.repeat(3, 1, 1, 1), "original": image, "mask": mask.repeat(2, 1, 1), "feather": 0},
+            "found 3 in `image`, 1 in `original`, 2 in `mask`",
+        ),
+        (CascadeEncodeImage, {"effnet": part("effnet"), "image": image[:, :9]}, "height: expected 16 to 8192 pixels"),
+        (CascadeInpaintHint, {"image": image, "mask": mask[:, :50], "threshold": 0.5}, "their aspects differ"),
+    ]
+    for node, inputs, message in cases:
+        with pytest.raises(CascadeError, match=message) as real:
+            getattr(node(), node.FUNCTION)(**inputs)
+        with pytest.raises(CascadeError) as rehearsed:
+            node().rehearse(**inputs)
+        assert str(real.value) == str(rehearsed.value)
+
+
+def test_a_hint_of_another_aspect_is_refused_before_anything_is_computed(part: Part) -> None:
+    (prompt,) = CascadeTextEncode().rehearse(part("text_encoder"), "")
+    hint, _ = CascadeCannyHint().rehearse(torch.empty(1, 256, 300, 3, device="meta"), 100, 200)
+    settings = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+    (steered,) = CascadeControlNetApply().apply(prompt, part("canny"), hint, **settings)
+    latent, _ = CascadeEmptyLatents().make(256, 256, 1)
+    inputs = {"positive": steered, "negative": prompt, "latent": latent, "denoise": 1.0, **SAMPLING}
+    with pytest.raises(CascadeError, match="300 x 256 pixels, but the picture to be made is 256 x 256"):
+        CascadeStageCSampler().rehearse(stage_c=part("stage_c"), **inputs)
 
 
 def test_loaders_read_headers_only(models: Path) -> None:

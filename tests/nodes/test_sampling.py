@@ -180,3 +180,63 @@ def test_several_prompts_are_averaged(part: Part) -> None:
     double = prompt()
     double = [[double[0][0], {**double[0][1], "strength": 0.3}], double[0]]
     assert torch.allclose(sample_c(part, positive=double)["samples"], once, atol=1e-4)
+
+
+# Masks.
+
+
+def masked(mask: torch.Tensor, **changes: Any) -> dict[str, Any]:
+    """A latent of Stage C as Encode Image and Set Latent Noise Mask give it."""
+    torch.manual_seed(4)
+    samples = torch.randn(1, 16, 6, 6)
+    return {
+        "samples": samples,
+        "cascade_size": (256, 256),
+        "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:]),
+    } | changes
+
+
+def left_half(height: int = 256, width: int = 256) -> torch.Tensor:
+    mask = torch.zeros(1, height, width)
+    mask[..., : width // 2] = 1
+    return mask
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.5])
+def test_a_noise_mask_keeps_the_rest(part: Part, denoise: float) -> None:
+    latent = masked(left_half())
+    result = sample_c(part, latent=latent, denoise=denoise)
+    assert torch.equal(result["samples"][..., 3:], latent["samples"][..., 3:])
+    assert not torch.isclose(result["samples"][..., :3], latent["samples"][..., :3]).any(dim=1).all()
+    assert torch.equal(result["noise_mask"], latent["noise_mask"])  # a second pass keeps the rest, too
+
+
+def test_every_image_of_a_batch_keeps_its_own(part: Part) -> None:
+    samples = torch.randn(2, 16, 6, 6)
+    masks = torch.cat([left_half(64, 64), 1 - left_half(64, 64)])
+    result = sample_c(part, latent=masked(masks, samples=samples))["samples"]
+    assert torch.equal(result[0, ..., 3:], samples[0, ..., 3:]) and torch.equal(result[1, ..., :3], samples[1, ..., :3])
+
+
+def test_an_empty_noise_mask_is_said_and_changes_nothing(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(host, "warn", lambda node, message: said.append(message))
+    latent = masked(torch.zeros(1, 64, 64))
+    assert torch.equal(sample_c(part, latent=latent)["samples"], latent["samples"])
+    assert said == ["The noise_mask of `latent` is empty: nothing is made anew"]
+    sample_c(part, latent=masked(left_half()))
+    assert len(said) == 1
+
+
+def test_stage_b_takes_a_masked_result_of_stage_c_but_no_mask_of_its_own(part: Part) -> None:
+    of_stage_c = sample_c(part, latent=masked(left_half()))
+    assert sample_b(part, stage_c=of_stage_c)["samples"].shape == (1, 4, 64, 64)
+    latent = latents()[1] | {"noise_mask": left_half()[None]}
+    with pytest.raises(CascadeError, match=r"`latent` carries a noise_mask .*put the mask on the latent of Stage C"):
+        sample_b(part, stage_b=fake(part("stage_b")), latent=latent)
+
+
+def test_what_is_no_mask_is_refused_before_anything_is_computed(part: Part) -> None:
+    latent = masked(left_half(), noise_mask=torch.ones(1, 3, 8, 8))
+    with pytest.raises(CascadeError, match=r"noise_mask: expected the shape .*found \(1, 3, 8, 8\)"):
+        sample_c(part, stage_c=fake(part("stage_c")), latent=latent)

@@ -81,9 +81,40 @@ def test_samples_of_the_wrong_stage() -> None:
         sockets.samples_of("latent", {"samples": torch.zeros(1, 16, 8, 8)}, 4)
 
 
-def test_a_noise_mask_is_refused_by_name() -> None:
-    with pytest.raises(CascadeError, match="`latent` carries a noise_mask"):
-        sockets.samples_of("latent", {"samples": torch.zeros(1, 4, 8, 8), "noise_mask": torch.ones(1)}, 4)
+@pytest.mark.parametrize("shape", [(6, 8), (1, 6, 8), (1, 1, 6, 8)])
+def test_masks_come_in_three_forms(shape: tuple[int, ...]) -> None:
+    mask = torch.rand(shape)
+    found = sockets.to_mask(mask, torch.zeros(1, 60, 80, 3))
+    assert torch.equal(found, mask.reshape(1, 1, 6, 8))
+
+
+def test_the_empty_mask_of_a_picture_without_transparency_fits_every_picture() -> None:
+    """LoadImage gives 64 x 64 zeros, whatever the picture's size."""
+    found = sockets.to_mask(torch.zeros(1, 64, 64), torch.zeros(1, 60, 200, 3))
+    assert found.shape == (1, 1, 60, 200) and not found.any()
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 3, 8, 8), (0, 8, 8)])
+def test_what_is_no_mask(shape: tuple[int, ...]) -> None:
+    with pytest.raises(CascadeError, match=r"`mask`: expected the shape \(batch, height, width\), found"):
+        sockets.to_mask(torch.ones(shape), torch.zeros(1, 60, 80, 3))
+
+
+def test_images_are_added_to_those_that_are_there() -> None:
+    given = conditioning(unclip_conditioning=[{"clip_vision_output": SimpleNamespace(image_embeds=torch.ones(1, 6))}])
+    made = sockets.with_images(given + conditioning(), 2 * torch.ones(2, 6), 0.25)
+    first, second = sockets.to_conditions("positive", made)
+    assert first.images is not None and second.images is not None
+    assert first.images[0, :, 0].tolist() == [1.0, 0.5, 0.5]
+    assert second.images[0, :, 0].tolist() == [0.5, 0.5]
+    assert len(given[0][1]["unclip_conditioning"]) == 1  # not in place
+
+
+def test_the_pixels_of_a_latent_are_forgotten_where_they_no_longer_fit() -> None:
+    latent = {"samples": torch.zeros(1, 16, 6, 7), "cascade_size": (256, 290)}
+    assert sockets.size_of(latent) == (256, 290)
+    assert sockets.size_of({**latent, "samples": torch.zeros(1, 16, 12, 14)}) is None
+    assert sockets.size_of({"samples": torch.zeros(1, 16, 6, 7)}) is None
 
 
 def test_other_keys_of_a_latent_stay() -> None:

@@ -61,7 +61,7 @@ def handle():
             "kind": kind,
             "name": "tiny (built-in)",
             "family": "tiny",
-            "config": CONFIGS[kind],
+            "config": CONFIGS.get(kind),
             "target": "epsilon",
             "x0_clamp": None,
             "dtype": torch.float32,

@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.config import PRESETS, ControlNetConfig
+from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
+from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
+from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 from stable_cascade_nodes.cascade_core.sampling import activations
 
 from .peak import PeakBytes
@@ -58,6 +61,34 @@ def test_the_previewer(preset: str, size: tuple[int, int], dtype: torch.dtype) -
     network = Previewer(config).to(dtype).eval()
     latent = torch.zeros(2, config.c_latent, *size, dtype=dtype)
     check(network, lambda: network(latent), [latent], activations.previewer_bytes(config, size, 2, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(192, 192), (320, 224)])
+@pytest.mark.parametrize("preset", PRESETS["effnet"])
+def test_the_effnet(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None:
+    network = Effnet(PRESETS["effnet"][preset]).to(dtype).eval()
+    pixels = torch.zeros(1, 3, *size, dtype=dtype)
+    check(network, lambda: network(pixels), [pixels], activations.effnet_bytes(network.config, size, 1, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(192, 192), (320, 1000)])
+@pytest.mark.parametrize("preset", PRESETS["image_encoder"])
+def test_the_image_encoder(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None:
+    network = ImageEncoder(replace(PRESETS["image_encoder"][preset], layers=2)).to(dtype).eval()
+    pixels = torch.zeros(1, 3, *size)
+    check(network, lambda: network(pixels), [pixels], activations.image_encoder_bytes(network.config, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(6, 6), (7, 10)])
+@pytest.mark.parametrize("preset", sorted(PRESETS["controlnet"].keys() - {"tiny canny"}))  # which takes far less
+def test_the_controlnet(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None:
+    network = ControlNet(replace(PRESETS["controlnet"][preset], blocks=1)).to(dtype).eval()
+    config: ControlNetConfig = network.config
+    hint = torch.zeros(2, config.c_in, size[0] * network.cell, size[1] * network.cell, dtype=dtype)
+    check(network, lambda: network.project(hint), [hint], activations.controlnet_bytes(config, size, 2, dtype))
 
 
 def texts() -> Iterator[str]:

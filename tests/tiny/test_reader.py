@@ -153,7 +153,7 @@ def test_reading_measures_places_and_radii() -> None:
 
 
 def test_built_in_pictures_are_right() -> None:
-    assert all(score(draw(scene), scene) == 1 for scene in BUILT_IN_PICTURES.values())
+    assert all(score(draw(scene), scene) == 1 for scene in (picture.scene for picture in BUILT_IN_PICTURES.values()))
 
 
 def test_components_part_at_bridges_and_drop_small_parts() -> None:

@@ -216,7 +216,19 @@ def test_attributes_stay_in_range_and_count_the_shapes() -> None:
 
 
 def test_built_in_pictures_keep_to_what_training_shows() -> None:
-    assert {scene.kind for scene in BUILT_IN_PICTURES.values()} == set(KINDS)
-    for name, scene in BUILT_IN_PICTURES.items():
+    assert {picture.scene.kind for picture in BUILT_IN_PICTURES.values()} == set(KINDS)
+    for name, picture in BUILT_IN_PICTURES.items():
         assert name.endswith("(built-in)")
-        assert not _is_held_out(scene)
+        assert not _is_held_out(picture.scene)
+
+
+def test_a_built_in_picture_may_be_small_or_cut_or_have_a_hole() -> None:
+    names = ("small heart and star", "close-up of a face", "heart and a hole")
+    small, cut, holed = (BUILT_IN_PICTURES[f"{name} (built-in)"] for name in names)
+    assert small.draw().size == (16, 16) and small.draw().mode == "RGB"
+    assert cut.draw().tobytes() == draw(cut.scene).crop((48, 48, 208, 208)).tobytes()
+    picture = holed.draw()
+    assert picture.mode == "RGBA" and picture.convert("RGB").tobytes() == draw(holed.scene).tobytes()
+    star, heart = holed.scene.shapes[1], holed.scene.shapes[0]
+    alpha = [picture.getchannel("A").getpixel((int(shape.x * 256), int(shape.y * 256))) for shape in (star, heart)]
+    assert alpha == [0, 255]

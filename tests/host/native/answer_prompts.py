@@ -80,6 +80,8 @@ def take(name: str, value: Any, tensors: dict[str, Any]) -> Any:
         return {"tensor": name}
     if isinstance(value, dict):
         return {key: take(f"{name}.{key}", item, tensors) for key, item in value.items()}
+    if hasattr(value, "image_embeds"):  # a CLIP_VISION_OUTPUT
+        return {"image_embeds": take(f"{name}.image_embeds", value.image_embeds, tensors)}
     if isinstance(value, (list, tuple)):
         return [take(f"{name}.{index}", item, tensors) for index, item in enumerate(value)]
     return value

@@ -26,6 +26,9 @@ def find(pack: Any) -> dict[str, Any]:
         "pictures": host.picture_names(),
         "annotated": str(host.picture_path("made.png [output]")),
         "escapes": [failure(core, lambda name=name: host.picture_path(name)) for name in ("../x.png", "link.png")],
+        "of insightface": [
+            str(folder.relative_to(folder_paths.base_path)) for folder in host.model_folders("insightface")
+        ],
         "device": str(host.device()),
         "tokenizers": [[folder.is_dir(), (folder / "vocab.json").is_file()] for folder in host.tokenizer_folders()],
         "precision": precision(host, model_management),

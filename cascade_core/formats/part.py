@@ -1,0 +1,55 @@
+"""One network of a file: what it is, and which of the file's tensors are its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from ..models.handle import Target
+from .header import Header
+from .metadata import PUBLISHED_FAMILY
+from .tensor_info import PRECISIONS, TensorInfo
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a file. `names` are its tensors as the tables of its layout have them."""
+
+    header: Header
+    kind: str  # a key of FOLDERS
+    preset: str  # a name of PRESETS[kind], or "custom"; for a ControlNet or LoRA the Stage C it was made for, or ""
+    config: Any | None = None  # the kind's dataclass of models/config.py; None for a LoRA
+    layout: str = "official"  # whose names: "official", "comfyui", "diffusers" or "openclip"
+    prefix: str = ""  # before each of its names in the file
+    family: str = PUBLISHED_FAMILY
+    target: Target = "epsilon"
+    x0_clamp: float | None = None
+    vocabulary: tuple[str, ...] | None = None  # a text encoder's own words
+    mode: str | None = None  # a ControlNet's hint, a LoRA's dialect
+    ignored: tuple[str, ...] = ()  # names that the layout carries and the module does not
+
+    @cached_property
+    def names(self) -> Mapping[str, TensorInfo]:
+        """The part's own tensors: name without the prefix -> info."""
+        ignored = set(self.ignored)
+        found = behind(self.prefix, self.header.tensors)
+        return {name: info for name, info in found.items() if name not in ignored}
+
+    @cached_property
+    def precision(self) -> str:
+        """What most of the floating values are stored as: "float32", "bfloat16", "float16", "float8_e4m3fn", ..."""
+        elements: Counter[str] = Counter()
+        for info in self.names.values():
+            if info.dtype in PRECISIONS:
+                elements[PRECISIONS[info.dtype]] += prod(info.shape)
+        return elements.most_common(1)[0][0] if elements else "unknown"
+
+
+def behind(prefix: str, tensors: Mapping[str, TensorInfo]) -> Mapping[str, TensorInfo]:
+    if not prefix:
+        return tensors
+    return {name[len(prefix) :]: info for name, info in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,139 @@
+"""Pictures as inputs: encoded for Stage C, embedded for image variation, padded to grow, and pasted back.
+
+Pictures are (B, 3, H, W) in 0..1; a mask (B, 1, H, W) is 1 where the picture is to be made anew. Everything comes back
+as float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import CascadeError
+from .models.handle import Handle
+from .sampling.activations import effnet_bytes, image_encoder_bytes
+from .sampling.family import check_kind
+from .sampling.latents import encode_size, stage_c_size
+from .sampling.masked import fit_mask
+
+Resize = Literal["ours", "official"]
+CELL = 32  # pixels of the encoded picture in one cell of the latent
+
+
+def encoded_size(height: int, width: int, resize: Resize = "ours") -> tuple[int, int]:
+    """Pixels (h, w) at which a picture is encoded.
+
+    ours: a latent of exactly the size that an empty one has. official: three quarters of each side, rounded down to
+    whole cells, so that some sizes give a latent that is one cell smaller.
+    """
+    ours = encode_size(width, height)
+    if resize == "ours":
+        return ours
+    if resize != "official":
+        raise CascadeError(f"resize: expected ours or official, found {resize}")
+    h, w = (max(side * 3 // 4 // CELL, 1) * CELL for side in (height, width))
+    return h, w
+
+
+@torch.inference_mode()
+def encode_pixels(effnet: Handle, pixels: Tensor, resize: Resize = "ours") -> Tensor:
+    """Pictures -> latents of Stage C (B, 16, h, w), one picture at a time."""
+    return torch.cat([encode_resized(effnet, resize_to_encode(one, resize)) for one in _one_by_one(pixels)])
+
+
+@torch.inference_mode()
+def encode_resized(effnet: Handle, pixels: Tensor) -> Tensor:
+    """What `resize_to_encode` gave, perhaps of several pictures -> their latents (B, 16, h, w), in one pass."""
+    check_kind(effnet, "effnet")
+    size = pixels.shape[-2], pixels.shape[-1]
+    device = effnet.acquire(effnet_bytes(effnet.config, size, len(pixels), effnet.dtype))
+    module: Any = effnet.module
+    return module(pixels.to(device, effnet.dtype)).float().cpu()
+
+
+def resize_to_encode(pixels: Tensor, resize: Resize = "ours") -> Tensor:
+    """Pictures at their `encoded_size`, in float32."""
+    size = encoded_size(pixels.shape[-2], pixels.shape[-1], resize)
+    if resize == "official":
+        return F.interpolate(pixels.float(), size, mode="nearest")
+    return F.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
+
+
+@torch.inference_mode()
+def embed_pixels(image_encoder: Handle, pixels: Tensor) -> Tensor:
+    """Pictures of any size -> CLIP's vectors (B, D), not normalised, as Stage C takes them for image variation."""
+    check_kind(image_encoder, "image_encoder")
+    device = image_encoder.acquire(image_encoder_bytes(image_encoder.config, image_encoder.dtype))
+    embeddings = [image_encoder.module(one.to(device)) for one in _one_by_one(pixels)]
+    return torch.cat([embedding.float().cpu() for embedding in embeddings])
+
+
+def pad_outward(
+    pixels: Tensor, left: int, top: int, right: int, bottom: int, feather: int = 0
+) -> tuple[Tensor, Tensor]:
+    """A larger picture and the mask (B, 1, H, W) of what is new in it.
+
+    What is new repeats the picture's edge. The mask fades over the `feather` pixels next to it, so that the old picture
+    may change towards its new neighbour.
+    """
+    height, width = pixels.shape[-2:]
+    stage_c_size(left + width + right, top + height + bottom)  # refuses what no latent can have
+    padding = (left, right, top, bottom)
+    distance = torch.full((1, 1, height, width), float("inf"))
+    rows, columns = torch.arange(height).view(-1, 1), torch.arange(width)
+    for pad, away in ((left, columns), (right, width - 1 - columns), (top, rows), (bottom, height - 1 - rows)):
+        if pad:
+            distance = torch.minimum(distance, away + 1.0)
+    fading = (1 - distance / (feather + 1)).clamp(min=0)
+    mask = F.pad(fading, padding, value=1.0).expand(len(pixels), -1, -1, -1)
+    return F.pad(pixels.float(), padding, mode="replicate"), mask.contiguous()
+
+
+def paste_back(pixels: Tensor, original: Tensor, mask: Tensor, feather: int = 0) -> Tensor:
+    """The original (B, 3, H, W), and the new picture where the mask is over 0, by as much as the mask says.
+
+    Outside the mask the result is the original's own numbers. The new picture, and a mask of any size, are stretched to
+    the original. `feather`: the pixels over which the new picture comes in behind the mask's edge. Batches are of one,
+    for all, or equal.
+    """
+    common_batch(image=len(pixels), original=len(original), mask=len(mask))
+    size = original.shape[-2], original.shape[-1]
+    original, pixels = original.float(), fit(pixels.float(), size)
+    mask = fit_mask(mask, size)
+    weight = mask if feather == 0 else mask * torch.stack([_fade_in(one[0] > 0, feather)[None] for one in mask])
+    return torch.where(weight > 0, torch.lerp(original, pixels, weight), original)
+
+
+def common_batch(**counts: int) -> int:
+    """How many pictures come of inputs of these counts, of which those of one serve all; CascadeError names them."""
+    several = {count for count in counts.values() if count != 1}
+    if len(several) > 1:
+        found = ", ".join(f"{count} in `{name}`" for name, count in counts.items())
+        raise CascadeError(f"Expected one, or equally many each; found {found}: connect batches of one size")
+    return several.pop() if several else 1
+
+
+def fit(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures stretched to (H, W), smoothly; those of that size as they are."""
+    if (pixels.shape[-2], pixels.shape[-1]) == size:
+        return pixels
+    return F.interpolate(pixels, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _one_by_one(pixels: Tensor) -> list[Tensor]:
+    """Batches of one picture, for memory."""
+    return [pixels[i : i + 1] for i in range(len(pixels))]
+
+
+def _fade_in(masked: Tensor, feather: int) -> Tensor:
+    """(H, W) in 0..1: rises over `feather` pixels from where `masked` begins; the picture's edge is no beginning."""
+    import cv2
+
+    if masked.all():
+        return masked.float()
+    distance = cv2.distanceTransform(masked.numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return torch.as_tensor(distance / (feather + 1)).clamp(max=1)

@@ -1,0 +1,183 @@
+"""Files of latents, which `cascade encode` writes and `cascade decode` reads: safetensors, a tensor for each picture.
+
+A tensor (16, h, w) has the relative path of its picture as its name. The metadata entry `cascade_latents` is a JSON
+object: kind "latents", what encoded them, and for each picture its size, place and path when decoded. A set of such
+files is NAME.safetensors where one holds all, else NAME-00001.safetensors, NAME-00002.safetensors, and so on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.sampling.latents import stage_c_size
+from . import files
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..cascade_core.formats.header import Header
+
+KEY, KIND = "cascade_latents", "latents"
+SUFFIX = ".safetensors"
+CHANNELS = 16
+PRECISIONS = {"float16": "F16", "float32": "F32"}  # as people and as safetensors name them
+
+
+@dataclass(frozen=True)
+class Picture:
+    size: tuple[int, int]  # pixels (height, width), which decoding gives back
+    index: int  # its place among the pictures of its folder: its noise has the seed + index
+    png: str  # where decoding puts it
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What all files of a set agree in."""
+
+    family: str
+    effnet: str  # its name
+    identity: str  # a digest of its weights
+    precision: str
+    longest: int | None = None  # pictures were first made to fit into a square of so many pixels
+
+
+@dataclass(frozen=True)
+class Shard:
+    header: Header
+    origin: Origin
+    pictures: Mapping[str, Picture]
+
+
+def members(target: Path) -> list[Path]:
+    """The files of a set that are there, in their order."""
+    numbered = sorted(path for path in _entries(target.parent) if _number(target, path) is not None)
+    return [target, *numbered] if target.is_file() else numbered
+
+
+def read(path: Path) -> Shard:
+    """What a file holds; no latent is read. CascadeError for what is no whole, sound file of latents."""
+    from ..cascade_core.formats.header import read_header
+    from ..cascade_core.formats.metadata import fit
+
+    try:
+        header = read_header(path)
+    except CascadeError as error:
+        raise CascadeError(f"{error}; or remove it, and encode its pictures again") from error
+    if KEY not in header.metadata:
+        raise CascadeError(f"{path.name} holds no latents: expected a file that `cascade encode` wrote")
+    try:
+        entry: Any = json.loads(header.metadata[KEY])
+        kind, pictures = entry.pop("kind"), entry.pop("pictures")
+        if kind != KIND or pictures.keys() != header.tensors.keys():
+            raise ValueError("expected latents, with an entry for each tensor")
+        shard = Shard(header, fit(Origin, entry), {name: fit(Picture, value) for name, value in pictures.items()})
+        for name, picture in shard.pictures.items():
+            height, width = picture.size
+            info = header.tensors[name]
+            if info.dtype not in PRECISIONS.values() or info.shape != (CHANNELS, *stage_c_size(width, height)):
+                raise ValueError(f"{name!r:.200} of {height} x {width} pixels has the shape {info.shape}, {info.dtype}")
+        return shard
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CascadeError(f"{path.name}: its metadata entry `{KEY}` cannot be used: {error}") from error
+
+
+def png_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """Where each picture goes when decoded: its own path with the suffix .png.
+
+    Where that is `taken` or another's (a.jpg beside a.png), .png is put behind the whole name. Paths that differ only
+    in capital letters count as one, since some disks do not tell them apart.
+    """
+    used = {png.casefold() for png in taken}
+    found: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: (not name.lower().endswith(".png"), name)):
+        found[name] = next(png for png in _png_names(name) if png.casefold() not in used)
+        used.add(found[name].casefold())
+    return found
+
+
+def inside(root: Path, png: str) -> Path | None:
+    """The path of a decoded picture under `root`; None for what is no plain relative path, or leads out of there."""
+    plain = png.endswith(".png") and not any(part in ("", ".", "..") for part in png.split("/")) and "\0" not in png
+    if not plain or (os.name == "nt" and set(png) & set(':\\*?"<>|')):
+        return None
+    path = root / png
+    return path if path.resolve().is_relative_to(root.resolve()) else None
+
+
+class Writer:
+    """Latents into files of at most `most` pictures or `room` bytes, each written when it is full, whole or not at all.
+
+    What is there is never replaced, also not by another process that writes the same set.
+    """
+
+    def __init__(self, target: Path, origin: Origin, most: int | None, room: int | None) -> None:
+        self.files: list[Path] = []
+        self._target, self._origin = target, origin
+        self._most, self._room = most, room
+        self._bytes = 0
+        self._tensors: dict[str, Tensor] = {}
+        self._pictures: dict[str, Picture] = {}
+
+    def add(self, name: str, latent: Tensor, picture: Picture) -> None:
+        """latent (16, h, w); writes what was added before where the file is full by that."""
+        if len(self._tensors) == self._most or (self._room and self._bytes + latent.nbytes > self._room):
+            self.flush()
+        self._tensors[name], self._pictures[name] = latent, picture
+        self._bytes += latent.nbytes
+
+    def flush(self, last: bool = False) -> None:
+        """Write what waits. `last`: nothing else will come, so a file that is the only one needs no number."""
+        if not self._tensors:
+            return
+        from ..cascade_core.formats.tensors import write_tensors
+
+        pictures = {name: asdict(picture) for name, picture in self._pictures.items()}
+        entry = {"kind": KIND, **asdict(self._origin), "pictures": pictures}
+        precision = PRECISIONS[self._origin.precision]
+        specs = {name: (precision, tuple(tensor.shape)) for name, tensor in self._tensors.items()}
+
+        def pieces(names: Sequence[str]) -> Iterator[list[Tensor]]:
+            return ([self._tensors[name]] for name in names)
+
+        try:
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            with files.unfinished(self._target.parent) as temporary:
+                write_tensors(temporary, specs, pieces, {KEY: json.dumps(entry)})
+                self.files.append(next(path for path in self._free(last) if files.claim(temporary, path)))
+        except OSError as error:
+            raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error
+        self._tensors, self._pictures, self._bytes = {}, {}, 0
+
+    def _free(self, last: bool) -> Iterator[Path]:
+        """What the next file may be called, the best name first."""
+        there = members(self._target)
+        if last and not there:
+            yield self._target
+        for number in count(1 + max((_number(self._target, path) or 1 for path in there), default=0)):
+            yield self._target.with_name(f"{self._target.stem}-{number:05}{SUFFIX}")
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
+
+
+def _number(target: Path, path: Path) -> int | None:
+    """Of a numbered file of the set; None for others."""
+    found = re.fullmatch(rf"{re.escape(target.stem)}-(\d{{5,9}}){re.escape(SUFFIX)}", path.name)
+    return int(found[1]) if found else None
+
+
+def _png_names(name: str) -> Iterator[str]:
+    folder, slash, file = name.rpartition("/")
+    yield f"{folder}{slash}{Path(file).stem}.png"
+    yield f"{name}.png"
+    for number in count(2):
+        yield f"{name} ({number}).png"

@@ -1,0 +1,47 @@
+"""The face detectors that a node offers, by name: what is known of them unloaded, and how they are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import cascade_core as core
+from . import host
+
+TINY = "tiny (built-in)"
+INSIGHTFACE = "insightface"  # the detector, and the model folder where its files lie
+PLACES = ("models/buffalo_l", "buffalo_l", "")  # in that folder; the first is where insightface itself puts them
+FINDER, EMBEDDER = "det_10g.onnx", "w600k_r50.onnx"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A detector; `width` is that of its embeddings, `family` that of the ControlNets that know them."""
+
+    width: int
+    family: str
+    make: Callable[[], core.Detector]
+
+
+def _cartoon_faces() -> core.Detector:
+    path = core.built_in("image_encoder")[TINY]
+    return core.CartoonFaces(
+        core.load("image_encoder", path, name=TINY, device=host.device(), placement=host.placement())
+    )
+
+
+def _insightface() -> core.Detector:
+    return core.insightface_detector(_insightface_file(FINDER), _insightface_file(EMBEDDER))
+
+
+def _insightface_file(name: str) -> Path:
+    """Where the file lies, or should."""
+    paths = [folder / place / name for folder in host.model_folders(INSIGHTFACE) for place in PLACES]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+DETECTORS = {
+    TINY: Choice(width=128, family="tiny", make=_cartoon_faces),
+    INSIGHTFACE: Choice(width=512, family="stable-cascade", make=_insightface),
+}

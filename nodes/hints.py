@@ -1,0 +1,182 @@
+"""Pictures -> hints: what a ControlNet is shown.
+
+A hint covers the whole picture. The samplers bring it to the size of their latent, and refuse one of another aspect.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import cascade_core as core
+from . import faces, host, sockets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CATEGORY = "Stable Cascade/hints"
+CANNY_CHANNELS = 1
+
+
+class _Hint:
+    """What all hint nodes share: their outputs."""
+
+    CATEGORY = CATEGORY
+    FUNCTION, REHEARSE = "make", "rehearse"
+    RETURN_TYPES, RETURN_NAMES = (sockets.HINT, "IMAGE"), ("hint", "image")
+    OUTPUT_TOOLTIPS = ("The hint, for Apply ControlNet.", "What the network sees, to look at.")
+
+    def _outputs(self, hint: core.Hint) -> tuple[core.Hint, Tensor]:
+        return hint, sockets.to_image(hint.picture)
+
+    def _placeholders(self, kind: str, image: Tensor, channels: int, family: str | None) -> tuple[core.Hint, Tensor]:
+        """A hint without values; how many of them there will be, nobody asks."""
+        import torch
+
+        batch, height, width = sockets.image_size("image", image)
+        values = torch.empty(batch, channels, 1, 1, device="meta")
+        picture = sockets.placeholder_image(batch, height, width)
+        return core.Hint(kind, values, picture.movedim(-1, 1), (height, width), family), picture
+
+
+class CascadeCannyHint(_Hint):
+    DISPLAY_NAME = "Canny Hint"
+    DESCRIPTION = (
+        "The edges of a picture, found as officially: at 224 x 224, whatever its size. Stage C then draws something"
+        " else with these edges."
+    )
+    SEARCH_ALIASES = ("stable cascade", "canny", "edges", "lines", "controlnet", "preprocessor")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        threshold = {"min": 0, "max": 1000, "step": 1}
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The picture whose edges are kept. A batch gives one hint for each."}),
+                "low": (
+                    "INT",
+                    {
+                        **threshold,
+                        "default": 100,
+                        "tooltip": "Edges this strong are kept where they continue others.",
+                    },
+                ),
+                "high": (
+                    "INT",
+                    {**threshold, "default": 200, "tooltip": "Edges this strong are kept; lower finds more of them."},
+                ),
+            }
+        }
+
+    def make(self, image: Tensor, low: int, high: int) -> tuple[core.Hint, Tensor]:
+        return self._outputs(core.make_canny_hint(sockets.to_pixels(image), low, high))
+
+    def rehearse(self, image: Tensor, low: int, high: int) -> tuple[core.Hint, Tensor]:
+        return self._placeholders("canny", image, CANNY_CHANNELS, None)
+
+
+class CascadeInpaintHint(_Hint):
+    DISPLAY_NAME = "Inpainting Hint"
+    DESCRIPTION = (
+        "The picture with white where the mask is: there Stage C fills in what the prompt says. For outpainting it"
+        " takes the padded picture and its mask. Paste Back then keeps all other pixels exactly."
+    )
+    SEARCH_ALIASES = ("stable cascade", "inpaint", "outpaint", "mask", "controlnet", "preprocessor")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The picture."}),
+                "mask": ("MASK", {"tooltip": "1 where it is made anew. Any size of the picture's aspect."}),
+                "threshold": (
+                    "FLOAT",
+                    {
+                        "default": 0.5,
+                        "min": 0.0,
+                        "max": 0.99,
+                        "step": 0.01,
+                        "round": 0.001,
+                        "tooltip": "What the mask must exceed: the network knows no half masked pixels.",
+                    },
+                ),
+            }
+        }
+
+    def make(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[core.Hint, Tensor]:
+        fitted = sockets.to_mask(mask, image)
+        if not (fitted > threshold).any():
+            host.warn(self.DISPLAY_NAME, f"Nothing of the mask is over {threshold:g}: there is nothing to fill in")
+        return self._outputs(core.make_inpaint_hint(sockets.to_pixels(image), fitted, threshold))
+
+    def rehearse(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[core.Hint, Tensor]:
+        batch, height, width = sockets.image_size("image", image)
+        pixels = sockets.placeholder_image(batch, height, width).movedim(-1, 1)
+        hint = core.make_inpaint_hint(pixels, sockets.to_mask(mask, image).to("meta"), threshold)
+        return hint, hint.picture.movedim(1, -1)
+
+
+class CascadeSuperResolutionHint(_Hint):
+    DISPLAY_NAME = "Super-resolution Hint"
+    DESCRIPTION = (
+        "The latent of a small picture, doubled: Stage C then makes the same picture at any larger size of its aspect,"
+        " with new detail."
+    )
+    SEARCH_ALIASES = ("stable cascade", "upscale", "enlarge", "super resolution", "controlnet", "preprocessor")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "effnet": (sockets.EFFNET, {"tooltip": "The effnet, of the same family as Stage C."}),
+                "image": ("IMAGE", {"tooltip": "The picture to make larger."}),
+            }
+        }
+
+    def make(self, effnet: core.Handle, image: Tensor) -> tuple[core.Hint, Tensor]:
+        return self._outputs(core.make_super_resolution_hint(effnet, sockets.to_pixels(image)))
+
+    def rehearse(self, effnet: core.Handle, image: Tensor) -> tuple[core.Hint, Tensor]:
+        return self._placeholders("super_resolution", image, effnet.config.c_latent, effnet.family)
+
+
+class CascadeFaceIdentityHint(_Hint):
+    DISPLAY_NAME = "Face Identity Hint"
+    DESCRIPTION = (
+        "Who is where in a picture: the faces in it, and for each the numbers by which it is known. Stage C then draws"
+        " these people there, before whatever the prompt says."
+    )
+    SEARCH_ALIASES = ("stable cascade", "face", "identity", "insightface", "arcface", "controlnet", "preprocessor")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "A picture with at least one face."}),
+                "detector": (
+                    list(faces.DETECTORS),
+                    {
+                        "default": faces.TINY,
+                        "tooltip": "Who finds faces: the built-in detector knows cartoon faces, for the built-in"
+                        " ControlNet; insightface knows people (extra `face`, its files in models/insightface).",
+                    },
+                ),
+                "max_faces": (
+                    "INT",
+                    {
+                        "default": 4,
+                        "min": 1,
+                        "max": 12,
+                        "step": 1,
+                        "tooltip": "At most so many faces, the large ones near the middle first.",
+                    },
+                ),
+            }
+        }
+
+    def make(self, image: Tensor, detector: str, max_faces: int) -> tuple[core.Hint, Tensor]:
+        pixels = sockets.to_pixels(image)
+        return self._outputs(core.make_identity_hint(faces.DETECTORS[detector].make(), pixels, max_faces))
+
+    def rehearse(self, image: Tensor, detector: str, max_faces: int) -> tuple[core.Hint, Tensor]:
+        chosen = faces.DETECTORS[detector]
+        return self._placeholders("identity", image, chosen.width, chosen.family)
