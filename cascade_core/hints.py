@@ -203,14 +203,17 @@ def make_identity_hint(detector: Detector, pixels: Tensor, max_faces: int = 4) -
 
 
 def foremost(faces: Sequence[FoundFace], size: tuple[int, int], count: int) -> list[FoundFace]:
-    """At most `count` faces: those that are large and near the middle of a picture (height, width)."""
+    """At most `count` faces: those that are large and near the middle of a picture (height, width).
+
+    Where there are no more they stay in the detector's order, as officially: later ones are painted over earlier ones.
+    """
 
     def weight(face: FoundFace) -> float:
         left, top, right, bottom = face.box
         across, down = (left + right - size[1]) / 2, (top + bottom - size[0]) / 2
         return (right - left) * (bottom - top) - 2 * (across**2 + down**2)
 
-    return sorted(faces, key=weight, reverse=True)[:count]
+    return list(faces) if len(faces) <= count else sorted(faces, key=weight, reverse=True)[:count]
 
 
 def paint_faces(faces: Sequence[FoundFace], height: int, width: int) -> Tensor:

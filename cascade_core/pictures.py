@@ -131,9 +131,11 @@ def _one_by_one(pixels: Tensor) -> list[Tensor]:
 
 def _fade_in(masked: Tensor, feather: int) -> Tensor:
     """(H, W) in 0..1: rises over `feather` pixels from where `masked` begins; the picture's edge is no beginning."""
-    import cv2
-
     if masked.all():
         return masked.float()
+    try:
+        import cv2
+    except ImportError as error:
+        raise CascadeError("A feathered seam needs OpenCV: pip install opencv-python-headless, or feather 0") from error
     distance = cv2.distanceTransform(masked.numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return torch.as_tensor(distance / (feather + 1)).clamp(max=1)

@@ -205,6 +205,26 @@ class TestIdentity:
         expected[:, 4, 4] = faces[1].embedding
         assert torch.equal(painted, expected)
 
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_of_two_that_overlap_the_later_covers_the_earlier(self, first: int) -> None:
+        """The detector's order counts, not the size, as long as there are no more faces than wanted."""
+        boxes = [(0, 0, 200, 256), (100, 90, 256, 256)]
+        faces = [face(*box, seed=i) for i, box in enumerate(boxes)]
+        given = [faces[first], faces[1 - first]]
+        hint = make_identity_hint(Faces(given), photo(256, 256))  # 192 pixels for the encoder: 3 / 4
+        expected = torch.zeros(5, 6, 6)
+        for each in given:
+            rows, columns = {0: (slice(0, 6), slice(0, 5)), 1: (slice(2, 6), slice(2, 6))}[faces.index(each)]
+            expected[:, rows, columns] = each.embedding.view(5, 1, 1)
+        assert torch.equal(hint.map[0], expected)
+
+    @pytest.mark.parametrize(
+        ("box", "cell"), [((70, 70, 74, 74), (2, 2)), ((40, 130, 44, 131), (4, 1)), ((90, 1, 100, 2), (0, 3))]
+    )
+    def test_a_tiny_face_has_one_cell(self, box: Box, cell: tuple[int, int]) -> None:
+        painted = paint_faces([face(*box)], 192, 192)
+        assert torch.nonzero(painted.norm(dim=0) > 0).tolist() == [list(cell)]
+
     def test_at_the_encoder_s_size(self) -> None:
         """A picture of 256 pixels has 6 cells: a face over its left half fills three columns."""
         hint = make_identity_hint(Faces([face(0, 0, 128, 256)]), photo(256, 256))

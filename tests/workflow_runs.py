@@ -50,9 +50,13 @@ class Runner:
     def give(self, *scenes: Scene, side: int = 256, margin: int = 0, hole: np.ndarray | None = None) -> str:
         """Scenes as a file of the input folder, several as its frames -> its name, for `Picture.image`.
 
-        margin: pixels that are cut off all around; hole: bool (side, side), where all of them are transparent.
+        side: to which they are made smaller; margin: pixels that are cut off all around; hole: bool (256, 256), where
+        all of them are transparent.
         """
-        pictures = [draw(scene, side).crop((margin, margin, side - margin, side - margin)) for scene in scenes]
+        box = (margin, margin, 256 - margin, 256 - margin)
+        pictures = [draw(scene).crop(box) for scene in scenes]
+        if side < 256:
+            pictures = [picture.resize((side, side), Image.Resampling.BOX) for picture in pictures]
         if hole is not None:
             for picture in pictures:
                 picture.putalpha(Image.fromarray(np.where(hole, 0, 255).astype(np.uint8)))

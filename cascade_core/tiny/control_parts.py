@@ -34,7 +34,7 @@ NOISY = 0.4  # share of the times from the noisiest tenth, where the layout is d
 FULL_CAPTIONS = 0.3
 READING = 0.3  # weight of the guess of the latent
 DROPPED_FACES, FILLING_FACES = 0.05, 0.3  # faces not painted, faces painted all over the map: as officially
-EMBEDDING_NOISE = 0.02
+EMBEDDING_NOISE = 0.005
 
 
 class Reader(nn.Module):

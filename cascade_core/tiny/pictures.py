@@ -14,8 +14,8 @@ from .world import Scene, counted_shapes, face_scene, one_shape, related_shapes
 SEED = 1
 SIDE = 256  # pixels, what the tiny cascade draws
 SMALL_SIDE = 16  # pixels, of the picture to enlarge
-MARGIN = 48  # pixels, around the close-up
-HOLE = 1.4  # half side of a hole in radii of the shape that it takes away
+MARGIN = 32  # pixels, around the close-up
+HOLE = 1.1  # half side of a hole in radii of the shape that it takes away
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,21 @@ class BuiltInPicture:
     """A scene as a picture-loading node gives it."""
 
     scene: Scene
-    side: int = SIDE
+    side: int = SIDE  # to which it is made smaller
     margin: int = 0  # pixels that are cut off on all sides
     hole: int | None = None  # which of the shapes lies in a transparent square
 
     def draw(self) -> Image.Image:
         """RGB, or RGBA where there is a hole; the colours are still there under it."""
-        picture = draw(self.scene, self.side)
-        if self.margin:
-            end = self.side - self.margin
-            picture = picture.crop((self.margin, self.margin, end, end))
+        picture = draw(self.scene, SIDE)
+        end = SIDE - self.margin
+        picture = picture.crop((self.margin, self.margin, end, end))
+        if self.side < SIDE:
+            return picture.resize((self.side, self.side), Image.Resampling.BOX)
         if self.hole is None:
             return picture
         shape = self.scene.shapes[self.hole]
-        hidden = around(shape.x, shape.y, HOLE * shape.r, self.side)
+        hidden = around(shape.x, shape.y, HOLE * shape.r, SIDE)
         picture.putalpha(Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
         return picture
 

@@ -43,10 +43,10 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
     "stage_b": (stage_b, 13200),
     "previewer": (previewer, 1800),
     "stage_c": (stage_c, 10300),
-    "canny": (canny, 2000),
-    "inpainting": (inpainting, 3200),
+    "canny": (canny, 760),
+    "inpainting": (inpainting, 3000),
     "super_resolution": (super_resolution, 1200),
-    "identity": (identity, 1500),
+    "identity": (identity, 2500),
 }
 """The parts in order, and how many steps each takes."""
 

@@ -56,7 +56,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_header(models / "clip_vision" / "clip.safetensors", shapes_of(ImageEncoder, PUBLISHED_VISION, "F16"))
     write_header(models / "loras" / "misplaced.safetensors", shapes_of(StageA, PRESETS["stage_a"]["published"], "F32"))
     write_header(models / "loras" / "style.safetensors", LORA)
-    write_header(models / "controlnet" / "canny.safetensors", shapes_of(ControlNet, PRESETS["controlnet"]["canny"], "F32"))
+    canny = shapes_of(ControlNet, PRESETS["controlnet"]["canny"], "F32")
+    write_header(models / "controlnet" / "canny.safetensors", canny)
     write_header(auto / "sd_xl.safetensors", SDXL)
     model_files.write_decoder_all_in_one(auto / "whole.safetensors")
 

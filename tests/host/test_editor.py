@@ -40,7 +40,9 @@ SEEN = """
 const counts = of => Object.fromEntries(Object.entries(of).map(([type, set]) => [type, set.size]));
 return {progress: counts(window.__seen.progress), previews: counts(window.__seen.previews), tab: window.__seen.tab};
 """
-THUMBNAIL = "return arguments[0].querySelector('img')?.naturalWidth > 0"
+THUMBNAIL = "arguments[0].scrollIntoView(); return arguments[0].querySelector('img')?.naturalWidth > 0"
+# In one go: while the list fills, its elements come and go.
+OPTION = "return [...document.querySelectorAll('.p-listbox-option')].find(e => e.textContent.trim() === arguments[0])"
 # Rectangles as they are on the canvas, titles included, and the width that each title needs.
 LAYOUT = """
 const context = app.canvas.ctx;
@@ -133,8 +135,7 @@ def test_templates_are_found_by_their_pictures(clean: Editor, shots: Path) -> No
 
 
 def option(editor: Editor, text: str) -> Any:
-    options = editor.driver.find_elements("css selector", ".p-listbox-option")
-    return next((element for element in options if element.text == text), None)
+    return editor.driver.execute_script(OPTION, text)
 
 
 def test_run_by_its_button_and_open_the_picture_again(clean: Editor, comfyui: ComfyUI, shots: Path) -> None:

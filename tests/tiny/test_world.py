@@ -226,7 +226,7 @@ def test_a_built_in_picture_may_be_small_or_cut_or_have_a_hole() -> None:
     names = ("small heart and star", "close-up of a face", "heart and a hole")
     small, cut, holed = (BUILT_IN_PICTURES[f"{name} (built-in)"] for name in names)
     assert small.draw().size == (16, 16) and small.draw().mode == "RGB"
-    assert cut.draw().tobytes() == draw(cut.scene).crop((48, 48, 208, 208)).tobytes()
+    assert cut.draw().tobytes() == draw(cut.scene).crop((32, 32, 224, 224)).tobytes()
     picture = holed.draw()
     assert picture.mode == "RGBA" and picture.convert("RGB").tobytes() == draw(holed.scene).tobytes()
     star, heart = holed.scene.shapes[1], holed.scene.shapes[0]

@@ -1,0 +1,78 @@
+"""Every use case in a real ComfyUI: run over HTTP, run by the editor's button, and opened again from its picture."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import stable_cascade_nodes
+from stable_cascade_nodes.cascade_core import graph
+
+from .browser import Editor
+from .server import ComfyUI
+from .test_editor import LOOK, SEEN, complaints
+
+ROOT = Path(stable_cascade_nodes.__file__).parent
+ALREADY = {"text_to_image", "published_models"}  # by test_server.py and test_editor.py
+WORKFLOWS = [file for file in sorted((ROOT / "workflows").glob("*.json")) if file.stem not in ALREADY]
+SET = (
+    "for (const [title, name, value] of arguments[0])"
+    " app.graph.nodes.find(node => node.getTitle() === title).widgets.find(w => w.name === name).value = value"
+)
+SHOWN = "return app.graph.nodes.find(node => node.getTitle() === 'Picture out').imgs?.[0]?.src ?? ''"
+
+each_workflow = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+
+
+@each_workflow
+def test_it_runs_over_http(comfyui: ComfyUI, file: Path) -> None:
+    workflow: dict[str, Any] = json.loads(file.read_text())
+    prompt = graph.convert(workflow, *graph.read_object_info(comfyui.object_info())).prompt
+    by_title = {node["_meta"]["title"]: (identity, node["inputs"]) for identity, node in prompt.items()}
+    out, settings = by_title["Picture out"]
+    settings["filename_prefix"] = f"over_http_{file.stem}"
+    run = comfyui.run(prompt, workflow)
+    assert run.error is None
+    for title in ("Stage C", "Stage B"):
+        if title in by_title:
+            identity, inputs = by_title[title]
+            told = [event["value"] for event in run.of("progress") if event["node"] == identity]
+            assert [value for value in told if value] == list(range(1, inputs["steps"] + 1))
+    assert bool(run.of("preview")) == ("Stage C" in by_title)
+    (image,) = run.images(out)
+    with Image.open(io.BytesIO(comfyui.view(**image))) as picture:
+        assert picture.size == (256, 256) and np.asarray(picture).std() > 10
+        assert json.loads(picture.text["workflow"]) == workflow  # type: ignore[attr-defined]
+
+
+@each_workflow
+def test_it_runs_by_the_button_and_its_picture_opens_as_the_same_workflow(
+    clean: Editor, comfyui: ComfyUI, file: Path, shots: Path
+) -> None:
+    clean.open_file(file)
+    name = f"by_the_button_{file.stem}"
+    clean.script(SET, [["Stage B", "seed", 2], ["Stage B", "steps", 20], ["Picture out", "filename_prefix", name]])
+    before = clean.graph()
+    clean.script(LOOK)
+    clean.press_run()
+    deadline = time.monotonic() + 120
+    while name not in clean.script(SHOWN):
+        assert time.monotonic() < deadline, clean.messages()
+        time.sleep(0.2)
+    time.sleep(1)
+    clean.screenshot(shots / f"{file.stem}_finished.png")
+    assert clean.script(SEEN)["progress"]["CascadeStageBSampler"] > 2
+    assert clean.messages() == [] and complaints(clean) == []
+
+    (saved,) = comfyui.output.glob(f"{name}_*.png")
+    clean.drop_picture(saved)
+    after = clean.graph()
+    assert all(after[key] == before[key] for key in ("nodes", "links", "groups"))
+    assert clean.messages() == [] and complaints(clean) == []
