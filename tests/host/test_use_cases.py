@@ -58,7 +58,7 @@ def test_it_runs_by_the_button_and_its_picture_opens_as_the_same_workflow(
 ) -> None:
     clean.open_file(file)
     name = f"by_the_button_{file.stem}"
-    clean.script(SET, [["Stage B", "seed", 2], ["Stage B", "steps", 20], ["Picture out", "filename_prefix", name]])
+    clean.script(SET, [["Stage B", "seed", 2], ["Stage B", "steps", 60], ["Picture out", "filename_prefix", name]])
     before = clean.graph()
     clean.script(LOOK)
     clean.press_run()
