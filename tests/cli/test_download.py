@@ -121,8 +121,8 @@ def test_a_connection_that_breaks_at_37_percent(fake: FakeHub, cascade: Runner) 
 def assert_resumed(gets: list[Asked], cut: int, size: int) -> None:
     """The second request was for the rest alone: at most what was not yet written came again."""
     first, second = gets
-    assert (first.start, first.sent) == (None, cut)
-    assert second.start is not None and cut - CHUNK < second.start <= cut
+    assert first.start is None and CHUNK < first.sent <= cut  # who is stopped may leave before the cut
+    assert second.start is not None and first.sent - CHUNK < second.start <= first.sent
     assert second.sent == size - second.start
 
 

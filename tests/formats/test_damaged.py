@@ -55,7 +55,7 @@ def test_one_sentence_and_nothing_else(damage: Damage, tmp_path: Path) -> None:
     assert named == path.name or named in {Path(name).name for name, _ in before}
     assert len(message) <= LONGEST, message
     assert files_in(tmp_path) == before
-    assert open_files() == opened
+    assert open_files() <= opened  # fewer where what earlier tests left is collected meanwhile
 
 
 @pytest.mark.parametrize("damage", DAMAGES[::7], ids=[damage.name for damage in DAMAGES[::7]])
