@@ -27,6 +27,21 @@ class StayPut:
         return next(_tensors(module)).device
 
 
+class Beside:
+    """For a second module over the tensors of `base`, which brings them; what is the second's own follows them."""
+
+    def __init__(self, placement: Placement, base: nn.Module) -> None:
+        self.placement, self.base = placement, base
+
+    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        device = self.placement.acquire(self.base, activation_bytes)
+        with torch.inference_mode(False), torch.no_grad():
+            for tensor in _tensors(module):
+                if tensor.device != device:
+                    tensor.data = tensor.data.to(device)
+        return device
+
+
 class OneAtATime:
     """One large model on `device` at a time; the others wait where they were loaded.
 

@@ -40,7 +40,7 @@ class LowRank(nn.Module):
 
     def delta(self) -> Tensor:
         """The whole change (out, in[, height, width]), of its own rows."""
-        return (self.up @ self.down.flatten(1)).unflatten(1, self.down.shape[1:]) * self.scale
+        return (self.up @ self.down.flatten(1)).reshape(-1, *self.down.shape[1:]) * self.scale
 
 
 class Dense(nn.Module):
@@ -100,6 +100,7 @@ _ADAPTED: dict[type[nn.Module], type[_Adapted]] = {
     nn.Conv2d: AdaptedConv2d,
     nn.ConvTranspose2d: AdaptedConvTranspose2d,
 }
+_PLAIN = {adapted: plain for plain, adapted in _ADAPTED.items() if plain is not nn.Linear}
 
 
 def _weight_of(module: nn.Module) -> str:
@@ -133,6 +134,21 @@ def adapted(module: nn.Module, branches: Branches) -> nn.Module:
         if not isinstance(found, _Adapted) or weight != _weight_of(found):
             raise KeyError(name)
         found.branches.extend(added)
+    return twin
+
+
+def fused(module: nn.Module) -> nn.Module:
+    """A second module without branches: where weights had some, copies with these summed in; the others are shared."""
+    twin = share(module)
+    for path, child in tuple(cast(Iterable[tuple[str, nn.Module]], module.named_modules())):
+        if isinstance(child, _Adapted):
+            plain = share(child, _PLAIN[type(child)])
+            del plain.branches
+            weight = _weight_of(child)
+            total = merged(child.get_parameter(weight), child.all_branches())
+            setattr(plain, weight, nn.Parameter(total, requires_grad=False))
+            parent, _, name = path.rpartition(".")
+            setattr(twin.get_submodule(parent), name, plain)
     return twin
 
 
