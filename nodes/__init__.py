@@ -18,6 +18,7 @@ from .loaders import (
     CascadeTextEncoderLoader,
 )
 from .sampling import CascadeStageBSampler, CascadeStageCSampler
+from .training import CascadeDataset, CascadeLoRATrain
 
 NODES: tuple[type[Any], ...] = (
     CascadeStageCLoader,
@@ -44,6 +45,8 @@ NODES: tuple[type[Any], ...] = (
     CascadeStageBSampler,
     CascadeStageADecode,
     CascadePreviewDecode,
+    CascadeDataset,
+    CascadeLoRATrain,
 )
 
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -37,3 +40,10 @@ def fit(pixels: Tensor, bucket: Size) -> Tensor:
     covered = F.interpolate(pixels[None], covering, mode="bilinear", antialias=True)[0]
     top, left = ((have - want) // 2 for have, want in zip(covering, bucket, strict=True))
     return covered[:, top : top + bucket[0], left : left + bucket[1]].clamp(0, 1).contiguous()
+
+
+def draw_batch(groups: Sequence[Sequence[int]], size: int, random: np.random.Generator) -> list[int]:
+    """Pictures of one group for a step; all pictures are equally likely, and none comes twice if there are enough."""
+    weights = np.array([len(group) for group in groups]) / sum(map(len, groups))
+    group = groups[int(random.choice(len(groups), p=weights))]
+    return [group[i] for i in random.choice(len(group), size, replace=len(group) < size)]

@@ -60,7 +60,9 @@ def read_head(path: Path) -> Head:
             metadata: dict[str, str] = file.metadata() or {}
         return Head(int(metadata["step"]), metadata.get("origin", ""), frozenset(json.loads(metadata["numbers"])))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CascadeError(f"{path} is no state of a training that can be read ({error}): delete it to start over") from error
+        raise CascadeError(
+            f"{path} is no state of a training that can be read ({error}): delete it to start over"
+        ) from error
 
 
 def load_state(path: Path, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers) -> int:
