@@ -24,6 +24,12 @@ if TYPE_CHECKING:
         make_inpaint_hint,
         make_super_resolution_hint,
     )
+    from .lora.attach import attach_lora, check_matched, fuse_lora
+    from .lora.embeddings import named_embeddings, with_embeddings
+    from .lora.fit import LoraReport
+    from .lora.lora import Lora
+    from .lora.read import read_embedding, read_lora
+    from .lora.tokens import name_tokens
     from .memory import OneAtATime, Placement
     from .models.handle import Handle
     from .pictures import CELL, Resize, common_batch, embed_pixels, encode_pixels, encoded_size, pad_outward, paste_back
@@ -56,6 +62,12 @@ _HOME = {
         "make_inpaint_hint",
         "make_super_resolution_hint",
     ),
+    "lora.attach": ("attach_lora", "check_matched", "fuse_lora"),
+    "lora.embeddings": ("named_embeddings", "with_embeddings"),
+    "lora.fit": ("LoraReport",),
+    "lora.lora": ("Lora",),
+    "lora.read": ("read_embedding", "read_lora"),
+    "lora.tokens": ("name_tokens",),
     "memory": ("OneAtATime", "Placement"),
     "models.handle": ("Handle",),
     "pictures": (
@@ -98,14 +110,18 @@ __all__ = [
     "Detector",
     "Handle",
     "Hint",
+    "Lora",
+    "LoraReport",
     "OneAtATime",
     "Part",
     "Placement",
     "Resize",
     "Step",
     "apply_control",
+    "attach_lora",
     "built_in",
     "check_family",
+    "check_matched",
     "command_for",
     "common_batch",
     "decode_pixels",
@@ -116,6 +132,7 @@ __all__ = [
     "encode_text",
     "encoded_size",
     "find_part",
+    "fuse_lora",
     "identify",
     "insightface_detector",
     "load",
@@ -123,16 +140,21 @@ __all__ = [
     "make_identity_hint",
     "make_inpaint_hint",
     "make_super_resolution_hint",
+    "name_tokens",
+    "named_embeddings",
     "pad_outward",
     "paste_back",
     "preview_pixels",
+    "read_embedding",
     "read_header",
+    "read_lora",
     "sample_stage_b",
     "sample_stage_c",
     "save",
     "stage_b_size",
     "stage_c_size",
     "text_to_image",
+    "with_embeddings",
 ]
 
 

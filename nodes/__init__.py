@@ -17,6 +17,7 @@ from .loaders import (
     CascadeStageCLoader,
     CascadeTextEncoderLoader,
 )
+from .lora import CascadeLoRAApply, CascadeLoRAApplyStageB
 from .sampling import CascadeStageBSampler, CascadeStageCSampler
 
 NODES: tuple[type[Any], ...] = (
@@ -28,6 +29,8 @@ NODES: tuple[type[Any], ...] = (
     CascadeEffnetLoader,
     CascadePreviewerLoader,
     CascadeControlNetLoader,
+    CascadeLoRAApply,
+    CascadeLoRAApplyStageB,
     CascadeTextEncode,
     CascadeImageEncode,
     CascadeControlNetApply,
