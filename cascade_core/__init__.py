@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     from .tiny import built_in
     from .tiny.faces import CartoonFaces
     from .tiny.pictures import BUILT_IN_PICTURES
+    from .training.dataset import Dataset, read_dataset
+    from .training.examples import TrainingModels
+    from .training.journal import CURVE
+    from .training.lora import LoraSettings, read_tokens, untrained_lora
+    from .training.run import TrainingRun
+    from .training.settings import TrainingSamples
+    from .training.start import train_lora
 
 _HOME = {
     "checkpoint": ("load", "save"),
@@ -91,12 +98,20 @@ _HOME = {
     "tiny": ("built_in",),
     "tiny.faces": ("CartoonFaces",),
     "tiny.pictures": ("BUILT_IN_PICTURES",),
+    "training.dataset": ("Dataset", "read_dataset"),
+    "training.examples": ("TrainingModels",),
+    "training.journal": ("CURVE",),
+    "training.lora": ("LoraSettings", "read_tokens", "untrained_lora"),
+    "training.run": ("TrainingRun",),
+    "training.settings": ("TrainingSamples",),
+    "training.start": ("train_lora",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "BUILT_IN_PICTURES",
     "CELL",
+    "CURVE",
     "FOLDERS",
     "LARGEST",
     "PUBLISHED_FAMILY",
@@ -107,16 +122,21 @@ __all__ = [
     "CascadeError",
     "Condition",
     "Control",
+    "Dataset",
     "Detector",
     "Handle",
     "Hint",
     "Lora",
     "LoraReport",
+    "LoraSettings",
     "OneAtATime",
     "Part",
     "Placement",
     "Resize",
     "Step",
+    "TrainingModels",
+    "TrainingRun",
+    "TrainingSamples",
     "apply_control",
     "attach_lora",
     "built_in",
@@ -145,15 +165,19 @@ __all__ = [
     "pad_outward",
     "paste_back",
     "preview_pixels",
+    "read_dataset",
     "read_embedding",
     "read_header",
     "read_lora",
+    "read_tokens",
     "sample_stage_b",
     "sample_stage_c",
     "save",
     "stage_b_size",
     "stage_c_size",
     "text_to_image",
+    "train_lora",
+    "untrained_lora",
     "with_embeddings",
 ]
 

@@ -6,6 +6,7 @@ memory manager stands behind the same protocol in the nodes.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -54,12 +55,23 @@ class OneAtATime:
         self.device = device
         self.small = small
         self._homes: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}  # (tensor of the module, its data at home)
+        self._kept: frozenset[nn.Module] = frozenset()
+
+    @contextmanager
+    def together(self, *modules: nn.Module) -> Iterator[None]:
+        """In here none of these is sent away: for models that compute in turns, or in one graph of gradients."""
+        before = self._kept
+        self._kept = before | {*modules}
+        try:
+            yield
+        finally:
+            self._kept = before
 
     def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
         if module not in self._homes:
             # Moving under inference_mode would make inference tensors, which can never be trained.
             with torch.inference_mode(False), torch.no_grad():
-                for other in [m for m in self._homes if _size(m) > self.small]:
+                for other in [m for m in self._homes if _size(m) > self.small and m not in self._kept]:
                     if _size(module) > self.small:
                         self._send_home(other)
                 self._bring(module)

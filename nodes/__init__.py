@@ -19,6 +19,7 @@ from .loaders import (
 )
 from .lora import CascadeLoRAApply, CascadeLoRAApplyStageB
 from .sampling import CascadeStageBSampler, CascadeStageCSampler
+from .training import CascadeDataset, CascadeLoRATrain
 
 NODES: tuple[type[Any], ...] = (
     CascadeStageCLoader,
@@ -47,6 +48,8 @@ NODES: tuple[type[Any], ...] = (
     CascadeStageBSampler,
     CascadeStageADecode,
     CascadePreviewDecode,
+    CascadeDataset,
+    CascadeLoRATrain,
 )
 
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -165,6 +165,10 @@ def together(*handles: core.Handle | None) -> Iterator[None]:
     modules = {root.placement: root.module for root in roots if isinstance(root.placement, _Managed)}
     group = _Group([placement.patcher(module) for placement, module in modules.items()])
     before = {placement: placement.group for placement in modules}
+    if not in_comfyui():
+        with headless.together(roots):
+            yield
+        return
     try:
         for placement in before:
             placement.group = group
