@@ -21,6 +21,11 @@ def lora_path(name: str) -> Path:
     return weights_path(f"lora_{name}")
 
 
+def lesson_path(name: str) -> Path:
+    """The folder of pictures from which the built-in LoRA of this name learned."""
+    return Path(__file__).parent / "lessons" / name
+
+
 def weights_path(kind: str) -> Path:
     """Where the built-in network of this kind lies."""
     return Path(__file__).parent / "weights" / f"{kind}.safetensors"
@@ -30,6 +35,8 @@ def built_in(kind: str) -> dict[str, Path]:
     """The built-in models of a kind by the name that a loader shows; empty where there are none."""
     if kind == "controlnet":
         return {f"tiny {mode} (built-in)": control_path(mode) for mode in CONTROLS if control_path(mode).exists()}
+    if kind == "dataset":
+        return {f"tiny {name} (built-in)": lesson_path(name) for name in LORAS}
     if kind == "lora":
         return {f"tiny {name} (built-in)": lora_path(name) for name in LORAS if lora_path(name).exists()}
     return {NAME: weights_path(kind)} if kind in KINDS else {}
