@@ -225,7 +225,7 @@ class Trainer:
     def carry_out(
         self, run: core.TrainingRun, handles: Sequence[core.Handle | None]
     ) -> tuple[Tensor, list[dict[str, str]]]:
-        """All steps, with progress, previews and cancel; the last samples, or the curve, and the files that show them."""
+        """All steps, with progress, previews and cancel; the last samples or the curve, and the files of them."""
         label = self.DISPLAY_NAME
         tasks = len(run.task.encode())
         with host.together(*handles):

@@ -71,7 +71,6 @@ class Keeping:
     def _draw(self, number: int) -> Entry:
         models, side = self.examples.models, self.examples.settings.size // CELL
         empty = torch.zeros(1, models.stage_c.config.channels, side, side)
-        conditions = [[encode_text(models.text_encoder, text)] for text in (self.prompts[number], "")]
-        return {
-            "latent": last(sample_stage_c(models.stage_c, *conditions, empty, seed=number, cfg=CFG))[0].float().cpu()
-        }
+        positive, negative = ([encode_text(models.text_encoder, text)] for text in (self.prompts[number], ""))
+        latent = last(sample_stage_c(models.stage_c, positive, negative, empty, seed=number, cfg=CFG))
+        return {"latent": latent[0].float().cpu()}

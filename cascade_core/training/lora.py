@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,7 +116,7 @@ class LoraTask:
         return [*self.examples.tasks(), *(self.keeping.tasks() if self.keeping else ())]
 
     @contextmanager
-    def begin(self) -> Iterator[None]:
+    def begin(self) -> Generator[None]:
         self._acquire()
         yield
 
@@ -148,7 +148,7 @@ class LoraTask:
     def show(self) -> list[Tensor]:
         if not can_show(self.models):
             return []
-        sizes = [(self.settings.size // CELL * CELL,) * 2] * len(self.settings.samples.prompts)
+        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
         return paint(self.models, self.settings.samples, sizes, self.stage_c, self.text_encoder)
 
     def result(self, name: str) -> Lora:
