@@ -24,7 +24,12 @@ if TYPE_CHECKING:
         make_inpaint_hint,
         make_super_resolution_hint,
     )
+    from .lora.attach import attach_lora, check_matched, fuse_lora
+    from .lora.embeddings import named_embeddings, with_embeddings
+    from .lora.fit import LoraReport
     from .lora.lora import Lora
+    from .lora.read import read_embedding, read_lora
+    from .lora.tokens import name_tokens
     from .memory import OneAtATime, Placement
     from .models.handle import Handle
     from .pictures import CELL, Resize, common_batch, embed_pixels, encode_pixels, encoded_size, pad_outward, paste_back
@@ -64,7 +69,12 @@ _HOME = {
         "make_inpaint_hint",
         "make_super_resolution_hint",
     ),
+    "lora.attach": ("attach_lora", "check_matched", "fuse_lora"),
+    "lora.embeddings": ("named_embeddings", "with_embeddings"),
+    "lora.fit": ("LoraReport",),
     "lora.lora": ("Lora",),
+    "lora.read": ("read_embedding", "read_lora"),
+    "lora.tokens": ("name_tokens",),
     "memory": ("OneAtATime", "Placement"),
     "models.handle": ("Handle",),
     "pictures": (
@@ -117,6 +127,7 @@ __all__ = [
     "Handle",
     "Hint",
     "Lora",
+    "LoraReport",
     "LoraSettings",
     "OneAtATime",
     "Part",
@@ -127,8 +138,10 @@ __all__ = [
     "TrainingRun",
     "TrainingSamples",
     "apply_control",
+    "attach_lora",
     "built_in",
     "check_family",
+    "check_matched",
     "command_for",
     "common_batch",
     "decode_pixels",
@@ -139,6 +152,7 @@ __all__ = [
     "encode_text",
     "encoded_size",
     "find_part",
+    "fuse_lora",
     "identify",
     "insightface_detector",
     "load",
@@ -146,11 +160,15 @@ __all__ = [
     "make_identity_hint",
     "make_inpaint_hint",
     "make_super_resolution_hint",
+    "name_tokens",
+    "named_embeddings",
     "pad_outward",
     "paste_back",
     "preview_pixels",
     "read_dataset",
+    "read_embedding",
     "read_header",
+    "read_lora",
     "read_tokens",
     "sample_stage_b",
     "sample_stage_c",
@@ -160,6 +178,7 @@ __all__ = [
     "text_to_image",
     "train_lora",
     "untrained_lora",
+    "with_embeddings",
 ]
 
 

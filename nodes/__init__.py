@@ -17,6 +17,7 @@ from .loaders import (
     CascadeStageCLoader,
     CascadeTextEncoderLoader,
 )
+from .lora import CascadeLoRAApply, CascadeLoRAApplyStageB
 from .sampling import CascadeStageBSampler, CascadeStageCSampler
 from .training import CascadeDataset, CascadeLoRATrain
 
@@ -29,6 +30,8 @@ NODES: tuple[type[Any], ...] = (
     CascadeEffnetLoader,
     CascadePreviewerLoader,
     CascadeControlNetLoader,
+    CascadeLoRAApply,
+    CascadeLoRAApplyStageB,
     CascadeTextEncode,
     CascadeImageEncode,
     CascadeControlNetApply,

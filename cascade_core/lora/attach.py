@@ -13,12 +13,12 @@ from ..models.adapters import adapted, fused
 from ..models.handle import Handle
 from ..models.text import TextEncoder
 from ..sampling.family import KINDS, describe
-from .fit import Report, fit
+from .fit import LoraReport, fit
 from .lora import Lora
 from .tokens import with_tokens
 
 
-def attach(handle: Handle, lora: Lora, strength: float = 1.0) -> tuple[Handle, Report]:
+def attach_lora(handle: Handle, lora: Lora, strength: float = 1.0) -> tuple[Handle, LoraReport]:
     """The model with the LoRA at `strength`, which may be negative; and what became of the file's changes.
 
     A text encoder gets its tokens, too. Several add up. Raises CascadeError where the LoRA was made for another model;
@@ -40,25 +40,25 @@ def attach(handle: Handle, lora: Lora, strength: float = 1.0) -> tuple[Handle, R
         if tokens:
             module = with_tokens(cast(TextEncoder, module), tokens, strength=strength)
         module.eval()
-    return _beside(handle, module), fitted.report
+    return beside(handle, module), fitted.report
 
 
-def fuse(handle: Handle) -> Handle:
+def fuse_lora(handle: Handle) -> Handle:
     """The model with its branches summed into copies of the weights that have some; the others stay shared.
 
     Faster at every step, for the memory of these copies; in float32 exact, in half precision rounded to the weights'.
     """
     with torch.inference_mode(False), torch.no_grad():
         handle.acquire()
-        return _beside(handle.root, fused(handle.module))
+        return beside(handle.root, fused(handle.module))
 
 
-def detach(handle: Handle) -> Handle:
+def detach_lora(handle: Handle) -> Handle:
     """The model without anything that was attached to it."""
     return handle.root
 
 
-def check_matched(lora: Lora, reports: dict[str, Report]) -> None:
+def check_matched(lora: Lora, reports: dict[str, LoraReport]) -> None:
     """CascadeError where no change of the LoRA found a place in the models of `reports`, by their kind."""
     if lora.changes and not any(report.matched for report in reports.values()):
         asked = " and ".join(KINDS[kind] for kind in reports)
@@ -70,6 +70,7 @@ def check_matched(lora: Lora, reports: dict[str, Report]) -> None:
         )
 
 
-def _beside(handle: Handle, module: torch.nn.Module) -> Handle:
+def beside(handle: Handle, module: torch.nn.Module) -> Handle:
+    """A handle for a second module over the weights of a model, which its placement brings."""
     root = handle.root
     return replace(root, module=module, placement=Beside(root.placement, root.module), base=root)

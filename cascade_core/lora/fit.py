@@ -21,7 +21,7 @@ SMALLEST_NORM = 1e-12  # of a row that DoRA divides by
 
 
 @dataclass(frozen=True)
-class Report:
+class LoraReport:
     """What became of a file's changes, by the file's own names."""
 
     matched: tuple[str, ...]
@@ -38,7 +38,7 @@ class Report:
 @dataclass(frozen=True, eq=False)
 class Fitted:
     branches: Mapping[str, list[Branch]]  # by weight
-    report: Report
+    report: LoraReport
 
 
 def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
@@ -58,7 +58,7 @@ def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
     of_text = handle.kind == "text_encoder"
     unused = [name for name in left if lora.numbered or is_of_text(name) != of_text]
     unmatched = [name for name in left if name not in set(unused)]
-    return Fitted(branches, Report(tuple(found), tuple(unused), (*unmatched, *lora.others)))
+    return Fitted(branches, LoraReport(tuple(found), tuple(unused), (*unmatched, *lora.others)))
 
 
 def place(lora: Lora, handle: Handle) -> dict[str, Place]:
@@ -81,7 +81,7 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
     for filters in FILTERS if lora.filters is None else (lora.filters,):
         order = official_order(handle.module, filters)
         if len(order) == len(numbers) and all(
-            number in lora.changes and _fits(lora.changes[number], weights[weight], None)
+            number in lora.changes and fits(lora.changes[number], weights[weight], None)
             for number, weight in zip(numbers, order, strict=True)
         ):
             return {number: (weight, None) for number, weight in zip(numbers, order, strict=True)}
@@ -94,7 +94,8 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
     )
 
 
-def _fits(change: Change, weight: Tensor, rows: tuple[int, int] | None) -> bool:
+def fits(change: Change, weight: Tensor, rows: tuple[int, int] | None) -> bool:
+    """Whether a change has the shape of (these rows of) a weight."""
     out = weight.shape[0] if rows is None else rows[1] - rows[0]
     kernel = change.down.shape[2:] in (weight.shape[2:], ())
     return change.up.shape[0] == out and change.down.shape[1] == weight.shape[1] and kernel
@@ -109,7 +110,7 @@ def _check_shape(
     rows: tuple[int, int] | None,
     handle: Handle,
 ) -> None:
-    if not _fits(change, tensor, rows):
+    if not fits(change, tensor, rows):
         found = " x ".join(map(str, (change.up.shape[0], *change.down.shape[1:])))
         out = tensor.shape[0] if rows is None else rows[1] - rows[0]
         wanted = " x ".join(map(str, (out, *tensor.shape[1:])))

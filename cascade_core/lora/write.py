@@ -180,9 +180,10 @@ def _tokens(tokens: Sequence[NewToken], encoder: Handle | None, dialect: str) ->
             ids.append(token.known if token.known is not None else above)
             above += token.known is None
     tensors = {EMBEDDINGS: torch.cat([token.rows for token in tokens]), INDICES: torch.tensor(ids)}
-    if dialect != "official" and encoder is not None:
+    words = None if encoder is None else cast(TextEncoder, encoder.module)
+    if dialect != "official" and words is not None and not words.text_projection.weight.is_meta:
         for token in tokens:
             if token.text:
-                start = first_rows(cast(TextEncoder, encoder.module), token)
+                start = first_rows(words, token)
                 tensors[f"bundle_emb.{token.text}.{EMBEDDING_KEY}"] = start.float().cpu() + token.rows
     return tensors

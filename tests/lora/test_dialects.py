@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stable_cascade_nodes.cascade_core.checkpoint import load
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.lora.attach import attach, check_matched, fuse
+from stable_cascade_nodes.cascade_core.lora.attach import attach_lora, check_matched, fuse_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.lora.write import save_lora
 from stable_cascade_nodes.cascade_core.models.handle import Handle
@@ -51,8 +51,8 @@ def difference(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
 def test_merged_weights_agree(stage_c: Handle, tmp_path: Path, dialect: str) -> None:
     base, changes = dict(stage_c.module.state_dict()), changes_of(stage_c)
     lora = read_lora(files.write(tmp_path / "l.safetensors", files.DIALECTS[dialect](changes)))
-    handle, report = attach(stage_c, lora)
-    weights = fuse(handle).module.state_dict()
+    handle, report = attach_lora(stage_c, lora)
+    weights = fuse_lora(handle).module.state_dict()
     assert difference(weights, files.wanted(base, changes)) < 1e-6
     assert difference(weights, {name: tensor.double() for name, tensor in base.items()}) > 1e-3
     assert len(report.matched) == len(lora.changes) and not report.unmatched and not report.unused
@@ -63,8 +63,8 @@ def test_the_official_numbers(stage_c: Handle, tmp_path: Path) -> None:
     paths = files.attention_paths([name for name, _ in stage_c.module.named_parameters()])
     assert [path for path in paths if path.startswith("down")] == paths[: len(paths) // 2]
     tensors = files.official(changes_of(stage_c))
-    handle, _ = attach(stage_c, read_lora(files.write(tmp_path / "l.safetensors", tensors)))
-    weights, base = fuse(handle).module.state_dict(), stage_c.module.state_dict()
+    handle, _ = attach_lora(stage_c, read_lora(files.write(tmp_path / "l.safetensors", tensors)))
+    weights, base = fuse_lora(handle).module.state_dict(), stage_c.module.state_dict()
     for k, path in enumerate(paths):
         for number, name in ((2 * k, f"{path}.out_proj.weight"), (2 * k + 1, f"{path}.in_proj_weight")):
             delta = tensors[f"weights.{number}.lora_up"] @ tensors[f"weights.{number}.lora_down"] / files.RANK
@@ -79,8 +79,8 @@ def test_written_in_another_dialect(stage_c: Handle, tmp_path: Path, source: str
     save_lora(tmp_path / "w.safetensors", lora, [stage_c], dialect=dialect)
     again = read_lora(tmp_path / "w.safetensors")
     assert again.family == stage_c.family
-    handle, report = attach(stage_c, again)
-    assert difference(fuse(handle).module.state_dict(), files.wanted(base, changes)) < 1e-6
+    handle, report = attach_lora(stage_c, again)
+    assert difference(fuse_lora(handle).module.state_dict(), files.wanted(base, changes)) < 1e-6
     assert not report.unmatched
 
 
@@ -120,8 +120,8 @@ def test_stage_b(stage_b: Handle, tmp_path: Path, form: str) -> None:
         name = form.format(path=called, flat=called.replace(".", "_"))
         tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(1.0)}
         wanted[f"{path}.weight"] = weight.double() + 0.5 * torch.tensordot(up.flatten(1), down, dims=1).double()
-    handle, report = attach(stage_b, read_lora(files.write(tmp_path / "l.safetensors", tensors)))
-    assert difference(fuse(handle).module.state_dict(), wanted) < 1e-6
+    handle, report = attach_lora(stage_b, read_lora(files.write(tmp_path / "l.safetensors", tensors)))
+    assert difference(fuse_lora(handle).module.state_dict(), wanted) < 1e-6
     assert len(report.matched) == 4
 
 
@@ -134,11 +134,11 @@ def test_text_encoder_and_stage_in_one_file(stage_c: Handle, text_encoder: Handl
     tensors = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
     tensors |= files.DIALECTS["kohya"](changes_of(stage_c))
     lora = read_lora(files.write(tmp_path / "l.safetensors", tensors))
-    handle, report = attach(text_encoder, lora, 0.5)
+    handle, report = attach_lora(text_encoder, lora, 0.5)
     assert report.matched == (name,) and len(report.unused) == len(lora.changes) - 1 and not report.unmatched
     wanted = {f"{path}.weight": weight.double() + 0.5 * up.double() @ down.double()}
-    assert difference(fuse(handle).module.state_dict(), wanted) < 1e-6
-    assert attach(stage_c, lora)[1].unused == (name,)
+    assert difference(fuse_lora(handle).module.state_dict(), wanted) < 1e-6
+    assert attach_lora(stage_c, lora)[1].unused == (name,)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -155,10 +155,12 @@ def test_dora(stage_c: Handle, tmp_path: Path, axis: int) -> None:
     changed = weight + up.double() @ down.double()
     full = magnitude.double() * changed / changed.norm(dim=axis, keepdim=True)
     for strength in (1.0, 0.5):
-        found = fuse(attach(stage_c, lora, strength)[0]).module.get_parameter(f"{path}.weight")
+        found = fuse_lora(attach_lora(stage_c, lora, strength)[0]).module.get_parameter(f"{path}.weight")
         assert torch.allclose(found.double(), weight + strength * (full - weight), atol=1e-6)
     save_lora(tmp_path / "w.safetensors", lora, [stage_c], dialect="kohya")
-    again = fuse(attach(stage_c, read_lora(tmp_path / "w.safetensors"))[0]).module.get_parameter(f"{path}.weight")
+    again = fuse_lora(attach_lora(stage_c, read_lora(tmp_path / "w.safetensors"))[0]).module.get_parameter(
+        f"{path}.weight"
+    )
     assert torch.allclose(again.double(), full, atol=1e-6)
     with pytest.raises(CascadeError, match="DoRA, for which the official dialect has no place"):
         save_lora(tmp_path / "w.safetensors", lora, [stage_c])
@@ -172,7 +174,7 @@ def test_unknown_names_are_reported(stage_c: Handle, tmp_path: Path) -> None:
         "lora_unet_clf_1.hada_w1_a": torch.zeros(1),
     }
     lora = read_lora(files.write(tmp_path / "l.safetensors", tensors))
-    report = attach(stage_c, lora)[1]
+    report = attach_lora(stage_c, lora)[1]
     assert report.unmatched == ("lora_unet_down_blocks_9_2_attention_attn_to_q", "lora_unet_clf_1.hada_w1_a")
     assert "2 unmatched (lora_unet_down_blocks_9_2_attention_attn_to_q, lora_unet_clf_1.hada_w1_a)" in str(report)
 
@@ -181,7 +183,7 @@ def test_nothing_matched_is_an_error(stage_c: Handle, tmp_path: Path) -> None:
     name = "lora_unet_down_blocks_9_2_attention_attn_to_q"
     tensors = {f"{name}.lora_down.weight": torch.zeros(1, 4), f"{name}.lora_up.weight": torch.zeros(4, 1)}
     lora = read_lora(files.write(tmp_path / "l.safetensors", tensors))
-    handle, report = attach(stage_c, lora)
+    handle, report = attach_lora(stage_c, lora)
     assert handle is stage_c
     with pytest.raises(CascadeError, match=rf"LoRA l\.safetensors changes nothing of the Stage C: .*found {name}"):
         check_matched(lora, {"stage_c": report})
@@ -193,7 +195,7 @@ def test_of_another_size(stage_c: Handle, tmp_path: Path, dialect: str) -> None:
     tensors = files.DIALECTS[dialect](files.factors(paths, 2048))
     lora = read_lora(files.write(tmp_path / "l.safetensors", tensors))
     with pytest.raises(CascadeError, match=r"2048.* x .*160.*choose the (model|Stage C) that"):
-        attach(stage_c, lora)
+        attach_lora(stage_c, lora)
 
 
 def test_official_numbers_of_other_filters(stage_c: Handle, tmp_path: Path) -> None:
@@ -209,8 +211,8 @@ def test_official_numbers_of_other_filters(stage_c: Handle, tmp_path: Path) -> N
                 f"weights.{i}.lora_down": torch.ones(1, weight.shape[1]),
                 f"weights.{i}.lora_up": torch.full((len(weight), 1), i + 1.0),
             }
-        handle, _ = attach(stage_c, read_lora(files.write(tmp_path / "l.safetensors", tensors)))
-        found = fuse(handle).module
+        handle, _ = attach_lora(stage_c, read_lora(files.write(tmp_path / "l.safetensors", tensors)))
+        found = fuse_lora(handle).module
         for i, (name, weight) in enumerate(weights.items()):
             change = found.get_parameter(name) - weight
             assert torch.allclose(change, torch.tensor(i + 1.0), atol=1e-4), name
