@@ -34,6 +34,8 @@ from .loop import Plan
 from .samples import can_show, paint
 from .settings import Settings
 
+INITS = ("official", "down")
+"""Which matrix is drawn: officially `up`, N(0, 1); "down", N(0, 1 / inputs), as others do (Hu et al. 2021)."""
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
 
@@ -43,6 +45,7 @@ class LoraSettings(Settings):
 
     rank: int = 4
     alpha: float = 1.0  # branches count alpha / rank
+    init: str = "official"
     filters: tuple[str, ...] = (".attn",)  # modules of Stage C whose path contains one of these
     tokens: tuple[tuple[str, str], ...] = ()  # new words, and the regex of the words that each starts from
     token_rate: float = 1.0  # how many times faster than the branches new words learn
@@ -57,6 +60,8 @@ class LoraSettings(Settings):
         for name in ("rank", "keep_count"):
             if getattr(self, name) < 1:
                 raise CascadeError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if self.init not in INITS:
+            raise CascadeError(f"init: expected one of {', '.join(INITS)}, found {self.init!r}")
         if self.token_rate <= 0:
             raise CascadeError(f"token_rate: expected over 0, found {self.token_rate}")
         if self.dialect not in DIALECTS:
@@ -79,7 +84,7 @@ class Branches(nn.Module):
     """What a LoRA learns, in float32: the branches, and the rows of its new words."""
 
     def __init__(self, stage_c: nn.Module, settings: LoraSettings, width: int) -> None:
-        """As officially `up` is drawn and `down` zero, so that nothing changes at first."""
+        """One of each pair of matrices is drawn, the other zero, so that nothing changes at first."""
         super().__init__()
         weights = adaptable(stage_c)
         self.names = official_order(stage_c, settings.filters)
@@ -93,8 +98,12 @@ class Branches(nn.Module):
         self.branches = nn.ModuleList()
         for name in self.names:
             out, *inner = weights[name].shape
-            up = torch.randn(out, settings.rank, generator=generator)
-            self.branches.append(LowRank(torch.zeros(settings.rank, *inner), up, settings.alpha / settings.rank))
+            down, up = torch.zeros(settings.rank, *inner), torch.zeros(out, settings.rank)
+            if settings.init == "official":
+                up = torch.randn(up.shape, generator=generator)
+            else:
+                down = torch.randn(down.shape, generator=generator) / down[0].numel() ** 0.5
+            self.branches.append(LowRank(down, up, settings.alpha / settings.rank))
         self.rows = nn.Parameter(torch.zeros(len(settings.tokens), width)) if settings.tokens else None
         self.requires_grad_(True)
 
@@ -134,7 +143,8 @@ class LoraTask:
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
         settings, device = self.settings, self._acquire()
         batch = self.examples.draw(random)
-        noised = add_noise(self.examples.latents(batch), self.models.stage_c, settings.loss_weight)
+        clean_latents = self.examples.latents(batch)
+        noised = add_noise(clean_latents, self.models.stage_c, settings.loss_weight, settings.noisy_share)
         captions = self.examples.told(batch, random)
         images = self.examples.seen(batch, random)
         kept = None if self.keeping is None else self.keeping.draw(random, batch, settings.keep_batch or len(batch))
