@@ -166,7 +166,9 @@ class ControlNetTask:
         device = self._acquire()
         batch = self.examples.draw(random)
         clean = self.examples.latents(batch)
-        noised = add_noise(clean, self.stage_c, self.settings.loss_weight, self.settings.offset_noise)
+        noised = add_noise(
+            clean, self.stage_c, self.settings.loss_weight, self.settings.noisy_share, self.settings.offset_noise
+        )
         said = Said(*self.examples.say(self.examples.told(batch, random)), self.examples.seen(batch, random))
         cells = (clean.shape[-2], clean.shape[-1])
         hint = sampling.fit_hint(self.controls.draw(batch, random), self.module.cell, cells)
