@@ -321,8 +321,8 @@ class CascadeLoRATrain(Trainer):
                     ["official", "down"],
                     {
                         "default": "official",
-                        "tooltip": "Which of a branch's two matrices is random at first: up, officially, or down, as other"
-                        " trainers have it, which learns more freely and wants about ten times the learning rate.",
+                        "tooltip": "Which of a branch's two matrices is random at first: up, officially, or down, as"
+                        " other trainers have it, which learns more freely and wants about ten times the learning rate.",
                     },
                 ),
                 "token_rate": _number(
