@@ -322,7 +322,7 @@ class CascadeLoRATrain(Trainer):
                     {
                         "default": "official",
                         "tooltip": "Which of a branch's two matrices is random at first: up, officially, or down, as"
-                        " other trainers have it, which learns more freely and wants about ten times the learning rate.",
+                        " other trainers have it, which learns more freely and wants ten times the learning rate.",
                     },
                 ),
                 "token_rate": _number(
