@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,21 +32,19 @@ from .denoising import add_noise, denoising_loss
 from .examples import Examples, Said, TrainingModels
 from .keeping import Keeping, draw_prompts
 from .loop import Plan
-from .samples import can_show, paint
-from .settings import Settings
+from .samples import paint, sample_side
+from .settings import TrainingSettings
 
-INITS = ("official", "down")
-"""Which matrix is drawn: officially `up`, N(0, 1); "down", N(0, 1 / inputs), as others do (Hu et al. 2021)."""
+INITS = ("official", "usual")
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
 
 @dataclass(frozen=True)
-class LoraSettings(Settings):
+class LoraSettings(TrainingSettings):
     """What a LoRA has besides."""
 
     rank: int = 4
     alpha: float = 1.0  # branches count alpha / rank
-    init: str = "official"
     filters: tuple[str, ...] = (".attn",)  # modules of Stage C whose path contains one of these
     tokens: tuple[tuple[str, str], ...] = ()  # new words, and the regex of the words that each starts from
     token_rate: float = 1.0  # how many times faster than the branches new words learn
@@ -54,18 +53,18 @@ class LoraSettings(Settings):
     keep_count: int = 64  # latents that the network draws of these prompts, once
     keep_batch: int = 0  # how many are held beside each batch; 0: as many as the batch has
     dialect: str = "comfyui"
+    init: str = "official"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("rank", "keep_count"):
             if getattr(self, name) < 1:
                 raise CascadeError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if self.init not in INITS:
-            raise CascadeError(f"init: expected one of {', '.join(INITS)}, found {self.init!r}")
         if self.token_rate <= 0:
             raise CascadeError(f"token_rate: expected over 0, found {self.token_rate}")
-        if self.dialect not in DIALECTS:
-            raise CascadeError(f"dialect: expected one of {', '.join(DIALECTS)}, found {self.dialect!r}")
+        for name, choices in (("dialect", DIALECTS), ("init", INITS)):
+            if getattr(self, name) not in choices:
+                raise CascadeError(f"{name}: expected one of {', '.join(choices)}, found {getattr(self, name)!r}")
 
     def plan(self) -> Plan:
         return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
@@ -84,7 +83,11 @@ class Branches(nn.Module):
     """What a LoRA learns, in float32: the branches, and the rows of its new words."""
 
     def __init__(self, stage_c: nn.Module, settings: LoraSettings, width: int) -> None:
-        """One of each pair of matrices is drawn, the other zero, so that nothing changes at first."""
+        """One of both matrices is drawn and the other zero, so that nothing changes at first.
+
+        Officially `up` is drawn, as large as it will ever be, so that it hardly turns: learning is slow and keeps to
+        the directions that were drawn. Usually `down` is, as small as keeps x: what it reads is soon learned, too.
+        """
         super().__init__()
         weights = adaptable(stage_c)
         self.names = official_order(stage_c, settings.filters)
@@ -98,11 +101,11 @@ class Branches(nn.Module):
         self.branches = nn.ModuleList()
         for name in self.names:
             out, *inner = weights[name].shape
-            down, up = torch.zeros(settings.rank, *inner), torch.zeros(out, settings.rank)
+            up, down = torch.zeros(out, settings.rank), torch.zeros(settings.rank, *inner)
             if settings.init == "official":
-                up = torch.randn(up.shape, generator=generator)
+                up.normal_(generator=generator)
             else:
-                down = torch.randn(down.shape, generator=generator) / down[0].numel() ** 0.5
+                down.normal_(std=math.prod(inner) ** -0.5, generator=generator)
             self.branches.append(LowRank(down, up, settings.alpha / settings.rank))
         self.rows = nn.Parameter(torch.zeros(len(settings.tokens), width)) if settings.tokens else None
         self.requires_grad_(True)
@@ -167,7 +170,7 @@ class LoraTask:
         }
 
     def show(self) -> list[Tensor]:
-        if not can_show(self.models):
+        if sample_side(self.models, self.settings.size) is None:
             return []
         sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
         return paint(self.models, self.settings.samples, sizes, self.stage_c, self.text_encoder)

@@ -32,7 +32,7 @@ class TrainingSamples:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """What all trainings have."""
 
     size: int = 768  # side of the pictures as the effnet encodes them; one cell of the latent for 32 pixels

@@ -1,4 +1,7 @@
-"""Folders of pictures: captions, control pictures, and one clear sentence for what is amiss. Run: pytest tests/training"""
+"""Folders of pictures: captions, control pictures, and one clear sentence for what is amiss.
+
+Run: pytest tests/training
+"""
 
 from __future__ import annotations
 
