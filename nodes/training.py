@@ -317,6 +317,14 @@ class CascadeLoRATrain(Trainer):
                         " these, with commas between: .attn officially; empty: all.",
                     },
                 ),
+                "init": (
+                    ["official", "down"],
+                    {
+                        "default": "official",
+                        "tooltip": "Which of a branch's two matrices is random at first: up, officially, or down, as"
+                        " other trainers have it, which learns more freely and wants ten times the learning rate.",
+                    },
+                ),
                 "token_rate": _number(
                     "FLOAT",
                     1.0,
@@ -362,15 +370,6 @@ class CascadeLoRATrain(Trainer):
                         "default": "comfyui",
                         "tooltip": "Whose names the file has: ComfyUI's, the official code's (which has them for .attn"
                         " alone), or kohya's.",
-                    },
-                ),
-                "init": (
-                    ["official", "usual"],
-                    {
-                        "default": "official",
-                        "tooltip": "Which half of the LoRA is drawn at first, the other being zero: official is up,"
-                        " which wants a small learning rate, such as 0.0001, and many steps; usual is down, as in other"
-                        " trainers, which wants alpha as high as rank, and learns in fewer steps.",
                     },
                 ),
             },

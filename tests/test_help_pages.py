@@ -76,7 +76,7 @@ def test_values_are_those_that_the_node_takes(name: str) -> None:
         elif entry.type == "BOOLEAN":
             assert values == f"on or off, {'on' if entry.default else 'off'} by default", key
         elif entry.type == "STRING":
-            assert (values, entry.default) == ("text, empty by default", ""), key
+            assert values == (f"text, `{entry.default}` by default" if entry.default else "text, empty by default"), key
         else:
             assert values == f"`{entry.type}`", key
         assert meaning.startswith("Optional.") == (not entry.required and not entry.has_widget), key

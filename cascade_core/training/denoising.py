@@ -33,10 +33,10 @@ class Noised:
 def add_noise(clean: Tensor, handle: Handle, loss_weight: str, noisy_share: float = 0.0, offset: float = 0.0) -> Noised:
     """Draw times and noise by torch's own generator, on the CPU, for clean latents (B, C, h, w) on it.
 
-    Times are uniform in 0.001..1, but for noisy_share of them in the noisiest tenth, where the layout is decided. p2:
-    errors count by b², so that what is nearly clean counts little (Choi et al. 2022, with both of its constants 1);
-    auto: that for networks that predict the noise, as officially, and no weight for others. offset: of noise that is
-    the same all over a channel.
+    Times are uniform in 0.001..1; noisy_share of them in the noisiest tenth, where the layout is decided. p2: errors
+    count by b², so that what is nearly clean counts little (Choi et al. 2022, with both of its constants 1); auto: that
+    for networks that predict the noise, as officially, and no weight for others. offset: of noise that is the same all
+    over a channel.
     """
     early = torch.rand(len(clean))
     if noisy_share:

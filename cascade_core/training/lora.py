@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,7 +34,8 @@ from .loop import Plan
 from .samples import paint, sample_side
 from .settings import TrainingSettings
 
-INITS = ("official", "usual")
+INITS = ("official", "down")
+"""Which matrix is drawn: officially `up`, N(0, 1); "down", N(0, 1 / inputs), as others do (Hu et al. 2021)."""
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
 
@@ -45,6 +45,7 @@ class LoraSettings(TrainingSettings):
 
     rank: int = 4
     alpha: float = 1.0  # branches count alpha / rank
+    init: str = "official"
     filters: tuple[str, ...] = (".attn",)  # modules of Stage C whose path contains one of these
     tokens: tuple[tuple[str, str], ...] = ()  # new words, and the regex of the words that each starts from
     token_rate: float = 1.0  # how many times faster than the branches new words learn
@@ -53,7 +54,6 @@ class LoraSettings(TrainingSettings):
     keep_count: int = 64  # latents that the network draws of these prompts, once
     keep_batch: int = 0  # how many are held beside each batch; 0: as many as the batch has
     dialect: str = "comfyui"
-    init: str = "official"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,11 +83,7 @@ class Branches(nn.Module):
     """What a LoRA learns, in float32: the branches, and the rows of its new words."""
 
     def __init__(self, stage_c: nn.Module, settings: LoraSettings, width: int) -> None:
-        """One of both matrices is drawn and the other zero, so that nothing changes at first.
-
-        Officially `up` is drawn, as large as it will ever be, so that it hardly turns: learning is slow and keeps to
-        the directions that were drawn. Usually `down` is, as small as keeps x: what it reads is soon learned, too.
-        """
+        """One of each pair of matrices is drawn, the other zero, so that nothing changes at first."""
         super().__init__()
         weights = adaptable(stage_c)
         self.names = official_order(stage_c, settings.filters)
@@ -101,11 +97,11 @@ class Branches(nn.Module):
         self.branches = nn.ModuleList()
         for name in self.names:
             out, *inner = weights[name].shape
-            up, down = torch.zeros(out, settings.rank), torch.zeros(settings.rank, *inner)
+            down, up = torch.zeros(settings.rank, *inner), torch.zeros(out, settings.rank)
             if settings.init == "official":
-                up.normal_(generator=generator)
+                up = torch.randn(up.shape, generator=generator)
             else:
-                down.normal_(std=math.prod(inner) ** -0.5, generator=generator)
+                down = torch.randn(down.shape, generator=generator) / down[0].numel() ** 0.5
             self.branches.append(LowRank(down, up, settings.alpha / settings.rank))
         self.rows = nn.Parameter(torch.zeros(len(settings.tokens), width)) if settings.tokens else None
         self.requires_grad_(True)

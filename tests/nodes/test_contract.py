@@ -20,6 +20,37 @@ GUIDANCE = {
     "cfg_end_percent": "FLOAT",
 }
 HINT = ("CASCADE_HINT", "IMAGE")
+TRAINING = {
+    "dataset": "CASCADE_DATASET",
+    "stage_c": "CASCADE_STAGE_C",
+    "text_encoder": "CASCADE_TEXT_ENCODER",
+    "effnet": "CASCADE_EFFNET",
+    "name": "STRING",
+    "size": "INT",
+    "steps": "INT",
+    "batch_size": "INT",
+    "learning_rate": "FLOAT",
+    "prompts": "STRING",
+    "sample_every": "INT",
+    "seed": "INT",
+}
+TRAINING_OPTIONS = {
+    "previewer": "CASCADE_PREVIEWER",
+    "stage_b": "CASCADE_STAGE_B",
+    "stage_a": "CASCADE_STAGE_A",
+    "image_encoder": "CASCADE_IMAGE_ENCODER",
+    "accumulate": "INT",
+    "schedule": "COMBO",
+    "warmup": "INT",
+    "optimizer": "COMBO",
+    "loss_weight": "COMBO",
+    "noisy_share": "FLOAT",
+    "caption_dropout": "FLOAT",
+    "image_dropout": "FLOAT",
+    "checkpointing": "BOOLEAN",
+    "save_every": "INT",
+    "sample_cfg": "FLOAT",
+}
 
 # Ids, input names and their order, output types and their order are a file format: only ever add, and only at the end
 # of `optional`. id: (required, optional, outputs)
@@ -55,6 +86,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
         {},
         ("CONDITIONING",),
     ),
+    "CascadePictureHint": ({"image": "IMAGE"}, {}, HINT),
     "CascadeCannyHint": ({"image": "IMAGE", "low": "INT", "high": "INT"}, {}, HINT),
     "CascadeInpaintHint": ({"image": "IMAGE", "mask": "MASK", "threshold": "FLOAT"}, {}, HINT),
     "CascadeSuperResolutionHint": ({"effnet": "CASCADE_EFFNET", "image": "IMAGE"}, {}, HINT),
@@ -114,6 +146,33 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
     ),
     "CascadeStageADecode": ({"stage_a": "CASCADE_STAGE_A", "latent": "LATENT"}, {}, ("IMAGE",)),
     "CascadePreviewDecode": ({"previewer": "CASCADE_PREVIEWER", "latent": "LATENT"}, {}, ("IMAGE",)),
+    "CascadeDataset": ({"folder": "STRING"}, {"caption": "STRING"}, ("CASCADE_DATASET",)),
+    "CascadeLoRATrain": (
+        {**TRAINING, "rank": "INT", "alpha": "FLOAT", "tokens": "STRING"},
+        {
+            **TRAINING_OPTIONS,
+            "filters": "STRING",
+            "init": "COMBO",
+            "token_rate": "FLOAT",
+            "keep": "STRING",
+            "keep_weight": "FLOAT",
+            "keep_count": "INT",
+            "keep_batch": "INT",
+            "dialect": "COMBO",
+        },
+        ("CASCADE_LORA", "STRING", "IMAGE"),
+    ),
+    "CascadeControlNetTrain": (
+        {**TRAINING, "hint": "COMBO"},
+        {
+            **TRAINING_OPTIONS,
+            "controlnet": "CASCADE_CONTROLNET",
+            "bottleneck": "COMBO",
+            "detector": "COMBO",
+            "offset_noise": "FLOAT",
+        },
+        ("CASCADE_CONTROLNET", "STRING", "IMAGE"),
+    ),
 }
 DEFAULTS = {
     "CascadeStageCSampler": {"steps": 20, "cfg": 4.0, "sampler": "ddpm", "shift": 2.0, "denoise": 1.0},
@@ -123,6 +182,21 @@ DEFAULTS = {
     "CascadeInpaintHint": {"threshold": 0.5},
     "CascadeFaceIdentityHint": {"max_faces": 4},
     "CascadeControlNetApply": {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0},
+    "CascadeLoRATrain": {
+        "size": 768,
+        "learning_rate": 1e-4,
+        "rank": 4,
+        "alpha": 1.0,
+        "filters": ".attn",
+        "init": "official",
+        "schedule": "constant",
+        "warmup": 1,
+        "optimizer": "adamw",
+        "noisy_share": 0.0,
+        "caption_dropout": 0.05,
+        "image_dropout": 0.9,
+    },
+    "CascadeControlNetTrain": {"size": 768, "learning_rate": 1e-4, "offset_noise": 0.0},
 }
 each_node = pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS.values(), ids=NODE_CLASS_MAPPINGS)
 
