@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     )
     from .memory import OneAtATime, Placement
     from .models.handle import Handle
-    from .pictures import CELL, Resize, common_batch, embed_pixels, encode_pixels, encoded_size, pad_outward, paste_back
+    from .pictures import (
+        CELL,
+        EQUAL,
+        Resize,
+        common_batch,
+        embed_pixels,
+        encode_pixels,
+        encoded_size,
+        pad_outward,
+        paste_back,
+        psnr,
+    )
     from .pipeline import Cascade, decode_pixels, encode_text, preview_pixels, text_to_image
     from .published import command_for
     from .sampling.condition import Condition
@@ -60,6 +71,7 @@ _HOME = {
     "models.handle": ("Handle",),
     "pictures": (
         "CELL",
+        "EQUAL",
         "Resize",
         "common_batch",
         "embed_pixels",
@@ -67,6 +79,7 @@ _HOME = {
         "encoded_size",
         "pad_outward",
         "paste_back",
+        "psnr",
     ),
     "pipeline": ("Cascade", "decode_pixels", "encode_text", "preview_pixels", "text_to_image"),
     "published": ("command_for",),
@@ -85,6 +98,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "BUILT_IN_PICTURES",
     "CELL",
+    "EQUAL",
     "FOLDERS",
     "LARGEST",
     "PUBLISHED_FAMILY",
@@ -126,6 +140,7 @@ __all__ = [
     "pad_outward",
     "paste_back",
     "preview_pixels",
+    "psnr",
     "read_header",
     "sample_stage_b",
     "sample_stage_c",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ SET = (
     " app.graph.nodes.find(node => node.getTitle() === title).widgets.find(w => w.name === name).value = value"
 )
 SHOWN = "return app.graph.nodes.find(node => node.getTitle() === 'Picture out').imgs?.[0]?.src ?? ''"
+
+SAID = (
+    "return app.graph.nodes.find(node => node.getTitle() === 'Comparison').widgets"
+    ".find(widget => widget.name === '$$node-text-preview')?.value ?? ''"
+)
 
 each_workflow = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
 
@@ -76,3 +82,15 @@ def test_it_runs_by_the_button_and_its_picture_opens_as_the_same_workflow(
     after = clean.graph()
     assert all(after[key] == before[key] for key in ("nodes", "links", "groups"))
     assert clean.messages() == [] and complaints(clean) == []
+
+
+def test_the_comparison_shows_its_numbers_on_the_node(clean: Editor, shots: Path) -> None:
+    clean.open_file(ROOT / "workflows" / "reconstruction.json")
+    clean.script(SET, [["Stage B", "seed", 3]])
+    clean.press_run()
+    said = clean.wait("the numbers", lambda: clean.script(SAID))
+    assert re.fullmatch(
+        r"PSNR \d\d\.\d dB; latent 6 x 6 x 16, 42\.7 times smaller a side, 1 number for 341 of the picture", said
+    )
+    time.sleep(1)
+    clean.screenshot(shots / "reconstruction_numbers.png")
