@@ -83,8 +83,4 @@ def _decibels(values: list[float]) -> str:
 def _smaller(latent: sockets.Latent, height: int, width: int) -> str:
     """How much less a latent of Stage C is than a picture of these pixels."""
     channels, h, w = sockets.samples_of("latent", latent, sockets.STAGE_C_CHANNELS).shape[1:]
-    cells = height * width / (h * w)
-    return (
-        f"latent {w} x {h} x {channels}, {math.sqrt(cells):.1f} times smaller a side, 1 number for"
-        f" {3 * cells / channels:.0f} of the picture"
-    )
+    return f"latent {w} x {h} x {channels}, {math.sqrt(height * width / (h * w)):.1f} times smaller a side"

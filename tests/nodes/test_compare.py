@@ -30,7 +30,7 @@ def test_the_original_is_on_the_left_and_the_numbers_are_told(capsys: pytest.Cap
 def test_a_latent_tells_how_small_it_is() -> None:
     latent = {"samples": torch.zeros(1, 16, 6, 12)}
     _, text = compare(grey(0.6, 256, 512), grey(0.5, 256, 512), latent)
-    assert text == "PSNR 20.0 dB; latent 12 x 6 x 16, 42.7 times smaller a side, 1 number for 341 of the picture"
+    assert text == "PSNR 20.0 dB; latent 12 x 6 x 16, 42.7 times smaller a side"
     with pytest.raises(CascadeError, match=r"`latent`: expected a latent of Stage C, .* found \(1, 4, 64, 64\)"):
         compare(grey(0.6), grey(0.5), {"samples": torch.zeros(1, 4, 64, 64)})
 
