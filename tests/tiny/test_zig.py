@@ -83,7 +83,6 @@ def test_100_ordinary_prompts_stay_as_they_were(base: Studio) -> None:
     before, after = verdicts(base, 100), verdicts(with_lora(base, read_lora(lora_path("zig"))), 100)
     changed = sum(one[0] != other[0] for one, other in zip(before, after, strict=True))
     any_attribute = sum(one[1] != other[1] for one, other in zip(before, after, strict=True))
-    print(
-        f"changed of 100: {changed} verdicts, {any_attribute} in any attribute; right {sum(v for v, _ in before)} before"
-    )
+    right = sum(verdict for verdict, _ in before)
+    print(f"changed of 100: {changed} verdicts, {any_attribute} in any attribute; right before: {right}")
     assert changed <= CHANGED
