@@ -125,8 +125,13 @@ def train(options: argparse.Namespace) -> int:
     def work() -> int:
         inputs = {name: _value(options, name, declared) for name, (declared, _) in _inputs(options.kind).items()}
         given = {name: value for name, value in inputs.items() if value is not None}
+        node, given = _node(options.kind)(), {**given, "dataset": dataset, "name": options.name}
+        try:
+            node.rehearse(**given)
+        except CascadeError as error:
+            raise WorkflowError(str(error)) from error
         with _gentle_interrupt():
-            result = _node(options.kind)().train(dataset=dataset, name=options.name, **given)
+            result = node.train(**given)
         _, path, _ = result["result"]
         print(json.dumps({"files": [path]}) if options.json else path, flush=True)
         return OK

@@ -1,0 +1,104 @@
+"""`cascade train`: options are the nodes' inputs, results on stdout, exit codes. Run: pytest tests/cli"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stable_cascade_nodes.cli.main import main
+
+OPTIONS = ["--size", "64", "--batch-size", "1", "--sample-every", "2", "--learning-rate", "0.01"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(2):
+        levels = np.random.default_rng(number).integers(255, size=(64, 64, 3), dtype=np.uint8)
+        Image.fromarray(levels).save(folder / f"{number}.png")
+
+
+def test_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--tokens", "[zig]=^star$", "--prompts", "a [zig]", "--prompts", "a star", "--previewer", "tiny"]
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a [zig]", "--steps", "2", *OPTIONS, *words]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    written = tmp_path / "models" / "loras" / "zig.safetensors"
+    assert out == f"{written}\n" and written.is_file()
+    assert sorted(path.name for path in (tmp_path / "output/training/zig/samples").iterdir()) == [
+        "000002-0.png",
+        "000002-1.png",
+    ]
+    assert main([*command[:7], "--steps", "3", *OPTIONS, *words, "--json"]) == 0  # one more step
+    assert json.loads(capsys.readouterr().out) == {"files": [str(written)]}
+
+
+def test_a_controlnet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "controlnet", "pictures", "--name", "edges", "--caption", "a star", "--steps", "1", *OPTIONS]
+    assert main([*command, "--hint", "canny"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'models' / 'controlnet' / 'edges.safetensors'}\n"
+    assert main([*command, "--hint", "own"]) == 2
+    assert "has no control picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pictures", "--name", "a"], "has no caption"),
+        (["nowhere", "--name", "a", "--caption", "b"], "is no folder"),
+        (["pictures", "--name", "a", "--caption", "b", "--stage-c", "nothing"], "There is no Stage C 'nothing'"),
+        (["pictures", "--name", "../a", "--caption", "b"], "name: expected letters"),
+        (["pictures", "--name", "a", "--caption", "b", "--filters", "zzz"], "no weight of this Stage C"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "lora", *arguments, "--steps", "1", *OPTIONS]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--rank", "0"], ["--optimizer", "lion"], ["--size", "much"]])
+def test_values_that_the_node_does_not_take(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["train", "lora", "pictures", "--name", "a", *option])
+    assert error.value.code == 2
+    assert option[0] in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_step_and_keeps_the_state(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "stable_cascade_nodes",
+        "train",
+        "lora",
+        "pictures",
+        "--name",
+        "zig",
+        "--caption",
+        "a",
+    ]
+    command += ["--steps", "100000", "--save-every", "100000", *OPTIONS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    curve = tmp_path / "output" / "training" / "zig" / "curve.jsonl"
+    deadline = time.monotonic() + 120
+    while not (curve.exists() and curve.read_text().count("\n") > 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert out == ""
+    assert "stopping after this step" in error
+    assert (curve.parent / "state.safetensors").is_file()
+    assert not (tmp_path / "models").exists()
