@@ -33,7 +33,18 @@ if TYPE_CHECKING:
     from .lora.tokens import name_tokens
     from .memory import OneAtATime, Placement
     from .models.handle import Handle
-    from .pictures import CELL, Resize, common_batch, embed_pixels, encode_pixels, encoded_size, pad_outward, paste_back
+    from .pictures import (
+        CELL,
+        EQUAL,
+        Resize,
+        common_batch,
+        embed_pixels,
+        encode_pixels,
+        encoded_size,
+        pad_outward,
+        paste_back,
+        psnr,
+    )
     from .pipeline import Cascade, decode_pixels, encode_text, preview_pixels, text_to_image
     from .published import command_for
     from .sampling.condition import Condition
@@ -83,6 +94,7 @@ _HOME = {
     "models.handle": ("Handle",),
     "pictures": (
         "CELL",
+        "EQUAL",
         "Resize",
         "common_batch",
         "embed_pixels",
@@ -90,6 +102,7 @@ _HOME = {
         "encoded_size",
         "pad_outward",
         "paste_back",
+        "psnr",
     ),
     "pipeline": ("Cascade", "decode_pixels", "encode_text", "preview_pixels", "text_to_image"),
     "published": ("command_for",),
@@ -119,6 +132,7 @@ __all__ = [
     "CELL",
     "CURVE",
     "CURVE_SIZE",
+    "EQUAL",
     "FOLDERS",
     "LARGEST",
     "PUBLISHED_FAMILY",
@@ -175,6 +189,7 @@ __all__ = [
     "pad_outward",
     "paste_back",
     "preview_pixels",
+    "psnr",
     "read_dataset",
     "read_embedding",
     "read_header",

@@ -1,4 +1,4 @@
-"""Pictures as inputs: encoded for Stage C, embedded for image variation, padded to grow, and pasted back.
+"""Pictures as inputs: encoded for Stage C, embedded for image variation, padded to grow, pasted back, and compared.
 
 Pictures are (B, 3, H, W) in 0..1; a mask (B, 1, H, W) is 1 where the picture is to be made anew. Everything comes back
 as float32 on the CPU.
@@ -6,6 +6,7 @@ as float32 on the CPU.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from .sampling.masked import fit_mask
 
 Resize = Literal["ours", "official"]
 CELL = 32  # pixels of the encoded picture in one cell of the latent
+EQUAL = 100.0  # decibels of two equal pictures, or all but equal ones
 
 
 def encoded_size(height: int, width: int, resize: Resize = "ours") -> tuple[int, int]:
@@ -106,6 +108,12 @@ def paste_back(pixels: Tensor, original: Tensor, mask: Tensor, feather: int = 0)
     mask = fit_mask(mask, size)
     weight = mask if feather == 0 else mask * torch.stack([_fade_in(one[0] > 0, feather)[None] for one in mask])
     return torch.where(weight > 0, torch.lerp(original, pixels, weight), original)
+
+
+def psnr(found: Tensor, expected: Tensor) -> float:
+    """Decibels by which the error of a picture, or of a part of it, lies under the full range; `EQUAL` at most."""
+    error = (found.float() - expected.float()).square().mean().item()
+    return -10 * math.log10(max(error, 10 ** (-EQUAL / 10)))  # of an error that is no number: no number
 
 
 def common_batch(**counts: int) -> int:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4 * 2**20  # pixels in one pass of Stage B
 NO_TEXT = "none"
-EQUAL = 100.0  # dB that stand for two equal pictures
 DESCRIPTION = """Make pictures of latents, and print the path of each. LATENTS is what `cascade encode --to` was given,
 for all files of the set, or one numbered file. Pictures get their own paths and sizes back, as .png; those that are
 there already are skipped, so the same command again goes on where the last one stopped.
@@ -314,14 +313,14 @@ def _save(pixels: Tensor, path: Path) -> None:
 
 
 def _psnr(original: Path, task: _Task) -> float:
+    from ..cascade_core import psnr
     from .encode import read
 
     ours, wanted = read(task.path, None), read(original, task.longest)
     if ours.shape != wanted.shape:
         sizes = " and ".join(f"{one.shape[-1]} x {one.shape[-2]}" for one in (ours, wanted))
         raise CascadeError(f"the picture and its original have different sizes, {sizes}")
-    error = (ours - wanted).square().mean().item()
-    return min(EQUAL, -10 * math.log10(error)) if error else EQUAL
+    return psnr(ours, wanted)
 
 
 def _guidance(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .compare import CascadeCompare
 from .conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
 from .decode import CascadePreviewDecode, CascadeStageADecode
 from .hints import (
@@ -51,6 +52,7 @@ NODES: tuple[type[Any], ...] = (
     CascadePicture,
     CascadeOutpaintPad,
     CascadePasteBack,
+    CascadeCompare,
     CascadeStageCSampler,
     CascadeStageBSampler,
     CascadeStageADecode,

@@ -164,6 +164,6 @@ def check_cancel() -> None:
         raise KeyboardInterrupt
 
 
-def warn(node: str, message: str) -> None:
+def say(node: str, message: str) -> None:
     """Tell the person something that did not stop the node."""
     print(f"{node}: {message}", file=sys.stderr)

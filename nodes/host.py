@@ -295,10 +295,19 @@ def check_cancel() -> None:
 
 def warn(node: str, message: str) -> None:
     """Tell the person something that did not stop the node: in the log and, in ComfyUI's editor, on the node."""
+    _say(logging.WARNING, node, message)
+
+
+def tell(node: str, message: str) -> None:
+    """Tell the person what a node found out, in the same places."""
+    _say(logging.INFO, node, message)
+
+
+def _say(level: int, node: str, message: str) -> None:
     if not in_comfyui():
-        headless.warn(node, message)
+        headless.say(node, message)
         return
-    logging.warning("%s: %s", node, message)
+    logging.log(level, "%s: %s", node, message)
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     from comfy_execution.utils import get_executing_context
 

@@ -11,6 +11,7 @@ measured; 20 points lie between a figure and its baseline at least.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -287,3 +288,10 @@ def test_the_command_runs_it_as_it_is(folder: Path, case: str, capsys: pytest.Ca
         assert made.size == (256, 256)
         assert json.loads(made.text["workflow"])["nodes"]  # type: ignore[attr-defined]
         assert np.asarray(made).std() > 10
+
+
+def test_reconstruction_tells_its_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(FOLDER / "reconstruction.json"), "--output", str(folder.parent / "output")]) == 0
+    told = capsys.readouterr().err
+    found = re.search(r"^Compare Pictures: PSNR ([\d.]+) dB; latent 6 x 6 x 16, 42\.7 times smaller", told, re.M)
+    assert found and float(found[1]) > 20

@@ -19,6 +19,7 @@ from ..hints import (
     make_super_resolution_hint,
 )
 from ..models.handle import Handle
+from ..pictures import psnr
 from ..pipeline import last
 from ..sampling.stages import sample_stage_c
 from .caches import shrunk
@@ -158,11 +159,6 @@ def _verdict(mode: str, trial: Trial, pixels: Tensor) -> dict[str, float]:
         outside = ~torch.as_tensor(trial.mask)
         row["psnr_outside"] = psnr(pixels[:, outside], full[:, outside])
     return row
-
-
-def psnr(found: Tensor, expected: Tensor) -> float:
-    """Decibels by which the error lies under full range."""
-    return float(-10 * torch.log10((found - expected).square().mean()))
 
 
 def _other_color(shape: str, random: np.random.Generator) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .conditioning import ConditioningCombine, ConditioningSetTimestepRange, ConditioningZeroOut
 from .images import EmptyImage, ImageBatch, ImageInvert, ImageScale, ImageScaleBy
-from .latents import LatentFromBatch, RepeatLatentBatch
+from .latents import LatentFromBatch, RepeatLatentBatch, SetLatentNoiseMask
 from .loading import LoadImage, LoadImageMask
 from .primitives import PrimitiveBoolean, PrimitiveFloat, PrimitiveInt, PrimitiveString, PrimitiveStringMultiline
 from .saving import PreviewImage, SaveImage
@@ -17,6 +17,7 @@ _NODES: tuple[type[Any], ...] = (
     ConditioningCombine, ConditioningSetTimestepRange, ConditioningZeroOut, EmptyImage, ImageBatch, ImageInvert,
     ImageScale, ImageScaleBy, LatentFromBatch, LoadImage, LoadImageMask, PreviewImage, PrimitiveBoolean,
     PrimitiveFloat, PrimitiveInt, PrimitiveString, PrimitiveStringMultiline, RepeatLatentBatch, SaveImage,
+    SetLatentNoiseMask,
 )  # fmt: skip
 
 CLASSES: Mapping[str, type[Any]] = {node.__name__: node for node in _NODES}

@@ -1,4 +1,4 @@
-"""Stand-ins for the host's nodes that pick and repeat latents of a batch.
+"""Stand-ins for the host's nodes that pick and repeat latents of a batch, and mask them.
 
 LATENT is `{"samples": (B, C, h, w)}`, perhaps with `noise_mask` (b, 1, H, W) and `batch_index`, the B numbers that
 choose the noise of each; what else is in it stays as it is.
@@ -62,6 +62,21 @@ class RepeatLatentBatch:
             offset = max(numbers) - min(numbers) + 1
             result["batch_index"] = [number + i * offset for i in range(amount) for number in numbers]
         return (result,)
+
+
+class SetLatentNoiseMask:
+    DISPLAY_NAME = "Set Latent Noise Mask"
+    CATEGORY = "latent/inpaint"
+    DESCRIPTION = "The latent with a mask: 1 where a sampler makes it anew."
+    FUNCTION = REHEARSE = "set_mask"
+    RETURN_TYPES = ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"samples": ("LATENT",), "mask": ("MASK",)}}
+
+    def set_mask(self, samples: Latent, mask: "Tensor") -> tuple[Latent]:
+        return ({**samples, "noise_mask": mask.reshape(-1, 1, *mask.shape[-2:])},)
 
 
 def _repeated(batch: "Tensor", amount: int) -> "Tensor":

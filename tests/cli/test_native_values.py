@@ -83,6 +83,16 @@ def test_a_batch_repeated() -> None:
     assert "batch_index" not in native.RepeatLatentBatch().repeat({"samples": samples}, 2)[0]
 
 
+def test_a_masked_latent() -> None:
+    latent = {"samples": torch.rand(2, 16, 3, 3), "cascade_size": (96, 96)}
+    for shape in ((5, 7), (2, 5, 7), (2, 1, 5, 7)):
+        mask = torch.rand(shape)
+        (found,) = native.SetLatentNoiseMask().set_mask(latent, mask)
+        assert torch.equal(found["noise_mask"], mask.reshape(-1, 1, 5, 7))
+        assert {key: found[key] for key in latent} == latent
+    assert "noise_mask" not in latent
+
+
 def test_conditioning() -> None:
     sequence, pooled = torch.rand(1, 3, 4), torch.rand(1, 4)
     first = [[sequence, {"pooled_output": pooled, "cascade_family": "tiny"}]]

@@ -191,6 +191,29 @@ def test_stand_ins_between_our_nodes_give_the_same(command: Command) -> None:
     assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
 
 
+def test_a_mask_on_a_latent_gives_the_same(command: Command) -> None:
+    shades = np.random.default_rng(1).integers(0, 256, (64, 96, 4), np.uint8)
+    shades[..., 3] = 255
+    shades[:, :40, 3] = 0
+    Image.fromarray(shades).save(command.folder / "input" / "holed.png")
+    prompt = export(command, str(WORKFLOW), *SMALL)
+    ids = {graph.title_of(entry): key for key, entry in prompt.items()}
+    prompt |= {
+        "holed": node("LoadImage", image="holed.png"),
+        "effnet": node("CascadeEffnetLoader", model_name="tiny (built-in)"),
+        "encoded": node("CascadeEncodeImage", effnet=["effnet", 0], image=["holed", 0], resize="ours"),
+        "masked": node("SetLatentNoiseMask", samples=["encoded", 0], mask=["holed", 1]),
+    }
+    found: list[Any] = []
+    for latent in ("masked", "encoded"):
+        prompt[ids["Stage C"]]["inputs"]["latent"] = [latent, 0]
+        path = write(command, prompt)
+        (here,), (there,) = command.here(path), command.there(path)
+        assert np.array_equal(pixels(here), pixels(there)), latent
+        found.append(pixels(here))
+    assert not np.array_equal(*found)
+
+
 def test_pictures_are_brought_there(command: Command, comfyui: ComfyUI) -> None:
     (comfyui.input / "mine.png").unlink(missing_ok=True)
     for name, colour in (("mine.png", "red"), ("other.png", "blue")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,30 @@ from stable_cascade_nodes.cascade_core import graph
 
 from .browser import Editor
 from .server import ComfyUI
-from .test_editor import LOOK, SEEN, complaints
+from .test_editor import LOOK, SEEN
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
-ALREADY = {"text_to_image", "published_models"}  # by test_server.py and test_editor.py
+ALREADY = {"text_to_image", "published_models", "lora_training"}  # by test_server.py, test_editor.py, test_training.py
 WORKFLOWS = [file for file in sorted((ROOT / "workflows").glob("*.json")) if file.stem not in ALREADY]
 SET = (
     "for (const [title, name, value] of arguments[0])"
     " app.graph.nodes.find(node => node.getTitle() === title).widgets.find(w => w.name === name).value = value"
 )
 SHOWN = "return app.graph.nodes.find(node => node.getTitle() === 'Picture out').imgs?.[0]?.src ?? ''"
+
+SAID = (
+    "return app.graph.nodes.find(node => node.getTitle() === 'Comparison').widgets"
+    ".find(widget => widget.name === '$$node-text-preview')?.value ?? ''"
+)
+
+PICTURE = (
+    "const node = app.graph.nodes.find(node => node.type === 'CascadePicture');"
+    "return [node.imgs?.[0]?.src ?? '', node.imgs?.[0]?.naturalWidth ?? 0];"
+)
+CHOOSE = (
+    "const combo = app.graph.nodes.find(node => node.type === 'CascadePicture').widgets.find(w => w.name === 'image');"
+    "combo.value = arguments[0]; combo.callback(combo.value);"
+)
 
 each_workflow = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
 
@@ -69,10 +84,43 @@ def test_it_runs_by_the_button_and_its_picture_opens_as_the_same_workflow(
     time.sleep(1)
     clean.screenshot(shots / f"{file.stem}_finished.png")
     assert clean.script(SEEN)["progress"]["CascadeStageBSampler"] > 2
-    assert clean.messages() == [] and complaints(clean) == []
+    assert clean.messages() == [] and clean.console() == []
 
     (saved,) = comfyui.output.glob(f"{name}_*.png")
     clean.drop_picture(saved)
     after = clean.graph()
     assert all(after[key] == before[key] for key in ("nodes", "links", "groups"))
-    assert clean.messages() == [] and complaints(clean) == []
+    assert clean.messages() == [] and clean.console() == []
+
+
+def test_the_comparison_shows_its_numbers_on_the_node(clean: Editor, shots: Path) -> None:
+    clean.open_file(ROOT / "workflows" / "reconstruction.json")
+    clean.script(SET, [["Stage B", "seed", 3]])
+    clean.press_run()
+    said = clean.wait("the numbers", lambda: clean.script(SAID))
+    assert re.fullmatch(r"PSNR \d\d\.\d dB; latent 6 x 6 x 16, 42\.7 times smaller a side", said)
+    time.sleep(1)
+    clean.screenshot(shots / "reconstruction_numbers.png")
+
+
+def test_the_picture_node_shows_what_is_chosen(clean: Editor, comfyui: ComfyUI, shots: Path) -> None:
+    def shown(part: str) -> bool:
+        address, width = clean.script(PICTURE)
+        return part in address and width > 0
+
+    Image.new("RGB", (40, 30), "red").save(comfyui.input / "mine.png")
+    clean.open_file(ROOT / "workflows" / "reconstruction.json")
+    clean.wait("the picture of the workflow", lambda: shown("/pictures/diamond_above_cross.png"))
+    clean.script(CHOOSE, "mine.png")
+    clean.wait("a file", lambda: shown("filename=mine.png"))
+    clean.script(CHOOSE, "face with glasses (built-in)")
+    clean.wait("another built-in picture", lambda: shown("/pictures/face_with_glasses.png"))
+    clean.script("app.loadGraphData(app.graph.serialize())")
+    clean.wait("the same in the workflow as saved", lambda: shown("/pictures/face_with_glasses.png"))
+    clean.press_run()
+    clean.wait("the result", lambda: clean.script(SHOWN))
+    assert shown("/pictures/face_with_glasses.png")
+    clean.screenshot(shots / "built_in_picture.png")
+    clean.script("app.graph.clear(); app.graph.add(LiteGraph.createNode('CascadePicture'))")  # as the person adds one
+    clean.wait("that of a new node", lambda: shown("/pictures/circle.png"))
+    assert clean.messages() == [] and clean.console() == []

@@ -120,6 +120,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
         {},
         ("IMAGE",),
     ),
+    "CascadeCompare": ({"image": "IMAGE", "original": "IMAGE"}, {"latent": "LATENT"}, ("IMAGE", "STRING")),
     "CascadeStageCSampler": (
         {
             "stage_c": "CASCADE_STAGE_C",

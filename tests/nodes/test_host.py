@@ -68,9 +68,10 @@ def test_previews_go_to_a_folder_of_their_own() -> None:
     assert folder == host.temporary_directory()
 
 
-def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_and_results_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     host.warn("Text Encode", "odd")
-    assert capsys.readouterr() == ("", "Text Encode: odd\n")
+    host.tell("Compare Pictures", "equal")
+    assert capsys.readouterr() == ("", "Text Encode: odd\nCompare Pictures: equal\n")
 
 
 def test_the_host_is_comfyui_unless_a_program_chose_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

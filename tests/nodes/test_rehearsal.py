@@ -9,6 +9,7 @@ import torch
 
 from stable_cascade_nodes.cascade_core import CascadeError, Control, Handle, Hint
 from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.nodes.compare import CascadeCompare
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
 from stable_cascade_nodes.nodes.decode import CascadePreviewDecode, CascadeStageADecode
 from stable_cascade_nodes.nodes.hints import (
@@ -106,6 +107,8 @@ def chain_of_pictures(part: Part, method: str) -> dict[str, Any]:
     latent["noise_mask"] = torch.ones(1, 1, 64, 64)
     inputs = {"positive": prompt, "negative": prompt, "latent": latent, "denoise": 0.5, **SAMPLING}
     (stage_c,) = call(CascadeStageCSampler, stage_c=part("stage_c"), **inputs)
+    compared = call(CascadeCompare, image=padded, original=padded, latent=latent)
+    values["compared"] = (compared["result"] if isinstance(compared, dict) else compared)[0]
     return values | {"encoded": latent, "empty": empty_b, "c": stage_c}
 
 
@@ -113,7 +116,7 @@ def test_placeholders_of_pictures_are_like_the_real_thing(part: Part) -> None:
     with torch.inference_mode():
         real, rehearsed = chain_of_pictures(part, "FUNCTION"), chain_of_pictures(part, "REHEARSE")
     assert outline(rehearsed) == outline(real)
-    assert rehearsed["padded"].is_meta and rehearsed["pasted"].is_meta
+    assert all(rehearsed[name].is_meta for name in ("padded", "pasted", "compared"))
     assert all(hint.map.is_meta for hint, _ in rehearsed["hints"].values())
 
 
@@ -163,6 +166,9 @@ def test_pictures_and_hints_that_do_not_fit_are_refused_in_the_same_words(part: 
             {"image": image.repeat(3, 1, 1, 1), "original": image, "mask": mask.repeat(2, 1, 1), "feather": 0},
             "found 3 in `image`, 1 in `original`, 2 in `mask`",
         ),
+        (CascadeCompare, {"image": image, "original": image[0]}, "`original`: expected"),
+        (CascadeCompare, {"image": image, "original": image[:, :50]}, "only pictures of one size"),
+        (CascadeCompare, {"image": image, "original": image, "latent": {"samples": mask}}, "a latent of Stage C"),
         (CascadeEncodeImage, {"effnet": part("effnet"), "image": image[:, :9]}, "height: expected 16 to 8192 pixels"),
         (CascadeInpaintHint, {"image": image, "mask": mask[:, :50], "threshold": 0.5}, "their aspects differ"),
     ]
