@@ -23,7 +23,8 @@ def perform(
 ) -> bool:
     """Ask the nodes whether their inputs fit together, then run the outputs that are fine; whether the nodes agreed.
 
-    `editor` is the workflow in the editor's form, for the pictures; `refused` hears why not; where it heard anything, nothing runs unless `partial`. `around(node id)` is called before
+    `editor` is the workflow in the editor's form, for the pictures. `refused` hears why not; where it heard anything,
+    nothing runs unless `partial`. `around(node id)` is called before
     each node's own code. Raises NodeFailure; KeyboardInterrupt passes through.
     """
 
