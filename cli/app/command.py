@@ -47,8 +47,9 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
 
 
 def app(options: argparse.Namespace) -> int:
-    missing = [name for name in ("gradio", "uvicorn") if find_spec(name) is None]
-    if missing:
+    from .. import surroundings
+
+    if any(find_spec(name) is None for name in surroundings.EXTRAS["app"]):
         raise WorkflowError('app: expected gradio, which is not installed: pip install -e ".[app]"')
     if not options.workflows.is_dir():
         raise WorkflowError(f"--workflows: expected a folder, found {str(options.workflows)!r}")

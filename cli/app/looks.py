@@ -4,7 +4,8 @@ CSS = """
 .gradio-container { max-width: 1400px !important; }
 .head h1 { margin: 0; font-size: 1.5rem; }
 .head p { margin: .2rem 0 0; color: var(--body-text-color-subdued); }
-.head { align-items: center; }
+.head { align-items: center; flex-wrap: wrap; }
+.head > :first-child { min-width: 260px !important; }
 .head .drop { flex-grow: 0 !important; }
 .actions { gap: 8px; }
 @media (min-width: 768px) { .results { position: sticky; top: 8px; } }
@@ -31,14 +32,16 @@ CSS = """
 .wanting { margin: .3rem 0; padding-left: 1.2rem; }
 .wanting li { list-style: disc; margin: .3rem 0; overflow-wrap: anywhere; }
 .fine { margin: .3rem 0; }
-.group-title { padding: .4rem .8rem 0 !important; font-weight: 600; }
-.seed { align-items: end; flex-wrap: nowrap !important; }
-.seed button { min-width: 90px !important; flex-grow: 0 !important; }
+.group-title { padding: .35rem .8rem !important; }
+.group-title p { font-weight: 600; }
+.seed { align-items: center; flex-wrap: nowrap !important; background: var(--block-background-fill); }
+.seed button { min-width: 90px !important; flex-grow: 0 !important; margin: 0 .8rem; }
 @media (max-width: 640px) {
   .gradio-container { padding: 8px !important; }
   .details dl { grid-template-columns: 1fr; }
   .actions { position: fixed; left: 0; right: 0; bottom: 0; z-index: 50; padding: 8px; flex-wrap: nowrap !important;
     background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
+  .actions button { white-space: nowrap; font-size: 1rem; padding-left: 4px; padding-right: 4px; }
   .gradio-container { padding-bottom: 72px !important; }
 }
 """

@@ -89,7 +89,7 @@ class Panel:
                     index, control = controls[0]
                     self._field(index, control, title if self._is_wide(control) else f"{title}: {_words(control)}")
                     continue
-                gr.Markdown(title, elem_classes=["group-title"], padding=True)
+                gr.Markdown(title, elem_classes=["group-title"])
                 for index, control in controls:
                     if self._is_wide(control):
                         self._field(index, control, _words(control))

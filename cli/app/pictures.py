@@ -93,7 +93,9 @@ def _check(path: Path, name: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd entries and many pixels, which have a limit below
-            with Image.open(path, formats=[*SUFFIXES]) as picture:
+            Image.init()
+            known = [kind for kind in SUFFIXES if kind in Image.OPEN]  # AVIF is not in every Pillow
+            with Image.open(path, formats=known) as picture:
                 width, height = picture.size
                 frames: int = getattr(picture, "n_frames", 1)
                 if max(width, height) > SIDE or width * height * min(frames, FRAMES) > PIXELS or frames > FRAMES:

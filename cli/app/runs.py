@@ -43,6 +43,7 @@ class Run:
     steps: int = 0
     since: float = 0.0  # when the first step of these was counted
     seconds: float = 0.0
+    is_old: bool = True  # whether every node had its result already
     preview: bytes | None = None  # JPEG
     pictures: list[Shown] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)  # what output nodes show besides pictures
@@ -70,6 +71,7 @@ class Runner:
         self._running: Run | None = None
         self._cache = graph.Cache()
         self._next_preview = 0.0
+        self._previewing = True
         headless.configure(audience=self)
         threading.Thread(target=self._work, name="runs", daemon=True).start()
 
@@ -130,12 +132,12 @@ class Runner:
     def _picture(self, run: Run, preview: headless.Preview | None, is_last: bool) -> bytes | None:
         """A preview as JPEG; None where none is due. One that cannot be made ends the previews, not the run."""
         now = time.monotonic()
-        if preview is None or (now < self._next_preview and not is_last):
+        if preview is None or not self._previewing or (now < self._next_preview and not is_last):
             return None
         try:
             picture = preview().convert("RGB")
         except RuntimeError as error:  # torch's, such as out of memory
-            self._next_preview = float("inf")
+            self._previewing = False
             run.warnings.append(f"there are no more previews of this run: {error}")
             return None
         self._next_preview = now + PREVIEW_PAUSE
@@ -150,7 +152,7 @@ class Runner:
                 self.changed.wait_for(lambda: self._waiting)
                 run = self._running = self._waiting.popleft()
                 run.state = "running"
-                self._next_preview = 0.0
+                self._next_preview, self._previewing = 0.0, True
                 headless.forget_cancel()
                 self._tell()
             started = time.monotonic()
@@ -193,6 +195,7 @@ class Runner:
 
     def _finish(self, run: Run, done: graph.Done) -> None:
         with self.changed:
+            run.is_old = run.is_old and done.cached
             run.pictures += _pictures(done.ui)
             run.texts += [text for text in done.ui.get("text", []) if isinstance(text, str)]
             self._tell()

@@ -70,6 +70,8 @@ def _ended(runs: Sequence[Run]) -> str:
         head = "This did not work." if len(runs) == 1 else f"{len(failed)} of {len(runs)} did not work."
     elif stopped:
         head = "Cancelled."
+    elif all(run.is_old for run in runs):
+        head = "Nothing has changed since this was made: change the seed, or anything else, for another one."
     else:
         head = f"Done in {seconds}."
     lines += _list("warning", list(dict.fromkeys(warning for run in runs for warning in run.warnings)))

@@ -124,10 +124,23 @@ class Page:
         shown = [str(element.get_attribute("class")) for element in found if element.is_displayed()]
         return shown[0].split()[-1] if shown else ""
 
+    def start(self, button: str = "button.make") -> None:
+        """Press a button that runs something, and wait until it is running, or already over."""
+        self.driver.execute_script(
+            "for (const box of document.querySelectorAll('[id^=status-] .status')) box.className = 'status before'"
+        )
+        self.click(button)
+        self.wait("the run to begin", lambda: self.state() not in ("", "before"), 20)
+
     def finish(self, seconds: float = PATIENCE) -> str:
         """Wait until what runs is over -> how it ended."""
-        self.wait("a run", lambda: self.state() == "running", 10)
-        return self.wait("the end of the run", lambda: self.state() not in ("running", "") and self.state(), seconds)
+        ended = self.wait("the end of the run", lambda: self.state() not in ("running", "") and self.state(), seconds)
+        time.sleep(0.5)  # the pictures are drawn
+        return str(ended)
+
+    def make(self, button: str = "button.make", seconds: float = PATIENCE) -> str:
+        self.start(button)
+        return self.finish(seconds)
 
     def console(self) -> list[str]:
         """Every error that a script or the browser wrote to the console."""
