@@ -24,6 +24,12 @@ if TYPE_CHECKING:
         make_inpaint_hint,
         make_super_resolution_hint,
     )
+    from .lora.attach import attach_lora, check_matched, fuse_lora
+    from .lora.embeddings import named_embeddings, with_embeddings
+    from .lora.fit import LoraReport
+    from .lora.lora import Lora
+    from .lora.read import read_embedding, read_lora
+    from .lora.tokens import name_tokens
     from .memory import OneAtATime, Placement
     from .models.handle import Handle
     from .pictures import CELL, Resize, common_batch, embed_pixels, encode_pixels, encoded_size, pad_outward, paste_back
@@ -38,6 +44,13 @@ if TYPE_CHECKING:
     from .tiny import built_in
     from .tiny.faces import CartoonFaces
     from .tiny.pictures import BUILT_IN_PICTURES
+    from .training.dataset import Dataset, read_dataset
+    from .training.examples import TrainingModels
+    from .training.journal import CURVE
+    from .training.lora import LoraSettings, read_tokens, untrained_lora
+    from .training.run import TrainingRun
+    from .training.settings import TrainingSamples
+    from .training.start import train_lora
 
 _HOME = {
     "checkpoint": ("load", "save"),
@@ -56,6 +69,12 @@ _HOME = {
         "make_inpaint_hint",
         "make_super_resolution_hint",
     ),
+    "lora.attach": ("attach_lora", "check_matched", "fuse_lora"),
+    "lora.embeddings": ("named_embeddings", "with_embeddings"),
+    "lora.fit": ("LoraReport",),
+    "lora.lora": ("Lora",),
+    "lora.read": ("read_embedding", "read_lora"),
+    "lora.tokens": ("name_tokens",),
     "memory": ("OneAtATime", "Placement"),
     "models.handle": ("Handle",),
     "pictures": (
@@ -79,12 +98,20 @@ _HOME = {
     "tiny": ("built_in",),
     "tiny.faces": ("CartoonFaces",),
     "tiny.pictures": ("BUILT_IN_PICTURES",),
+    "training.dataset": ("Dataset", "read_dataset"),
+    "training.examples": ("TrainingModels",),
+    "training.journal": ("CURVE",),
+    "training.lora": ("LoraSettings", "read_tokens", "untrained_lora"),
+    "training.run": ("TrainingRun",),
+    "training.settings": ("TrainingSamples",),
+    "training.start": ("train_lora",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "BUILT_IN_PICTURES",
     "CELL",
+    "CURVE",
     "FOLDERS",
     "LARGEST",
     "PUBLISHED_FAMILY",
@@ -95,17 +122,26 @@ __all__ = [
     "CascadeError",
     "Condition",
     "Control",
+    "Dataset",
     "Detector",
     "Handle",
     "Hint",
+    "Lora",
+    "LoraReport",
+    "LoraSettings",
     "OneAtATime",
     "Part",
     "Placement",
     "Resize",
     "Step",
+    "TrainingModels",
+    "TrainingRun",
+    "TrainingSamples",
     "apply_control",
+    "attach_lora",
     "built_in",
     "check_family",
+    "check_matched",
     "command_for",
     "common_batch",
     "decode_pixels",
@@ -116,6 +152,7 @@ __all__ = [
     "encode_text",
     "encoded_size",
     "find_part",
+    "fuse_lora",
     "identify",
     "insightface_detector",
     "load",
@@ -123,16 +160,25 @@ __all__ = [
     "make_identity_hint",
     "make_inpaint_hint",
     "make_super_resolution_hint",
+    "name_tokens",
+    "named_embeddings",
     "pad_outward",
     "paste_back",
     "preview_pixels",
+    "read_dataset",
+    "read_embedding",
     "read_header",
+    "read_lora",
+    "read_tokens",
     "sample_stage_b",
     "sample_stage_c",
     "save",
     "stage_b_size",
     "stage_c_size",
     "text_to_image",
+    "train_lora",
+    "untrained_lora",
+    "with_embeddings",
 ]
 
 

@@ -6,6 +6,7 @@ memory manager stands behind the same protocol in the nodes.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -27,6 +28,21 @@ class StayPut:
         return next(_tensors(module)).device
 
 
+class Beside:
+    """For a second module over the tensors of `base`, which brings them; what is the second's own follows them."""
+
+    def __init__(self, placement: Placement, base: nn.Module) -> None:
+        self.placement, self.base = placement, base
+
+    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        device = self.placement.acquire(self.base, activation_bytes)
+        with torch.inference_mode(False), torch.no_grad():
+            for tensor in _tensors(module):
+                if tensor.device != device:
+                    tensor.data = tensor.data.to(device)
+        return device
+
+
 class OneAtATime:
     """One large model on `device` at a time; the others wait where they were loaded.
 
@@ -39,12 +55,23 @@ class OneAtATime:
         self.device = device
         self.small = small
         self._homes: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}  # (tensor of the module, its data at home)
+        self._kept: frozenset[nn.Module] = frozenset()
+
+    @contextmanager
+    def together(self, *modules: nn.Module) -> Iterator[None]:
+        """In here none of these is sent away: for models that compute in turns, or in one graph of gradients."""
+        before = self._kept
+        self._kept = before | {*modules}
+        try:
+            yield
+        finally:
+            self._kept = before
 
     def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
         if module not in self._homes:
             # Moving under inference_mode would make inference tensors, which can never be trained.
             with torch.inference_mode(False), torch.no_grad():
-                for other in [m for m in self._homes if _size(m) > self.small]:
+                for other in [m for m in self._homes if _size(m) > self.small and m not in self._kept]:
                     if _size(module) > self.small:
                         self._send_home(other)
                 self._bring(module)

@@ -14,12 +14,15 @@ from .answers import FAILED, OK, complain
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-LAYOUTS = ("official", "comfyui", "diffusers")
+LAYOUTS = ("official", "comfyui", "diffusers", "kohya")
+MODEL_LAYOUTS = LAYOUTS[:3]
+LORA_LAYOUTS = ("official", "comfyui", "kohya")
 DTYPES = ("float32", "bfloat16", "float16")
 DESCRIPTION = """Write a model in another layout, another precision or both, and print the path of what was written.
   official   the single files of the official code
   comfyui    single files as ComfyUI names their tensors
-  diffusers  a folder with config.json
+  diffusers  a folder with config.json; for models
+  kohya      the names of kohya's trainer; for LoRAs
 FILE is in any layout that the loaders read; of one with several parts --part chooses one, else each is written.
 Nothing is left behind where it fails, and memory holds one tensor at a time.
 Exit code: 0 all is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
@@ -55,7 +58,12 @@ def convert(options: argparse.Namespace) -> int:
         raise WorkflowError(f"--part: expected one of {list_choices(FOLDERS, options.part)}, found {options.part!r}")
     chosen: dict[str, Any] = {"layout": options.layout, "dtype": options.dtype, "kind": options.part}
     try:
-        several = options.part is None and len(identify(source)) > 1
+        parts = identify(source)
+        if parts[0].kind == "lora":
+            return _convert_lora(source, options)
+        if options.layout not in MODEL_LAYOUTS:
+            raise WorkflowError(f"--to {options.layout} is for LoRAs: expected {list_choices(MODEL_LAYOUTS)}")
+        several = options.part is None and len(parts) > 1
         target: Path = options.target or _beside(source, options.layout, several)
         if target.is_file() and not options.force:
             raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
@@ -68,6 +76,19 @@ def convert(options: argparse.Namespace) -> int:
         print(path, flush=True)
     if done.left_out:
         complain(f"left out, since diffusers has no layout for it: {', '.join(KINDS[kind] for kind in done.left_out)}")
+    return OK
+
+
+def _convert_lora(source: Path, options: argparse.Namespace) -> int:
+    from ..cascade_core.lora.convert import convert_lora
+
+    if options.layout not in LORA_LAYOUTS:
+        raise WorkflowError(f"--to {options.layout} is for models: for a LoRA expected {list_choices(LORA_LAYOUTS)}")
+    target: Path = options.target or _beside(source, options.layout, several=False)
+    if target.is_file() and not options.force:
+        raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
+    convert_lora(source, target, options.layout, options.dtype or "float32", options.force)
+    print(target, flush=True)
     return OK
 
 

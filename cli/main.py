@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.graph import NodeFailure, WorkflowError, list_choices
-from . import convert, decode, doctor, download, encode
-from .answers import FAILED, OK, REFUSED, STOPPED, complain
+from ..cascade_core.graph import NodeFailure, WorkflowError
+from . import convert, decode, doctor, download, encode, train
+from .answers import FAILED, REFUSED, STOPPED, complain
 from .app import command as app
 
 
@@ -115,12 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     download.add_parser(commands)
     encode.add_parser(commands)
 
-    train = commands.add_parser("train", help="train the built-in tiny models")
-    train.add_argument("what", choices=["tiny"], help="the tiny cascade, from nothing")
-    train.add_argument("--work", metavar="DIR", type=Path, default=Path("output/training/tiny"), help="(%(default)s)")
-    train.add_argument("--part", metavar="NAME", action="append", default=[], help="only this part; may be repeated")
-    train.add_argument("--minutes", metavar="M", type=float, help="the time for the whole training")
-    train.set_defaults(command=_train)
+    train.add_parser(commands)
     return parser
 
 
@@ -160,17 +155,3 @@ def _nodes(options: argparse.Namespace) -> int:
     from .catalogue import list_nodes
 
     return list_nodes(options.name, options.json)
-
-
-def _train(options: argparse.Namespace) -> int:
-    from ..cascade_core.tiny.recipe import PARTS, train_tiny
-
-    unknown = [part for part in options.part if part not in PARTS]
-    if unknown:
-        raise WorkflowError(f"--part: expected one of {list_choices(PARTS)}, found {unknown[0]!r}")
-    try:
-        train_tiny(options.part, options.work, options.minutes)
-    except CascadeError as error:
-        complain(str(error))
-        return FAILED
-    return OK

@@ -63,7 +63,7 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: registry.
             name = node["inputs"].get(entry.name)
             if not isinstance(name, str) or not name:
                 continue
-            if entry.name == "model_name" and hasattr(node_class, "KIND"):
+            if entry.name == getattr(node_class, "FILE_INPUT", None):
                 address = addresses.get(shelves.file_name(name))
                 files.append(_model(node_id, graph.title_of(node), node_class, name, address))
             elif settings.takes_files(entry):

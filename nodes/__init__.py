@@ -17,7 +17,9 @@ from .loaders import (
     CascadeStageCLoader,
     CascadeTextEncoderLoader,
 )
+from .lora import CascadeLoRAApply, CascadeLoRAApplyStageB
 from .sampling import CascadeStageBSampler, CascadeStageCSampler
+from .training import CascadeDataset, CascadeLoRATrain
 
 NODES: tuple[type[Any], ...] = (
     CascadeStageCLoader,
@@ -28,6 +30,8 @@ NODES: tuple[type[Any], ...] = (
     CascadeEffnetLoader,
     CascadePreviewerLoader,
     CascadeControlNetLoader,
+    CascadeLoRAApply,
+    CascadeLoRAApplyStageB,
     CascadeTextEncode,
     CascadeImageEncode,
     CascadeControlNetApply,
@@ -44,6 +48,8 @@ NODES: tuple[type[Any], ...] = (
     CascadeStageBSampler,
     CascadeStageADecode,
     CascadePreviewDecode,
+    CascadeDataset,
+    CascadeLoRATrain,
 )
 
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

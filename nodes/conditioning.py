@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host, sockets
+from . import host, shelves, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,8 @@ class CascadeTextEncode:
             }
         }
 
-    def encode(self, text_encoder: core.Handle, text: str) -> Any:
+    def encode(self, text_encoder: core.Handle | None, text: str) -> Any:
+        text_encoder = self._with_embeddings(text_encoder, text)
         conditioning = sockets.to_conditioning(core.encode_text(text_encoder, text))
         encoder: Any = text_encoder.module
         unknown = encoder.unknown_words(text)
@@ -56,10 +57,30 @@ class CascadeTextEncode:
         host.warn(self.DISPLAY_NAME, message)
         return {"ui": {"text": [message]}, "result": (conditioning,)}
 
-    def rehearse(self, text_encoder: core.Handle, text: str) -> tuple[sockets.Conditioning]:
+    def _with_embeddings(self, text_encoder: core.Handle | None, text: str) -> core.Handle:
+        """The encoder in which the prompt's embedding:NAME mean files of the model folder embeddings."""
+        if text_encoder is None:
+            raise core.CascadeError(
+                "`text_encoder` is empty: the Apply LoRA before it has none connected. Connect its `text_encoder`, or"
+                " take the text encoder from its loader"
+            )
+        named = {
+            name: shelves.find_file(host.model_files(("embeddings",)), name) for name in core.named_embeddings(text)
+        }
+        for name, path in named.items():
+            if path is None:
+                raise core.CascadeError(
+                    f"The prompt asks for embedding:{name}, but there is none of this name in the model folder"
+                    f" embeddings: put its file into {host.model_folder('embeddings')}, or take it out of the prompt"
+                )
+        vectors = {name: core.read_embedding(path) for name, path in named.items() if path is not None}
+        return core.with_embeddings(text_encoder, vectors) if vectors else text_encoder
+
+    def rehearse(self, text_encoder: core.Handle | None, text: str) -> tuple[sockets.Conditioning]:
         """As for a prompt of one piece: no check asks for the number of tokens."""
         import torch
 
+        text_encoder = self._with_embeddings(text_encoder, text)
         config = text_encoder.config
         sequence = torch.empty(1, config.max_positions, config.hidden_size, device="meta")
         pooled = torch.empty(1, config.projection_dim, device="meta")

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -138,6 +138,17 @@ def placement() -> core.Placement | None:
 @lru_cache(maxsize=4)
 def _one_at_a_time(where: torch.device) -> core.Placement:
     return core.OneAtATime(where)
+
+
+@contextmanager
+def together(handles: Sequence[core.Handle]) -> Iterator[None]:
+    """For models that compute in turns: in here none pushes out another of them."""
+    by_placement = {h.placement: [o.module for o in handles if o.placement is h.placement] for h in handles}
+    with ExitStack() as stack:
+        for placement, modules in by_placement.items():
+            if isinstance(placement, core.OneAtATime):
+                stack.enter_context(placement.together(*modules))
+        yield
 
 
 @contextmanager

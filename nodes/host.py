@@ -161,9 +161,14 @@ def together(*handles: core.Handle | None) -> Iterator[None]:
     ComfyUI may take a model off the device whenever another is asked for. In here one of these brings all of them, in
     one request, and one that lies on its device is not asked for again: none pushes out another between its steps.
     """
-    modules = {h.placement: h.module for h in handles if h is not None and isinstance(h.placement, _Managed)}
+    roots = [handle.root for handle in handles if handle is not None]
+    modules = {root.placement: root.module for root in roots if isinstance(root.placement, _Managed)}
     group = _Group([placement.patcher(module) for placement, module in modules.items()])
     before = {placement: placement.group for placement in modules}
+    if not in_comfyui():
+        with headless.together(roots):
+            yield
+        return
     try:
         for placement in before:
             placement.group = group

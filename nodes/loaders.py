@@ -11,9 +11,10 @@ from . import folders, host, shelves, sockets
 DTYPES = ["auto", "float32", "bfloat16", "float16"]
 
 
-class _Loader:
+class Loader:
     """What all loaders share; a subclass says which kind it loads, and from where."""
 
+    FILE_INPUT: ClassVar[str] = "model_name"  # which input names the file
     KIND: ClassVar[str]
     FOLDERS: ClassVar[tuple[str, ...]]  # folder keys, in the order in which they are searched
     PART: ClassVar[str]  # the model's name within a sentence
@@ -28,14 +29,14 @@ class _Loader:
             f" model folders {', '.join(cls.FOLDERS)}. Of several models in one its own part is taken. All parts of a"
             " workflow must be of one family."
         )
-        return {"required": {"model_name": (shelves.offered(cls._choices()), {"tooltip": tooltip})}}
+        return {"required": {"model_name": (shelves.offered(cls.choices()), {"tooltip": tooltip})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_name: str | None = None) -> bool | str:
         """Where a missing file belongs, instead of a list of those that are there; None is a link."""
         try:
             if model_name is not None:
-                cls._path(model_name)
+                cls.path_of(model_name)
         except core.CascadeError as error:
             return str(error)
         return True
@@ -43,7 +44,7 @@ class _Loader:
     @classmethod
     def IS_CHANGED(cls, model_name: str, **_: Any) -> str:
         """Training may write a file again under its name, and of a folder or a sharded set any file may be replaced."""
-        states = (path.stat() for path in shelves.belonging(cls._path(model_name)))
+        states = (path.stat() for path in shelves.belonging(cls.path_of(model_name)))
         return " ".join(f"{state.st_mtime_ns} {state.st_size}" for state in states)
 
     def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[core.Handle]:
@@ -54,7 +55,7 @@ class _Loader:
             "weights": weights,
             "tokenizers": host.tokenizer_folders(),
         }
-        return (core.load(self.KIND, self._path(model_name), name=model_name, **options),)
+        return (core.load(self.KIND, self.path_of(model_name), name=model_name, **options),)
 
     def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[core.Handle]:
         """What the file is, from its header: the models of a workflow need not all lie in memory at once."""
@@ -66,14 +67,14 @@ class _Loader:
     @classmethod
     def find(cls, model_name: object) -> Path | None:
         """The file or folder that a workflow means; it may say anything."""
-        return shelves.find(cls._choices(), model_name) if isinstance(model_name, str) else None
+        return shelves.find(cls.choices(), model_name) if isinstance(model_name, str) else None
 
     @classmethod
-    def _choices(cls) -> dict[str, Path]:
+    def choices(cls) -> dict[str, Path]:
         return shelves.first_wins([core.built_in(cls.KIND), host.model_files(cls.FOLDERS)])
 
     @classmethod
-    def _path(cls, model_name: str) -> Path:
+    def path_of(cls, model_name: str) -> Path:
         found = cls.find(model_name)
         if found is None:
             raise core.CascadeError(
@@ -88,7 +89,7 @@ class _Loader:
         return "" if command is None else f" (`{command}` does so)"
 
 
-class _StageLoader(_Loader):
+class _StageLoader(Loader):
     """A loader that lets the precision of the weights be chosen."""
 
     DTYPE_TOOLTIP: ClassVar[str] = (
@@ -136,7 +137,7 @@ class CascadeStageALoader(_StageLoader):
     OUTPUT_TOOLTIPS = ("Stage A, for decoding.",)
 
 
-class CascadeTextEncoderLoader(_Loader):
+class CascadeTextEncoderLoader(Loader):
     KIND, PART = "text_encoder", "text encoder"
     FOLDERS = ("text_encoders", "checkpoints", "diffusers")
     DISPLAY_NAME = "Load Text Encoder"
@@ -150,7 +151,7 @@ class CascadeTextEncoderLoader(_Loader):
     OUTPUT_TOOLTIPS = ("The text encoder, for prompts.",)
 
 
-class CascadeImageEncoderLoader(_Loader):
+class CascadeImageEncoderLoader(Loader):
     KIND, PART = "image_encoder", "image encoder"
     FOLDERS = ("clip_vision", "checkpoints", "diffusers")
     DISPLAY_NAME = "Load Image Encoder"
@@ -160,7 +161,7 @@ class CascadeImageEncoderLoader(_Loader):
     OUTPUT_TOOLTIPS = ("The image encoder, for image variation.",)
 
 
-class CascadeEffnetLoader(_Loader):
+class CascadeEffnetLoader(Loader):
     KIND, PART = "effnet", "effnet"
     FOLDERS = ("vae", "checkpoints")
     DISPLAY_NAME = "Load Effnet"
@@ -170,7 +171,7 @@ class CascadeEffnetLoader(_Loader):
     OUTPUT_TOOLTIPS = ("The effnet, for encoding pictures.",)
 
 
-class CascadePreviewerLoader(_Loader):
+class CascadePreviewerLoader(Loader):
     KIND, PART = "previewer", "previewer"
     FOLDERS = ("vae", "checkpoints")
     DISPLAY_NAME = "Load Previewer"
@@ -180,7 +181,7 @@ class CascadePreviewerLoader(_Loader):
     OUTPUT_TOOLTIPS = ("The previewer, for the Stage C sampler or for decoding a preview.",)
 
 
-class CascadeControlNetLoader(_Loader):
+class CascadeControlNetLoader(Loader):
     KIND, PART = "controlnet", "ControlNet"
     FOLDERS = ("controlnet",)
     DISPLAY_NAME = "Load ControlNet"

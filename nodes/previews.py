@@ -29,11 +29,11 @@ def choose_previewer(stage: core.Handle, wired: core.Handle | None) -> core.Hand
 def choose_picture(stage: core.Handle, previewer: core.Handle | None) -> Show | None:
     """How steps are shown; None where nobody wants to see them, or where nothing can show this family."""
     if previewer is not None:
-        return lambda x0: _to_picture(core.preview_pixels(previewer, x0[:1]))
+        return lambda x0: to_picture(core.preview_pixels(previewer, x0[:1]))
     return host.rough_preview(stage.kind) if stage.family == core.PUBLISHED_FAMILY else None
 
 
-def _to_picture(pixels: Tensor) -> Image.Image:
+def to_picture(pixels: Tensor) -> Image.Image:
     """The first of (B, 3, H, W), in 0..1."""
     import torch
     from PIL import Image

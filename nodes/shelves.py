@@ -71,6 +71,11 @@ def find(found: Mapping[str, Path], name: str) -> Path | None:
     return next((path for known, path in found.items() if _plain(known) == _plain(name)), None)
 
 
+def find_file(found: Mapping[str, Path], name: str) -> Path | None:
+    """The same, where the name may lack its ending."""
+    return next(filter(None, (find(found, name + suffix) for suffix in ("", *MODEL_SUFFIXES))), None)
+
+
 def belonging(path: Path) -> list[Path]:
     """All files that a choice stands for: itself, the shards of its set and their index, or a folder's."""
     if path.is_dir():

@@ -29,6 +29,8 @@ EFFNET = "CASCADE_EFFNET"
 PREVIEWER = "CASCADE_PREVIEWER"
 CONTROLNET = "CASCADE_CONTROLNET"
 HINT = "CASCADE_HINT"  # a core.Hint
+LORA = "CASCADE_LORA"  # a core.Lora
+DATASET = "CASCADE_DATASET"  # a core.Dataset
 
 FAMILY = "cascade_family"  # in CONDITIONING and LATENT: the models that made it
 CONTROLS = "cascade_controls"  # in CONDITIONING: the ControlNets that steer Stage C, a tuple of core.Control

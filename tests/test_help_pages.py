@@ -68,11 +68,13 @@ def test_values_are_those_that_the_node_takes(name: str) -> None:
         if entry.type in ("INT", "FLOAT"):
             lowest, highest, default = (number(entry.options[option]) for option in ("min", "max", "default"))
             assert values == f"{lowest} to {highest}, default {default}", key
-        elif entry.type == "COMBO" and key in ("model_name", "image"):  # the rest are files
+        elif entry.type == "COMBO" and key in ("model_name", "lora_name", "image"):  # the rest are files
             assert values.startswith(f"`{entry.default}` (default), ") and values.endswith(" a file name"), key
         elif entry.type == "COMBO":
             choices = [f"`{choice}`" + " (default)" * (choice == entry.default) for choice in entry.choices or ()]
             assert values == ", ".join(choices), key
+        elif entry.type == "BOOLEAN":
+            assert values == f"on or off, {'on' if entry.default else 'off'} by default", key
         elif entry.type == "STRING":
             assert (values, entry.default) == ("text, empty by default", ""), key
         else:

@@ -51,6 +51,11 @@ def resize(x: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(x.float(), (height, width), mode="bilinear", align_corners=True).to(x.dtype)
 
 
+def add_residual(h: Tensor, x: Tensor) -> Tensor:
+    """x + h, in the place of h; under autocast h is of lower precision than x, which the sum keeps, as officially."""
+    return h.add_(x) if h.dtype == x.dtype else x + h
+
+
 class GlobalResponseNorm(nn.Module):
     """gamma * (x * N) + beta + x, N = |x|_HW / (mean over channels of |x|_HW + 1e-6), after ConvNeXt V2, eq. 2, 3."""
 
@@ -90,7 +95,7 @@ class ResBlock(nn.Module):
         h = layer_norm(self.depthwise(channels_first(x)).permute(0, 2, 3, 1))
         if skip is not None:
             h = torch.cat([h, skip], dim=-1)
-        return self.channelwise(h).add_(x)
+        return add_residual(self.channelwise(h), x)
 
 
 class FeedForwardBlock(nn.Module):
@@ -107,7 +112,7 @@ class FeedForwardBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
-        return self.channelwise(layer_norm(x)).add_(x)
+        return add_residual(self.channelwise(layer_norm(x)), x)
 
 
 class TimestepBlock(nn.Module):
@@ -141,15 +146,18 @@ class Attention(nn.Module):
         self.out_proj = Linear(channels, channels)
         nn.init.xavier_uniform_(self.in_proj_weight)
 
+    def project(self, tokens: Tensor, first: int = 0) -> Tensor:
+        """The rows of q, k, v from `first` on, of tokens (B, L, C): (B, L, 3C - first)."""
+        return linear(tokens, self.in_proj_weight[first:], self.in_proj_bias[first:])
+
     def key_value(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, L, d) of tokens (B, L, C)."""
-        c = tokens.shape[-1]
-        kv = linear(tokens, self.in_proj_weight[c:], self.in_proj_bias[c:])
+        kv = self.project(tokens, tokens.shape[-1])
         k, v = torch.unflatten(kv, -1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return k, v
 
     def forward(self, x: Tensor, kv: tuple[Tensor, Tensor]) -> Tensor:  # x (B, N, C)
-        qkv = linear(x, self.in_proj_weight, self.in_proj_bias)
+        qkv = self.project(x)
         q, k, v = torch.unflatten(qkv, -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
         k = torch.cat([k, kv[0].expand(k.shape[0], -1, -1, -1)], dim=2)  # image tokens first, then text
         v = torch.cat([v, kv[1].expand(v.shape[0], -1, -1, -1)], dim=2)
@@ -174,4 +182,4 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
         tokens = layer_norm(x).flatten(1, 2)
-        return self.attention["attn"](tokens, conditions.kv[self.index]).view_as(x).add_(x)
+        return add_residual(self.attention["attn"](tokens, conditions.kv[self.index]).view_as(x), x)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .blocks import (
     AttnBlock,
@@ -79,6 +80,7 @@ class Body(nn.Module):
         """The scalers make the module between two levels (wider index order: level i-1 -> i, and i -> i-1)."""
         super().__init__()
         self.config = config
+        self.checkpointing = False  # under gradients: compute the blocks' activations again instead of keeping them
         levels = len(config.c_hidden)
         numbers: dict[type, Iterator[int]] = {
             kind: iter(range(1 << 16)) for kind in (ResBlock, TimestepBlock, AttnBlock)
@@ -147,15 +149,33 @@ class Body(nn.Module):
         outputs: list[Tensor] = []
         for level in range(len(self.down_blocks)):
             x = _rescale(self.down_downscalers[level], x)
-            x = _run_level(self.down_blocks[level], self.down_repeat_mappers[level], x, None, conditions)
+            x = self._run_level(self.down_blocks[level], self.down_repeat_mappers[level], x, None, conditions)
             outputs.append(x)
         for i in range(len(self.up_blocks)):
             skip = outputs[-1 - i] if i else None  # the deepest output is x itself
             if skip is not None:
                 x = channels_first(x)
                 x = resize(x, *skip.shape[1:3]).permute(0, 2, 3, 1)
-            x = _run_level(self.up_blocks[i], self.up_repeat_mappers[i], x, skip, conditions)
+            x = self._run_level(self.up_blocks[i], self.up_repeat_mappers[i], x, skip, conditions)
             x = _rescale(self.up_upscalers[i], x)
+        return x
+
+    def _run_level(
+        self, blocks: nn.Module, repeat_mappers: nn.Module, x: Tensor, skip: Tensor | None, conditions: Conditions
+    ) -> Tensor:
+        """One level's blocks, run once more after each repeat mapper; the skip enters every run's first block."""
+        again = self.checkpointing and torch.is_grad_enabled()
+        for mapper in (None, *repeat_mappers.children()):
+            if mapper is not None:
+                x = mapper(channels_first(x)).permute(0, 2, 3, 1)
+            entering = skip
+            for block in blocks.children():
+                x = (
+                    checkpoint(block, x, entering, conditions, use_reentrant=False)
+                    if again
+                    else block(x, entering, conditions)
+                )
+                entering = None
         return x
 
     def initialise(self) -> None:
@@ -176,20 +196,6 @@ class Body(nn.Module):
                 nn.init.zeros_(parameter)
         nn.init.xavier_uniform_(self.get_parameter("embedding.1.weight"), gain=0.02)
         nn.init.zeros_(self.get_parameter("clf.1.weight"))
-
-
-def _run_level(
-    blocks: nn.Module, repeat_mappers: nn.Module, x: Tensor, skip: Tensor | None, conditions: Conditions
-) -> Tensor:
-    """One level's blocks, run once more after each repeat mapper; the skip enters every run's first block."""
-    for mapper in (None, *repeat_mappers.children()):
-        if mapper is not None:
-            x = mapper(channels_first(x)).permute(0, 2, 3, 1)
-        entering = skip
-        for block in blocks.children():
-            x = block(x, entering, conditions)
-            entering = None
-    return x
 
 
 def _rescale(scaler: nn.Module, x: Tensor) -> Tensor:

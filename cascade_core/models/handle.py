@@ -26,6 +26,12 @@ class Handle:
     x0_clamp: float | None  # bound of the predicted clean latent, for models trained with one
     dtype: torch.dtype  # of the weights
     placement: Placement
+    base: "Handle | None" = None  # whose weights this shares, where something is attached to them
+
+    @property
+    def root(self) -> "Handle":
+        """The model as it was loaded, whose placement brings the weights."""
+        return self if self.base is None else self.base.root
 
     def acquire(self, activation_bytes: int = 0) -> torch.device:
         """Bring the module to where it computes, and say where; call it immediately before each use."""

@@ -28,6 +28,8 @@ class Tokenizer(Protocol):
     def max_length(self) -> int: ...
     @property
     def words(self) -> tuple[str, ...]: ...  # all it knows; empty where any text can be said
+    @property
+    def vocabulary(self) -> Mapping[str, int]: ...  # its own strings -> ids, without tokens that were added
     def encode(self, text: str) -> list[int]: ...  # without start, end and padding
     def unknown(self, text: str) -> list[str]: ...  # words that `encode` skips, in order
 
@@ -45,16 +47,16 @@ class WordTokenizer:
         self.max_length = max_length
         self.start = len(self.words)
         self.end = self.pad = len(self.words) + 1
-        self._ids = {word: index for index, word in enumerate(self.words)}
-        if len(self._ids) != len(self.words):
+        self.vocabulary = {word: index for index, word in enumerate(self.words)}
+        if len(self.vocabulary) != len(self.words):
             twice = sorted({word for word in self.words if self.words.count(word) > 1})
             raise CascadeError(f"The vocabulary has words twice: {', '.join(twice)}. Each must stand once.")
 
     def encode(self, text: str) -> list[int]:
-        return [self._ids[word] for word in split_words(text) if word in self._ids]
+        return [self.vocabulary[word] for word in split_words(text) if word in self.vocabulary]
 
     def unknown(self, text: str) -> list[str]:
-        return [word for word in split_words(text) if word not in self._ids]
+        return [word for word in split_words(text) if word not in self.vocabulary]
 
 
 class PublishedTokenizer:
@@ -85,6 +87,7 @@ class PublishedTokenizer:
                 f"{folder}: expected CLIP's tokenizer; this one has no {' and no '.join(missing)}. Use the `tokenizer` "
                 "folder of the published model."
             )
+        self.vocabulary = vocabulary
         self.max_length = max_length
         self.start = vocabulary[_START]
         self.end = self.pad = vocabulary[_END]
@@ -98,21 +101,22 @@ class PublishedTokenizer:
 
 
 class AddedTokens:
-    """Another tokenizer plus trained tokens, e.g. {"[fernando]": 49408}; found anywhere in the text, in any case."""
+    """Another tokenizer plus trained tokens, e.g. {"[fernando]": [49408]}; found anywhere in the text, in any case."""
 
-    def __init__(self, base: Tokenizer, ids: Mapping[str, int]) -> None:
+    def __init__(self, base: Tokenizer, ids: Mapping[str, Sequence[int]]) -> None:
         self._base = base
-        self._ids = {token.lower(): index for token, index in ids.items()}
+        self._ids = {token.lower(): tuple(of_token) for token, of_token in ids.items()}
         longest_first = sorted(self._ids, key=len, reverse=True)
         self._pattern = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")", re.IGNORECASE)
         self.start, self.end, self.pad, self.max_length = base.start, base.end, base.pad, base.max_length
         self.words = (*base.words, *self._ids) if base.words else ()
+        self.vocabulary = base.vocabulary
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = []
         for part in self._pattern.split(text):
-            token = self._ids.get(part.lower())
-            ids += self._base.encode(part) if token is None else [token]
+            added = self._ids.get(part.lower())
+            ids += self._base.encode(part) if added is None else added
         return ids
 
     def unknown(self, text: str) -> list[str]:

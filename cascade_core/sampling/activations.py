@@ -11,6 +11,9 @@ from ..models.clip_config import TextConfig, VisionConfig
 from ..models.config import ControlNetConfig, EffnetConfig, PreviewerConfig, StageAConfig, StageBConfig, StageCConfig
 
 STAGE_UNITS = 16  # 13.5 to 15.7: the residual block of the first level, with its four times wider hidden layer
+CHECKPOINT_UNITS = 1  # of a block whose activations are computed again
+BLOCK_UNITS = 8  # of a block whose activations are kept, of residual, timestep and attention blocks on average
+BACKWARD_UNITS = 40  # of the residual block whose gradients are being computed
 STAGE_LATENTS = 12  # float32 latents alive at once: x, x0, noise, predictions and the temporaries of guidance
 STAGE_A_UNITS = 12  # 11.0: the same kind of block, before and after GELU
 PREVIEWER_UNITS = 3  # 2.0: a layer's input and output
@@ -37,6 +40,22 @@ def stage_bytes(
     kv = sum(2 * width * letters.count("A") * (down + up) for letters, width, down, up in widths)
     networks = (STAGE_UNITS * batch * first + contexts * (tokens * kv + first)) * dtype.itemsize
     return networks + STAGE_LATENTS * batch * config.channels * size[0] * size[1] * torch.float32.itemsize
+
+
+def training_bytes(
+    config: StageBConfig | StageCConfig,
+    size: tuple[int, int],
+    batch: int,
+    tokens: int,
+    dtype: torch.dtype,
+    checkpointing: bool,
+) -> int:
+    """An evaluation of Stage B or C and its gradients: what is kept of each block, and what one block needs at once."""
+    first = (size[0] // config.patch_size) * (size[1] // config.patch_size) * config.c_hidden[0]
+    runs = zip(config.level_config, config.blocks[0], reversed(config.blocks[1]), strict=True)
+    blocks = sum(len(letters) * (down + up) for letters, down, up in runs)
+    kept = blocks * (CHECKPOINT_UNITS if checkpointing else BLOCK_UNITS) + BACKWARD_UNITS
+    return stage_bytes(config, size, batch, batch, tokens, dtype) + kept * batch * first * dtype.itemsize
 
 
 def stage_a_bytes(config: StageAConfig, size: tuple[int, int], dtype: torch.dtype) -> int:

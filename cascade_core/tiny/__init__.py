@@ -8,11 +8,22 @@ KINDS = ("stage_a", "stage_b", "stage_c", "effnet", "previewer", "text_encoder",
 
 
 CONTROLS = ("canny", "inpainting", "super_resolution", "identity")  # the ControlNets, by what they are shown
+LORAS = ("zig",)
 
 
 def control_path(mode: str) -> Path:
     """Where the built-in ControlNet for this kind of hint lies."""
     return weights_path(f"controlnet_{mode}")
+
+
+def lora_path(name: str) -> Path:
+    """Where the built-in LoRA of this name lies."""
+    return weights_path(f"lora_{name}")
+
+
+def lesson_path(name: str) -> Path:
+    """The folder of pictures from which the built-in LoRA of this name learned."""
+    return Path(__file__).parent / "lessons" / name
 
 
 def weights_path(kind: str) -> Path:
@@ -24,4 +35,8 @@ def built_in(kind: str) -> dict[str, Path]:
     """The built-in models of a kind by the name that a loader shows; empty where there are none."""
     if kind == "controlnet":
         return {f"tiny {mode} (built-in)": control_path(mode) for mode in CONTROLS if control_path(mode).exists()}
+    if kind == "dataset":
+        return {f"tiny {name} (built-in)": lesson_path(name) for name in LORAS}
+    if kind == "lora":
+        return {f"tiny {name} (built-in)": lora_path(name) for name in LORAS if lora_path(name).exists()}
     return {NAME: weights_path(kind)} if kind in KINDS else {}

@@ -33,13 +33,13 @@ def draw(scene: Scene, size: int = 256) -> Image.Image:
     picture = Image.new("RGB", (side, side), scene.background_rgb)
     pen = ImageDraw.Draw(picture)
     for shape in scene.shapes:
-        _draw_shape(_Brush(pen, side, shape.x, shape.y, shape.r), shape)
+        _draw_shape(Brush(pen, side, shape.x, shape.y, shape.r), shape)
     if scene.face is not None:
-        _draw_face(_Brush(pen, side, scene.face.x, scene.face.y, scene.face.r), scene.face)
+        _draw_face(Brush(pen, side, scene.face.x, scene.face.y, scene.face.r), scene.face)
     return picture.reduce(SUPERSAMPLING)
 
 
-class _Brush:
+class Brush:
     """Fills outlines given in units of a radius around a centre."""
 
     def __init__(self, pen: ImageDraw.ImageDraw, side: int, x: float, y: float, r: float) -> None:
@@ -72,14 +72,14 @@ class _Brush:
         return center_x - across, center_y - down, center_x + across, center_y + down
 
 
-def _draw_shape(brush: _Brush, shape: Shape) -> None:
+def _draw_shape(brush: Brush, shape: Shape) -> None:
     if shape.shape == "circle":
         brush.ellipse(0, 0, 1, 1, shape.rgb)
     else:
         brush.polygon(OUTLINES[shape.shape], shape.rgb)
 
 
-def _draw_face(brush: _Brush, face: Face) -> None:
+def _draw_face(brush: Brush, face: Face) -> None:
     below = 2.0  # beyond the bottom edge for every place and radius
     brush.ellipse(0, below, 1.3, below - 1.25, CLOTHES)
     if face.long:

@@ -54,8 +54,8 @@ def read(picture: ArrayLike) -> Reading:
 
     Raises ValueError for anything else.
     """
-    pixels = _pixels(picture)
-    background_rgb = _border_color(pixels)
+    pixels = scaled_pixels(picture)
+    background_rgb = border_color(pixels)
     background = nearest_name(background_rgb, BACKGROUNDS, COLOR_DISTANCE)
     face = fit_face(pixels, background_rgb)
     return Reading(background, () if face is not None else _read_shapes(pixels, background_rgb), face)
@@ -63,8 +63,8 @@ def read(picture: ArrayLike) -> Reading:
 
 def find_face(picture: ArrayLike) -> Face | None:
     """The face that a square picture shows, and nothing else of it; takes what `read` takes."""
-    pixels = _pixels(picture)
-    return fit_face(pixels, _border_color(pixels))
+    pixels = scaled_pixels(picture)
+    return fit_face(pixels, border_color(pixels))
 
 
 def matches(reading: Reading, scene: Scene) -> dict[str, bool]:
@@ -94,8 +94,8 @@ def is_right(picture: ArrayLike, scene: Scene) -> bool:
     return all(verdicts.get(attribute, True) for attribute in RIGHT[scene.kind])
 
 
-def _pixels(picture: ArrayLike) -> np.ndarray:
-    """The picture as floats (READ_SIZE, READ_SIZE, 3) from 0 to 255."""
+def scaled_pixels(picture: ArrayLike) -> np.ndarray:
+    """The picture as floats (READ_SIZE, READ_SIZE, 3) from 0 to 255; ValueError for what is none."""
     array = np.asarray(picture)
     floating = np.issubdtype(array.dtype, np.floating)
     colored = array.size > 0 and array.shape[2:] == (3,)
@@ -114,7 +114,8 @@ def _pixels(picture: ArrayLike) -> np.ndarray:
     return np.asarray(scaled, np.float32)
 
 
-def _border_color(pixels: np.ndarray) -> np.ndarray:
+def border_color(pixels: np.ndarray) -> np.ndarray:
+    """The colour of most of the border: the background's."""
     inside = np.zeros(pixels.shape[:2], bool)
     inside[BORDER:-BORDER, BORDER:-BORDER] = True
     return np.median(pixels[~inside], axis=0)
@@ -171,7 +172,7 @@ def _alike_verdicts(shapes: tuple[Shape, ...], scene: Scene) -> dict[str, bool]:
     if scene.kind == "one":
         verdicts["size"] = bool(shapes) and all(shape.size == wanted.size for shape in shapes)
         if scene.place is not None:
-            verdicts["place"] = bool(shapes) and all(_place(shape) == scene.place for shape in shapes)
+            verdicts["place"] = bool(shapes) and all(place_of(shape) == scene.place for shape in shapes)
     return verdicts
 
 
@@ -194,7 +195,8 @@ def _told_verdicts(shapes: tuple[Shape, ...], scene: Scene) -> dict[str, bool]:
     }
 
 
-def _place(shape: Shape) -> str:
+def place_of(shape: Shape) -> str:
+    """The word for where a shape lies, or "unclear"."""
     distances = {place: np.hypot(shape.x - x, shape.y - y) for place, (x, y) in PLACES.items()}
     place = min(distances, key=distances.__getitem__)
     return place if distances[place] <= PLACE_TOLERANCE else UNCLEAR

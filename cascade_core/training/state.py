@@ -1,53 +1,89 @@
-"""The state of a training run in one safetensors file: weights, their average, the optimiser, the step."""
+"""The state of a training run in one safetensors file: weights, their average, the optimiser, the step.
+
+A state says what it was made of, so that a run goes on only with what it began with.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  (half typed)
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+
+from ..errors import CascadeError
+from .files import write_state
+
+Optimizers = Sequence[torch.optim.Optimizer]
 
 
 def save_state(
-    path: Path, step: int, module: nn.Module, averaged: dict[str, Tensor], optimizers: Sequence[torch.optim.Optimizer]
+    path: Path, step: int, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers, origin: str = ""
 ) -> None:
-    """Write the state after `step` steps, under a temporary name first."""
+    """Write the state after `step` steps; the old one stays until the new one is whole. `origin` is any text."""
     tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
+    numbers: list[str] = []  # what an optimiser keeps as a plain number
     for number, optimizer in enumerate(optimizers):
         for index, entries in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{index}.{name}": tensor for name, tensor in entries.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    contiguous = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(contiguous, temporary, metadata={"step": str(step)})
-    os.replace(temporary, path)
+            for name, value in entries.items():
+                key = f"optimizer.{number}.{index}.{name}"
+                tensors[key] = value if isinstance(value, Tensor) else torch.tensor(value)
+                if not isinstance(value, Tensor):
+                    numbers.append(key)
+    try:
+        write_state(path, tensors, {"step": str(step), "numbers": json.dumps(numbers), "origin": origin})
+    except CascadeError as error:
+        kept = f"the state of step {read_head(path).step} is kept" if path.exists() else "there was no state yet"
+        raise CascadeError(
+            f"The state after step {step} was not saved: {error}; {kept}. Make room, and run the same again"
+        ) from error
 
 
-def load_state(
-    path: Path, module: nn.Module, averaged: dict[str, Tensor], optimizers: Sequence[torch.optim.Optimizer]
-) -> int:
-    """Fill module, average and optimiser from `path`; returns the number of steps done."""
-    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
+@dataclass(frozen=True)
+class Head:
+    """What a state says of itself."""
+
+    step: int
+    origin: str
+    numbers: frozenset[str]
+
+
+def read_head(path: Path) -> Head:
+    """Without reading a tensor; CascadeError for a file that is no state."""
+    try:
+        with cast(Any, safe_open)(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+        return Head(int(metadata["step"]), metadata.get("origin", ""), frozenset(json.loads(metadata["numbers"])))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CascadeError(
+            f"{path} is no state of a training that can be read ({error}): delete it to start over"
+        ) from error
+
+
+def load_state(path: Path, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers) -> int:
+    """Fill module, average and optimisers from `path`; returns the number of steps done."""
+    head = read_head(path)
+    states: list[dict[int, dict[str, Any]]] = [{} for _ in optimizers]
     weights: dict[str, Tensor] = {}
     with cast(Any, safe_open)(path, framework="pt") as file:
-        step = int(file.metadata()["step"])
         for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
             part, name = key.split(".", 1)
+            value: Tensor = file.get_tensor(key)
             if part == "weights":
-                weights[name] = file.get_tensor(key)
+                weights[name] = value
             elif part == "averaged":
-                averaged[name].copy_(file.get_tensor(key))
+                averaged[name].copy_(value)
             else:
                 number, index, entry = name.split(".", 2)
-                states[int(number)].setdefault(int(index), {})[entry] = file.get_tensor(key)
+                kept = value.item() if key in head.numbers else value
+                states[int(number)].setdefault(int(index), {})[entry] = kept
     module.load_state_dict(weights)
     for optimizer, entries in zip(optimizers, states, strict=True):
         groups: Any = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    return step
+    return head.step

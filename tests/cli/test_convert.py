@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from stable_cascade_nodes.cascade_core import checkpoint, identify, load
 from stable_cascade_nodes.cascade_core.convert import LAYOUTS
+from stable_cascade_nodes.cascade_core.lora.write import DIALECTS
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
@@ -15,7 +17,12 @@ from stable_cascade_nodes.cli import convert
 from stable_cascade_nodes.cli.main import main
 
 from .. import model_files
+from ..lora import files as lora_files
 from .conftest import Answer
+
+PATHS_1B = [f"down_blocks.{level}.{3 * i + 2}.attention.attn" for level, n in ((0, 4), (1, 12)) for i in range(n)]
+PATHS_1B += [f"up_blocks.{level}.{3 * i + 2}.attention.attn" for level, n in ((0, 12), (1, 4)) for i in range(n)]
+CHANGES = lora_files.factors(PATHS_1B, 1536)  # of the published 1B
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +35,10 @@ def files(tmp_path: Path, stages: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     """A folder, the current one, with a Stage C, a pipeline and a damaged file."""
     checkpoint.save(tmp_path / "c.safetensors", stages["stage_c"], "stage_c")
     model_files.write_pipeline(tmp_path / "pipeline", stages)
+    lora_files.write(tmp_path / "l.safetensors", lora_files.official(CHANGES))
+    stray = "lora_unet_down_blocks_9_2_attention_attn_to_q"
+    tensors = {f"{stray}.lora_down.weight": torch.zeros(1, 4), f"{stray}.lora_up.weight": torch.zeros(4, 1)}
+    lora_files.write(tmp_path / "stray.safetensors", tensors)
     (tmp_path / "pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -46,7 +57,8 @@ def run(files: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_the_choices_are_the_cores() -> None:
-    assert convert.LAYOUTS == LAYOUTS
+    assert convert.MODEL_LAYOUTS == LAYOUTS
+    assert set(convert.LORA_LAYOUTS) == set(DIALECTS)
     assert tuple(checkpoint.DTYPES) == convert.DTYPES
 
 
@@ -83,6 +95,28 @@ def test_one_part_and_all_parts_of_a_folder(run: Any, files: Path) -> None:
     assert answer.lines == [f"pipeline_official/{kind}.safetensors" for kind in ("stage_c", "stage_b", "stage_a")]
 
 
+def test_a_lora(run: Any, files: Path) -> None:
+    """Of the 1B, told by its sizes: numbers become names and numbers again, with no weights at hand."""
+    assert run("l.safetensors", "--to", "kohya") == (0, "l_kohya.safetensors\n", "")
+    assert identify(files / "l_kohya.safetensors")[0].mode == "kohya"
+    named = load_file(files / "l_kohya.safetensors")
+    for path, parts in CHANGES.items():
+        down, up = parts["in_proj"]
+        key = f"lora_unet_{path.replace('.', '_')}_to_v"
+        delta = (
+            named[f"{key}.lora_up.weight"] @ named[f"{key}.lora_down.weight"] * named[f"{key}.alpha"] / lora_files.RANK
+        )
+        assert torch.allclose(delta, lora_files.ALPHA / lora_files.RANK * up[2 * 1536 :] @ down, atol=1e-6)
+    assert run("l_kohya.safetensors", "--to", "official", "-o", "again.safetensors").code == 0
+    again, wanted = load_file(files / "again.safetensors"), load_file(files / "l.safetensors")
+    rank = len(again["weights.0.lora_down"])
+    assert sum(name.endswith("lora_up") for name in again) == 64
+    for number in range(64):
+        found = again[f"weights.{number}.lora_up"] @ again[f"weights.{number}.lora_down"] / rank
+        up, down = (wanted[f"weights.{number}.{part}"] for part in ("lora_up", "lora_down"))
+        assert torch.allclose(found, up @ down / lora_files.RANK, atol=1e-6), number
+
+
 def test_what_is_there_is_kept_unless_forced(run: Any, files: Path) -> None:
     kept = files / "kept.safetensors"
     kept.write_bytes(b"mine")
@@ -103,6 +137,10 @@ def test_what_is_there_is_kept_unless_forced(run: Any, files: Path) -> None:
         (["c.safetensors", "--to", "official", "--dtype", "int8"], 2, "--dtype"),
         (["c.safetensors", "--to", "official", "--part", "stage_d"], 2, "--part: expected one of"),
         (["c.safetensors", "--to", "official", "--part", "stage_b"], 1, "c.safetensors is a Stage C file"),
+        (["c.safetensors", "--to", "kohya"], 2, "--to kohya is for LoRAs: expected official, comfyui or diffusers"),
+        (["l.safetensors", "--to", "diffusers"], 2, "--to diffusers is for models: for a LoRA expected"),
+        (["l.safetensors", "--to", "official", "-o", "x.ckpt"], 1, "expected a file name that ends in .safetensors"),
+        (["stray.safetensors", "--to", "official"], 1, "stray.safetensors fits no network that is known"),
         (["pointer.safetensors", "--to", "official"], 1, "is a Git LFS pointer"),
         (["c.safetensors", "--to", "official", "-o", "x.ckpt"], 1, "expected a file name that ends in .safetensors"),
     ],

@@ -177,7 +177,7 @@ def test_unequal_batch_is_filled_with_the_empty_prompt(tiny: TextEncoder) -> Non
 
 
 def test_pooling_at_a_trained_token(tiny: TextEncoder) -> None:
-    tokenizer = AddedTokens(tiny.tokenizer, {"[zig]": tiny.tokenizer.end + 1})
+    tokenizer = AddedTokens(tiny.tokenizer, {"[zig]": [tiny.tokenizer.end + 1]})
     ids = torch.tensor([[tiny.tokenizer.start, 0, tokenizer.encode("[zig]")[0], 5, *[tiny.tokenizer.end] * 20]])
     mask = torch.tensor([[1] * 5 + [0] * 19])
     for eos_token_id, position in ((2, 2), (tiny.tokenizer.end, 4)):

@@ -127,7 +127,7 @@ def test_damaged_or_foreign_files(tmp_path: Path, files: dict[str, str]) -> None
 
 
 def test_added_tokens() -> None:
-    tokenizer = AddedTokens(WordTokenizer(WORDS, 24), {"[zig]": 50, "[zig]zag": 51})
+    tokenizer = AddedTokens(WordTokenizer(WORDS, 24), {"[zig]": [50], "[zig]zag": [51]})
     assert tokenizer.encode("a red [ZIG],[zig]zag star") == [0, 1, 50, 3, 51, 2]
     assert tokenizer.unknown("a [zig] blue star") == ["blue"]
     assert tokenizer.words == (*WORDS, "[zig]", "[zig]zag")

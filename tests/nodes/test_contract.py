@@ -59,6 +59,22 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
     "CascadeInpaintHint": ({"image": "IMAGE", "mask": "MASK", "threshold": "FLOAT"}, {}, HINT),
     "CascadeSuperResolutionHint": ({"effnet": "CASCADE_EFFNET", "image": "IMAGE"}, {}, HINT),
     "CascadeFaceIdentityHint": ({"image": "IMAGE", "detector": "COMBO", "max_faces": "INT"}, {}, HINT),
+    "CascadeLoRAApply": (
+        {"stage_c": "CASCADE_STAGE_C", "lora_name": "COMBO", "strength": "FLOAT"},
+        {
+            "text_encoder": "CASCADE_TEXT_ENCODER",
+            "text_strength": "FLOAT",
+            "lora": "CASCADE_LORA",
+            "tokens": "STRING",
+            "fuse": "BOOLEAN",
+        },
+        ("CASCADE_STAGE_C", "CASCADE_TEXT_ENCODER"),
+    ),
+    "CascadeLoRAApplyStageB": (
+        {"stage_b": "CASCADE_STAGE_B", "lora_name": "COMBO", "strength": "FLOAT"},
+        {"lora": "CASCADE_LORA", "fuse": "BOOLEAN"},
+        ("CASCADE_STAGE_B",),
+    ),
     "CascadeEmptyLatents": ({"width": "INT", "height": "INT", "batch_size": "INT"}, {}, ("LATENT", "LATENT")),
     "CascadeEncodeImage": ({"effnet": "CASCADE_EFFNET", "image": "IMAGE"}, {"resize": "COMBO"}, ("LATENT", "LATENT")),
     "CascadePicture": ({"image": "COMBO"}, {}, ("IMAGE", "MASK")),

@@ -1,0 +1,79 @@
+"""A LoRA's file in another dialect. Which network its names and shapes mean is found out; no weights are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import build
+from ..convert import SUFFIXES
+from ..errors import CascadeError
+from ..formats.header import Header
+from ..formats.metadata import PUBLISHED_FAMILY
+from ..formats.part import Part
+from ..memory import StayPut
+from ..models.adapters import adaptable
+from ..models.config import PRESETS
+from ..models.handle import Handle
+from .fit import fits, place
+from .lora import Lora
+from .read import read_lora
+from .write import save_lora
+
+KINDS = ("stage_c", "stage_b", "text_encoder")
+
+
+def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32", overwrite: bool = False) -> None:
+    """Write the LoRA in `source`, of whatever dialect, to `target`; see `save_lora`.
+
+    Raises CascadeError where no known network has its weights, and where the dialect has no place for it.
+    """
+    if target.suffix not in SUFFIXES:
+        raise CascadeError(f"{target}: expected a file name that ends in {SUFFIXES[0]}; no loader finds others")
+    if target.exists() and not overwrite:
+        raise CascadeError(f"{target} exists: name another target, or say that it may be replaced")
+    lora = read_lora(source)
+    handles = find_networks(lora)
+    if not handles:
+        known = ", ".join(preset for kind in KINDS for preset in PRESETS[kind])
+        raise CascadeError(
+            f"{source.name} fits no network that is known ({known}): its names or sizes are another model's"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_lora(target, lora, handles, dialect=dialect, dtype=dtype)
+
+
+def find_networks(lora: Lora) -> list[Handle]:
+    """Of each kind the network in which the most of the LoRA has its place and shape, without values."""
+    found: list[Handle] = []
+    for kind in KINDS:
+        counted = [(_count(lora, handle), handle) for handle in _networks(kind)]
+        best, handle = max(counted, key=lambda each: each[0])
+        if best > 0:
+            found.append(handle)
+    # Names of Stage C and Stage B are alike: that of the other stage may have a few places, too.
+    stages = [handle for handle in found if handle.kind != "text_encoder"]
+    if len(stages) > 1:
+        found.remove(min(stages, key=lambda handle: _count(lora, handle)))
+    return found
+
+
+def _count(lora: Lora, handle: Handle) -> int:
+    """How many changes have a place; none where one has the place but not the shape."""
+    weights = adaptable(handle.module)
+    try:
+        places = place(lora, handle)
+    except CascadeError:
+        return 0
+    sound = all(fits(lora.changes[name], weights[weight], rows) for name, (weight, rows) in places.items())
+    return len(places) if sound else 0
+
+
+def _networks(kind: str) -> Iterator[Handle]:
+    header = Header(Path(), {}, {})
+    for preset, config in PRESETS[kind].items():
+        module = build(Part(header, kind, preset, config), preset)
+        family = "tiny" if preset == "tiny" else PUBLISHED_FAMILY
+        yield Handle(module, kind, preset, family, config, "epsilon", None, torch.float32, StayPut())

@@ -1,0 +1,144 @@
+"""A LoRA on a network: which change belongs to which weight, as branches, and an account of what found no place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import CascadeError
+from ..formats.wording import first_of
+from ..models.adapters import Branch, Dense, LowRank, adaptable, merged
+from ..models.handle import Handle
+from ..sampling.family import KINDS
+from .lora import Change, Lora
+from .names import Place, find, is_of_text, places
+from .order import FILTERS, official_order
+
+SMALLEST_NORM = 1e-12  # of a row that DoRA divides by
+
+
+@dataclass(frozen=True)
+class LoraReport:
+    """What became of a file's changes, by the file's own names."""
+
+    matched: tuple[str, ...]
+    unused: tuple[str, ...]  # those of the text encoder where a stage is asked, and the other way round
+    unmatched: tuple[str, ...]  # of no weight here, or of no kind that is read
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.matched)} matched"]
+        parts += [f"{len(self.unused)} for another part ({first_of(self.unused)})"] if self.unused else []
+        parts += [f"{len(self.unmatched)} unmatched ({first_of(self.unmatched)})"] if self.unmatched else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    branches: Mapping[str, list[Branch]]  # by weight
+    report: LoraReport
+
+
+def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
+    """The LoRA's branches for the handle's network, times `strength`.
+
+    Raises CascadeError where a change has a place but not its shape, as for a network of another size. That nothing at
+    all has a place is the caller's to judge: see the report.
+    """
+    weights = adaptable(handle.module)
+    found = place(lora, handle)
+    branches: dict[str, list[Branch]] = {}
+    for name, (weight, rows) in found.items():
+        change = lora.changes[name]
+        _check_shape(lora, name, change, weight, weights[weight], rows, handle)
+        branches.setdefault(weight, []).append(_branch(change, weights[weight], rows, strength, handle.dtype))
+    left = [name for name in lora.changes if name not in found]
+    of_text = handle.kind == "text_encoder"
+    unused = [name for name in left if lora.numbered or is_of_text(name) != of_text]
+    unmatched = [name for name in left if name not in set(unused)]
+    return Fitted(branches, LoraReport(tuple(found), tuple(unused), (*unmatched, *lora.others)))
+
+
+def place(lora: Lora, handle: Handle) -> dict[str, Place]:
+    """Where each of the LoRA's changes belongs in this model, by the file's names; without those of other models."""
+    return _numbered(lora, handle) if lora.numbered else _named(lora, handle)
+
+
+def _named(lora: Lora, handle: Handle) -> dict[str, Place]:
+    known = places(handle.kind, handle.module)
+    asked = ((name, find(handle.kind, known, name)) for name in lora.changes)
+    return {name: place for name, place in asked if place is not None}
+
+
+def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
+    """The official file's numbers, by the filters that it tells, else by the first of FILTERS that gives its shapes."""
+    if handle.kind != "stage_c":
+        return {}
+    weights = adaptable(handle.module)
+    numbers = [str(i) for i in range(len(lora.changes))]
+    for filters in FILTERS if lora.filters is None else (lora.filters,):
+        order = official_order(handle.module, filters)
+        if len(order) == len(numbers) and all(
+            number in lora.changes and fits(lora.changes[number], weights[weight], None)
+            for number, weight in zip(numbers, order, strict=True)
+        ):
+            return {number: (weight, None) for number, weight in zip(numbers, order, strict=True)}
+    usual = official_order(handle.module, FILTERS[0])
+    first = next(iter(lora.changes.values()))
+    raise CascadeError(
+        f"LoRA {lora.name} numbers {len(numbers)} weights (the first of {first.up.shape[0]} x {first.down.shape[1]}),"
+        f" which are no set of {KINDS[handle.kind]} {handle.name}: of its attention it has {len(usual)}, the first of"
+        f" {' x '.join(map(str, weights[usual[0]].shape))}: choose the Stage C that the LoRA was trained on"
+    )
+
+
+def fits(change: Change, weight: Tensor, rows: tuple[int, int] | None) -> bool:
+    """Whether a change has the shape of (these rows of) a weight."""
+    out = weight.shape[0] if rows is None else rows[1] - rows[0]
+    kernel = change.down.shape[2:] in (weight.shape[2:], ())
+    return change.up.shape[0] == out and change.down.shape[1] == weight.shape[1] and kernel
+
+
+def _check_shape(
+    lora: Lora,
+    name: str,
+    change: Change,
+    weight: str,
+    tensor: Tensor,
+    rows: tuple[int, int] | None,
+    handle: Handle,
+) -> None:
+    if not fits(change, tensor, rows):
+        found = " x ".join(map(str, (change.up.shape[0], *change.down.shape[1:])))
+        out = tensor.shape[0] if rows is None else rows[1] - rows[0]
+        wanted = " x ".join(map(str, (out, *tensor.shape[1:])))
+        raise CascadeError(
+            f"LoRA {lora.name} was trained for another model: {name} changes a weight of {found}, but {weight} of"
+            f" {KINDS[handle.kind]} {handle.name} has {wanted}: choose the model that it was trained on"
+        )
+
+
+def _branch(
+    change: Change, weight: Tensor, rows: tuple[int, int] | None, strength: float, dtype: torch.dtype
+) -> Branch:
+    if change.magnitude is None:
+        return LowRank(change.down.to(dtype), change.up.to(dtype), change.scale * strength, rows)
+    part = weight if rows is None else weight[slice(*rows)]
+    return Dense((strength * dora(change, part)).to(dtype), rows)
+
+
+def dora(change: Change, weight: Tensor) -> Tensor:
+    """What DoRA changes of a weight (out, in[, height, width]), in float32.
+
+    magnitude * (W + D) / |W + D| - W, with the length of each row, or of each column (Liu et al. 2024, eq. 5).
+    """
+    assert change.magnitude is not None
+    before = weight.float()
+    changed = merged(before, [LowRank(change.down, change.up, change.scale)])
+    by_row = change.magnitude.shape[0] == weight.shape[0]
+    axes = tuple(range(1, weight.ndim)) if by_row else (0, *range(2, weight.ndim))
+    length = changed.square().sum(axes, keepdim=True).sqrt().clamp_min(SMALLEST_NORM)
+    wanted = change.magnitude.to(before.device).reshape(length.shape)
+    return wanted * changed / length - before

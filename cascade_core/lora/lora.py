@@ -1,0 +1,78 @@
+"""A LoRA as it lies in a file: low-rank changes by the names of its dialect, and the tokens that were trained with it.
+
+Which weight of a network a name means is told by `fit.py`, when there is a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..models.adapters import LowRank
+
+PATHS = {"stage_c": "", "stage_b": "stage_b.", "text_encoder": "text_encoder."}
+"""What stands before a module's own path in the names that `lora_of` gives."""
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """The change of one weight, or of some of its rows: scale * up @ down.
+
+    down (rank, in) or (rank, in, height, width); up (out, rank). magnitude: of DoRA (Liu et al. 2024), the length of
+    each row (out, 1) or of each column (1, in) of the changed weight.
+    """
+
+    down: Tensor
+    up: Tensor
+    scale: float
+    magnitude: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NewToken:
+    """Embeddings of a word of the prompt, one or several vectors.
+
+    text: how prompts say it; empty where the file does not tell (the official trainer keeps that in its settings).
+    rows (n, D): what is added to the mean of the embeddings whose vocabulary string matches the regex `start`; to zeros
+    where that is empty. pooled: the prompt's pooled vector is read at it, by encoders that read at the greatest id, as
+    officially; else at the prompt's end. known: the id of a token of the vocabulary that is changed instead of added.
+    """
+
+    text: str
+    rows: Tensor
+    start: str = ""
+    pooled: bool = True
+    known: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lora:
+    """`changes` by module, as the file calls them; of an official file by its numbers, see `order.py`."""
+
+    name: str
+    changes: Mapping[str, Change]
+    tokens: tuple[NewToken, ...] = ()
+    family: str | None = None  # None: the file does not say
+    filters: tuple[str, ...] | None = None  # of an official file, which numbers weights: those that were trained
+    numbered: bool = False
+    others: Sequence[str] = field(default=())  # names in the file that are no part of a LoRA as read here
+
+
+def lora_of(
+    name: str, weights: Mapping[str, Mapping[str, LowRank]], tokens: Sequence[NewToken] = (), family: str | None = None
+) -> Lora:
+    """What was trained as a LoRA: kind ("stage_c", "stage_b", "text_encoder") -> name of the weight -> its branch."""
+    changes = {
+        PATHS[kind] + weight.removesuffix(".weight").removesuffix("_weight"): _frozen(branch)
+        for kind, of_kind in weights.items()
+        for weight, branch in of_kind.items()
+    }
+    return Lora(name, changes, tuple(tokens), family)
+
+
+def _frozen(branch: LowRank) -> Change:
+    down, up = (part.detach().to("cpu", torch.float32).clone() for part in (branch.down, branch.up))
+    return Change(down, up, branch.scale)

@@ -1,0 +1,69 @@
+"""By which names LoRA files call a network's weights.
+
+Names are never taken apart: of every weight all names are made, of all dialects, with dots as underscores, and a file's
+name is looked up in them. Those of the fused q, k, v rows mean all of them or a third.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..models.adapters import adaptable
+
+Place = tuple[str, tuple[int, int] | None]  # the weight, and which of its rows; None for all
+
+PREFIXES = {
+    "stage_c": (
+        *("", "lora_unet_", "lora_prior_unet_", "diffusion_model_", "model_diffusion_model_", "unet_", "prior_"),
+        *("generator_", "base_model_model_", "base_model_model_unet_", "base_model_model_prior_"),
+    ),
+    "stage_b": (
+        *("stage_b_", "lora_decoder_unet_", "lora_unet_", "diffusion_model_", "model_diffusion_model_", "unet_", ""),
+        *("decoder_", "generator_", "base_model_model_", "base_model_model_unet_", "base_model_model_decoder_"),
+    ),
+    "text_encoder": (
+        *("lora_te_", "lora_te1_", "lora_prior_te_", "lora_te_clip_g_", "text_encoder_", "prior_te_", "te_", "clip_g_"),
+        *("text_encoder_clip_g_transformer_", "text_encoders_clip_g_transformer_", "base_model_model_", ""),
+    ),
+}
+"""What stands before a module's name, as underscores: kohya's, OneTrainer's, ComfyUI's, PEFT's and none."""
+
+
+def flat(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def places(kind: str, module: nn.Module) -> dict[str, Place]:
+    """Every name (without what stands before it, flat) -> the place of a network of this kind that it means."""
+    found: dict[str, Place] = {}
+    for weight, tensor in adaptable(module).items():
+        path = weight.rpartition(".")[0]
+        block = path.removesuffix(".attn")
+        forms = {weight: None, path: None}
+        if weight.endswith(".in_proj_weight"):
+            width = tensor.shape[1]
+            forms[f"{path}.in_proj"] = None
+            for i, letter in enumerate("qkv"):
+                rows = (i * width, (i + 1) * width)
+                forms |= dict.fromkeys((f"{path}.to_{letter}", f"{block}.to_{letter}", f"{path}.in_proj.{i}"), rows)
+        if path.endswith(".attn.out_proj"):
+            outer = path.removesuffix(".attn.out_proj")
+            forms |= dict.fromkeys((f"{outer}.to_out.0", f"{outer}.to_out"), None)
+        if kind == "stage_b" and path == "clip_mapper":
+            forms["clip_txt_pooled_mapper"] = None  # diffusers' name
+        found |= {flat(form): (weight, rows) for form, rows in forms.items()}
+    return found
+
+
+def find(kind: str, known: dict[str, Place], name: str) -> Place | None:
+    """The place that a file means by `name`."""
+    asked = flat(name)
+    for prefix in PREFIXES[kind]:
+        if asked.startswith(prefix) and asked[len(prefix) :] in known:
+            return known[asked[len(prefix) :]]
+    return None
+
+
+def is_of_text(name: str) -> bool:
+    """Whether a name is one of a text encoder's, of whatever size."""
+    return "text_model_" in flat(name) or flat(name).endswith("text_projection")

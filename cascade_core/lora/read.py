@@ -1,0 +1,177 @@
+"""LoRA files to values: every dialect's ends of names, the official numbers, and tokens as others store them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ..errors import CascadeError
+from ..formats.header import Header, open_tensors, read_header
+from ..formats.identify import identify
+from ..formats.wording import first_of
+from .lora import Change, Lora, NewToken
+
+ENTRY = "cascade_lora"  # our metadata: {"family", "filters", "tokens": [{"text", "start", "pooled"}]}
+PEFT_CONFIG = "adapter_config.json"
+EMBEDDING_KEY = "clip_g"  # of bigG's vectors, in ComfyUI's and OneTrainer's embedding files
+
+_END = re.compile(
+    r"\.(?P<slot>lora_down|lora_up|lora_A|lora_B|lora\.down|lora\.up|alpha|dora_scale|lora_magnitude_vector)"
+    r"(\.(default|weight))*$"
+)
+_SLOTS = {
+    "lora_A": "down", "lora_B": "up", "lora.down": "down", "lora.up": "up", "lora_down": "down", "lora_up": "up",
+    "alpha": "alpha", "dora_scale": "magnitude", "lora_magnitude_vector": "magnitude",
+}  # fmt: skip
+_NUMBERED = re.compile(r"weights\.\d+")
+EMBEDDINGS, INDICES = "embeddings.embeddings", "embeddings.indices"
+_BUNDLED = re.compile(rf"bundle_emb\.(?P<text>.+)\.({EMBEDDING_KEY}|text_encoder_2|string_to_param)$")
+
+
+_Group = dict[str, Tensor]  # the tensors of one changed module, by the values of _SLOTS
+
+
+def read_lora(path: str | os.PathLike[str], name: str | None = None) -> Lora:
+    """The LoRA in a file, whole in memory. Raises CascadeError for what is no LoRA, or a damaged one."""
+    path = Path(path)
+    (part, *_) = identify(path)
+    if part.kind != "lora":
+        raise CascadeError(f"{path.name} is no LoRA: put it where it belongs (`cascade doctor` says), choose a LoRA")
+    header = read_header(path)
+    with open_tensors(header) as get:
+        return _parse(header, name or path.name, get)
+
+
+def read_embedding(path: Path) -> Tensor:
+    """The vectors (n, D) of an embedding file for bigG: of its key `clip_g`, or its only tensor."""
+    header = read_header(path)
+    key = EMBEDDING_KEY if EMBEDDING_KEY in header.tensors else next(iter(header.tensors), "")
+    if not key or (key != EMBEDDING_KEY and len(header.tensors) > 1):
+        raise CascadeError(
+            f"{path.name}: expected an embedding with the tensor {EMBEDDING_KEY}, found"
+            f" {first_of(list(header.tensors))}: choose one for the bigG text encoder of SDXL or Stable Cascade"
+        )
+    with open_tensors(header) as get:
+        vectors = get(key).float().clone()
+    return vectors[None] if vectors.ndim == 1 else vectors
+
+
+def _parse(header: Header, name: str, get: Callable[[str], Tensor]) -> Lora:
+    entry = _read_entry(header, name)
+    groups: dict[str, _Group] = {}
+    bundled: list[NewToken] = []
+    others: list[str] = []
+    for key in header.tensors:
+        end = _END.search(key)
+        bundle = _BUNDLED.match(key)
+        if bundle:
+            rows = get(key).float().clone()
+            bundled.append(NewToken(bundle["text"], rows[None] if rows.ndim == 1 else rows, pooled=False))
+        elif end:
+            groups.setdefault(key[: end.start()], {})[_SLOTS[end["slot"]]] = get(key)
+        elif key not in (EMBEDDINGS, INDICES):
+            others.append(key)
+    tokens = _official_tokens(header, entry, name, get)
+    said = {token.text for token in tokens}
+    tokens += [token for token in bundled if token.text not in said]
+    numbered = bool(groups) and all(map(_NUMBERED.fullmatch, groups))
+    default = _peft_scale(header.path)
+    changes = {key: _change(group, key, name, numbered, default) for key, group in groups.items()}
+    return Lora(
+        name,
+        {key.removeprefix("weights."): change for key, change in changes.items()} if numbered else changes,
+        tuple(tokens),
+        entry.get("family"),
+        tuple(entry["filters"]) if "filters" in entry else None,
+        numbered,
+        tuple(others),
+    )
+
+
+def _change(group: _Group, key: str, file: str, numbered: bool, default: float | None) -> Change:
+    down, up = group.get("down"), group.get("up")
+    if down is None or up is None:
+        lacking = "its lora_down" if down is None else "its lora_up"
+        raise CascadeError(f"{file}: {key} lacks {lacking}: the file is not whole, get it again")
+    up = up.flatten(1)  # of convolutions (out, rank, 1, 1)
+    down = down.flatten(1) if down.shape[2:].numel() == 1 else down
+    rank = down.shape[0]
+    if up.shape[1] != rank or rank == 0:
+        raise CascadeError(
+            f"{file}: {key} has a lora_down of rank {rank}, but a lora_up of rank {up.shape[1]}: get the file again"
+        )
+    alpha = group.get("alpha")
+    scale = default if default is not None else 1.0
+    if numbered:
+        scale = 1 / rank  # alpha is 1, and not stored
+    elif alpha is not None:
+        scale = float(alpha) / rank
+    magnitude = group.get("magnitude")
+    if magnitude is not None:
+        magnitude = magnitude.float().reshape(-1, 1) if magnitude.ndim == 1 else magnitude.float().flatten(1)
+    return Change(down.float().clone(), up.float().clone(), scale, magnitude)
+
+
+def _official_tokens(
+    header: Header, entry: Mapping[str, Any], name: str, get: Callable[[str], Tensor]
+) -> list[NewToken]:
+    if EMBEDDINGS not in header.tensors or INDICES not in header.tensors:
+        return []
+    rows, indices = get(EMBEDDINGS).float().clone(), [int(index) for index in get(INDICES)]
+    told: list[dict[str, Any]] = entry.get("tokens", [])
+    if len(rows) != len(indices) or (told and len(told) != len(indices)):
+        raise CascadeError(f"{name}: {len(rows)} embeddings, but {len(indices)} indices: get the file again")
+    tokens: list[NewToken] = []
+    for i in sorted(range(len(indices)), key=indices.__getitem__):
+        if told:
+            about = told[i]
+            if tokens and about["text"] and tokens[-1].text == about["text"]:  # a token of several vectors
+                tokens[-1] = replace(tokens[-1], rows=torch.cat([tokens[-1].rows, rows[i][None]]))
+                continue
+            tokens.append(NewToken(about["text"], rows[i][None], about["start"], about["pooled"], about.get("known")))
+        else:
+            tokens.append(NewToken("", rows[i][None], known=indices[i]))
+    return tokens
+
+
+def _peft_scale(path: Path) -> float | None:
+    """lora_alpha / r of PEFT's config beside its weights; None where there is none."""
+    config = path.with_name(PEFT_CONFIG)
+    if path.stem != "adapter_model" or not config.is_file():
+        return None
+    try:
+        told = json.loads(config.read_text(encoding="utf-8"))
+        alpha, rank = float(told["lora_alpha"]), float(told["r"])
+        return alpha / (rank**0.5 if told.get("use_rslora") else rank)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise CascadeError(f"{config}: expected PEFT's lora_alpha and r, found {error}: get the file again") from error
+
+
+def _read_entry(header: Header, name: str) -> dict[str, Any]:
+    """What our own files say of themselves."""
+    text = header.metadata.get(ENTRY)
+    if text is None:
+        return {}
+    try:
+        entry: Any = json.loads(text)
+        tokens = entry.get("tokens", [])
+        sound = (
+            isinstance(entry.get("family", ""), str)
+            and all(isinstance(part, str) for part in entry.get("filters", []))
+            and all(
+                isinstance(t["text"], str) and isinstance(t["start"], str) and type(t["pooled"]) is bool for t in tokens
+            )
+        )
+        if not sound:
+            raise ValueError("values of other types")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CascadeError(f"{name}: the metadata entry `{ENTRY}` cannot be used: get the file again") from error
+    return cast(dict[str, Any], entry)

@@ -1,0 +1,189 @@
+"""LoRA files in the three dialects that others read: the official one, kohya's and ComfyUI's."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import DTYPES
+from ..errors import CascadeError
+from ..formats.dtypes import NAMES
+from ..formats.tensors import whole, write_tensors
+from ..models.adapters import adaptable
+from ..models.handle import Handle
+from ..models.text import TextEncoder
+from ..sampling.family import KINDS
+from .fit import place
+from .lora import Change, Lora, NewToken
+from .names import flat
+from .order import FILTERS, official_order
+from .read import EMBEDDING_KEY, EMBEDDINGS, ENTRY, INDICES
+from .tokens import first_rows
+
+DIALECTS = ("official", "kohya", "comfyui")
+_PREFIXES = {
+    "kohya": {"stage_c": "lora_unet_", "stage_b": "lora_decoder_unet_", "text_encoder": "lora_te_"},
+    "comfyui": {
+        "stage_c": "diffusion_model.",
+        "stage_b": "diffusion_model.",
+        "text_encoder": "text_encoders.clip_g.transformer.",
+    },
+}
+
+
+def save_lora(
+    path: str | os.PathLike[str],
+    lora: Lora,
+    handles: Sequence[Handle],
+    *,
+    dialect: str = "official",
+    dtype: str = "float32",
+) -> None:
+    """Write the LoRA; the file appears whole or not at all.
+
+    handles: the models that it belongs to; their weights need no values, but for tokens that start from other words'.
+    Raises CascadeError where the dialect has no place for what it changes.
+    """
+    if dialect not in DIALECTS:
+        raise CascadeError(f"dialect: expected {', '.join(DIALECTS)}, found {dialect!r}")
+    tensors: dict[str, Tensor] = {}
+    filters = None
+    placed: set[str] = set()
+    for handle in handles:
+        of_kind = place(lora, handle)
+        placed |= set(of_kind)
+        if dialect == "official" and of_kind:
+            tensors, filters = _official(lora, handle)
+        elif of_kind:
+            tensors |= _named(lora, handle, dialect)
+    lost = [name for name in lora.changes if name not in placed]
+    if lost:
+        kinds = " or ".join(KINDS[handle.kind] for handle in handles)
+        raise CascadeError(f"LoRA {lora.name}: {lost[0]} and {len(lost) - 1} more names are no weights of the {kinds}")
+    tensors |= _tokens(lora.tokens, next((h for h in handles if h.kind == "text_encoder"), None), dialect)
+    entry = {
+        "family": lora.family or handles[0].family,
+        **({} if filters is None else {"filters": list(filters)}),
+        "tokens": [
+            {"text": t.text, "start": t.start, "pooled": t.pooled, "known": t.known}
+            for t in lora.tokens
+            for _ in t.rows
+        ],
+    }
+    kept = {
+        name: tensor if tensor.dtype == torch.int64 else tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()
+    }
+    specs = {name: (NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in kept.items()}
+    metadata = {"format": "pt", ENTRY: json.dumps(entry)}
+    with whole(Path(path)) as temporary:
+        write_tensors(temporary, specs, lambda names: ([kept[name]] for name in names), metadata)
+
+
+def _named(lora: Lora, handle: Handle, dialect: str) -> dict[str, Tensor]:
+    """lora_down, lora_up and alpha by names; q, k and v apart, as both programs have them."""
+    weights = adaptable(handle.module)
+    prefix = _PREFIXES[dialect][handle.kind]
+    tensors: dict[str, Tensor] = {}
+    for name, (weight, rows) in place(lora, handle).items():
+        path = weight.rpartition(".")[0]
+        thirds = _thirds(lora.changes[name], rows, weights[weight]) if weight.endswith(".in_proj_weight") else {}
+        for module, change in {f"{path}.to_{letter}": one for letter, one in thirds.items()}.items() or [
+            (path, lora.changes[name])
+        ]:
+            key = prefix + (flat(module) if dialect == "kohya" else module)
+            kernel = weights[weight].shape[2:]
+            down = change.down[..., None, None] if kernel and change.down.ndim == 2 else change.down
+            tensors[f"{key}.lora_down.weight"] = down.expand(*down.shape[:2], *kernel)
+            tensors[f"{key}.lora_up.weight"] = change.up[..., None, None] if kernel else change.up
+            tensors[f"{key}.alpha"] = torch.tensor(change.scale * len(change.down))
+            if change.magnitude is not None:
+                tensors[f"{key}.dora_scale"] = change.magnitude
+    return tensors
+
+
+def _thirds(change: Change, rows: tuple[int, int] | None, weight: Tensor) -> dict[str, Change]:
+    """The change of the fused rows as changes of q, k and v, or the one of them that it is."""
+    width = weight.shape[1]
+    if rows is not None:
+        return {"qkv"[rows[0] // width]: change}
+    if change.magnitude is not None and change.magnitude.shape[0] == 1:
+        raise CascadeError("DoRA by columns over fused q, k, v has no form with these apart: keep the file as it is")
+
+    def part(i: int) -> Change:
+        rows = slice(i * width, (i + 1) * width)
+        magnitude = None if change.magnitude is None else change.magnitude[rows]
+        return replace(change, up=change.up[rows], magnitude=magnitude)
+
+    return {letter: part(i) for i, letter in enumerate("qkv")}
+
+
+def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[str]]:
+    """Numbers instead of names, all of one rank, alpha 1."""
+    if handle.kind != "stage_c":
+        raise CascadeError(
+            f"LoRA {lora.name} changes the {KINDS[handle.kind]}, for which the official dialect has no place: write"
+            " kohya or comfyui"
+        )
+    if any(change.magnitude is not None for change in lora.changes.values()):
+        raise CascadeError(f"LoRA {lora.name} is a DoRA, for which the official dialect has no place: write kohya")
+    weights = adaptable(handle.module)
+    merged: dict[str, list[tuple[Change, tuple[int, int] | None]]] = {}
+    for name, (weight, rows) in place(lora, handle).items():
+        merged.setdefault(weight, []).append((lora.changes[name], rows))
+    wanted = (lora.filters,) if lora.filters is not None else FILTERS
+    filters = next((each for each in wanted if set(official_order(handle.module, each)) == set(merged)), None)
+    if filters is None:
+        raise CascadeError(
+            f"LoRA {lora.name} changes {len(merged)} weights, which are not all of those that a filter such as"
+            f" {FILTERS[0][0]} chooses; the official dialect only numbers such weights: write kohya or comfyui"
+        )
+    fused = {weight: _fused(parts, weights[weight]) for weight, parts in merged.items()}
+    rank = max(len(down) for down, _ in fused.values())
+    tensors: dict[str, Tensor] = {}
+    for number, weight in enumerate(official_order(handle.module, filters)):
+        down, up = fused[weight]
+        missing = rank - len(down)
+        tensors[f"weights.{number}.lora_down"] = torch.nn.functional.pad(down, (0, 0, 0, missing))
+        tensors[f"weights.{number}.lora_up"] = torch.nn.functional.pad(up * rank, (0, missing))
+    return tensors, filters
+
+
+def _fused(parts: Sequence[tuple[Change, tuple[int, int] | None]], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """One down (rank, in) and up (out, rank) for all changes of a weight; their scales are in `up`."""
+    downs: list[Tensor] = []
+    ups: list[Tensor] = []
+    for change, rows in parts:
+        if change.down.ndim > 2:
+            raise CascadeError("A convolution's kernel has no place in the official dialect: write kohya or comfyui")
+        begin, end = rows or (0, weight.shape[0])
+        downs.append(change.down)
+        ups.append(torch.nn.functional.pad(change.up * change.scale, (0, 0, begin, weight.shape[0] - end)))
+    return torch.cat(downs), torch.cat(ups, dim=1)
+
+
+def _tokens(tokens: Sequence[NewToken], encoder: Handle | None, dialect: str) -> dict[str, Tensor]:
+    """As officially; for other programs also whole, where the encoder is at hand."""
+    if not tokens:
+        return {}
+    vocabulary = encoder.config.vocab_size if encoder is not None else 49408  # the published one's
+    ids: list[int] = []
+    above = vocabulary
+    for token in tokens:
+        for _ in token.rows:
+            ids.append(token.known if token.known is not None else above)
+            above += token.known is None
+    tensors = {EMBEDDINGS: torch.cat([token.rows for token in tokens]), INDICES: torch.tensor(ids)}
+    words = None if encoder is None else cast(TextEncoder, encoder.module)
+    if dialect != "official" and words is not None and not words.text_projection.weight.is_meta:
+        for token in tokens:
+            if token.text:
+                start = first_rows(words, token)
+                tensors[f"bundle_emb.{token.text}.{EMBEDDING_KEY}"] = start.float().cpu() + token.rows
+    return tensors

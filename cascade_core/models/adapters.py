@@ -1,0 +1,188 @@
+"""Branches beside the weights of a network (LoRA, Hu et al. 2021), which stay as they are.
+
+`adapted` gives a second tree of modules over the same tensors. In it, what has branches computes W x + sum of branches,
+so a branch acts at its own precision, whatever the weights are stored in, and can be trained while they are frozen.
+Knows no files and no names of other programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import Attention
+from .linear import Linear, linear
+
+
+class LowRank(nn.Module):
+    """scale * up @ down, added to a weight or to some of its rows.
+
+    down (rank, in) or, of a convolution, (rank, in, height, width); up (out, rank). rows: first and last + 1 of the
+    weight's rows that `up` stands for; None for all. A `down` without height and width acts alike on a whole kernel, as
+    in the official code.
+    """
+
+    def __init__(self, down: Tensor, up: Tensor, scale: float = 1.0, rows: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.down = nn.Parameter(down, requires_grad=False)
+        self.up = nn.Parameter(up, requires_grad=False)
+        self.scale = scale
+        self.rows = rows
+
+    def act(self, x: Tensor, rows: slice) -> Tensor:
+        """What the given of its own rows add for x (..., in)."""
+        low = F.linear(x, self.down.to(x.dtype))
+        return F.linear(low, self.up[rows].to(x.dtype)) * self.scale
+
+    def delta(self) -> Tensor:
+        """The whole change (out, in[, height, width]), of its own rows."""
+        return (self.up @ self.down.flatten(1)).reshape(-1, *self.down.shape[1:]) * self.scale
+
+
+class Dense(nn.Module):
+    """A change of all of a weight that has no low rank; `rows` as in LowRank."""
+
+    def __init__(self, change: Tensor, rows: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.change = nn.Parameter(change, requires_grad=False)
+        self.rows = rows
+
+    def act(self, x: Tensor, rows: slice) -> Tensor:
+        return F.linear(x, self.change[rows].to(x.dtype))
+
+    def delta(self) -> Tensor:
+        return self.change
+
+
+Branch = LowRank | Dense
+Branches = Mapping[str, Sequence[Branch]]  # by the name of the weight that they change
+
+
+class _Adapted(nn.Module):
+    """What has branches: a second module over the tensors of a first."""
+
+    branches: nn.ModuleList
+
+    def all_branches(self) -> Sequence[Branch]:
+        return cast(Sequence[Branch], tuple(self.branches))
+
+
+class AdaptedLinear(Linear, _Adapted):
+    def forward(self, input: Tensor) -> Tensor:
+        return _add(linear(input, self.weight, self.bias), input, self.all_branches())
+
+
+class AdaptedAttention(Attention, _Adapted):
+    def project(self, tokens: Tensor, first: int = 0) -> Tensor:
+        return _add(super().project(tokens, first), tokens, self.all_branches(), first)
+
+
+class AdaptedConv2d(nn.Conv2d, _Adapted):
+    def forward(self, input: Tensor) -> Tensor:
+        weight = merged(self.weight, self.all_branches(), input.dtype)
+        return self._conv_forward(input, weight, self.bias)  # pyright: ignore[reportPrivateUsage]  (torch's own subclasses do)
+
+
+class AdaptedConvTranspose2d(nn.ConvTranspose2d, _Adapted):
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        weight = merged(self.weight, self.all_branches(), input.dtype)
+        return F.conv_transpose2d(input, weight, self.bias, self.stride)  # no published one pads
+
+
+_ADAPTED: dict[type[nn.Module], type[_Adapted]] = {
+    Linear: AdaptedLinear,
+    nn.Linear: AdaptedLinear,
+    Attention: AdaptedAttention,
+    nn.Conv2d: AdaptedConv2d,
+    nn.ConvTranspose2d: AdaptedConvTranspose2d,
+}
+_PLAIN = {adapted: plain for plain, adapted in _ADAPTED.items() if plain is not nn.Linear}
+
+
+def _weight_of(module: nn.Module) -> str:
+    return "in_proj_weight" if isinstance(module, Attention) else "weight"
+
+
+def adaptable(module: nn.Module) -> dict[str, Tensor]:
+    """The weights that may have branches, by name, in the order of the modules."""
+    found: dict[str, Tensor] = {}
+    for path, child in cast(Iterable[tuple[str, nn.Module]], module.named_modules()):
+        if type(child) in _ADAPTED or isinstance(child, _Adapted):
+            found[f"{path}.{_weight_of(child)}"] = child.get_parameter(_weight_of(child))
+    return found
+
+
+def adapted(module: nn.Module, branches: Branches) -> nn.Module:
+    """A second `module` over the same tensors, with these branches added to those that it has already.
+
+    The branches are not copied: whoever trains them trains what this computes. KeyError for a weight that `adaptable`
+    does not name.
+    """
+    twin = share(module)
+    for name, added in branches.items():
+        path, _, weight = name.rpartition(".")
+        found = twin.get_submodule(path)
+        if type(found) in _ADAPTED:
+            found = share(found, _ADAPTED[type(found)])
+            found.branches = nn.ModuleList()
+            parent, _, child = path.rpartition(".")
+            setattr(twin.get_submodule(parent), child, found)
+        if not isinstance(found, _Adapted) or weight != _weight_of(found):
+            raise KeyError(name)
+        found.branches.extend(added)
+    return twin
+
+
+def fused(module: nn.Module) -> nn.Module:
+    """A second module without branches: where weights had some, copies with these summed in; the others are shared."""
+    twin = share(module)
+    for path, child in tuple(cast(Iterable[tuple[str, nn.Module]], module.named_modules())):
+        if isinstance(child, _Adapted):
+            plain = share(child, _PLAIN[type(child)])
+            del plain.branches
+            weight = _weight_of(child)
+            total = merged(child.get_parameter(weight), child.all_branches())
+            setattr(plain, weight, nn.Parameter(total, requires_grad=False))
+            parent, _, name = path.rpartition(".")
+            setattr(twin.get_submodule(parent), name, plain)
+    return twin
+
+
+def share(module: nn.Module, cls: type[nn.Module] | None = None) -> nn.Module:
+    """A second tree of modules over the same parameters and buffers; its top is of class `cls`."""
+    twin: nn.Module = object.__new__(cls or type(module))
+    state: dict[str, Any] = {k: cast(Any, v).copy() if isinstance(v, dict) else v for k, v in vars(module).items()}
+    state["_modules"] = {name: share(child) for name, child in module.named_children()}
+    vars(twin).update(state)
+    return twin
+
+
+def merged(weight: Tensor, branches: Sequence[Branch], dtype: torch.dtype | None = None) -> Tensor:
+    """The weight with its branches, summed in float32 (float64 stays), as `dtype` or the weight's own."""
+    exact = torch.promote_types(weight.dtype, torch.float32)
+    total = weight.to(exact, copy=True)
+    for branch in branches:
+        delta = branch.delta().to(weight.device, exact)
+        rows = total if branch.rows is None else total[slice(*branch.rows)]
+        rows += delta.reshape(*delta.shape, *[1] * (rows.ndim - delta.ndim))
+    return total.to(dtype or weight.dtype)
+
+
+def _add(y: Tensor, x: Tensor, branches: Sequence[Branch], first: int = 0) -> Tensor:
+    """y, the weight's rows from `first` on times x, plus what the branches add to these rows."""
+    last = first + y.shape[-1]
+    for branch in branches:
+        begin, end = branch.rows or (0, last)
+        wanted = max(begin, first), end
+        if wanted[0] >= wanted[1]:
+            continue
+        change = branch.act(x, slice(wanted[0] - begin, wanted[1] - begin))
+        if (wanted[0], wanted[1]) == (first, last):
+            y = y + change
+        else:
+            y = y + F.pad(change, (wanted[0] - first, last - wanted[1]))
+    return y

@@ -1,0 +1,60 @@
+"""What frozen networks make of the pictures and captions, computed once and kept in a folder.
+
+An entry is a safetensors file that is there whole or not at all. Its name says what it is computed from and by which
+weights, so that nothing stale is ever read and a folder may serve any number of runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .files import write_state
+
+Entry = dict[str, Tensor]
+SAMPLES = 64  # values of each tensor that go into a network's mark
+
+
+class Cache:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str) -> Entry:
+        """An entry that `fill` made; its tensors are copies of their own."""
+        return {name: tensor.clone() for name, tensor in load_file(self._path(key)).items()}
+
+    def fill(self, key: str, make: Callable[[], Entry]) -> None:
+        """Compute the entry if it is not there, or damaged."""
+        try:
+            load_file(self._path(key))
+        except (OSError, SafetensorError):
+            write_state(self._path(key), make(), {})
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+
+def key_of(*parts: object) -> str:
+    """A name for what these parts decide."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+@torch.no_grad()
+def mark_of(module: nn.Module) -> str:
+    """What tells a network's weights from others: every name, shape and type, and some values of each tensor.
+
+    Reading all of them would take minutes for the large ones, whose pages are still on the disk.
+    """
+    content = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        chosen = flat[:: max(1, flat.numel() // SAMPLES)].double().cpu()
+        content.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        content.update(chosen.numpy().tobytes())
+    return content.hexdigest()[:16]

@@ -1,0 +1,165 @@
+"""A folder of pictures and what is said of them: what people bring to a training.
+
+Pictures lie in the folder and its sub-folders, each with its caption in a text file of the same name, or with one
+caption for all. Control pictures, for a ControlNet, lie under the same names in the folder's sub-folder `control`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import CascadeError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+CONTROL = "control"  # the sub-folder of control pictures
+NAME, CAPTION = "{name}", "{caption}"  # in a caption for all: the picture's file name, and its own caption
+SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
+
+
+@dataclass(frozen=True)
+class Example:
+    name: str  # the picture's path in the folder, with "/"
+    picture: Path
+    caption: str
+    size: tuple[int, int]  # (height, width) in pixels, upright
+    control: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    folder: Path
+    examples: tuple[Example, ...]
+
+    def with_controls(self) -> Dataset:
+        """Each picture with its control picture; CascadeError for one that has none, or one of another aspect."""
+        return replace(self, examples=tuple(map(self._with_control, self.examples)))
+
+    def _with_control(self, example: Example) -> Example:
+        place = (self.folder / CONTROL / example.name).with_suffix("")
+        found = [path for suffix in SUFFIXES if (path := place.with_name(place.name + suffix)).is_file()]
+        if not found:
+            raise CascadeError(
+                f"{example.picture} has no control picture: put it under the same name into"
+                f" {place.parent}, or choose a hint that is computed from the pictures"
+            )
+        height, width = size_of(found[0])
+        if abs(width / height * example.size[0] / example.size[1] - 1) > 0.02:
+            raise CascadeError(
+                f"{found[0]} is {width} x {height} pixels, but its picture {example.size[1]} x {example.size[0]}: their"
+                " aspects differ by more than 2 %; a control picture covers the whole picture"
+            )
+        return replace(example, control=found[0])
+
+    def marks(self) -> dict[str, str]:
+        """What each picture, its caption and its control picture are, by the picture's name: equal means the same."""
+        return {example.name: _mark(example) for example in self.examples}
+
+
+def read_dataset(folder: Path, caption: str = "") -> Dataset:
+    """The pictures of `folder`, in an order that is the same on every system.
+
+    caption: of every picture; `{name}` is its file name without ending, `{caption}` what its text file says. Empty:
+    each picture's own text file. CascadeError names the first file that is missing or cannot be read.
+    """
+    if not folder.is_dir():
+        raise CascadeError(f"{folder} is no folder: name the folder in which the pictures are")
+    names = sorted(_pictures(folder))
+    if not names:
+        raise CascadeError(f"There are no pictures in {folder}: put some there, with their captions in .txt files")
+    return Dataset(folder, tuple(_example(folder, name, caption) for name in names))
+
+
+def read_pixels(path: Path) -> Tensor:
+    """A picture (3, H, W) in 0..1, upright; of an animation the first frame; what an alpha channel says is left out."""
+    try:
+        with Image.open(path) as file:
+            upright = ImageOps.exif_transpose(file)
+            if upright.mode in SIXTEEN_BITS:
+                grey = np.asarray(upright, np.float32) / 65535
+                return torch.as_tensor(grey).expand(3, -1, -1).contiguous()
+            levels = np.array(upright.convert("RGB"), np.float32)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+    return torch.as_tensor(levels).permute(2, 0, 1).contiguous() / 255
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture, upright, from its header."""
+    try:
+        with Image.open(path) as file:
+            width, height = file.size
+            turned = file.getexif().get(0x0112, 1) >= 5  # EXIF's orientation: 5 to 8 lie on their side
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+    return (width, height) if turned else (height, width)
+
+
+def digest(path: Path) -> str:
+    """What tells a file's content from any other."""
+    with path.open("rb") as file:
+        content = hashlib.sha256()
+        while block := file.read(1 << 20):
+            content.update(block)
+    return content.hexdigest()
+
+
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """In words, how the marks of two data sets differ."""
+    parts = {
+        "added": [name for name in after if name not in before],
+        "taken away": [name for name in before if name not in after],
+        "changed, or their captions were": [name for name in after if before.get(name, after[name]) != after[name]],
+    }
+    return [f"pictures were {what} ({_first(names)})" for what, names in parts.items() if names]
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        skipped = (CONTROL,) if Path(parent) == folder else ()
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in skipped]
+        for name in names:
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+                yield (Path(parent) / name).relative_to(folder).as_posix()
+
+
+def _example(folder: Path, name: str, template: str) -> Example:
+    path = folder / name
+    caption = template
+    if not template or CAPTION in template:
+        caption = template.replace(CAPTION, _own_caption(path)) if template else _own_caption(path)
+    return Example(name, path, caption.replace(NAME, path.stem) if template else caption, size_of(path))
+
+
+def _own_caption(picture: Path) -> str:
+    text = picture.with_suffix(".txt")
+    try:
+        return " ".join(text.read_text(encoding="utf-8-sig").split())
+    except FileNotFoundError:
+        raise CascadeError(
+            f"{picture} has no caption: write one into {text.name} beside it, or give one caption for all pictures"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CascadeError(f"{text}, the caption of {picture.name}, cannot be read as UTF-8 text ({error})") from error
+
+
+def _mark(example: Example) -> str:
+    parts = [digest(example.picture), example.caption, digest(example.control) if example.control else ""]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _unreadable(path: Path, error: Exception) -> CascadeError:
+    why = "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
+    return CascadeError(f"{path} cannot be read: {why}; repair it, or take it out of the folder")
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

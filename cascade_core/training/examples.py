@@ -1,0 +1,148 @@
+"""What Stage C learns from: latents of the pictures, what is said of them, and what the image encoder sees in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import CascadeError
+from ..models.handle import Handle
+from ..models.text import TextEncoder
+from ..pictures import embed_pixels, encode_resized
+from ..sampling.activations import text_bytes
+from ..sampling.family import check_family
+from .buckets import Size, draw_batch, fit, nearest, sizes
+from .cache import Cache, Entry, key_of, mark_of
+from .dataset import Dataset, read_pixels
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class TrainingModels:
+    """What a training needs, all of one family. What is not given is done without."""
+
+    stage_c: Handle
+    text_encoder: Handle
+    effnet: Handle
+    image_encoder: Handle | None = None  # pictures' embeddings are shown to Stage C now and then
+    previewer: Handle | None = None  # shows samples
+    stage_b: Handle | None = None  # with Stage A: shows them in full
+    stage_a: Handle | None = None
+
+    def __post_init__(self) -> None:
+        for name, handle in self.named().items():
+            check_family(self.stage_c, name, handle.family)
+
+    def named(self) -> dict[str, Handle]:
+        return {name: handle for name, handle in vars(self).items() if handle is not None}
+
+    def marks(self, *names: str) -> dict[str, str]:
+        """What tells these models from others."""
+        return {name: mark_of(handle.module) for name, handle in self.named().items() if name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What Stage C is told: sequence (B, T, D), pooled (B, P) and image embeddings (B, 1, Di)."""
+
+    sequence: Tensor
+    pooled: Tensor
+    images: Tensor
+
+    def part(self, share: slice, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        sequence, pooled, images = (x[share].to(device, dtype) for x in (self.sequence, self.pooled, self.images))
+        return sequence, pooled, images
+
+
+class Examples:
+    """The data set in the cache, for Stage C. `encode` fills it; then batches can be drawn."""
+
+    def __init__(
+        self, models: TrainingModels, dataset: Dataset, settings: Settings, cache: Cache, *, text: bool = True
+    ) -> None:
+        """text: keep the captions' encodings; without them the caller encodes captions itself."""
+        self.models, self.dataset, self.settings, self.cache, self.text = models, dataset, settings, cache, text
+        buckets = sizes(settings.size)
+        self.sizes: list[Size] = [nearest(example.size, buckets) for example in dataset.examples]
+        self.groups = [[i for i, size in enumerate(self.sizes) if size == own] for own in dict.fromkeys(self.sizes)]
+        marks = dataset.marks()
+        self.marks = [marks[example.name] for example in dataset.examples]
+        self._effnet, self._words = mark_of(models.effnet.module), mark_of(models.text_encoder.module)
+        self._sight = "" if models.image_encoder is None else mark_of(models.image_encoder.module)
+
+    @property
+    def captions(self) -> list[str]:
+        """Each once, the empty one too."""
+        return list(dict.fromkeys(["", *(example.caption for example in self.dataset.examples)]))
+
+    def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
+        """What is to be computed: keys of the cache, and how."""
+        found = [(self._key(i), lambda i=i: self._encode(i)) for i in range(len(self.sizes))]
+        return [*found, *(self.caption_tasks(self.captions) if self.text else ())]
+
+    def caption_tasks(self, captions: Sequence[str]) -> list[tuple[str, Callable[[], Entry]]]:
+        """The same for what is said."""
+        return [
+            (self._caption_key(each), lambda each=each: self._encode_text(each)) for each in dict.fromkeys(captions)
+        ]
+
+    def draw(self, random: np.random.Generator) -> list[int]:
+        return draw_batch(self.groups, self.settings.batch_size, random)
+
+    def latents(self, indices: Sequence[int]) -> Tensor:
+        """(B, 16, h, w) float32."""
+        return torch.stack([self.cache.get(self._key(i))["latent"] for i in indices])
+
+    def told(self, indices: Sequence[int], random: np.random.Generator) -> list[str]:
+        """Their captions, some left out."""
+        dropped = random.random(len(indices)) < self.settings.caption_dropout
+        return ["" if drop else self.dataset.examples[i].caption for i, drop in zip(indices, dropped, strict=True)]
+
+    def say(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Sequences (B, T, D) and pooled vectors (B, P) of captions in the cache."""
+        entries = [self.cache.get(self._caption_key(caption)) for caption in captions]
+        return torch.stack([entry["sequence"] for entry in entries]), torch.stack(
+            [entry["pooled"] for entry in entries]
+        )
+
+    def seen(self, indices: Sequence[int], random: np.random.Generator) -> Tensor:
+        """Image embeddings (B, 1, Di), most of them zeros, as officially."""
+        dropped = random.random(len(indices)) < self.settings.image_dropout
+        images = torch.zeros(len(indices), 1, self.models.stage_c.config.c_clip_img)
+        if self.models.image_encoder is not None:
+            for row, index in enumerate(indices):
+                if not dropped[row]:
+                    images[row, 0] = self.cache.get(self._key(index))["image"]
+        return images
+
+    def pixels(self, index: int) -> Tensor:
+        """A picture (3, H, W) at its bucket's size."""
+        return fit(read_pixels(self.dataset.examples[index].picture), self.sizes[index])
+
+    def _key(self, index: int) -> str:
+        return key_of("picture", self.marks[index], self.sizes[index], self._effnet, self._sight)
+
+    def _caption_key(self, caption: str) -> str:
+        return key_of("caption", caption, self._words)
+
+    def _encode(self, index: int) -> Entry:
+        pixels = self.pixels(index)
+        latent = encode_resized(self.models.effnet, pixels[None])[0]
+        if not latent.isfinite().all():
+            raise CascadeError(f"{self.dataset.examples[index].picture}: its latent has numbers that are not finite")
+        entry = {"latent": latent}
+        if self.models.image_encoder is not None:
+            entry["image"] = embed_pixels(self.models.image_encoder, pixels[None])[0]
+        return entry
+
+    @torch.inference_mode()
+    def _encode_text(self, caption: str) -> Entry:
+        handle = self.models.text_encoder
+        handle.acquire(text_bytes(handle.config, 1, handle.dtype))
+        sequence, pooled = cast(TextEncoder, handle.module).encode([caption], truncate=True)
+        return {"sequence": sequence[0].float().cpu(), "pooled": pooled[0].float().cpu()}

@@ -1,0 +1,118 @@
+"""What a person reads of a run: the losses as lines of JSON and as a picture, samples, TensorBoard where installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from .files import durable, write_text
+from .loop import Progress
+
+CURVE = "curve.png"
+WIDTH, HEIGHT, MARGIN = 900, 420, 60  # of the curve, in pixels
+RAW, SMOOTH, INK, GRID = "#c8d4ea", "#1f4e9c", "#222222", "#e6e6e6"
+
+
+class Journal:
+    """The log of a run in its folder; lines of steps that will be done again are struck out."""
+
+    def __init__(self, folder: Path, done: int) -> None:
+        self.folder = folder
+        self.lines = [line for line in _read(folder / "curve.jsonl") if line["step"] <= done]
+        write_text(folder / "curve.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
+        self._board = _board(folder / "tensorboard", done)
+
+    def add(self, progress: Progress) -> None:
+        line = {"step": progress.step, "rate": progress.rate, **progress.losses}
+        self.lines.append(line)
+        with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if self._board is not None:
+            for name, value in progress.losses.items():
+                self._board.add_scalar(f"loss/{name}", value, progress.step)
+            self._board.add_scalar("rate", progress.rate, progress.step)
+
+    def show(self, step: int, pictures: Sequence[Tensor]) -> list[Path]:
+        """Keep sample pictures (3, H, W) of a step; returns their files."""
+        paths = [self.folder / "samples" / f"{step:06}-{number}.png" for number in range(len(pictures))]
+        for number, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
+            levels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            with durable(path) as temporary:
+                Image.fromarray(levels).save(temporary, format="PNG")
+            if self._board is not None:
+                self._board.add_image(f"sample/{number}", picture.numpy(), step)
+        return paths
+
+    def draw(self) -> Path:
+        """The curve as a picture; returns its file."""
+        path = self.folder / CURVE
+        with durable(path) as temporary:
+            draw_curve(self.lines).save(temporary, format="PNG")
+        return path
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+
+def draw_curve(lines: Sequence[Mapping[str, float]]) -> Image.Image:
+    """The sum of the losses over the steps, each and smoothed, on a logarithmic scale."""
+    if not lines:
+        return Image.new("RGB", (WIDTH, HEIGHT), "white")
+    steps = np.array([line["step"] for line in lines], float)
+    losses = np.array([sum(v for k, v in line.items() if k not in ("step", "rate")) for line in lines])
+    logs = np.log10(np.maximum(losses, 1e-12))
+    smooth, weight = np.empty_like(logs), max(2 / (1 + len(logs) / 20), 0.01)
+    level = logs[: max(1, len(logs) // 50)].mean()
+    for i, value in enumerate(logs):
+        level += min(weight, 1.0) * (value - level)
+        smooth[i] = level
+    low, high = float(np.percentile(logs, 0.5)), float(np.percentile(logs, 99.5))
+    low, high = (low - 0.05, high + 0.05) if high - low < 0.1 else (low, high)
+    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    pen = ImageDraw.Draw(picture)
+
+    def across(values: np.ndarray) -> np.ndarray:
+        return MARGIN + (values - steps[0]) / max(steps[-1] - steps[0], 1) * (WIDTH - 2 * MARGIN)
+
+    def down(values: np.ndarray) -> np.ndarray:
+        return HEIGHT - MARGIN - (np.clip(values, low, high) - low) / (high - low) * (HEIGHT - 2 * MARGIN)
+
+    for value in np.linspace(low, high, 5):
+        y = float(down(np.array([value]))[0])
+        pen.line([(MARGIN, y), (WIDTH - MARGIN, y)], fill=GRID)
+        pen.text((8, y - 6), f"{10**value:.3g}", fill=INK)
+    for value in np.linspace(steps[0], steps[-1], 5):
+        pen.text((float(across(np.array([value]))[0]) - 12, HEIGHT - MARGIN + 8), f"{value:.0f}", fill=INK)
+    for values, color, width in ((logs, RAW, 1), (smooth, SMOOTH, 3)):
+        points = list(zip(across(steps).tolist(), down(values).tolist(), strict=True))
+        pen.line(points if len(points) > 1 else points * 2, fill=color, width=width)
+    pen.text((MARGIN, 16), f"loss {10 ** smooth[-1]:.4g} at step {steps[-1]:.0f}", fill=INK)
+    return picture
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    """The lines that are whole: a killed run may have left half a one."""
+    lines: list[dict[str, float]] = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def _board(folder: Path, done: int) -> Any:
+    if find_spec("tensorboard") is None:
+        return None
+    writer: Any = import_module("torch.utils.tensorboard").SummaryWriter
+    return writer(str(folder), purge_step=done + 1)

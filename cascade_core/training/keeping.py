@@ -1,0 +1,77 @@
+"""What shall not change: the network's own predictions for prompts that have nothing to do with what it learns.
+
+It is held to them on latents that it drew itself, once, and on the pictures it learns from, named by ordinary words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..pipeline import encode_text, last
+from ..sampling.stages import sample_stage_c
+from .buckets import CELL
+from .cache import Entry, key_of, mark_of
+from .denoising import Noised, add_noise
+from .examples import Examples, Said
+
+LEARNED, EMPTY = 0.25, 0.1  # shares: of pictures to learn from, of the empty prompt
+CFG = 1.5  # of the latents: what the network thinks likely, not what guidance makes of it
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    captions: list[str]
+    said: Said  # what they are without anything learned
+    images: Tensor
+    noised: Noised
+
+
+class Keeping:
+    """Draws from `prompts`, and from the examples with captions that `plainly` makes ordinary."""
+
+    def __init__(self, examples: Examples, prompts: Sequence[str], plainly: Callable[[str], str]) -> None:
+        self.examples, self.prompts = examples, list(prompts)
+        self._plain = {example.caption: plainly(example.caption) for example in examples.dataset.examples}
+        self._stage_c = mark_of(examples.models.stage_c.module)
+        self._words = mark_of(examples.models.text_encoder.module)
+
+    def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
+        drawn = [(self._key(i), lambda i=i: self._draw(i)) for i in range(len(self.prompts))]
+        return [*drawn, *self.examples.caption_tasks([*self.prompts, "", *self._plain.values()])]
+
+    def draw(self, random: np.random.Generator, batch: Sequence[int]) -> Kept:
+        """As many as there are in the batch that is learned from, of the same size."""
+        size = self.examples.sizes[batch[0]]
+        captions: list[str] = []
+        clean: list[Tensor] = []
+        for index in batch:
+            number = int(random.integers(len(self.prompts))) if self.prompts else -1
+            chosen = float(random.random())
+            square = size[0] == size[1]  # the latents that were drawn are
+            if number < 0 or chosen < LEARNED or not square:
+                captions.append(self._plain[self.examples.dataset.examples[index].caption])
+                clean.append(self.examples.latents([index])[0])
+            else:
+                captions.append("" if chosen < LEARNED + EMPTY else self.prompts[number])
+                clean.append(self.examples.cache.get(self._key(number))["latent"])
+        sequence, pooled = self.examples.say(captions)
+        images = torch.zeros(len(batch), 1, self.examples.models.stage_c.config.c_clip_img)
+        models, settings = self.examples.models, self.examples.settings
+        noised = add_noise(torch.stack(clean), models.stage_c, settings.loss_weight)
+        return Kept(captions, Said(sequence, pooled, images), images, noised)
+
+    def _key(self, number: int) -> str:
+        return key_of("kept", self.prompts[number], number, self.examples.settings.size, self._stage_c, self._words)
+
+    def _draw(self, number: int) -> Entry:
+        models, side = self.examples.models, self.examples.settings.size // CELL
+        empty = torch.zeros(1, models.stage_c.config.channels, side, side)
+        conditions = [[encode_text(models.text_encoder, text)] for text in (self.prompts[number], "")]
+        return {
+            "latent": last(sample_stage_c(models.stage_c, *conditions, empty, seed=number, cfg=CFG))[0].float().cpu()
+        }

@@ -1,0 +1,223 @@
+"""Training a LoRA: branches beside weights of Stage C, and new words of the text encoder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import CascadeError
+from ..lora.lora import Lora, NewToken, lora_of
+from ..lora.order import official_order
+from ..lora.tokens import with_tokens
+from ..lora.write import DIALECTS, save_lora
+from ..memory import Beside
+from ..models.adapters import LowRank, adaptable, adapted
+from ..models.handle import Handle
+from ..models.stage_c import StageC
+from ..models.text import TextEncoder
+from ..sampling.activations import text_bytes, training_bytes
+from .buckets import CELL
+from .cache import Cache, Entry
+from .dataset import Dataset
+from .denoising import add_noise, denoising_loss
+from .examples import Examples, Said, TrainingModels
+from .keeping import Keeping
+from .samples import can_show, paint
+from .settings import Settings
+
+PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
+
+
+@dataclass(frozen=True)
+class LoraSettings(Settings):
+    """What a LoRA has besides."""
+
+    rank: int = 4
+    alpha: float = 1.0  # branches count alpha / rank
+    filters: tuple[str, ...] = (".attn",)  # modules of Stage C whose path contains one of these
+    tokens: tuple[tuple[str, str], ...] = ()  # new words, and the regex of the words that each starts from
+    keep: tuple[str, ...] = ()  # prompts for which nothing shall change
+    keep_weight: float = 0.0  # of what would change, beside what is learned; 0: anything may
+    dialect: str = "comfyui"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank < 1:
+            raise CascadeError(f"rank: expected at least 1, found {self.rank}")
+        if self.dialect not in DIALECTS:
+            raise CascadeError(f"dialect: expected one of {', '.join(DIALECTS)}, found {self.dialect!r}")
+
+
+def read_tokens(lines: str) -> tuple[tuple[str, str], ...]:
+    """Lines such as `[zig]=^star$` as pairs; the regex may be left out."""
+    pairs = [line.partition("=")[::2] for line in map(str.strip, lines.splitlines()) if line]
+    tokens = tuple((text.strip(), start.strip()) for text, start in pairs)
+    if any(not text for text, _ in tokens):
+        raise CascadeError(f"tokens: expected lines such as [zig]=^star$, found {lines!r}")
+    return tokens
+
+
+class Branches(nn.Module):
+    """What a LoRA learns, in float32: the branches, and the rows of its new words."""
+
+    def __init__(self, stage_c: nn.Module, settings: LoraSettings, width: int) -> None:
+        """As officially `up` is drawn and `down` zero, so that nothing changes at first."""
+        super().__init__()
+        weights = adaptable(stage_c)
+        self.names = official_order(stage_c, settings.filters)
+        if not self.names:
+            some = ", ".join(list(weights)[:3])
+            raise CascadeError(
+                "filters: no weight of this Stage C lies in a module whose name contains"
+                f" {' or '.join(settings.filters)}: name a part of one such as {some}"
+            )
+        generator = torch.Generator().manual_seed(settings.seed)
+        self.branches = nn.ModuleList()
+        for name in self.names:
+            out, *inner = weights[name].shape
+            up = torch.randn(out, settings.rank, generator=generator)
+            self.branches.append(LowRank(torch.zeros(settings.rank, *inner), up, settings.alpha / settings.rank))
+        self.rows = nn.Parameter(torch.zeros(len(settings.tokens), width)) if settings.tokens else None
+        self.requires_grad_(True)
+
+    def by_name(self) -> dict[str, LowRank]:
+        return dict(zip(self.names, cast(Sequence[LowRank], self.branches), strict=True))
+
+
+class LoraTask:
+    kind = "LoRA"
+
+    def __init__(self, models: TrainingModels, dataset: Dataset, settings: LoraSettings, cache: Cache) -> None:
+        self.models, self.settings, self.cache, self._dataset = models, settings, cache, dataset
+        with torch.inference_mode(False), torch.no_grad():
+            self.module = Branches(models.stage_c.module, settings, models.text_encoder.config.hidden_size)
+            self.stage_c = self._adapted()
+            self.text_encoder = self._talking()
+        self.examples = Examples(models, dataset, settings, cache, text=not settings.tokens)
+        self.keeping = Keeping(self.examples, settings.keep, self._plainly) if settings.keep_weight else None
+
+    def origin(self) -> Mapping[str, Any]:
+        used = ("stage_c", "text_encoder", "effnet", "image_encoder")
+        return {
+            "settings": self.settings.fixed(),
+            "models": self.models.marks(*used),
+            "data": self._dataset.marks(),
+        }
+
+    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
+        return [*self.examples.tasks(), *(self.keeping.tasks() if self.keeping else ())]
+
+    @contextmanager
+    def begin(self) -> Iterator[None]:
+        self._acquire()
+        yield
+
+    def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
+        device = self._acquire()
+        batch = self.examples.draw(random)
+        noised = add_noise(self.examples.latents(batch), self.models.stage_c, self.settings.loss_weight)
+        captions = self.examples.told(batch, random)
+        images = self.examples.seen(batch, random)
+        kept = None if self.keeping is None else self.keeping.draw(random, batch)
+        clean = noised.part(slice(None), device)
+        texts = [*captions, *(kept.captions if kept else ())]
+        sequence, pooled = self._encode(texts)
+        if kept is None:
+            said = Said(sequence, pooled, images)
+            return {"denoising": denoising_loss(clean, self._predict(said, device))}
+        ours = Said(sequence, pooled, torch.cat([images, kept.images]))
+        theirs = kept.noised.part(slice(None), device)
+        x, condition = torch.cat([clean.x, theirs.x]), torch.cat([clean.condition, theirs.condition])
+        with torch.no_grad():
+            before = self._call(self.models.stage_c, theirs.x, theirs.condition, kept.said, device)
+        after = self._call(self.stage_c, x, condition, ours, device)
+        learned, unchanged = after[: len(batch)], after[len(batch) :]
+        return {
+            "denoising": denoising_loss(clean, lambda x, condition: learned),
+            "keeping": self.settings.keep_weight * (unchanged.float() - before.float()).square().mean(),
+        }
+
+    def show(self) -> list[Tensor]:
+        if not can_show(self.models):
+            return []
+        sizes = [(self.settings.size // CELL * CELL,) * 2] * len(self.settings.samples.prompts)
+        return paint(self.models, self.settings.samples, sizes, self.stage_c, self.text_encoder)
+
+    def result(self, name: str) -> Lora:
+        """What was learned so far, as a copy."""
+        rows = None if self.module.rows is None else self.module.rows.detach().cpu().float()
+        tokens = [
+            replace(token, rows=rows[i : i + 1].clone()) for i, token in enumerate(self._tokens()) if rows is not None
+        ]
+        return lora_of(name, {"stage_c": self.module.by_name()}, tokens, self.models.stage_c.family)
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handles = [self.models.stage_c.root, self.models.text_encoder.root]
+        save_lora(path, self.result(path.stem), handles, dialect=self.settings.dialect)
+
+    def _tokens(self) -> list[NewToken]:
+        """Their rows are zeros. Only the official code reads the pooled vector at a new word."""
+        width, pooled = self.models.text_encoder.config.hidden_size, self.settings.dialect == "official"
+        return [NewToken(text, torch.zeros(1, width), start, pooled) for text, start in self.settings.tokens]
+
+    def _adapted(self) -> Handle:
+        handle = self.models.stage_c
+        module = cast(StageC, adapted(handle.module, {name: [b] for name, b in self.module.by_name().items()}))
+        module.checkpointing = self.settings.checkpointing
+        return replace(handle, module=module, placement=Beside(handle.placement, handle.module), base=handle.root)
+
+    def _talking(self) -> Handle:
+        handle = self.models.text_encoder
+        if self.module.rows is None:
+            return handle
+        module = with_tokens(cast(TextEncoder, handle.module), self._tokens(), self.module.rows)
+        return replace(handle, module=module, placement=Beside(handle.placement, handle.module), base=handle.root)
+
+    def _acquire(self) -> torch.device:
+        config, settings = self.models.stage_c.config, self.settings
+        cells = settings.size // CELL
+        batch = settings.batch_size * (2 if self.keeping else 1)
+        tokens = self.models.text_encoder.config.max_positions + 2 * config.c_clip_seq
+        dtype = self.models.stage_c.dtype
+        room = training_bytes(config, (cells, cells), batch, tokens, dtype, settings.checkpointing)
+        device = self.stage_c.acquire(room)
+        if settings.tokens:
+            text = self.models.text_encoder
+            self.text_encoder.acquire(8 * text_bytes(text.config, batch, text.dtype))
+        return device
+
+    def _encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        if not self.settings.tokens:
+            return self.examples.say(captions)
+        sequence, pooled = cast(TextEncoder, self.text_encoder.module).encode(captions, truncate=True)
+        return sequence, pooled
+
+    def _predict(self, said: Said, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda x, condition: self._call(self.stage_c, x, condition, said, device)
+
+    def _call(self, handle: Handle, x: Tensor, condition: Tensor, said: Said, device: torch.device) -> Tensor:
+        return handle.module(x.to(handle.dtype), condition, *said.part(slice(None), device, handle.dtype))
+
+    def _plainly(self, caption: str) -> str:
+        """A caption with the words that new ones start from in their place."""
+        for text, start in self.settings.tokens:
+            word = PLAIN_WORD.fullmatch(start)
+            caption = caption.replace(text, word[1] if word else "")
+        return caption
+
+
+def untrained_lora(models: TrainingModels, settings: LoraSettings, name: str) -> Lora:
+    """What a training will begin with, by shapes alone; CascadeError where it cannot begin."""
+    width = models.text_encoder.config.hidden_size
+    branches = Branches(models.stage_c.module, settings, width)
+    tokens = [NewToken(text, torch.zeros(1, width), start) for text, start in settings.tokens]
+    return lora_of(name, {"stage_c": branches.by_name()}, tokens, models.stage_c.family)

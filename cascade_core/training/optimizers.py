@@ -1,0 +1,55 @@
+"""Optimisers by name, of which some need a package that is not everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import CascadeError
+
+OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
+
+
+def make_optimizers(
+    module: nn.Module, name: str, learning_rate: float, weight_decay: float, betas: tuple[float, float], muon: bool
+) -> list[torch.optim.Optimizer]:
+    """One for all that is trained, with weight decay for what has two dimensions or more.
+
+    With `muon` the blocks' matrices go to Muon; its steps are scaled to AdamW's, so that both take the same learning
+    rate (Liu et al. 2025). CascadeError where a package is missing.
+    """
+    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in trained if muon and p.ndim == 2 and "_blocks." in name and "mapper" not in name]
+    taken = {id(p) for p in matrices}
+    others = [p for _, p in trained if id(p) not in taken]
+    groups = [
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizers = [_make(name)([group for group in groups if group["params"]], learning_rate, betas)]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        )
+    return optimizers
+
+
+def _make(name: str) -> Callable[[Sequence[dict[str, Any]], float, tuple[float, float]], torch.optim.Optimizer]:
+    if name == "adamw":
+        return lambda groups, rate, betas: torch.optim.AdamW(groups, lr=rate, betas=betas)
+    if name == "adafactor":
+        return lambda groups, rate, betas: torch.optim.Adafactor(groups, lr=rate)
+    if name == "adamw8bit":
+        try:
+            bitsandbytes: Any = import_module("bitsandbytes")
+        except ImportError as error:
+            raise CascadeError(
+                "optimizer: adamw8bit needs bitsandbytes, which is not installed (pip install bitsandbytes): choose"
+                " adamw, or adafactor, which keeps even less"
+            ) from error
+        return lambda groups, rate, betas: bitsandbytes.optim.AdamW8bit(groups, lr=rate, betas=betas)
+    raise CascadeError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, found {name!r}")

@@ -1,0 +1,121 @@
+"""A training in a folder of its own: it encodes, takes steps, shows how it goes, and writes the finished file.
+
+The folder has `state.safetensors` (from which the same run goes on), `cache`, `curve.jsonl`, `curve.png` and `samples`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CascadeError
+from .dataset import differences
+from .files import sweep
+from .journal import Journal
+from .loop import Progress, train
+from .settings import changed
+from .state import read_head
+from .task import Task
+
+STATE = "state.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a person may see after a step: pictures (3, H, W) and their files, where samples were due."""
+
+    progress: Progress
+    pictures: tuple[Tensor, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+class TrainingRun:
+    """The steps of a task. Stopped at any moment, the same run goes on from its last state."""
+
+    def __init__(self, task: Task, folder: Path, target: Path) -> None:
+        """target: the finished file. CascadeError where the folder has the state of something else."""
+        self.task, self.folder, self.target = task, folder, target
+        self.origin = json.loads(json.dumps({"what": task.kind, **task.origin()}))  # as it will be read
+        self.state = folder / STATE
+        self.done = self._check()
+
+    def encode(self) -> Iterator[int]:
+        """Fill the cache; yields how much of `len(task.encode())` is there."""
+        for done, (key, make) in enumerate(self.task.encode(), 1):
+            self.task.cache.fill(key, make)
+            yield done
+
+    def train(self) -> Iterator[Report]:
+        """All steps that are left, and the finished file after the last."""
+        settings = self.task.settings
+        samples = settings.samples
+        sweep(self.folder)
+        sweep(self.target)
+        # The host runs nodes under inference_mode, of whose tensors no gradients are kept.
+        with torch.inference_mode(False), torch.enable_grad(), self.task.begin():
+            journal = Journal(self.folder, self.done)
+            steps = train(
+                self.task.module,
+                self.task.loss,
+                settings.plan(),
+                self.state,
+                settings.save_every,
+                json.dumps(self.origin),
+            )
+            with closing(journal), closing(steps):  # pyright: ignore[reportArgumentType]  (a generator closes)
+                for progress, _ in steps:
+                    last = progress.step >= settings.steps
+                    if progress.losses:
+                        journal.add(progress)
+                    report = Report(progress)
+                    if samples.prompts and samples.every and (last or progress.step % samples.every == 0):
+                        with torch.no_grad():
+                            pictures = self.task.show()
+                        report = Report(progress, tuple(pictures), tuple(journal.show(progress.step, pictures)))
+                    if last or progress.step % settings.save_every == 0:
+                        journal.draw()
+                    if last:
+                        self.task.write(self.target)
+                    yield report
+
+    def _check(self) -> int:
+        """Steps done so far; CascadeError where they were taken with something else."""
+        if not self.state.exists():
+            return 0
+        head = read_head(self.state)
+        before: dict[str, Any] = json.loads(head.origin)
+        reasons = [
+            *changed(_flat(before), _flat(self.origin)),
+            *differences(before.get("data", {}), self.origin.get("data", {})),
+        ]
+        if reasons:
+            raise CascadeError(
+                f"{self.folder} has a training of {head.step} steps that began otherwise: {'; '.join(reasons)}. Choose"
+                " another name, or delete that folder to start over"
+            )
+        if head.step > self.task.settings.steps:
+            raise CascadeError(
+                f"{self.folder} has a training of {head.step} steps already, and {self.task.settings.steps} are asked"
+                " for: ask for more, or choose another name"
+            )
+        return head.step
+
+
+def _flat(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings and models by name; the data is compared apart."""
+    values: dict[str, Any] = {}
+    for name, value in origin.items():
+        if name == "models":
+            values |= {f"the model {key}": mark for key, mark in value.items()}
+        elif name == "settings":
+            values |= value
+        elif name != "data":
+            values[name] = value
+    return values

@@ -1,0 +1,69 @@
+"""Pictures that show how a training goes: the same prompts and seeds every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..models.handle import Handle
+from ..models.text import TextEncoder
+from ..pipeline import decode_pixels, encode_text, last, preview_pixels
+from ..sampling.condition import Condition
+from ..sampling.control import Control
+from ..sampling.stages import sample_stage_b, sample_stage_c
+from .buckets import CELL
+from .examples import TrainingModels
+from .settings import TrainingSamples
+
+PIXELS_PER_CELL = 128 / 3  # of the picture that Stage C stands for
+
+
+def can_show(models: TrainingModels) -> bool:
+    return models.previewer is not None or (models.stage_b is not None and models.stage_a is not None)
+
+
+def paint(
+    models: TrainingModels,
+    samples: TrainingSamples,
+    sizes: Sequence[tuple[int, int]],
+    stage_c: Handle,
+    text_encoder: Handle,
+    controls: Sequence[Control] = (),
+) -> list[Tensor]:
+    """A picture (3, H, W) of each prompt, in full where Stage B and A are there.
+
+    sizes: (height, width) at which the effnet would encode each; controls: one for each, or none.
+    """
+    negative = [encode_text(text_encoder, "")]
+    pictures: list[Tensor] = []
+    for number, prompt in enumerate(samples.prompts):
+        condition = encode_text(text_encoder, prompt)
+        steered = replace(condition, controls=(controls[number],)) if controls else condition
+        seed = samples.seed + number
+        height, width = sizes[number]
+        empty = torch.zeros(1, stage_c.config.channels, height // CELL, width // CELL)
+        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, cfg=samples.cfg))
+        pictures.append(_decode(models, latent, condition, negative, seed))
+    return pictures
+
+
+def _decode(
+    models: TrainingModels, latent: Tensor, condition: Condition, negative: Sequence[Condition], seed: int
+) -> Tensor:
+    if models.stage_b is None or models.stage_a is None:
+        assert models.previewer is not None
+        return preview_pixels(models.previewer, latent)[0]
+    sides = [round(side * PIXELS_PER_CELL / 4) for side in latent.shape[-2:]]
+    empty = torch.zeros(1, models.stage_b.config.channels, *sides)
+    full = last(sample_stage_b(models.stage_b, [condition], negative, latent, empty, seed=seed))
+    return decode_pixels(models.stage_a, full)[0]
+
+
+def words_unknown(text_encoder: Handle, captions: Sequence[str]) -> list[str]:
+    """Words of the captions that the text encoder skips."""
+    module = cast(TextEncoder, text_encoder.module)
+    return list(dict.fromkeys(word for caption in captions for word in module.unknown_words(caption)))

@@ -1,0 +1,21 @@
+"""Trainings by name: what nodes and the command call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .cache import Cache
+from .dataset import Dataset
+from .examples import TrainingModels
+from .lora import LoraSettings, LoraTask
+from .run import TrainingRun
+
+CACHE = "cache"
+
+
+def train_lora(
+    models: TrainingModels, dataset: Dataset, settings: LoraSettings, folder: Path, target: Path
+) -> tuple[TrainingRun, LoraTask]:
+    """A run whose states lie in `folder` and whose result becomes `target`; nothing is computed yet."""
+    task = LoraTask(models, dataset, settings, Cache(folder / CACHE))
+    return TrainingRun(task, folder, target), task
