@@ -8,7 +8,7 @@ inside the app's own folders.
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -25,6 +25,7 @@ _READ = re.compile(
 )
 _WRITE = re.compile(rf"{_API}/(queue/join|cancel|reset|upload|component_server)/?")
 _FILE = f"{_API}/file="
+_JOIN = f"{_API}/queue/join"
 _UPLOAD = f"{_API}/upload"
 _BLOBS = f"{_API}/component_server"  # takes a painted mask as a form
 
@@ -54,10 +55,11 @@ class Refused(Exception):
 
 
 class Guard:
-    """An ASGI application around another; `folders` are those that may be read through it."""
+    """An ASGI application around another: `folders` may be read through it, `events` are what the page can do."""
 
-    def __init__(self, app: Any, host: str, folders: Sequence[Path]) -> None:
+    def __init__(self, app: Any, host: str, folders: Sequence[Path], events: Collection[int]) -> None:
         self.app = app
+        self.events = events
         self.hosts = None if host in ANYWHERE else {*LOCAL, host.lower()}
         self.folders = [Path(os.path.realpath(folder)) for folder in folders]
 
@@ -98,6 +100,9 @@ class Guard:
         if path.startswith(_FILE):
             self._check_file(path.removeprefix(_FILE))
 
+    def _knows(self, event: object) -> bool:
+        return isinstance(event, int) and event in self.events
+
     def _check_file(self, name: str) -> None:
         """Also where a name leads through links."""
         for text in {name, unquote(name)}:
@@ -122,7 +127,7 @@ class Guard:
         if big:
             return _counted(receive, limit)
         body = await _whole(receive, limit)
-        self._check_message(body)
+        self._check_message(body, scope["path"].startswith(_JOIN))
         sent = False
 
         async def replay() -> MutableMapping[str, Any]:
@@ -134,12 +139,14 @@ class Guard:
 
         return replay
 
-    def _check_message(self, body: bytes) -> None:
+    def _check_message(self, body: bytes, is_event: bool) -> None:
         """Every file that a message names must be one that was brought to this app."""
         try:
             message = json.loads(body or b"{}")
         except (ValueError, RecursionError):
             raise Refused(400, "expected a message as JSON") from None
+        if is_event and not (isinstance(message, dict) and self._knows(message.get("fn_index"))):
+            raise Refused(400, "expected an event of this page")
         for name in _paths(message):
             if not isinstance(name, str) or "\0" in name or not self._is_ours(name):
                 raise Refused(400, f"expected a file that was uploaded here, found {str(name)[:200]!r}")

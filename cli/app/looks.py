@@ -18,6 +18,7 @@ CSS = """
 .dark .status .bar { background: var(--neutral-700); }
 .status .bar div { height: 100%; background: var(--primary-500); transition: width .15s linear; }
 .status .preview { display: block; width: 100%; max-width: 512px; margin: .5rem auto 0; border-radius: 6px; }
+.status .curve { display: block; width: 100%; margin: .5rem 0 0; border-radius: 6px; }
 .status.failed { border-color: #c0392b; }
 .status .message { color: #c0392b; }
 .dark .status .message { color: #ff8a7a; }

@@ -12,12 +12,13 @@ from PIL import Image
 
 from ...cascade_core import graph
 from ...cascade_core.errors import CascadeError
-from . import fields, gallery, looks, models, pictures, values, wording
+from . import fields, gallery, looks, models, pictures, training, values, wording
 from .runs import Full, Run, Runner
 from .tabs import Control, Tab
 
 FOUR = 4  # pictures of the second button
 PAUSE = 0.12  # seconds between what a page is told of a run
+CURVE_PAUSE = 2.0  # between drawings of a training's curve
 ACCORDIONS = (("models", "Models"), ("more", "More"))
 
 
@@ -49,7 +50,12 @@ class Panel:
             with gr.Column(scale=5, min_width=320, elem_classes=["results"]):
                 with gr.Row(elem_classes=["actions"]):
                     make = gr.Button("Make", variant="primary", elem_classes=["make"], min_width=80)
-                    four = gr.Button("Make four", elem_classes=["make-four"], min_width=80)
+                    four = gr.Button(
+                        "Make four",
+                        elem_classes=["make-four"],
+                        min_width=80,
+                        visible=not training.trains(self.tab, self.nodes),
+                    )
                     cancel = gr.Button("Cancel", variant="stop", elem_classes=["cancel"], min_width=80)
                 status = gr.HTML(elem_id=status_id)
                 shelf = Shelf(self.tabs, self.runner, "Result", columns=2)
@@ -227,14 +233,18 @@ class Panel:
             except (CascadeError, Full) as error:
                 yield [wording.problem([str(error)]), *nothing]
                 return
-            version, told = -1, 0
+            version, told, curves, due = -1, 0, [], 0.0
+            trainings = [folder for run in runs for folder in training.folders(run.checked.prompt, self.nodes)]
             while True:
                 version = self.runner.wait(version, seconds=1)
                 over = all(run.is_over for run in runs)
                 found = [shown for run in runs for shown in run.pictures]
                 shelf = self.shelf.updates(found) if len(found) != told else nothing
                 told = len(found)
-                yield [wording.status(runs, self.runner), *shelf]
+                if trainings and (over or time.monotonic() > due):
+                    due = time.monotonic() + CURVE_PAUSE
+                    curves = [drawn for folder in trainings if (drawn := training.curve(folder)) is not None]
+                yield [wording.status(runs, self.runner, curves), *shelf]
                 if over:
                     return
                 time.sleep(PAUSE)

@@ -39,4 +39,5 @@ def serve(workflows: Path, nodes: registry.Nodes, address: str) -> tuple[Any, li
         css=looks.CSS,
         js=looks.DROP_ANYWHERE,
     )
-    return guard.Guard(application, address, [cache, host.output_directory()]), problems
+    folders = [cache, host.output_directory()]
+    return guard.Guard(application, address, folders, frozenset(blocks.fns)), problems

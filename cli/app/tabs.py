@@ -123,7 +123,7 @@ def _links(prompt: graph.Prompt, definitions: Mapping[str, graph.Definition]) ->
 
 def _place(node: Mapping[str, Any], entry: graph.Input, node_class: type[Any], names: Mapping[str, str]) -> Place:
     """Loaders choose models; what a person gave a title is for people, as far as the node cannot do without it."""
-    if hasattr(node_class, "KIND"):
+    if hasattr(node_class, "FILE_INPUT") and entry.name in (node_class.FILE_INPUT, "dtype"):
         return "models"
     class_type = str(node["class_type"])
     titled = graph.title_of(node) != names.get(class_type, class_type)

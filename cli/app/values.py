@@ -53,10 +53,10 @@ def with_seeds(tab: Tab, changed: Changes, step: int) -> Changes:
 
 def command(tab: Tab, changed: Changes) -> str:
     """The command that makes the same."""
-    titles = [title for title, _ in {(_name(control), control.node): None for control in tab.controls}]
+    titles = [title for title, _ in {(control.title, control.node): None for control in tab.controls}]
     words = ["cascade", "run", str(tab.path)]
     for control, value in changed:
-        title = _name(control)
+        title = control.title
         plain = titles.count(title) == 1 and "=" not in title and "Stable Cascade" not in title
         text = str(value).lower() if isinstance(value, bool) else str(value)
         words += ["--set", f"{title if plain else control.node}.{control.name}={text}"]
@@ -73,14 +73,10 @@ def from_document(tab: Tab, document: Mapping[str, Any], nodes: registry.Nodes) 
     return tabs.values_of(tab, prompt)
 
 
-def _name(control: Control) -> str:
-    return control.title
-
-
 def _moved(seed: Control, value: Any, step: int) -> Any:
     """A seed further on, within its range: past the end it begins anew, as the samplers count."""
     low, high = (seed.entry.options.get(limit) for limit in ("min", "max"))
-    if low is None or high is None:
+    if low is None or high is None or not low <= value <= high:  # validation says so
         return value + step
     return low + (value - low + step) % (high - low + 1)
 

@@ -9,11 +9,11 @@ from .gallery import Origin
 from .runs import Run, Runner
 
 
-def status(runs: Sequence[Run], runner: Runner) -> str:
-    """Of the runs that one press of a button made: what is going on, or how they ended."""
+def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) -> str:
+    """Of the runs that one press of a button made: what is going on, or how they ended; `curves` are PNG files."""
     over = [run for run in runs if run.is_over]
     if len(over) == len(runs):
-        return _ended(runs)
+        return _ended(runs, curves)
     run = next(run for run in runs if not run.is_over)
     which = f"picture {runs.index(run) + 1} of {len(runs)}: " if len(runs) > 1 else ""
     if run.state == "waiting":
@@ -26,7 +26,8 @@ def status(runs: Sequence[Run], runner: Runner) -> str:
     share = (len(over) + (run.step / run.steps if run.steps else 0)) / len(runs)
     lines = [f'<div class="bar"><div style="width:{share:.1%}"></div></div>', f'<p class="now">{escape(now)}</p>']
     if run.preview is not None:
-        lines.append(_image(run.preview))
+        lines.append(_image("Preview", "jpeg", run.preview))
+    lines += [_image("Curve of the loss", "png", curve) for curve in curves]
     lines += _list("warning", run.warnings)
     return _box("running", lines)
 
@@ -61,7 +62,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _ended(runs: Sequence[Run]) -> str:
+def _ended(runs: Sequence[Run], curves: Sequence[bytes]) -> str:
     failed = [run for run in runs if run.state == "failed"]
     stopped = any(run.state == "stopped" for run in runs)
     lines = _list("message", [message for run in runs for message in run.messages])
@@ -76,6 +77,7 @@ def _ended(runs: Sequence[Run]) -> str:
         head = f"Done in {seconds}."
     lines += _list("warning", list(dict.fromkeys(warning for run in runs for warning in run.warnings)))
     lines += _list("text", [text for run in runs for text in run.texts])
+    lines += [_image("Curve of the loss", "png", curve) for curve in curves]
     return _box("failed" if failed else "stopped" if stopped else "done", [f"<p>{escape(head)}</p>", *lines])
 
 
@@ -88,8 +90,11 @@ def _shorter(title: str) -> str:
     return title.removeprefix("Stable Cascade: ")
 
 
-def _image(jpeg: bytes) -> str:
-    return f'<img class="preview" alt="Preview" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+def _image(what: str, kind: str, data: bytes) -> str:
+    coded = base64.b64encode(data).decode()
+    return (
+        f'<img class="{"preview" if kind == "jpeg" else "curve"}" alt="{what}" src="data:image/{kind};base64,{coded}">'
+    )
 
 
 def _list(kind: str, texts: Sequence[str]) -> list[str]:
