@@ -52,7 +52,7 @@ def insightface_detector(finder: Path, embedder: Path) -> Detector:
 
 
 class _InsightFace:
-    name, family = "insightface", PUBLISHED_FAMILY
+    name, family, width = "insightface", PUBLISHED_FAMILY, 512
 
     def __init__(self, find: Network, embed: Network) -> None:
         self._find = find

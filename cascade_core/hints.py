@@ -70,6 +70,11 @@ class Detector(Protocol):
         """Of the ControlNets that know its embeddings."""
         ...
 
+    @property
+    def width(self) -> int:
+        """Numbers in an embedding."""
+        ...
+
     def detect(self, picture: Tensor) -> Sequence[FoundFace]:
         """Faces in a picture (3, H, W) in 0..1."""
         ...

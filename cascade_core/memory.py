@@ -5,7 +5,7 @@ the module then lies. It knows modules and devices only: no files, no handles, n
 memory manager stands behind the same protocol in the nodes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -58,7 +58,7 @@ class OneAtATime:
         self._kept: frozenset[nn.Module] = frozenset()
 
     @contextmanager
-    def together(self, *modules: nn.Module) -> Iterator[None]:
+    def together(self, *modules: nn.Module) -> Generator[None]:
         """In here none of these is sent away: for models that compute in turns, or in one graph of gradients."""
         before = self._kept
         self._kept = before | {*modules}

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]  (half typed)
 
 from .blocks import (
     AttnBlock,
@@ -46,6 +48,12 @@ class Context:
         )
         constants = [context.constant for context in contexts if context.constant is not None]
         return Context(kv, torch.cat(constants) if constants else None)
+
+
+def recomputed(block: nn.Module, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
+    """The block's output, of which the backward pass computes all but x and the skip again."""
+    again = cast(Callable[..., Tensor], checkpoint)
+    return again(block, x, skip, conditions, use_reentrant=False)
 
 
 def slice_modulation(modulation: Modulation, step: int) -> Modulation:
@@ -170,11 +178,8 @@ class Body(nn.Module):
                 x = mapper(channels_first(x)).permute(0, 2, 3, 1)
             entering = skip
             for block in blocks.children():
-                x = (
-                    checkpoint(block, x, entering, conditions, use_reentrant=False)
-                    if again
-                    else block(x, entering, conditions)
-                )
+                run = partial(recomputed, block) if again else block
+                x = run(x, entering, conditions)
                 entering = None
         return x
 

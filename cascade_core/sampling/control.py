@@ -84,13 +84,19 @@ def project(control: Control, cells: tuple[int, int]) -> Maps:
     handle = control.controlnet
     net = cast(ControlNet, handle.module)
     device = handle.acquire(controlnet_bytes(handle.config, cells, len(control.hint), handle.dtype))
-    target = (cells[0] * net.cell, cells[1] * net.cell)
-    # Pixels are blended; a map of cells (embeddings, latents) is not, as between two faces there is no third.
-    mode = "bilinear" if net.cell > 1 else "nearest-exact"
-    hint = control.hint.float()
-    hint = hint if hint.shape[-2:] == target else F.interpolate(hint, target, mode=mode)
-    maps = net.project(hint.to(device, handle.dtype))
+    maps = net.project(fit_hint(control.hint, net.cell, cells).to(device, handle.dtype))
     return [None if one is None else control.strength * resize(one, *cells) for one in maps]
+
+
+def fit_hint(hint: Tensor, cell: int, cells: tuple[int, int]) -> Tensor:
+    """A hint (B, c_in, H, W) of `cell` values a side for each cell of a latent, float32.
+
+    Pixels are blended; a map of cells (embeddings, latents) is not, as between two faces there is no third.
+    """
+    target = (cells[0] * cell, cells[1] * cell)
+    mode = "bilinear" if cell > 1 else "nearest-exact"
+    hint = hint.float()
+    return hint if hint.shape[-2:] == target else F.interpolate(hint, target, mode=mode)
 
 
 def blend(passes: Sequence[Mapping[Control, float]], maps: Mapping[Control, Maps], images: int) -> Maps:

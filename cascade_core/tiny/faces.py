@@ -46,6 +46,10 @@ class CartoonFaces:
 
     name, family = NAME, FAMILY
 
+    @property
+    def width(self) -> int:
+        return self.encoder.config.projection_dim
+
     def __init__(self, image_encoder: Handle | None = None) -> None:
         """image_encoder: the built-in one, loaded here if None."""
         self.encoder = image_encoder or load("image_encoder", weights_path("image_encoder"), name=NAME)

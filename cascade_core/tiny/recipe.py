@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def _log(curve: Path, entry: dict[str, float]) -> None:
     print(curve.stem, row, file=sys.stderr, flush=True)
 
 
-def _ship(name: str, part: Part[Any], averaged: dict[str, Tensor]) -> dict[str, float]:
+def _ship(name: str, part: Part[Any], averaged: Mapping[str, Tensor]) -> dict[str, float]:
     """Ship the averaged weights; returns what the reader sees, for the parts whose pictures it can see already."""
     module = deepcopy(part.module).eval()
     module.load_state_dict(averaged)

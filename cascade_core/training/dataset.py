@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -81,7 +82,8 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
 def read_pixels(path: Path) -> Tensor:
     """A picture (3, H, W) in 0..1, upright; of an animation the first frame; what an alpha channel says is left out."""
     try:
-        with Image.open(path) as file:
+        file = _open(path)
+        with file:
             upright = ImageOps.exif_transpose(file)
             if upright.mode in SIXTEEN_BITS:
                 grey = np.asarray(upright, np.float32) / 65535
@@ -95,12 +97,17 @@ def read_pixels(path: Path) -> Tensor:
 def size_of(path: Path) -> tuple[int, int]:
     """(height, width) of a picture, upright, from its header."""
     try:
-        with Image.open(path) as file:
+        file = _open(path)
+        with file:
             width, height = file.size
             turned = file.getexif().get(0x0112, 1) >= 5  # EXIF's orientation: 5 to 8 lie on their side
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
     return (width, height) if turned else (height, width)
+
+
+def _open(path: Path) -> Image.Image:
+    return cast(Any, Image).open(path)  # whose own types are half unknown
 
 
 def digest(path: Path) -> str:

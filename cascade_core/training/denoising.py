@@ -33,8 +33,8 @@ def add_noise(clean: Tensor, handle: Handle, loss_weight: str, offset: float = 0
     """Draw times and noise by torch's own generator, on the CPU, for clean latents (B, C, h, w) on it.
 
     Times are uniform in 0.001..1. p2: errors count by b², so that what is nearly clean counts little (Choi et al. 2022,
-    with both of its constants 1); auto: that for networks that predict the noise, as officially, and no weight for others. offset: of
-    noise that is the same all over a channel.
+    with both of its constants 1); auto: that for networks that predict the noise, as officially, and no weight for
+    others. offset: of noise that is the same all over a channel.
     """
     times = (1 - torch.rand(len(clean)) + 0.001).clamp(0.001, 1)
     noise = torch.randn_like(clean)

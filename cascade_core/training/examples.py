@@ -72,7 +72,7 @@ class Examples:
         self.groups = [[i for i, size in enumerate(self.sizes) if size == own] for own in dict.fromkeys(self.sizes)]
         marks = dataset.marks()
         self.marks = [marks[example.name] for example in dataset.examples]
-        self._effnet, self._words = mark_of(models.effnet.module), mark_of(models.text_encoder.module)
+        self.effnet_mark, self._words = mark_of(models.effnet.module), mark_of(models.text_encoder.module)
         self._sight = "" if models.image_encoder is None else mark_of(models.image_encoder.module)
 
     @property
@@ -125,7 +125,7 @@ class Examples:
         return fit(read_pixels(self.dataset.examples[index].picture), self.sizes[index])
 
     def _key(self, index: int) -> str:
-        return key_of("picture", self.marks[index], self.sizes[index], self._effnet, self._sight)
+        return key_of("picture", self.marks[index], self.sizes[index], self.effnet_mark, self._sight)
 
     def _caption_key(self, caption: str) -> str:
         return key_of("caption", caption, self._words)

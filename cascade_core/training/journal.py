@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -18,7 +18,7 @@ from .files import durable, write_text
 from .loop import Progress
 
 CURVE = "curve.png"
-WIDTH, HEIGHT, MARGIN = 900, 420, 60  # of the curve, in pixels
+WIDTH, HEIGHT, MARGIN, LINES = 900, 420, 60, 4  # of the curve, in pixels, and its parts
 RAW, SMOOTH, INK, GRID = "#c8d4ea", "#1f4e9c", "#222222", "#e6e6e6"
 
 
@@ -68,36 +68,39 @@ def draw_curve(lines: Sequence[Mapping[str, float]]) -> Image.Image:
     """The sum of the losses over the steps, each and smoothed, on a logarithmic scale."""
     if not lines:
         return Image.new("RGB", (WIDTH, HEIGHT), "white")
-    steps = np.array([line["step"] for line in lines], float)
-    losses = np.array([sum(v for k, v in line.items() if k not in ("step", "rate")) for line in lines])
-    logs = np.log10(np.maximum(losses, 1e-12))
-    smooth, weight = np.empty_like(logs), max(2 / (1 + len(logs) / 20), 0.01)
-    level = logs[: max(1, len(logs) // 50)].mean()
-    for i, value in enumerate(logs):
-        level += min(weight, 1.0) * (value - level)
-        smooth[i] = level
-    low, high = float(np.percentile(logs, 0.5)), float(np.percentile(logs, 99.5))
+    steps = [line["step"] for line in lines]
+    logs = [math.log10(max(_total(line), 1e-12)) for line in lines]
+    smooth = [logs[0]]
+    weight = min(1.0, max(0.02, 20 / len(logs)))
+    for value in logs[1:]:
+        smooth.append(smooth[-1] + weight * (value - smooth[-1]))
+    ranked = sorted(logs)
+    low, high = ranked[len(ranked) // 200], ranked[-1 - len(ranked) // 200]
     low, high = (low - 0.05, high + 0.05) if high - low < 0.1 else (low, high)
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(picture)
 
-    def across(values: np.ndarray) -> np.ndarray:
-        return MARGIN + (values - steps[0]) / max(steps[-1] - steps[0], 1) * (WIDTH - 2 * MARGIN)
+    def across(step: float) -> float:
+        return MARGIN + (step - steps[0]) / max(steps[-1] - steps[0], 1) * (WIDTH - 2 * MARGIN)
 
-    def down(values: np.ndarray) -> np.ndarray:
-        return HEIGHT - MARGIN - (np.clip(values, low, high) - low) / (high - low) * (HEIGHT - 2 * MARGIN)
+    def down(value: float) -> float:
+        return HEIGHT - MARGIN - (min(max(value, low), high) - low) / (high - low) * (HEIGHT - 2 * MARGIN)
 
-    for value in np.linspace(low, high, 5):
-        y = float(down(np.array([value]))[0])
-        pen.line([(MARGIN, y), (WIDTH - MARGIN, y)], fill=GRID)
-        pen.text((8, y - 6), f"{10**value:.3g}", fill=INK)
-    for value in np.linspace(steps[0], steps[-1], 5):
-        pen.text((float(across(np.array([value]))[0]) - 12, HEIGHT - MARGIN + 8), f"{value:.0f}", fill=INK)
+    for part in range(LINES + 1):
+        value = low + (high - low) * part / LINES
+        pen.line([(MARGIN, down(value)), (WIDTH - MARGIN, down(value))], fill=GRID)
+        pen.text((8, down(value) - 6), f"{10**value:.3g}", fill=INK)
+        step = steps[0] + (steps[-1] - steps[0]) * part / LINES
+        pen.text((across(step) - 12, HEIGHT - MARGIN + 8), f"{step:.0f}", fill=INK)
     for values, color, width in ((logs, RAW, 1), (smooth, SMOOTH, 3)):
-        points = list(zip(across(steps).tolist(), down(values).tolist(), strict=True))
+        points = [(across(step), down(value)) for step, value in zip(steps, values, strict=True)]
         pen.line(points if len(points) > 1 else points * 2, fill=color, width=width)
     pen.text((MARGIN, 16), f"loss {10 ** smooth[-1]:.4g} at step {steps[-1]:.0f}", fill=INK)
     return picture
+
+
+def _total(line: Mapping[str, float]) -> float:
+    return sum(value for name, value in line.items() if name not in ("step", "rate"))
 
 
 def _read(path: Path) -> list[dict[str, float]]:

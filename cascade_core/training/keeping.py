@@ -5,8 +5,10 @@ It is held to them on latents that it drew itself, once, and on the pictures it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -20,7 +22,20 @@ from .denoising import Noised, add_noise
 from .examples import Examples, Said
 
 LEARNED, EMPTY = 0.25, 0.1  # shares: of pictures to learn from, of the empty prompt
+CHOICE = re.compile(r"\{([^{}]*)\}")
 CFG = 1.5  # of the latents: what the network thinks likely, not what guidance makes of it
+
+
+def draw_prompts(templates: Sequence[str], count: int) -> list[str]:
+    """`count` prompts, of each template in turn; of each `{a|b}` one is drawn, the same ones every time."""
+
+    def draw(number: int) -> str:
+        random, text = np.random.default_rng(number), templates[number % len(templates)]
+        while found := CHOICE.search(text):  # the innermost first
+            text = text[: found.start()] + str(random.choice(found[1].split("|"))) + text[found.end() :]
+        return text
+
+    return [draw(number) for number in range(count)] if templates else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +59,12 @@ class Keeping:
         drawn = [(self._key(i), lambda i=i: self._draw(i)) for i in range(len(self.prompts))]
         return [*drawn, *self.examples.caption_tasks([*self.prompts, "", *self._plain.values()])]
 
-    def draw(self, random: np.random.Generator, batch: Sequence[int]) -> Kept:
-        """As many as there are in the batch that is learned from, of the same size."""
+    def draw(self, random: np.random.Generator, batch: Sequence[int], count: int) -> Kept:
+        """`count` of them, of the size of the batch that is learned from."""
         size = self.examples.sizes[batch[0]]
         captions: list[str] = []
         clean: list[Tensor] = []
-        for index in batch:
+        for index in islice(cycle(batch), count):
             number = int(random.integers(len(self.prompts))) if self.prompts else -1
             chosen = float(random.random())
             square = size[0] == size[1]  # the latents that were drawn are
@@ -60,7 +75,7 @@ class Keeping:
                 captions.append("" if chosen < LEARNED + EMPTY else self.prompts[number])
                 clean.append(self.examples.cache.get(self._key(number))["latent"])
         sequence, pooled = self.examples.say(captions)
-        images = torch.zeros(len(batch), 1, self.examples.models.stage_c.config.c_clip_img)
+        images = torch.zeros(count, 1, self.examples.models.stage_c.config.c_clip_img)
         models, settings = self.examples.models, self.examples.settings
         noised = add_noise(torch.stack(clean), models.stage_c, settings.loss_weight)
         return Kept(captions, Said(sequence, pooled, images), images, noised)
@@ -71,7 +86,6 @@ class Keeping:
     def _draw(self, number: int) -> Entry:
         models, side = self.examples.models, self.examples.settings.size // CELL
         empty = torch.zeros(1, models.stage_c.config.channels, side, side)
-        conditions = [[encode_text(models.text_encoder, text)] for text in (self.prompts[number], "")]
-        return {
-            "latent": last(sample_stage_c(models.stage_c, *conditions, empty, seed=number, cfg=CFG))[0].float().cpu()
-        }
+        positive, negative = ([encode_text(models.text_encoder, text)] for text in (self.prompts[number], ""))
+        latent = last(sample_stage_c(models.stage_c, positive, negative, empty, seed=number, cfg=CFG))
+        return {"latent": latent[0].float().cpu()}

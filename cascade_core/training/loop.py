@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .optimizers import make_optimizers
+from .optimizers import RATIO, make_optimizers
 from .state import load_state, save_state
 
 Loss = Callable[[np.random.Generator], dict[str, Tensor]]
@@ -37,6 +37,7 @@ class Plan:
     clip: float = 1.0
     ema: float | None = 0.999  # None keeps no average of the weights
     seed: int = 0
+    faster: Mapping[str, float] = field(default_factory=dict[str, float])  # parameters with other rates, see optimizers
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ..."""
@@ -95,7 +96,7 @@ def train(
     `save_every` steps, at the end, and where the caller stops (closes the generator), under a temporary name first.
     """
     optimizers = make_optimizers(
-        module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas, muon=plan.muon
+        module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas, muon=plan.muon, faster=plan.faster
     )
     averaged = Averaged(module, plan.ema)
     done = saved = load_state(state, module, averaged.kept, optimizers) if state.exists() else 0
@@ -104,7 +105,7 @@ def train(
 
     for step in range(done, plan.steps):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = plan.rate(step)
+            group["lr"] = plan.rate(step) * group.get(RATIO, 1.0)
         losses = _backward(module, loss, plan, step)
         nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
         for optimizer in optimizers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,8 @@ from .cache import Cache, Entry
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
 from .examples import Examples, Said, TrainingModels
-from .keeping import Keeping
+from .keeping import Keeping, draw_prompts
+from .loop import Plan
 from .samples import can_show, paint
 from .settings import Settings
 
@@ -44,16 +45,25 @@ class LoraSettings(Settings):
     alpha: float = 1.0  # branches count alpha / rank
     filters: tuple[str, ...] = (".attn",)  # modules of Stage C whose path contains one of these
     tokens: tuple[tuple[str, str], ...] = ()  # new words, and the regex of the words that each starts from
-    keep: tuple[str, ...] = ()  # prompts for which nothing shall change
+    token_rate: float = 1.0  # how many times faster than the branches new words learn
+    keep: tuple[str, ...] = ()  # prompts for which nothing shall change; of {a|b} one is drawn
     keep_weight: float = 0.0  # of what would change, beside what is learned; 0: anything may
+    keep_count: int = 64  # latents that the network draws of these prompts, once
+    keep_batch: int = 0  # how many are held beside each batch; 0: as many as the batch has
     dialect: str = "comfyui"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rank < 1:
-            raise CascadeError(f"rank: expected at least 1, found {self.rank}")
+        for name in ("rank", "keep_count"):
+            if getattr(self, name) < 1:
+                raise CascadeError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if self.token_rate <= 0:
+            raise CascadeError(f"token_rate: expected over 0, found {self.token_rate}")
         if self.dialect not in DIALECTS:
             raise CascadeError(f"dialect: expected one of {', '.join(DIALECTS)}, found {self.dialect!r}")
+
+    def plan(self) -> Plan:
+        return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
 
 
 def read_tokens(lines: str) -> tuple[tuple[str, str], ...]:
@@ -102,7 +112,8 @@ class LoraTask:
             self.stage_c = self._adapted()
             self.text_encoder = self._talking()
         self.examples = Examples(models, dataset, settings, cache, text=not settings.tokens)
-        self.keeping = Keeping(self.examples, settings.keep, self._plainly) if settings.keep_weight else None
+        kept = draw_prompts(settings.keep, settings.keep_count)
+        self.keeping = Keeping(self.examples, kept, self._plainly) if settings.keep_weight else None
 
     def origin(self) -> Mapping[str, Any]:
         used = ("stage_c", "text_encoder", "effnet", "image_encoder")
@@ -116,17 +127,17 @@ class LoraTask:
         return [*self.examples.tasks(), *(self.keeping.tasks() if self.keeping else ())]
 
     @contextmanager
-    def begin(self) -> Iterator[None]:
+    def begin(self) -> Generator[None]:
         self._acquire()
         yield
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
-        device = self._acquire()
+        settings, device = self.settings, self._acquire()
         batch = self.examples.draw(random)
-        noised = add_noise(self.examples.latents(batch), self.models.stage_c, self.settings.loss_weight)
+        noised = add_noise(self.examples.latents(batch), self.models.stage_c, settings.loss_weight)
         captions = self.examples.told(batch, random)
         images = self.examples.seen(batch, random)
-        kept = None if self.keeping is None else self.keeping.draw(random, batch)
+        kept = None if self.keeping is None else self.keeping.draw(random, batch, settings.keep_batch or len(batch))
         clean = noised.part(slice(None), device)
         texts = [*captions, *(kept.captions if kept else ())]
         sequence, pooled = self._encode(texts)
@@ -142,13 +153,13 @@ class LoraTask:
         learned, unchanged = after[: len(batch)], after[len(batch) :]
         return {
             "denoising": denoising_loss(clean, lambda x, condition: learned),
-            "keeping": self.settings.keep_weight * (unchanged.float() - before.float()).square().mean(),
+            "keeping": settings.keep_weight * (unchanged.float() - before.float()).square().mean(),
         }
 
     def show(self) -> list[Tensor]:
         if not can_show(self.models):
             return []
-        sizes = [(self.settings.size // CELL * CELL,) * 2] * len(self.settings.samples.prompts)
+        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
         return paint(self.models, self.settings.samples, sizes, self.stage_c, self.text_encoder)
 
     def result(self, name: str) -> Lora:
@@ -185,7 +196,7 @@ class LoraTask:
     def _acquire(self) -> torch.device:
         config, settings = self.models.stage_c.config, self.settings
         cells = settings.size // CELL
-        batch = settings.batch_size * (2 if self.keeping else 1)
+        batch = settings.batch_size + (settings.keep_batch or settings.batch_size) * (self.keeping is not None)
         tokens = self.models.text_encoder.config.max_positions + 2 * config.c_clip_seq
         dtype = self.models.stage_c.dtype
         room = training_bytes(config, (cells, cells), batch, tokens, dtype, settings.checkpointing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -12,13 +12,21 @@ from torch import nn
 from ..errors import CascadeError
 
 OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
+RATIO = "ratio"  # of a group's learning rate to the others'
 
 
 def make_optimizers(
-    module: nn.Module, name: str, learning_rate: float, weight_decay: float, betas: tuple[float, float], muon: bool
+    module: nn.Module,
+    name: str,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    muon: bool,
+    faster: Mapping[str, float] | None = None,
 ) -> list[torch.optim.Optimizer]:
     """One for all that is trained, with weight decay for what has two dimensions or more.
 
+    faster: parameters by name, and how many times the others' learning rate they have (RATIO in their group).
     With `muon` the blocks' matrices go to Muon; its steps are scaled to AdamW's, so that both take the same learning
     rate (Liu et al. 2025). CascadeError where a package is missing.
     """
@@ -26,9 +34,11 @@ def make_optimizers(
     matrices = [p for name, p in trained if muon and p.ndim == 2 and "_blocks." in name and "mapper" not in name]
     taken = {id(p) for p in matrices}
     others = [p for _, p in trained if id(p) not in taken]
+    ratios = {id(module.get_parameter(parameter)): ratio for parameter, ratio in (faster or {}).items()}
     groups = [
-        {"params": [p for p in others if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim >= 2 and id(p) not in ratios], "weight_decay": weight_decay},
+        {"params": [p for p in others if p.ndim < 2 and id(p) not in ratios], "weight_decay": 0.0},
+        *({"params": [p], "weight_decay": 0.0, RATIO: ratios[id(p)]} for p in others if id(p) in ratios),
     ]
     optimizers = [_make(name)([group for group in groups if group["params"]], learning_rate, betas)]
     if matrices:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..hints import Detector
+from ..models.handle import Handle
 from .cache import Cache
+from .controlnet import ControlNetSettings, ControlNetTask
 from .dataset import Dataset
 from .examples import TrainingModels
 from .lora import LoraSettings, LoraTask
@@ -19,3 +22,17 @@ def train_lora(
     """A run whose states lie in `folder` and whose result becomes `target`; nothing is computed yet."""
     task = LoraTask(models, dataset, settings, Cache(folder / CACHE))
     return TrainingRun(task, folder, target), task
+
+
+def train_controlnet(
+    models: TrainingModels,
+    dataset: Dataset,
+    settings: ControlNetSettings,
+    folder: Path,
+    target: Path,
+    start: Handle | None = None,
+    detector: Detector | None = None,
+) -> TrainingRun:
+    """The same of a ControlNet, from nothing or from `start`."""
+    task = ControlNetTask(models, dataset, settings, Cache(folder / CACHE), start, detector)
+    return TrainingRun(task, folder, target)

@@ -1,0 +1,231 @@
+"""Training a ControlNet beside a frozen Stage C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import save
+from ..errors import CascadeError
+from ..hints import Detector
+from ..memory import Beside, StayPut
+from ..models.adapters import share
+from ..models.blocks import ResBlock
+from ..models.config import ControlNetConfig, StageCConfig
+from ..models.controlnet import ControlNet
+from ..models.effnet import IMAGENET_MEAN, IMAGENET_STD, Effnet
+from ..models.handle import Handle
+from ..models.stage_c import StageC
+from ..sampling import control as sampling
+from ..sampling.activations import controlnet_bytes, training_bytes
+from ..sampling.family import check_family, check_kind
+from .buckets import CELL
+from .cache import Cache, Entry, mark_of
+from .controls import Controls, fits_family
+from .dataset import Dataset
+from .denoising import add_noise, denoising_loss
+from .examples import Examples, Said, TrainingModels
+from .samples import can_show, paint
+from .settings import Settings
+
+BOTTLENECKS = ("auto", "effnet", "simple", "large")
+OF_HINT = {
+    "own": "effnet",
+    "canny": "effnet",
+    "inpainting": "effnet",
+    "super_resolution": "large",
+    "identity": "simple",
+}
+ALL_BLOCKS = 31  # a Stage C with so few residual blocks gets a map for each
+FEWEST_FEATURES = 128  # that are projected
+WIDE = 1024  # a Stage C of at least this width gets the published sizes
+LARGE = {True: {"c_wide": 16384, "c_blocks": 1024, "blocks": 8}, False: {"c_wide": 512, "c_blocks": 96, "blocks": 3}}
+
+
+@dataclass(frozen=True)
+class ControlNetSettings(Settings):
+    """What a ControlNet has besides."""
+
+    hint: str = "own"
+    bottleneck: str = "auto"
+    offset_noise: float = 0.0  # noise that is the same all over a channel: 0.1 officially but for canny
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hint not in OF_HINT:
+            raise CascadeError(f"hint: expected one of {', '.join(OF_HINT)}, found {self.hint!r}")
+        if self.bottleneck not in BOTTLENECKS:
+            raise CascadeError(f"bottleneck: expected one of {', '.join(BOTTLENECKS)}, found {self.bottleneck!r}")
+        if self.bottleneck == "effnet" and OF_HINT[self.hint] != "effnet":
+            raise CascadeError(
+                f"bottleneck: effnet takes pixels, but {self.hint} hints have one value for each cell of the latent:"
+                " choose auto, simple or large"
+            )
+
+
+def shape_controlnet(settings: ControlNetSettings, stage_c: Handle, effnet: Handle, channels: int) -> ControlNetConfig:
+    """The network for these hints and this Stage C, of the published sizes where it is of published width."""
+    config = cast(StageCConfig, stage_c.config)
+    widths = {*config.c_hidden}
+    if len(widths) != 1:
+        raise CascadeError(f"Stage C {stage_c.name} has levels of different widths, for which there is no ControlNet")
+    (width,) = widths
+    count = sum(isinstance(module, ResBlock) for module in stage_c.module.modules())
+    few = (0, 4, 8, 12, count - 13, count - 9, count - 5, count - 1)
+    bottleneck = OF_HINT[settings.hint] if settings.bottleneck == "auto" else settings.bottleneck
+    everywhere = count <= ALL_BLOCKS or bottleneck == "simple"
+    shape = ControlNetConfig(
+        bottleneck,
+        channels,
+        width,
+        tuple(range(count)) if everywhere else few,
+        effnet.config.stem,
+        effnet.config.stages,
+    )
+    if bottleneck == "effnet":
+        return replace(shape, c_out=effnet.config.head)
+    if bottleneck == "simple":
+        return replace(shape, c_wide=width, c_out=max(channels, FEWEST_FEATURES))
+    return replace(shape, c_out=1280 if width >= WIDE else FEWEST_FEATURES, **LARGE[width >= WIDE])
+
+
+@torch.no_grad()
+def build_controlnet(config: ControlNetConfig, effnet: nn.Module, seed: int) -> ControlNet:
+    """A new one in float32, which changes nothing yet. One that sees pixels begins with the encoder's eyes.
+
+    The encoder's first layer sees normalised colours; here its weights take them as they are, with the same result.
+    Other channels than three are seen by the mean of its colours.
+    """
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]  (half typed)
+        net = ControlNet(config)
+    if config.bottleneck != "effnet":
+        return net
+    backbone = cast(Effnet, effnet).backbone
+    for mine, theirs in zip(list(net.backbone.children())[1:], list(backbone.children())[1:], strict=True):
+        mine.load_state_dict(theirs.state_dict())
+    first, norm = (net.backbone.get_submodule(name) for name in ("0.0", "0.1"))
+    norm.load_state_dict(backbone.get_submodule("0.1").state_dict())
+    weight = backbone.get_submodule("0.0").get_parameter("weight").float()
+    mean, std = (torch.tensor(values, device=weight.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    seen = weight / std
+    norm.get_buffer("running_mean").add_((seen * mean).sum((1, 2, 3)).to(norm.get_buffer("running_mean")))
+    if config.c_in != 3:
+        seen = seen.sum(1, keepdim=True).expand(-1, config.c_in, -1, -1) / config.c_in
+    first.get_parameter("weight").copy_(seen)
+    return net
+
+
+class ControlNetTask:
+    kind = "ControlNet"
+
+    def __init__(
+        self,
+        models: TrainingModels,
+        dataset: Dataset,
+        settings: ControlNetSettings,
+        cache: Cache,
+        start: Handle | None = None,
+        detector: Detector | None = None,
+    ) -> None:
+        """start: a ControlNet to go on from. detector: of faces, for identity hints."""
+        fits_family(detector, models.stage_c)
+        self.models, self.settings, self.cache = models, settings, cache
+        self._dataset = dataset.with_controls() if settings.hint == "own" else dataset
+        self.examples = Examples(models, self._dataset, settings, cache)
+        self.controls = Controls(self.examples, settings.hint, detector if settings.hint == "identity" else None)
+        with torch.inference_mode(False), torch.no_grad():
+            self.module = _beginning(models, settings, self.controls.control.channels, start)
+            frozen = share(models.stage_c.module)
+            cast(StageC, frozen).checkpointing = settings.checkpointing
+        base = models.stage_c
+        self.stage_c = replace(base, module=frozen, placement=Beside(base.placement, base.module), base=base.root)
+        self._began = mark_of(self.module)
+
+    def origin(self) -> Mapping[str, Any]:
+        marks = self.models.marks("stage_c", "text_encoder", "effnet", "image_encoder") | {"controlnet": self._began}
+        return {"settings": self.settings.fixed(), "models": marks, "data": self._dataset.marks()}
+
+    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
+        return [*self.examples.tasks(), *self.controls.tasks()]
+
+    @contextmanager
+    def begin(self) -> Generator[None]:
+        self.module.to(self._acquire())
+        yield
+
+    def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
+        device = self._acquire()
+        batch = self.examples.draw(random)
+        clean = self.examples.latents(batch)
+        noised = add_noise(clean, self.stage_c, self.settings.loss_weight, self.settings.offset_noise)
+        said = Said(*self.examples.say(self.examples.told(batch, random)), self.examples.seen(batch, random))
+        cells = (clean.shape[-2], clean.shape[-1])
+        hint = sampling.fit_hint(self.controls.draw(batch, random), self.module.cell, cells)
+        maps = self.module.project(hint.to(device))
+        told, dtype = said.part(slice(None), device, self.stage_c.dtype), self.stage_c.dtype
+
+        def predict(x: Tensor, condition: Tensor) -> Tensor:
+            return self.stage_c.module(x.to(dtype), condition, *told, control=maps)
+
+        return {"denoising": denoising_loss(noised.part(slice(None), device), predict)}
+
+    def show(self) -> list[Tensor]:
+        if not can_show(self.models):
+            return []
+        numbers = [i % len(self.examples.sizes) for i in range(len(self.settings.samples.prompts))]
+        sizes = [self.examples.sizes[i] for i in numbers]
+        random = np.random.default_rng(self.settings.samples.seed)
+        hints = [self.controls.draw([i], random) for i in numbers]
+        steering = [sampling.Control(self._handle(), hint, size) for hint, size in zip(hints, sizes, strict=True)]
+        models = self.models
+        return paint(models, self.settings.samples, sizes, models.stage_c, models.text_encoder, steering)
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path, self.module, "controlnet", family=self.models.stage_c.family)
+
+    def _handle(self) -> Handle:
+        config, stage_c = self.module.config, self.models.stage_c
+        return Handle(
+            self.module, "controlnet", "in training", stage_c.family, config, "epsilon", None, torch.float32, StayPut()
+        )
+
+    def _acquire(self) -> torch.device:
+        config, settings = self.models.stage_c.config, self.settings
+        cells = (settings.size // CELL, settings.size // CELL)
+        tokens = self.models.text_encoder.config.max_positions + 2 * config.c_clip_seq
+        room = training_bytes(
+            config, cells, settings.batch_size, tokens, self.stage_c.dtype, settings.checkpointing
+        ) + 8 * controlnet_bytes(self.module.config, cells, settings.batch_size, torch.float32)
+        return self.stage_c.acquire(room)
+
+
+def _beginning(models: TrainingModels, settings: ControlNetSettings, channels: int, start: Handle | None) -> ControlNet:
+    """In float32, trainable, and with BatchNorm's statistics as they are for good, as officially."""
+    if start is None:
+        config = shape_controlnet(settings, models.stage_c, models.effnet, channels)
+        net = build_controlnet(config, models.effnet.module, settings.seed)
+    else:
+        check_kind(start, "controlnet")
+        check_family(models.stage_c, "controlnet", start.family)
+        net = deepcopy(cast(ControlNet, start.module)).float().cpu()
+        if net.config.c_in != channels:
+            raise CascadeError(
+                f"ControlNet {start.name} takes hints of {net.config.c_in} channels, but {settings.hint} hints have"
+                f" {channels}: choose the ControlNet for these hints, or begin with none"
+            )
+        if {net.config.c_proj} != {*models.stage_c.config.c_hidden}:
+            raise CascadeError(
+                f"ControlNet {start.name} was made for a Stage C of width {net.config.c_proj}, but"
+                f" {models.stage_c.name} is {models.stage_c.config.c_hidden[0]} wide: choose two that belong together"
+            )
+    return net.eval().requires_grad_(True)

@@ -1,0 +1,176 @@
+"""What a ControlNet is shown while it learns: own control pictures, or hints made from the pictures themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import CascadeError
+from ..hints import Detector, FoundFace, canny_edges, foremost, make_super_resolution_hint, masked_picture, paint_faces
+from ..models.handle import Handle
+from .buckets import fit
+from .cache import Entry, key_of
+from .dataset import read_pixels
+from .examples import Examples
+from .masks import random_mask
+
+MOST_FACES = 4
+DROPPED_FACES, FILLING_FACES = 0.05, 0.3  # faces not painted, lone faces painted all over: as officially
+
+
+class Control(Protocol):
+    """One kind of hint: how it is made of example number `index`, and what a step is shown of that."""
+
+    @property
+    def channels(self) -> int: ...
+
+    def make(self, index: int) -> Entry: ...
+
+    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+        """(C, H, W) for a picture of (height, width) pixels."""
+        ...
+
+
+class Controls:
+    """The hints of a data set in its cache."""
+
+    def __init__(self, examples: Examples, kind: str, detector: Detector | None = None) -> None:
+        if kind not in KINDS:
+            raise CascadeError(f"hint: expected one of {', '.join(KINDS)}, found {kind!r}")
+        self.examples, self.kind = examples, kind
+        self.control = KINDS[kind](examples, detector)
+        self._by = "" if detector is None else detector.name
+
+    def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
+        return [(self._key(i), partial(self.control.make, i)) for i in range(len(self.examples.sizes))]
+
+    def draw(self, indices: Sequence[int], random: np.random.Generator) -> Tensor:
+        """Hints (B, C, H, W) of examples of one size."""
+        entries = [self.examples.cache.get(self._key(index)) for index in indices]
+        size = self.examples.sizes[indices[0]]
+        return torch.stack([self.control.show(entry, size, random) for entry in entries])
+
+    def _key(self, index: int) -> str:
+        examples = self.examples
+        return key_of("hint", self.kind, self._by, examples.marks[index], examples.sizes[index], examples.effnet_mark)
+
+
+class _Own:
+    """A control picture as it is."""
+
+    channels = 3
+
+    def __init__(self, examples: Examples, detector: Detector | None) -> None:
+        self.examples = examples
+
+    def make(self, index: int) -> Entry:
+        path = self.examples.dataset.examples[index].control
+        assert path is not None  # Dataset.with_controls saw to that
+        return {"pixels": _levels(fit(read_pixels(path), self.examples.sizes[index]))}
+
+    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+        return entry["pixels"].float() / 255
+
+
+class _Canny:
+    channels = 1
+
+    def __init__(self, examples: Examples, detector: Detector | None) -> None:
+        self.examples = examples
+
+    def make(self, index: int) -> Entry:
+        return {"edges": canny_edges(self.examples.pixels(index)[None])[0].half()}
+
+    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+        return entry["edges"].float()
+
+
+class _Inpainting:
+    """The picture with a hole that is another every time."""
+
+    channels = 4
+
+    def __init__(self, examples: Examples, detector: Detector | None) -> None:
+        self.examples = examples
+
+    def make(self, index: int) -> Entry:
+        return {"pixels": _levels(self.examples.pixels(index))}
+
+    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+        mask = random_mask(*size, random)
+        return masked_picture(entry["pixels"][None].float() / 255, mask[None])[0]
+
+
+class _SuperResolution:
+    """The latent of the picture at half its size, doubled."""
+
+    def __init__(self, examples: Examples, detector: Detector | None) -> None:
+        self.examples = examples
+        self.channels: int = examples.models.effnet.config.c_latent
+
+    def make(self, index: int) -> Entry:
+        small = F.interpolate(self.examples.pixels(index)[None], scale_factor=0.5, mode="nearest")
+        return {"latent": make_super_resolution_hint(self.examples.models.effnet, small).map[0]}
+
+    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+        return entry["latent"]
+
+
+class _Identity:
+    """Who is where: boxes and embeddings are kept, and painted anew every time."""
+
+    def __init__(self, examples: Examples, detector: Detector | None) -> None:
+        if detector is None:
+            raise CascadeError("hint: identity needs a detector of faces: choose one")
+        self.examples, self.detector = examples, detector
+        self.channels = detector.width
+
+    def make(self, index: int) -> Entry:
+        pixels = self.examples.pixels(index)
+        faces = foremost(self.detector.detect(pixels), (pixels.shape[-2], pixels.shape[-1]), MOST_FACES)
+        if not faces:
+            raise CascadeError(
+                f"No face was found in {self.examples.dataset.examples[index].picture} by the detector"
+                f" {self.detector.name}: take it out of the folder, or choose another detector"
+            )
+        boxes = torch.tensor([face.box for face in faces])
+        return {"boxes": boxes, "embeddings": torch.stack([face.embedding.float().cpu() for face in faces])}
+
+    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+        everything = [0.0, 0.0, float(size[1]), float(size[0])]
+        boxes = cast(list[list[float]], entry["boxes"].tolist())
+        if len(boxes) == 1 and random.random() < FILLING_FACES:
+            boxes = [everything]
+        faces: list[FoundFace] = []
+        for (left, top, right, bottom), embedding in zip(boxes, entry["embeddings"], strict=True):
+            shown = random.random() >= DROPPED_FACES
+            faces.append(FoundFace((left, top, right, bottom), embedding * shown))
+        return paint_faces(faces, *size)
+
+
+def _levels(pixels: Tensor) -> Tensor:
+    return pixels.mul(255).round().to(torch.uint8)
+
+
+KINDS: dict[str, Callable[[Examples, Detector | None], Control]] = {
+    "own": _Own,
+    "canny": _Canny,
+    "inpainting": _Inpainting,
+    "super_resolution": _SuperResolution,
+    "identity": _Identity,
+}
+
+
+def fits_family(detector: Detector | None, stage_c: Handle) -> None:
+    """Refuse a detector whose embeddings belong to other models."""
+    if detector is not None and detector.family != stage_c.family:
+        raise CascadeError(
+            f"The detector {detector.name} is for {detector.family} models, but Stage C {stage_c.name} is of"
+            f" {stage_c.family}: choose another detector"
+        )
