@@ -1,6 +1,5 @@
 """A control as a part of the page: Gradio's component for the type that the node declares."""
 
-import secrets
 from typing import Any
 
 import gradio as gr
@@ -9,7 +8,6 @@ from . import pictures
 from .tabs import Control
 
 TICKS = 200  # positions of a slider at most
-RANDOM = 2**32  # below this lie the seeds that a button gives, short enough to say to somebody
 
 
 def make(control: Control, label: str) -> Any:
@@ -47,10 +45,6 @@ def choices(control: Control) -> list[tuple[str, Any]]:
         offered += [name for name in pictures.names() if name not in offered]
     found = [(str(choice), choice) for choice in offered]
     return found if control.value in offered else [*found, (f"{control.value} (not here)", control.value)]
-
-
-def random_seed() -> str:
-    return str(secrets.randbelow(RANDOM))
 
 
 def _number(control: Control, shown: dict[str, Any]) -> Any:

@@ -53,6 +53,9 @@ SHOW_STATUS = """() => {{
   if (box && window.innerWidth < 768) box.scrollIntoView({{behavior: "smooth", block: "start"}});
 }}"""
 
+# Short enough to say to somebody.
+RANDOM_SEED = "() => String(Math.floor(Math.random() * 2 ** 32))"
+
 SAVE_FILE = """(text, name) => {
   if (!text) return;
   const link = document.createElement("a");

@@ -113,7 +113,7 @@ class Panel:
             with gr.Row(elem_classes=["seed"]):
                 self.components[index] = fields.make(control, label)
                 again = gr.Button("Random", size="sm", min_width=90, elem_classes=["random"])
-            again.click(fields.random_seed, None, self.components[index], show_progress="hidden", queue=False)
+            again.click(None, None, self.components[index], js=looks.RANDOM_SEED)
             return
         self.components[index] = component = fields.make(control, label)
         if control.takes_picture:

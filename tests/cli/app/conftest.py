@@ -50,6 +50,29 @@ def two_prompts() -> dict[str, Any]:
     return document
 
 
+def quick_training() -> dict[str, Any]:
+    """A training of a few steps, as an API prompt."""
+
+    def node(kind: str, title: str = "", **inputs: Any) -> dict[str, Any]:
+        return {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+
+    tiny = {"model_name": "tiny (built-in)"}
+    models = {"stage_c": ["1", 0], "text_encoder": ["2", 0], "effnet": ["3", 0], "previewer": ["4", 0]}
+    learning = {"size": 192, "steps": 4, "batch_size": 2, "learning_rate": 0.001, "rank": 4, "alpha": 1.0}
+    samples = {"prompts": "a [zig] on a white background", "sample_every": 2, "seed": 1}
+    return {
+        "1": node("CascadeStageCLoader", **tiny, dtype="auto"),
+        "2": node("CascadeTextEncoderLoader", **tiny),
+        "3": node("CascadeEffnetLoader", **tiny),
+        "4": node("CascadePreviewerLoader", **tiny),
+        "5": node("CascadeDataset", "Dataset", folder="tiny zig (built-in)", caption=""),
+        "6": node(
+            "CascadeLoRATrain", "Training", name="quick", dataset=["5", 0], tokens="[zig]=^star$", **models, **learning,
+            **samples,
+        ),
+    }  # fmt: skip
+
+
 @dataclass
 class Server:
     """A running `cascade app`."""
@@ -76,6 +99,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for path in SHIPPED.glob("*.json"):
         (place / "workflows" / path.name).write_bytes(path.read_bytes())
     (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
+    (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")
     command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", "--workflows", str(place / "workflows")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (place / "log").open("w", encoding="utf-8") as log:
