@@ -1,6 +1,7 @@
 """What the output folder holds, and how each picture was made."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from ...cascade_core import graph
 from ...nodes import folders, headless
 from .. import reading, registry
 from . import values
-from .tabs import Tab
+from .tabs import Tab, find, values_of
 
 MOST = 60  # pictures that are shown
 DEPTH = 3  # folders into each other that are looked into
@@ -38,13 +39,15 @@ def pictures() -> list[Path]:
 
 
 def origin(path: Path, tabs: Sequence[Tab], nodes: registry.Nodes) -> Origin:
-    """Raises WorkflowError for a file that carries no workflow."""
+    """Raises WorkflowError for a file that carries no workflow, or one with values that no tab can show."""
     document = reading.read(path)
-    for tab in tabs:
-        found = values.from_document(tab, document, nodes)
-        if found is not None:
-            return Origin(document, tab, found)
-    return Origin(document, None, None)
+    prompt = graph.convert(deepcopy(document), graph.definitions(nodes.classes), nodes.names).prompt
+    tab = find(tabs, prompt)
+    if tab is None:
+        return Origin(document, None, None)
+    found = values_of(tab, prompt)
+    values.changes(tab, found)
+    return Origin(document, tab, found)
 
 
 def caption(path: Path, tabs: Sequence[Tab], nodes: registry.Nodes) -> str:

@@ -9,8 +9,8 @@ CSS = """
 .head .drop { flex-grow: 0 !important; }
 .actions { gap: 8px; }
 @media (min-width: 768px) { .results { position: sticky; top: 8px; } }
-.block .info { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
-.block:focus-within .info { -webkit-line-clamp: unset; }
+.block .info-text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
+.block:focus-within .info-text { -webkit-line-clamp: unset; }
 .shelf .grid-wrap { max-height: none !important; }
 .status { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .6rem .8rem; }
 .status p { margin: .25rem 0; overflow-wrap: anywhere; white-space: pre-line; }
@@ -75,7 +75,7 @@ DROP_ANYWHERE = """() => {
   window.addEventListener("drop", event => {
     if (!isFile(event) || own(event)) return;
     event.preventDefault();
-    const input = document.querySelector(".drop input[type=file], input[type=file].drop");
+    const input = document.querySelector(".head input[type=file]");
     if (!input) return;
     input.files = event.dataTransfer.files;
     input.dispatchEvent(new Event("change", {bubbles: true}));

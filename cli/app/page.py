@@ -9,13 +9,13 @@ import gradio as gr
 from ...cascade_core import graph
 from ...cascade_core.errors import CascadeError
 from . import gallery, pictures, wording
-from .panel import Panel, Shelf
+from .panel import Panel
 from .runs import Runner
+from .shelf import QUIET, Shelf
 from .tabs import Tab
 
 GALLERY = "the gallery"  # no file's name: it is the id of a tab
 DROPPED = (".png", ".webp", ".jpg", ".jpeg", ".avif", ".json")
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Blocks:
@@ -38,16 +38,26 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
             for panel in panels:
                 with gr.Tab(panel.tab.title, id=panel.tab.key):
                     panel.build()
-                    panel.wire_models()
         gallery_tab.select(
-            lambda: shelf.updates([(path, True) for path in gallery.pictures()]), None, shelf.outputs, **QUIET
+            lambda: shelf.updates([(path, "") for path in gallery.pictures()]), None, shelf.outputs, **QUIET
         )
-        _restoring(page, panels, chooser, notice, drop, [shelf, *(panel.shelf for panel in panels)], runner)
+        page.load(lambda: _running(runner, tabs) or gr.skip(), None, notice, **QUIET)
+        _restoring(panels, chooser, notice, drop, [shelf, *(panel.shelf for panel in panels)], runner)
     return page
 
 
+def _running(runner: Runner, tabs: Sequence[Tab]) -> str:
+    """What a page that is opened while something runs should say of it."""
+    running = runner.running
+    titles = [tab.title for tab in tabs if running is not None and tab.key == running.tab]
+    if not titles:
+        return ""
+    return wording.notice(
+        f"{titles[0]} is running: Cancel in its tab stops it, and its pictures come into the gallery."
+    )
+
+
 def _restoring(
-    page: gr.Blocks,
     panels: Sequence[Panel],
     chooser: Any,
     notice: Any,

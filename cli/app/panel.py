@@ -12,8 +12,9 @@ from PIL import Image
 
 from ...cascade_core import graph
 from ...cascade_core.errors import CascadeError
-from . import fields, gallery, looks, models, pictures, training, values, wording
+from . import fields, looks, models, pictures, tabs, training, values, wording
 from .runs import Full, Run, Runner
+from .shelf import QUIET, Shelf
 from .tabs import Control, Tab
 
 FOUR = 4  # pictures of the second button
@@ -25,8 +26,9 @@ ACCORDIONS = (("models", "Models"), ("more", "More"))
 class Panel:
     """The components of one tab, and what happens when they are used."""
 
-    def __init__(self, tab: Tab, tabs: Sequence[Tab], runner: Runner) -> None:
-        self.tab, self.tabs, self.runner, self.nodes = tab, tabs, runner, runner.nodes
+    def __init__(self, tab: Tab, others: Sequence[Tab], runner: Runner) -> None:
+        """others: all tabs, one of which has made each picture."""
+        self.tab, self.tabs, self.runner, self.nodes = tab, others, runner, runner.nodes
         self.components: list[Any] = [None] * len(tab.controls)
         self.views: dict[int, Any] = {}  # index of a control that takes a picture -> what shows it
         self.masks: list[int] = []  # those whose view can be painted on
@@ -58,15 +60,15 @@ class Panel:
                     )
                     cancel = gr.Button("Cancel", variant="stop", elem_classes=["cancel"], min_width=80)
                 status = gr.HTML(elem_id=status_id)
-                shelf = Shelf(self.tabs, self.runner, "Result", columns=2)
+                self.shelf = Shelf(self.tabs, self.runner, "Result", columns=2)
         given = [*self.components, *(self.views[index] for index in self.masks)]
-        told = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+        told = {**QUIET, "concurrency_limit": None}
         for button, count in ((make, 1), (four, FOUR)):
             button.click(None, js=looks.SHOW_STATUS.format(status_id))
-            button.click(self._handler(count), given, [status, *shelf.outputs], **told)
+            button.click(self._handler(count), given, [status, *self.shelf.outputs], **told)
         cancel.click(lambda: self.runner.cancel(self.tab.key) and None, **told)
         self._save(save, given, status)
-        self.shelf = shelf
+        self._ask_again()
 
     def show(self, found: Sequence[Any]) -> dict[Any, Any]:
         """Updates that make the tab show these values."""
@@ -150,8 +152,7 @@ class Panel:
                 buttons=[],
             )
         self.views[index] = view
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        component.input(lambda name: self._view(index, name), component, view, **quiet)
+        component.input(lambda name: self._view(index, name), component, view, **QUIET)
 
         def brought(path: str) -> tuple[Any, Any, str]:
             try:
@@ -160,7 +161,7 @@ class Panel:
                 return gr.skip(), gr.skip(), wording.problem([str(error)])
             return gr.Dropdown(choices=fields.choices(control), value=name), self._view(index, name), ""
 
-        bring.upload(brought, bring, [component, view, told], **quiet)
+        bring.upload(brought, bring, [component, view, told], **QUIET)
 
     def _view(self, index: int, name: object) -> Any:
         """A picture as its view takes it."""
@@ -170,34 +171,31 @@ class Panel:
         return {"background": picture, "layers": [], "composite": picture}
 
     def _models(self) -> None:
-        """The doctor's verdict, asked again when another model is chosen."""
+        """The doctor's verdict on the tab's models."""
         self.verdict = gr.HTML(models.verdict(self.tab, values.workflow(self.tab, [], self.nodes), self.nodes))
-        again = gr.Button("Look again", size="sm", elem_classes=["look-again"])
-        indices = [index for index, c in enumerate(self.tab.controls) if c.place == "models"]
+        self.again = gr.Button("Look again", size="sm", elem_classes=["look-again"])
+
+    def _ask_again(self) -> None:
+        """The verdict is asked for when another model is chosen, and, with what can be chosen now, by its button."""
+        indices = [index for index, control in enumerate(self.tab.controls) if control.place == "models"]
+        parts = [self.components[index] for index in indices]
+
+        def judge(*chosen: Any) -> str:
+            pairs = [(self.tab.controls[index], value) for index, value in zip(indices, chosen, strict=True)]
+            changed = [(control, value) for control, value in pairs if value != control.value]
+            return models.verdict(self.tab, values.workflow(self.tab, changed, self.nodes), self.nodes)
 
         def look(*chosen: Any) -> list[Any]:
-            changed = [
-                (self.tab.controls[index], value)
-                for index, value in zip(indices, chosen, strict=True)
-                if value != self.tab.controls[index].value
-            ]
-            verdict = models.verdict(self.tab, values.workflow(self.tab, changed, self.nodes), self.nodes)
-            fresh = self._fresh(indices)
-            return [verdict, *(gr.Dropdown(choices=fields.choices(control)) for control in fresh)]
+            offered = [gr.Dropdown(choices=fields.choices(control)) for control in self._fresh(indices)]
+            return [judge(*chosen), *offered]
 
-        def wire() -> None:
-            parts = [self.components[index] for index in indices]
-            quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-            again.click(look, parts, [self.verdict, *parts], **quiet)
-            for part in parts:
-                part.input(lambda *chosen: look(*chosen)[0], parts, self.verdict, **quiet)
-
-        self.wire_models = wire
+        if parts:
+            self.again.click(look, parts, [self.verdict, *parts], **QUIET)
+        for part in parts:
+            part.input(judge, parts, self.verdict, **QUIET)
 
     def _fresh(self, indices: Sequence[int]) -> list[Control]:
         """The controls with what their nodes declare now: files may have come since the start."""
-        from . import tabs
-
         return [tabs.read(self.tab.path, self.nodes).controls[index] for index in indices]
 
     def _values(self, given: Sequence[Any]) -> list[Any]:
@@ -263,62 +261,8 @@ class Panel:
                 return ["", "", wording.problem([str(error)])]
             return [json.dumps(made.editor or made.prompt, indent=1), f"{self.tab.key}.json", gr.skip()]
 
-        done = button.click(save, given, [text, name, status], show_progress="hidden", api_visibility="private")
+        done = button.click(save, given, [text, name, status], **QUIET)
         done.then(None, [text, name], js=looks.SAVE_FILE)
-
-
-class Shelf:
-    """Pictures, and of the chosen one how it was made."""
-
-    def __init__(self, tabs: Sequence[Tab], runner: Runner, label: str, columns: int) -> None:
-        self.tabs, self.nodes = tabs, runner.nodes
-        self.pictures = gr.Gallery(
-            label=label,
-            columns=columns,
-            object_fit="contain",
-            height="auto",
-            interactive=False,
-            buttons=["download", "fullscreen"],
-            elem_classes=["shelf"],
-        )
-        self.details = gr.HTML()
-        with gr.Row(visible=False) as self.actions:
-            self.restore = gr.Button("Use these settings", size="sm", elem_classes=["restore"])
-            save = gr.Button("Save its workflow", size="sm", elem_classes=["save-its"])
-        self.paths = gr.State([])
-        self.chosen = gr.State("")
-        self.outputs = [self.pictures, self.paths, self.chosen, self.details, self.actions]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        self.pictures.select(self._choose, self.paths, [self.chosen, self.details, self.actions], **quiet)
-        text, name = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
-        done = save.click(self._workflow, self.chosen, [text, name], **quiet)
-        done.then(None, [text, name], js=looks.SAVE_FILE)
-
-    def updates(self, found: Sequence[tuple[Path, bool]]) -> list[Any]:
-        """What shows these pictures, those of the output folder first, and the first of them chosen."""
-        ordered = [path for wanted in (True, False) for path, saved in found if saved is wanted and path.is_file()]
-        shown = [(str(path), gallery.caption(path, self.tabs, self.nodes)) for path in ordered]
-        paths = [str(path) for path in ordered]
-        return [gr.Gallery(value=shown, selected_index=None), paths, *self._show(paths[0] if paths else "")]
-
-    def _choose(self, paths: Sequence[str], event: gr.SelectData) -> list[Any]:
-        index = event.index
-        return self._show(paths[index] if isinstance(index, int) and 0 <= index < len(paths) else "")
-
-    def _show(self, path: str) -> list[Any]:
-        if not path:
-            return ["", "", gr.Row(visible=False)]
-        try:
-            made = gallery.origin(Path(path), self.tabs, self.nodes)
-        except graph.WorkflowError:
-            made = None
-        return [path, wording.details(Path(path).name, made), gr.Row(visible=made is not None)]
-
-    def _workflow(self, path: str) -> list[str]:
-        if not path:
-            return ["", ""]
-        document = gallery.origin(Path(path), self.tabs, self.nodes).document
-        return [json.dumps(document, indent=1), f"{Path(path).stem}.json"]
 
 
 def _words(control: Control) -> str:

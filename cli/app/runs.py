@@ -20,7 +20,7 @@ PREVIEW_SIDE = 512  # pixels of a preview's longer side at most
 PREVIEW_PAUSE = 0.15  # seconds between previews at least
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
-Shown = tuple[Path, bool]  # a picture, and whether it lies in the output folder; else it is a preview of a node
+Shown = tuple[Path, str]  # a picture, and of one that is not kept the title of the node that shows it
 
 
 class Full(Exception):
@@ -98,6 +98,10 @@ class Runner:
                 headless.request_cancel()
             self._tell()
             return stopping or bool(dropped)
+
+    @property
+    def running(self) -> Run | None:
+        return self._running
 
     def ahead_of(self, run: Run) -> int:
         """How many runs come before a waiting one."""
@@ -196,7 +200,7 @@ class Runner:
     def _finish(self, run: Run, done: graph.Done) -> None:
         with self.changed:
             run.is_old = run.is_old and done.cached
-            run.pictures += _pictures(done.ui)
+            run.pictures += _pictures(done)
             run.texts += [text for text in done.ui.get("text", []) if isinstance(text, str)]
             self._tell()
 
@@ -205,16 +209,15 @@ class Runner:
         self.changed.notify_all()
 
 
-def _pictures(ui: graph.Ui) -> list[Shown]:
+def _pictures(done: graph.Done) -> list[Shown]:
     """The pictures that an output node shows."""
     roots: dict[str, Callable[[], Path]] = {
         "output": headless.output_directory,
         "temp": headless.temporary_directory,
     }
     found: list[Shown] = []
-    for entry in ui.get("images", []):
+    for entry in done.ui.get("images", []):
         if graph.is_object(entry) and entry.get("type") in roots and "filename" in entry:
-            kind = str(entry["type"])
-            path = roots[kind]() / str(entry.get("subfolder", "")) / str(entry["filename"])
-            found.append((path, kind == "output"))
+            path = roots[entry["type"]]() / str(entry.get("subfolder", "")) / str(entry["filename"])
+            found.append((path, "" if entry["type"] == "output" else done.title))
     return found

@@ -48,7 +48,8 @@ class Tab:
     path: Path
     document: dict[str, Any]
     controls: Sequence[Control]
-    shape: frozenset[tuple[str, str]]  # (node id, class) of all nodes, by which a picture finds its tab
+    shape: frozenset[tuple[str, str]]  # (node id, class) of all nodes, by which a picture finds its tab,
+    titles: frozenset[tuple[str, str]]  # and (node id, title), where several tabs have the same nodes
     note: str
 
     @property
@@ -78,17 +79,27 @@ def read(path: Path, nodes: registry.Nodes) -> Tab:
     document = reading.read(path)
     prompt = graph.convert(document, graph.definitions(nodes.classes), nodes.names).prompt
     controls = list(_controls(prompt, nodes))
-    return Tab(path, document, controls, shape_of(prompt), _note(document))
+    return Tab(path, document, controls, *_features(prompt), _note(document))
 
 
-def shape_of(prompt: graph.Prompt) -> frozenset[tuple[str, str]]:
-    nodes = ((node_id, node) for node_id, node in prompt.items() if graph.is_object(node))
-    return frozenset((node_id, str(node.get("class_type"))) for node_id, node in nodes)
+def find(tabs: Sequence[Tab], prompt: graph.Prompt) -> Tab | None:
+    """The tab whose workflow has these nodes; of several the one that calls most of them the same."""
+    shape, titles = _features(prompt)
+    return max((tab for tab in tabs if tab.shape == shape), key=lambda tab: len(tab.titles & titles), default=None)
 
 
 def values_of(tab: Tab, prompt: graph.Prompt) -> list[Any]:
-    """What a prompt of the tab's shape holds, for each control."""
-    return [prompt[control.node]["inputs"].get(control.name, control.value) for control in tab.controls]
+    """What a prompt with the tab's nodes holds, for each control."""
+    inputs = {
+        node_id: node["inputs"] if graph.is_object(node.get("inputs")) else {} for node_id, node in prompt.items()
+    }
+    return [inputs[control.node].get(control.name, control.value) for control in tab.controls]
+
+
+def _features(prompt: graph.Prompt) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]:
+    nodes = [(node_id, node) for node_id, node in prompt.items() if graph.is_object(node)]
+    shape = frozenset((node_id, str(node.get("class_type"))) for node_id, node in nodes)
+    return shape, frozenset((node_id, graph.title_of(node)) for node_id, node in nodes)
 
 
 def _controls(prompt: graph.Prompt, nodes: registry.Nodes) -> Iterator[Control]:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -61,16 +61,6 @@ def command(tab: Tab, changed: Changes) -> str:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         words += ["--set", f"{title if plain else control.node}.{control.name}={text}"]
     return shlex.join(words)
-
-
-def from_document(tab: Tab, document: Mapping[str, Any], nodes: registry.Nodes) -> list[Any] | None:
-    """What another workflow holds, for each control of the tab; None where it is not the tab's workflow."""
-    from . import tabs
-
-    prompt = graph.convert(deepcopy(dict(document)), graph.definitions(nodes.classes), nodes.names).prompt
-    if tabs.shape_of(prompt) != tab.shape:
-        return None
-    return tabs.values_of(tab, prompt)
 
 
 def _moved(seed: Control, value: Any, step: int) -> Any:

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from stable_cascade_nodes.cascade_core import graph
 from stable_cascade_nodes.cli import registry
 from stable_cascade_nodes.nodes import headless
 
-pytest.importorskip("gradio", reason="the extra `app` is not installed")
+collect_ignore_glob = [] if find_spec("gradio") else ["test_*.py"]  # without the extra `app` there is nothing to test
 
 SHIPPED = Path(stable_cascade_nodes.__file__).parent / "workflows"
 

@@ -11,7 +11,7 @@ import pytest
 
 from stable_cascade_nodes.cascade_core import graph
 from stable_cascade_nodes.cli import registry
-from stable_cascade_nodes.cli.app import tabs, values
+from stable_cascade_nodes.cli.app import gallery, tabs, values
 from stable_cascade_nodes.cli.settings import apply
 
 from .conftest import SHIPPED, two_prompts
@@ -144,10 +144,23 @@ def test_four_pictures_have_the_seeds_of_a_batch_of_four(nodes: registry.Nodes) 
     assert json.dumps(same.editor) == json.dumps(values.workflow(tab, changed, nodes).editor)
 
 
-def test_a_workflow_finds_its_tab_by_its_nodes(nodes: registry.Nodes) -> None:
-    tab, other = (tabs.read(SHIPPED / f"{name}.json", nodes) for name in ("text_to_image", "canny"))
-    sent = given(tab, Prompt__text="a blue star", Stage_C__steps=7)
-    made = values.workflow(tab, values.changes(tab, sent), nodes)
-    assert made.editor is not None
-    assert values.from_document(tab, made.editor, nodes) == sent
-    assert values.from_document(other, made.editor, nodes) is None
+def test_a_workflow_finds_its_tab_by_its_nodes_and_then_by_their_titles(tmp_path: Path, nodes: registry.Nodes) -> None:
+    (tmp_path / "own.json").write_text(json.dumps(two_prompts()), "utf-8")
+    paths = [SHIPPED / "canny.json", SHIPPED / "text_to_image.json", tmp_path / "own.json"]
+    canny, text, own = found = [tabs.read(path, nodes) for path in paths]
+    sent = given(text, Prompt__text="a blue star", Stage_C__steps=7)
+    made = values.workflow(text, values.changes(text, sent), nodes)
+    assert tabs.find(found, made.prompt) is text and tabs.values_of(text, made.prompt) == sent
+    assert tabs.find(found, values.workflow(own, [], nodes).prompt) is own
+    assert tabs.find([canny, own], made.prompt) is own
+    assert tabs.find([canny], made.prompt) is None
+
+
+@pytest.mark.parametrize("value", [["1", 0], {"a": 1}, None, "a" * 20_000])
+def test_a_picture_with_values_that_no_tab_can_show_is_told(tmp_path: Path, nodes: registry.Nodes, value: Any) -> None:
+    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+    prompt = values.workflow(tab, [], nodes).prompt
+    prompt["6"]["inputs"]["text"] = value
+    (tmp_path / "x.json").write_text(json.dumps(prompt), "utf-8")
+    with pytest.raises(graph.WorkflowError, match="Prompt, text: expected"):
+        gallery.origin(tmp_path / "x.json", [tab], nodes)
