@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         make_canny_hint,
         make_identity_hint,
         make_inpaint_hint,
+        make_picture_hint,
         make_super_resolution_hint,
     )
     from .lora.attach import attach_lora, check_matched, fuse_lora
@@ -44,13 +45,15 @@ if TYPE_CHECKING:
     from .tiny import built_in
     from .tiny.faces import CartoonFaces
     from .tiny.pictures import BUILT_IN_PICTURES
+    from .training.controlnet import ControlNetSettings, untrained_controlnet
     from .training.dataset import Dataset, read_dataset
     from .training.examples import TrainingModels
-    from .training.journal import CURVE
+    from .training.journal import CURVE, CURVE_SIZE
     from .training.lora import LoraSettings, read_tokens, untrained_lora
     from .training.run import TrainingRun
-    from .training.settings import TrainingSamples
-    from .training.start import train_lora
+    from .training.samples import sample_side
+    from .training.settings import TrainingSamples, TrainingSettings
+    from .training.start import train_controlnet, train_lora
 
 _HOME = {
     "checkpoint": ("load", "save"),
@@ -67,6 +70,7 @@ _HOME = {
         "make_canny_hint",
         "make_identity_hint",
         "make_inpaint_hint",
+        "make_picture_hint",
         "make_super_resolution_hint",
     ),
     "lora.attach": ("attach_lora", "check_matched", "fuse_lora"),
@@ -98,13 +102,15 @@ _HOME = {
     "tiny": ("built_in",),
     "tiny.faces": ("CartoonFaces",),
     "tiny.pictures": ("BUILT_IN_PICTURES",),
+    "training.controlnet": ("ControlNetSettings", "untrained_controlnet"),
     "training.dataset": ("Dataset", "read_dataset"),
     "training.examples": ("TrainingModels",),
-    "training.journal": ("CURVE",),
+    "training.journal": ("CURVE", "CURVE_SIZE"),
     "training.lora": ("LoraSettings", "read_tokens", "untrained_lora"),
     "training.run": ("TrainingRun",),
-    "training.settings": ("TrainingSamples",),
-    "training.start": ("train_lora",),
+    "training.samples": ("sample_side",),
+    "training.settings": ("TrainingSamples", "TrainingSettings"),
+    "training.start": ("train_controlnet", "train_lora"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -112,6 +118,7 @@ __all__ = [
     "BUILT_IN_PICTURES",
     "CELL",
     "CURVE",
+    "CURVE_SIZE",
     "FOLDERS",
     "LARGEST",
     "PUBLISHED_FAMILY",
@@ -122,6 +129,7 @@ __all__ = [
     "CascadeError",
     "Condition",
     "Control",
+    "ControlNetSettings",
     "Dataset",
     "Detector",
     "Handle",
@@ -137,6 +145,7 @@ __all__ = [
     "TrainingModels",
     "TrainingRun",
     "TrainingSamples",
+    "TrainingSettings",
     "apply_control",
     "attach_lora",
     "built_in",
@@ -159,6 +168,7 @@ __all__ = [
     "make_canny_hint",
     "make_identity_hint",
     "make_inpaint_hint",
+    "make_picture_hint",
     "make_super_resolution_hint",
     "name_tokens",
     "named_embeddings",
@@ -170,13 +180,16 @@ __all__ = [
     "read_header",
     "read_lora",
     "read_tokens",
+    "sample_side",
     "sample_stage_b",
     "sample_stage_c",
     "save",
     "stage_b_size",
     "stage_c_size",
     "text_to_image",
+    "train_controlnet",
     "train_lora",
+    "untrained_controlnet",
     "untrained_lora",
     "with_embeddings",
 ]

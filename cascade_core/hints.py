@@ -42,7 +42,7 @@ FACE_COLORS = [
 class Hint:
     """What a ControlNet is shown, and a picture of it."""
 
-    kind: str  # "canny", "inpainting", "super_resolution", "identity"
+    kind: str  # "picture", "canny", "inpainting", "super_resolution", "identity"
     map: Tensor  # (B, C, H, W), what the network takes; C tells the kinds apart
     picture: Tensor  # (B, 3, H, W) in 0..1, what a person can see of it
     size: tuple[int, int]  # (height, width) in pixels of the picture that it covers
@@ -106,6 +106,12 @@ def apply_control(
         raise CascadeError(f"start_percent {start} lies after end_percent {end}: exchange them")
     control = Control(controlnet, hint.map, hint.size, strength, start, end)
     return replace(condition, controls=(*condition.controls, control))
+
+
+def make_picture_hint(pixels: Tensor) -> Hint:
+    """Pictures as they are, for ControlNets that learned from own control pictures."""
+    pixels = _rgb(pixels).float()
+    return Hint("picture", pixels, pixels, _size(pixels))
 
 
 def make_canny_hint(pixels: Tensor, low: float = 100, high: float = 200) -> Hint:

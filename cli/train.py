@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TRAINERS = {
     "lora": "a LoRA of Stage C, and new words for prompts",
+    "controlnet": "a ControlNet, by own control pictures in FOLDER/control or by hints made of the pictures",
 }
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
 Each picture needs its caption in a .txt file of the same name, or give one --caption for all.
@@ -110,7 +111,7 @@ def _inputs(kind: str) -> dict[str, tuple[Any, Mapping[str, Any]]]:
 def _node(kind: str) -> type[Any]:
     from ..nodes import training
 
-    return {"lora": training.CascadeLoRATrain}[kind]
+    return {"lora": training.CascadeLoRATrain, "controlnet": training.CascadeControlNetTrain}[kind]
 
 
 def train(options: argparse.Namespace) -> int:

@@ -4,7 +4,13 @@ from typing import Any
 
 from .conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
 from .decode import CascadePreviewDecode, CascadeStageADecode
-from .hints import CascadeCannyHint, CascadeFaceIdentityHint, CascadeInpaintHint, CascadeSuperResolutionHint
+from .hints import (
+    CascadeCannyHint,
+    CascadeFaceIdentityHint,
+    CascadeInpaintHint,
+    CascadePictureHint,
+    CascadeSuperResolutionHint,
+)
 from .images import CascadeOutpaintPad, CascadePasteBack, CascadePicture
 from .latents import CascadeEmptyLatents, CascadeEncodeImage
 from .loaders import (
@@ -19,7 +25,7 @@ from .loaders import (
 )
 from .lora import CascadeLoRAApply, CascadeLoRAApplyStageB
 from .sampling import CascadeStageBSampler, CascadeStageCSampler
-from .training import CascadeDataset, CascadeLoRATrain
+from .training import CascadeControlNetTrain, CascadeDataset, CascadeLoRATrain
 
 NODES: tuple[type[Any], ...] = (
     CascadeStageCLoader,
@@ -35,6 +41,7 @@ NODES: tuple[type[Any], ...] = (
     CascadeTextEncode,
     CascadeImageEncode,
     CascadeControlNetApply,
+    CascadePictureHint,
     CascadeCannyHint,
     CascadeInpaintHint,
     CascadeSuperResolutionHint,
@@ -50,6 +57,7 @@ NODES: tuple[type[Any], ...] = (
     CascadePreviewDecode,
     CascadeDataset,
     CascadeLoRATrain,
+    CascadeControlNetTrain,
 )
 
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CATEGORY = "Stable Cascade/hints"
-CANNY_CHANNELS = 1
+CANNY_CHANNELS, PICTURE_CHANNELS = 1, 3
 
 
 class _Hint:
@@ -36,6 +36,25 @@ class _Hint:
         values = torch.empty(batch, channels, 1, 1, device="meta")
         picture = sockets.placeholder_image(batch, height, width)
         return core.Hint(kind, values, picture.movedim(-1, 1), (height, width), family), picture
+
+
+class CascadePictureHint(_Hint):
+    DISPLAY_NAME = "Picture Hint"
+    DESCRIPTION = (
+        "A control picture as it is, for a ControlNet that was trained from own control pictures (Train ControlNet)."
+    )
+    SEARCH_ALIASES = ("stable cascade", "control picture", "own", "controlnet", "pose", "depth", "preprocessor")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tooltip = "A control picture such as the ControlNet was trained with, of the aspect of what is to be made."
+        return {"required": {"image": ("IMAGE", {"tooltip": tooltip})}}
+
+    def make(self, image: Tensor) -> tuple[core.Hint, Tensor]:
+        return self._outputs(core.make_picture_hint(sockets.to_pixels(image)))
+
+    def rehearse(self, image: Tensor) -> tuple[core.Hint, Tensor]:
+        return self._placeholders("picture", image, PICTURE_CHANNELS, None)
 
 
 class CascadeCannyHint(_Hint):

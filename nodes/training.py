@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host, previews, sockets
+from . import faces, host, previews, sockets
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -187,6 +187,11 @@ class Trainer:
                     " auto is that for the published models, and constant for the built-in ones.",
                 },
             ),
+            "noisy_share": _share(
+                0.0,
+                "Share of the times drawn from the noisiest tenth, where the layout is decided: 0 officially; 0.3 helps"
+                " short trainings.",
+            ),
             "caption_dropout": _share(
                 0.05, "Share of captions that are left out, so that guidance works: 0.05 officially."
             ),
@@ -221,6 +226,15 @@ class Trainer:
                 f"name: expected letters, digits, spaces and . _ + - after a letter or digit, found {name!r:.80}"
             )
         return host.output_directory() / STATES / name, host.model_folder(self.KEY) / f"{name}.safetensors"
+
+    @staticmethod
+    def placeholder(models: core.TrainingModels, settings: core.TrainingSettings) -> Tensor:
+        """Samples, or the curve, that nobody has made yet."""
+        count = len(settings.samples.prompts) if settings.samples.every else 0
+        size = core.sample_side(models, settings.size)
+        if not count or size is None:
+            return sockets.placeholder_image(1, *core.CURVE_SIZE)
+        return sockets.placeholder_image(count, size, size)
 
     def carry_out(
         self, run: core.TrainingRun, handles: Sequence[core.Handle | None]
@@ -350,6 +364,15 @@ class CascadeLoRATrain(Trainer):
                         " alone), or kohya's.",
                     },
                 ),
+                "init": (
+                    ["official", "usual"],
+                    {
+                        "default": "official",
+                        "tooltip": "Which half of the LoRA is drawn at first, the other being zero: official is up,"
+                        " which wants a small learning rate, such as 0.0001, and many steps; usual is down, as in other"
+                        " trainers, which wants alpha as high as rank, and learns in fewer steps.",
+                    },
+                ),
             },
         }
 
@@ -364,7 +387,7 @@ class CascadeLoRATrain(Trainer):
         models, settings = self._split(**inputs)
         _, target = self.places(name)
         lora = core.untrained_lora(models, settings, name)
-        return lora, str(target), sockets.placeholder_image(max(1, len(settings.samples.prompts)), 64, 64)
+        return lora, str(target), self.placeholder(models, settings)
 
     def _split(
         self, filters: str = ".attn", tokens: str = "", keep: str = "", **inputs: Any
@@ -377,6 +400,91 @@ class CascadeLoRATrain(Trainer):
             **self.settings(**inputs),
         )
         return models, settings
+
+
+class CascadeControlNetTrain(Trainer):
+    DISPLAY_NAME = "Train ControlNet"
+    DESCRIPTION = (
+        "Learns to steer Stage C by your own control pictures, or by hints that it makes of the pictures. It goes on"
+        " where it stopped: Cancel keeps the state, and the same name resumes it."
+    )
+    SEARCH_ALIASES = ("stable cascade", "controlnet", "training", "fine-tune", "control")
+    KEY = "controlnet"
+    RETURN_TYPES, RETURN_NAMES = (sockets.CONTROLNET, "STRING", "IMAGE"), ("controlnet", "path", "samples")
+    OUTPUT_TOOLTIPS = (
+        "The ControlNet, for Apply ControlNet.",
+        "Where the finished file is.",
+        "The last sample pictures, steered by the first pictures' hints; without prompts the curve of the loss.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                **cls.common(),
+                "hint": (
+                    ["own", "canny", "inpainting", "super_resolution", "identity"],
+                    {
+                        "default": "own",
+                        "tooltip": "What it is steered by: own control pictures, which lie under the pictures' names in"
+                        " the data set's sub-folder `control`; or edges, holes, small pictures or faces that are made"
+                        " of the pictures themselves.",
+                    },
+                ),
+            },
+            "optional": {
+                **cls.common_optional(),
+                "controlnet": (
+                    sockets.CONTROLNET,
+                    {"tooltip": "Go on from this ControlNet, made for the same hints, instead of a new one."},
+                ),
+                "bottleneck": (
+                    ["auto", "effnet", "simple", "large"],
+                    {
+                        "default": "auto",
+                        "tooltip": "How a new one sees hints: effnet by pixels; simple and large by one value for each"
+                        " cell of the latent. auto is what the published ones have.",
+                    },
+                ),
+                "detector": (
+                    list(faces.DETECTORS),
+                    {"default": faces.TINY, "tooltip": "Who finds the faces, for identity alone."},
+                ),
+                "offset_noise": _number(
+                    "FLOAT",
+                    0.0,
+                    0.0,
+                    1.0,
+                    "Noise that is the same all over the picture, so that brightness is learned: 0.1 officially for"
+                    " inpainting and super-resolution, else 0.",
+                    step=0.01,
+                    round=0.001,
+                ),
+            },
+        }
+
+    def train(self, dataset: core.Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+        models, settings, start, detector = self._split(**inputs)
+        folder, target = self.places(name)
+        found = faces.DETECTORS[detector].make() if settings.hint == "identity" else None
+        run = core.train_controlnet(models, dataset, settings, folder, target, start, found)
+        samples, shown = self.carry_out(run, list(models.named().values()))
+        placed: dict[str, Any] = {"device": host.device(), "placement": host.placement()}
+        net = core.load("controlnet", target, name=target.name, **placed)
+        return {"ui": {"images": shown}, "result": (net, str(target), samples)}
+
+    def rehearse(self, dataset: core.Dataset, name: str, **inputs: Any) -> tuple[core.Handle, str, Tensor]:
+        models, settings, start, detector = self._split(**inputs)
+        _, target = self.places(name)
+        width = faces.DETECTORS[detector].width if settings.hint == "identity" else None
+        net = core.untrained_controlnet(models, dataset, settings, name, start, width)
+        return net, str(target), self.placeholder(models, settings)
+
+    def _split(
+        self, controlnet: core.Handle | None = None, detector: str = faces.TINY, **inputs: Any
+    ) -> tuple[core.TrainingModels, core.ControlNetSettings, core.Handle | None, str]:
+        models = core.TrainingModels(**{key: inputs.pop(key) for key in MODELS if key in inputs})
+        return models, core.ControlNetSettings(**self.settings(**inputs)), controlnet, detector
 
 
 def _beside(pictures: Sequence[Tensor]) -> Image.Image:

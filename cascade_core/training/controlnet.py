@@ -29,12 +29,12 @@ from ..sampling.activations import controlnet_bytes, training_bytes
 from ..sampling.family import check_family, check_kind
 from .buckets import CELL
 from .cache import Cache, Entry, mark_of
-from .controls import Controls, fits_family
+from .controls import CHANNELS, Controls, fits_family
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
 from .examples import Examples, Said, TrainingModels
-from .samples import can_show, paint
-from .settings import Settings
+from .samples import paint, sample_side
+from .settings import TrainingSettings
 
 BOTTLENECKS = ("auto", "effnet", "simple", "large")
 OF_HINT = {
@@ -51,7 +51,7 @@ LARGE = {True: {"c_wide": 16384, "c_blocks": 1024, "blocks": 8}, False: {"c_wide
 
 
 @dataclass(frozen=True)
-class ControlNetSettings(Settings):
+class ControlNetSettings(TrainingSettings):
     """What a ControlNet has besides."""
 
     hint: str = "own"
@@ -166,7 +166,9 @@ class ControlNetTask:
         device = self._acquire()
         batch = self.examples.draw(random)
         clean = self.examples.latents(batch)
-        noised = add_noise(clean, self.stage_c, self.settings.loss_weight, self.settings.offset_noise)
+        noised = add_noise(
+            clean, self.stage_c, self.settings.loss_weight, self.settings.noisy_share, self.settings.offset_noise
+        )
         said = Said(*self.examples.say(self.examples.told(batch, random)), self.examples.seen(batch, random))
         cells = (clean.shape[-2], clean.shape[-1])
         hint = sampling.fit_hint(self.controls.draw(batch, random), self.module.cell, cells)
@@ -179,7 +181,7 @@ class ControlNetTask:
         return {"denoising": denoising_loss(noised.part(slice(None), device), predict)}
 
     def show(self) -> list[Tensor]:
-        if not can_show(self.models):
+        if sample_side(self.models, self.settings.size) is None:
             return []
         numbers = [i % len(self.examples.sizes) for i in range(len(self.settings.samples.prompts))]
         sizes = [self.examples.sizes[i] for i in numbers]
@@ -215,17 +217,45 @@ def _beginning(models: TrainingModels, settings: ControlNetSettings, channels: i
         config = shape_controlnet(settings, models.stage_c, models.effnet, channels)
         net = build_controlnet(config, models.effnet.module, settings.seed)
     else:
-        check_kind(start, "controlnet")
-        check_family(models.stage_c, "controlnet", start.family)
+        check_start(start, models.stage_c, settings, channels)
         net = deepcopy(cast(ControlNet, start.module)).float().cpu()
-        if net.config.c_in != channels:
-            raise CascadeError(
-                f"ControlNet {start.name} takes hints of {net.config.c_in} channels, but {settings.hint} hints have"
-                f" {channels}: choose the ControlNet for these hints, or begin with none"
-            )
-        if {net.config.c_proj} != {*models.stage_c.config.c_hidden}:
-            raise CascadeError(
-                f"ControlNet {start.name} was made for a Stage C of width {net.config.c_proj}, but"
-                f" {models.stage_c.name} is {models.stage_c.config.c_hidden[0]} wide: choose two that belong together"
-            )
     return net.eval().requires_grad_(True)
+
+
+def untrained_controlnet(
+    models: TrainingModels,
+    dataset: Dataset,
+    settings: ControlNetSettings,
+    name: str,
+    start: Handle | None = None,
+    width: int | None = None,
+) -> Handle:
+    """What a training will make, by shapes alone; CascadeError where it cannot begin. width: of faces' embeddings."""
+    if settings.hint == "own":
+        dataset.with_controls()
+    channels: int = width or CHANNELS.get(settings.hint) or models.effnet.config.c_latent
+    if start is not None:
+        check_start(start, models.stage_c, settings, channels)
+        config = start.config
+    else:
+        config = shape_controlnet(settings, models.stage_c, models.effnet, channels)
+    with torch.device("meta"):
+        net = ControlNet(config)
+    family = models.stage_c.family
+    return Handle(net, "controlnet", name, family, config, "epsilon", None, torch.float32, StayPut())
+
+
+def check_start(start: Handle, stage_c: Handle, settings: ControlNetSettings, channels: int) -> None:
+    """Refuse a ControlNet that cannot go on learning these hints beside this Stage C."""
+    check_kind(start, "controlnet")
+    check_family(stage_c, "controlnet", start.family)
+    if start.config.c_in != channels:
+        raise CascadeError(
+            f"ControlNet {start.name} takes hints of {start.config.c_in} channels, but {settings.hint} hints have"
+            f" {channels}: choose the ControlNet for these hints, or begin with none"
+        )
+    if {start.config.c_proj} != {*stage_c.config.c_hidden}:
+        raise CascadeError(
+            f"ControlNet {start.name} was made for a Stage C of width {start.config.c_proj}, but {stage_c.name} is"
+            f" {stage_c.config.c_hidden[0]} wide: choose two that belong together"
+        )

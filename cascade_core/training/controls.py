@@ -167,6 +167,10 @@ KINDS: dict[str, Callable[[Examples, Detector | None], Control]] = {
 }
 
 
+CHANNELS = {"own": 3, "canny": 1, "inpainting": 4}
+"""Of the hints whose width does not depend on the models."""
+
+
 def fits_family(detector: Detector | None, stage_c: Handle) -> None:
     """Refuse a detector whose embeddings belong to other models."""
     if detector is not None and detector.family != stage_c.family:

@@ -19,7 +19,7 @@ from ..sampling.family import check_family
 from .buckets import Size, draw_batch, fit, nearest, sizes
 from .cache import Cache, Entry, key_of, mark_of
 from .dataset import Dataset, read_pixels
-from .settings import Settings
+from .settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Examples:
     """The data set in the cache, for Stage C. `encode` fills it; then batches can be drawn."""
 
     def __init__(
-        self, models: TrainingModels, dataset: Dataset, settings: Settings, cache: Cache, *, text: bool = True
+        self, models: TrainingModels, dataset: Dataset, settings: TrainingSettings, cache: Cache, *, text: bool = True
     ) -> None:
         """text: keep the captions' encodings; without them the caller encodes captions itself."""
         self.models, self.dataset, self.settings, self.cache, self.text = models, dataset, settings, cache, text

@@ -28,8 +28,8 @@ def durable(path: Path) -> Generator[Path]:
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """A safetensors file of these tensors, each in its own type."""
-    specs = {name: (NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+    """A safetensors file of these tensors, each in its own type; equal tensors make equal files."""
+    specs = {name: (NAMES[tensors[name].dtype], tuple(tensors[name].shape)) for name in sorted(tensors)}
     with durable(path) as temporary:
         write_tensors(temporary, specs, lambda names: ([tensors[name]] for name in names), metadata)
 

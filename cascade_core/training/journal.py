@@ -18,7 +18,8 @@ from .files import durable, write_text
 from .loop import Progress
 
 CURVE = "curve.png"
-WIDTH, HEIGHT, MARGIN, LINES = 900, 420, 60, 4  # of the curve, in pixels, and its parts
+CURVE_SIZE = HEIGHT, WIDTH = 420, 900  # in pixels
+MARGIN, LINES = 60, 4
 RAW, SMOOTH, INK, GRID = "#c8d4ea", "#1f4e9c", "#222222", "#e6e6e6"
 
 

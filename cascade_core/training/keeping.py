@@ -77,7 +77,7 @@ class Keeping:
         sequence, pooled = self.examples.say(captions)
         images = torch.zeros(count, 1, self.examples.models.stage_c.config.c_clip_img)
         models, settings = self.examples.models, self.examples.settings
-        noised = add_noise(torch.stack(clean), models.stage_c, settings.loss_weight)
+        noised = add_noise(torch.stack(clean), models.stage_c, settings.loss_weight, settings.noisy_share)
         return Kept(captions, Said(sequence, pooled, images), images, noised)
 
     def _key(self, number: int) -> str:

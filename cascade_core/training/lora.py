@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,14 +32,15 @@ from .denoising import add_noise, denoising_loss
 from .examples import Examples, Said, TrainingModels
 from .keeping import Keeping, draw_prompts
 from .loop import Plan
-from .samples import can_show, paint
-from .settings import Settings
+from .samples import paint, sample_side
+from .settings import TrainingSettings
 
+INITS = ("official", "usual")
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
 
 @dataclass(frozen=True)
-class LoraSettings(Settings):
+class LoraSettings(TrainingSettings):
     """What a LoRA has besides."""
 
     rank: int = 4
@@ -51,6 +53,7 @@ class LoraSettings(Settings):
     keep_count: int = 64  # latents that the network draws of these prompts, once
     keep_batch: int = 0  # how many are held beside each batch; 0: as many as the batch has
     dialect: str = "comfyui"
+    init: str = "official"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,8 +62,9 @@ class LoraSettings(Settings):
                 raise CascadeError(f"{name}: expected at least 1, found {getattr(self, name)}")
         if self.token_rate <= 0:
             raise CascadeError(f"token_rate: expected over 0, found {self.token_rate}")
-        if self.dialect not in DIALECTS:
-            raise CascadeError(f"dialect: expected one of {', '.join(DIALECTS)}, found {self.dialect!r}")
+        for name, choices in (("dialect", DIALECTS), ("init", INITS)):
+            if getattr(self, name) not in choices:
+                raise CascadeError(f"{name}: expected one of {', '.join(choices)}, found {getattr(self, name)!r}")
 
     def plan(self) -> Plan:
         return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
@@ -79,7 +83,11 @@ class Branches(nn.Module):
     """What a LoRA learns, in float32: the branches, and the rows of its new words."""
 
     def __init__(self, stage_c: nn.Module, settings: LoraSettings, width: int) -> None:
-        """As officially `up` is drawn and `down` zero, so that nothing changes at first."""
+        """One of both matrices is drawn and the other zero, so that nothing changes at first.
+
+        Officially `up` is drawn, as large as it will ever be, so that it hardly turns: learning is slow and keeps to
+        the directions that were drawn. Usually `down` is, as small as keeps x: what it reads is soon learned, too.
+        """
         super().__init__()
         weights = adaptable(stage_c)
         self.names = official_order(stage_c, settings.filters)
@@ -93,8 +101,12 @@ class Branches(nn.Module):
         self.branches = nn.ModuleList()
         for name in self.names:
             out, *inner = weights[name].shape
-            up = torch.randn(out, settings.rank, generator=generator)
-            self.branches.append(LowRank(torch.zeros(settings.rank, *inner), up, settings.alpha / settings.rank))
+            up, down = torch.zeros(out, settings.rank), torch.zeros(settings.rank, *inner)
+            if settings.init == "official":
+                up.normal_(generator=generator)
+            else:
+                down.normal_(std=math.prod(inner) ** -0.5, generator=generator)
+            self.branches.append(LowRank(down, up, settings.alpha / settings.rank))
         self.rows = nn.Parameter(torch.zeros(len(settings.tokens), width)) if settings.tokens else None
         self.requires_grad_(True)
 
@@ -134,7 +146,8 @@ class LoraTask:
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
         settings, device = self.settings, self._acquire()
         batch = self.examples.draw(random)
-        noised = add_noise(self.examples.latents(batch), self.models.stage_c, settings.loss_weight)
+        clean_latents = self.examples.latents(batch)
+        noised = add_noise(clean_latents, self.models.stage_c, settings.loss_weight, settings.noisy_share)
         captions = self.examples.told(batch, random)
         images = self.examples.seen(batch, random)
         kept = None if self.keeping is None else self.keeping.draw(random, batch, settings.keep_batch or len(batch))
@@ -157,7 +170,7 @@ class LoraTask:
         }
 
     def show(self) -> list[Tensor]:
-        if not can_show(self.models):
+        if sample_side(self.models, self.settings.size) is None:
             return []
         sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
         return paint(self.models, self.settings.samples, sizes, self.stage_c, self.text_encoder)

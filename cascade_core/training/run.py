@@ -109,7 +109,7 @@ class TrainingRun:
 
 
 def _flat(origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings and models by name; the data is compared apart."""
+    """TrainingSettings and models by name; the data is compared apart."""
     values: dict[str, Any] = {}
     for name, value in origin.items():
         if name == "models":

@@ -32,7 +32,7 @@ class TrainingSamples:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """What all trainings have."""
 
     size: int = 768  # side of the pictures as the effnet encodes them; one cell of the latent for 32 pixels
@@ -44,6 +44,7 @@ class Settings:
     schedule: str = "constant"
     optimizer: str = "adamw"
     loss_weight: str = "auto"
+    noisy_share: float = 0.0  # of the times, drawn from the noisiest tenth, where the layout is decided
     caption_dropout: float = 0.05  # share of captions that are left out
     image_dropout: float = 0.9  # share of image embeddings that are left out, where there are any
     checkpointing: bool = True  # compute each block's activations twice instead of keeping them
@@ -55,7 +56,7 @@ class Settings:
         for name in ("steps", "batch_size", "accumulate", "warmup", "save_every"):
             if getattr(self, name) < 1:
                 raise CascadeError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        for name in ("caption_dropout", "image_dropout"):
+        for name in ("caption_dropout", "image_dropout", "noisy_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise CascadeError(f"{name}: expected 0 to 1, found {getattr(self, name)}")
         if self.learning_rate <= 0:
@@ -71,6 +72,7 @@ class Settings:
             warmup=self.warmup,
             flat=SCHEDULES[self.schedule],
             optimizer=self.optimizer,
+            betas=(0.9, 0.999),
             accumulate=self.accumulate,
             ema=None,
             seed=self.seed,

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from .cache import Cache, Entry
-from .settings import Settings
+from .settings import TrainingSettings
 
 
 class Task(Protocol):
@@ -21,7 +21,7 @@ class Task(Protocol):
         ...
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> TrainingSettings: ...
 
     @property
     def cache(self) -> Cache: ...

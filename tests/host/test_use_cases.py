@@ -20,7 +20,7 @@ from .server import ComfyUI
 from .test_editor import LOOK, SEEN, complaints
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
-ALREADY = {"text_to_image", "published_models"}  # by test_server.py and test_editor.py
+ALREADY = {"text_to_image", "published_models", "lora_training"}  # by test_server.py, test_editor.py, test_training.py
 WORKFLOWS = [file for file in sorted((ROOT / "workflows").glob("*.json")) if file.stem not in ALREADY]
 SET = (
     "for (const [title, name, value] of arguments[0])"

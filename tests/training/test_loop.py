@@ -1,6 +1,7 @@
-"""The training loop: what a resumed run gives, and that it learns. Run: pytest tests/test_training_loop.py"""
+"""The training loop: what a resumed run gives, and that it learns. Run: pytest tests/training"""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,16 +36,64 @@ def run(state: Path, plan: Plan, stop_at: int | None = None) -> tuple[Regression
     return module, averaged, losses
 
 
-@pytest.mark.parametrize("muon", [False, True])
-def test_resumed_is_as_never_stopped(tmp_path: Path, muon: bool) -> None:
-    plan = Plan(steps=40, learning_rate=1e-2, warmup=5, muon=muon)
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"muon": True}, {"optimizer": "adafactor"}, {"accumulate": 3}, {"ema": None}], ids=str
+)
+def test_resumed_from_a_save_is_as_never_stopped(tmp_path: Path, settings: dict[str, Any]) -> None:
+    plan = Plan(steps=40, learning_rate=1e-2, warmup=5, **settings)
     whole, whole_average, _ = run(tmp_path / "whole.safetensors", plan)
-    run(tmp_path / "parts.safetensors", plan, stop_at=17)  # saved at 10: steps 11 to 17 are lost and done again
-    resumed, resumed_average, losses = run(tmp_path / "parts.safetensors", plan)
+    state = tmp_path / "parts.safetensors"
+    run(state, plan, stop_at=10)
+    saved = state.read_bytes()
+    run(state, plan, stop_at=17)
+    state.write_bytes(saved)  # a killed run keeps what was saved at 10: steps 11 to 17 are done again
+    resumed, resumed_average, losses = run(state, plan)
     assert len(losses) == 30
-    for name, tensor in whole.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
-        assert torch.equal(whole_average[name], resumed_average[name]), name
+    assert same(whole, resumed)
+    assert all(torch.equal(tensor, resumed_average[name]) for name, tensor in whole_average.items())
+
+
+def test_whoever_stops_it_finds_the_last_step_saved(tmp_path: Path) -> None:
+    plan = Plan(steps=40, learning_rate=1e-2, warmup=5)
+    whole, _, _ = run(tmp_path / "whole.safetensors", plan)
+    module = Regression()
+    steps = train(module, module.loss, plan, tmp_path / "parts.safetensors", save_every=10)
+    for progress, _ in steps:
+        if progress.step == 17:
+            break
+    steps.close()
+    resumed, _, losses = run(tmp_path / "parts.safetensors", plan)
+    assert len(losses) == 23
+    assert same(whole, resumed)
+
+
+def test_batches_accumulate_to_the_mean_of_their_gradients(tmp_path: Path) -> None:
+    """Three parts of a step with sgd-like first steps: the loss that is told is their mean."""
+    module = Regression()
+    told: list[float] = []
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        value = module.loss(random)
+        told.append(value["mse"].item())
+        return value
+
+    plan = Plan(steps=1, learning_rate=1e-2, warmup=1, accumulate=3)
+    ((progress, _),) = train(module, loss, plan, tmp_path / "state.safetensors")
+    assert len(set(told)) == 3
+    assert progress.losses["mse"] == pytest.approx(np.mean(told))
+
+
+def test_torchs_own_generator_is_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    module = Regression()
+    torch.manual_seed(5)
+    next(train(module, module.loss, Plan(steps=2, learning_rate=1e-2), tmp_path / "state.safetensors"))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_it_learns(tmp_path: Path) -> None:
@@ -57,7 +106,7 @@ def test_a_finished_run_says_so_once(tmp_path: Path) -> None:
     first, average, _ = run(tmp_path / "state.safetensors", plan)
     again, again_average, losses = run(tmp_path / "state.safetensors", plan)
     assert len(losses) == 1
-    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in first.state_dict().items())
+    assert same(first, again)
     assert all(torch.equal(tensor, again_average[name]) for name, tensor in average.items())
 
 
@@ -78,3 +127,8 @@ def test_rate() -> None:
     assert plan.rate(99) == plan.rate(500) == 1
     assert plan.rate(750) == pytest.approx(0.5)
     assert plan.rate(1000) == pytest.approx(0)
+
+
+def test_a_constant_rate_stays_after_its_warm_up() -> None:
+    plan = Plan(steps=10, learning_rate=2.0, warmup=2, flat=1.0)
+    assert [plan.rate(step) for step in (0, 1, 5, 9)] == [1, 2, 2, 2]

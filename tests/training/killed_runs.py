@@ -1,0 +1,112 @@
+"""Trains a small LoRA in children that are killed at random moments, each going on where the last one was killed.
+
+    python killed_runs.py FOLDER KILLS SEED
+
+Prints, for each kill, the step of the state that is left, and for each finished training its file's digest; the first
+line is the digest of one that was never stopped. Forked, so that imports and models are paid once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from stable_cascade_nodes import cascade_core as core
+from stable_cascade_nodes.cascade_core.training.state import read_head
+
+TINY = "tiny (built-in)"
+STEPS, SAVE_EVERY = 12, 3
+
+
+def models() -> core.TrainingModels:
+    kinds = ("stage_c", "text_encoder", "effnet", "previewer")
+    return core.TrainingModels(**{kind: core.load(kind, core.built_in(kind)[TINY], name=TINY) for kind in kinds})
+
+
+def settings() -> core.LoraSettings:
+    samples = core.TrainingSamples(("a [zig]",), every=6)
+    return core.LoraSettings(
+        size=64,
+        steps=STEPS,
+        batch_size=2,
+        learning_rate=1e-2,
+        optimizer="adamw",
+        save_every=SAVE_EVERY,
+        samples=samples,
+        tokens=(("[zig]", "^star$"),),
+        keep=("a red circle",),
+        keep_weight=1.0,
+    )
+
+
+def train(parts: core.TrainingModels, data: Path, folder: Path) -> None:
+    dataset = core.read_dataset(data, "a [zig]")
+    run, _ = core.train_lora(parts, dataset, settings(), folder, folder / "finished" / "lora.safetensors")
+    for _ in run.encode():
+        pass
+    for _ in run.train():
+        pass
+
+
+def child(parts: core.TrainingModels, data: Path, folder: Path, kill_after: float | None) -> bool:
+    """Whether a forked training came to its end before it was killed."""
+    number = os.fork()
+    if number == 0:
+        train(parts, data, folder)
+        os._exit(0)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(number, signal.SIGKILL)
+    _, status = os.waitpid(number, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
+        raise SystemExit("a training failed")
+    return os.WIFEXITED(status)
+
+
+def digests(folder: Path) -> str:
+    """Of the finished file and of the last state."""
+    files = folder / "finished" / "lora.safetensors", folder / "state.safetensors"
+    return " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files)
+
+
+def check_whole(folder: Path) -> None:
+    """No file is half written under its own name."""
+    for path in folder.rglob("*.safetensors"):
+        if not path.name.startswith("."):
+            load_file(path)
+
+
+def main(folder: Path, kills: int, seed: int) -> None:
+    torch.set_num_threads(1)
+    data, parts, chance = folder / "pictures", models(), random.Random(seed)
+    started = time.monotonic()
+    if not child(parts, data, folder / "never", None):
+        raise SystemExit("the training that was never stopped was")
+    whole = time.monotonic() - started
+    print("finished", digests(folder / "never"), flush=True)
+    killed = trial = 0
+    while killed < kills:
+        place = folder / f"trial{trial}"
+        if child(parts, data, place, chance.uniform(0, 0.7 * whole)):
+            print("finished", digests(place), flush=True)
+            trial += 1
+            continue
+        killed += 1
+        check_whole(place)
+        state = place / "state.safetensors"
+        print("killed", read_head(state).step if state.exists() else 0, flush=True)
+    place = folder / f"trial{trial}"
+    child(parts, data, place, None)
+    print("finished", digests(place), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
