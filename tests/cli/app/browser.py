@@ -103,15 +103,21 @@ class Page:
 
     def tab(self, title: str) -> None:
         """Choose a tab, also where it is one of those that the row has no room for."""
-        for button in self.find_all("button[role=tab]"):
-            if button.text.strip() == title:
-                button.click()
-                break
-        else:
-            self.click(".overflow-menu > button")
-            menu = self.wait("the other tabs", lambda: self.find_all(".overflow-dropdown button"))
-            next(button for button in menu if button.text.strip() == title).click()
+
+        def chosen() -> bool:
+            shown = [button for button in self.find_all("button[role=tab]") if button.text.strip() == title]
+            if not shown and not (shown := self._in_menu(title)):
+                self.click(".overflow-menu > button")
+                shown = self._in_menu(title)
+            if shown:
+                shown[0].click()
+            return bool(shown)
+
+        self.wait(f"the tab {title}", chosen)
         time.sleep(0.5)
+
+    def _in_menu(self, title: str) -> list[Any]:
+        return [button for button in self.find_all(".overflow-dropdown button") if button.text.strip() == title]
 
     def status(self) -> str:
         """What the visible tab says of its run."""
