@@ -51,15 +51,19 @@ def origin(path: Path, tabs: Sequence[Tab], nodes: registry.Nodes) -> Origin:
 
 
 def caption(path: Path, tabs: Sequence[Tab], nodes: registry.Nodes) -> str:
-    """The seed and the name of a picture, for under it."""
+    """The seed and the name of a picture, for under it; of one of a batch, which does not say which, all seeds."""
     try:
         made = origin(path, tabs, nodes)
     except graph.WorkflowError:
         return path.name
     if made.tab is None or made.values is None:
         return path.name
-    seed = next((value for control, value in zip(made.tab.controls, made.values, strict=True) if control.is_seed), None)
-    return path.name if seed is None else f"seed {seed} · {path.name}"
+    pairs = list(zip(made.tab.controls, made.values, strict=True))
+    seed = next((value for control, value in pairs if control.is_seed), None)
+    batch = max((value for control, value in pairs if control.name == "batch_size"), default=1)
+    if seed is None:
+        return path.name
+    return f"seeds {seed} to {seed + batch - 1} · {path.name}" if batch > 1 else f"seed {seed} · {path.name}"
 
 
 def _folders(root: Path, depth: int) -> list[Path]:

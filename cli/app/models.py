@@ -25,7 +25,8 @@ def _of_classes(names: list[str]) -> Iterator[str]:
 
 def _of_file(file: needs.File) -> Iterator[str]:
     state = "cannot be used" if file.present else "is missing"
-    text = f"<b>{escape(file.name)}</b>{f' ({escape(file.title)})' if file.title else ''} {state}."
+    title = file.title.removeprefix("Stable Cascade: ")
+    text = f"<b>{escape(file.name)}</b>{f' ({escape(title)})' if title else ''} {state}."
     if file.problem is not None:
         text += f" {escape(file.problem)}"
     elif not file.present:

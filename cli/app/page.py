@@ -34,7 +34,7 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
         panels = [Panel(tab, tabs, runner) for tab in tabs]
         with gr.Tabs(selected=tabs[0].key if tabs else GALLERY) as chooser:
             with gr.Tab("Gallery", id=GALLERY) as gallery_tab:
-                shelf = Shelf(tabs, runner, "The output folder, the latest first", columns=4)
+                shelf = Shelf(tabs, runner, "The output folder, the latest first", columns=4, beside=True)
             for panel in panels:
                 with gr.Tab(panel.tab.title, id=panel.tab.key):
                     panel.build()

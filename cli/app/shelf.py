@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,25 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 class Shelf:
     """`updates` fills `outputs`; `chosen` holds the path of the chosen picture, and `restore` is pressed for it."""
 
-    def __init__(self, tabs: Sequence[Tab], runner: Runner, label: str, columns: int) -> None:
+    def __init__(self, tabs: Sequence[Tab], runner: Runner, label: str, columns: int, beside: bool = False) -> None:
+        """beside: what is told of a picture stands beside the pictures where there is room, else below them."""
         self.tabs, self.nodes = tabs, runner.nodes
-        self.pictures = gr.Gallery(
-            label=label,
-            columns=columns,
-            object_fit="contain",
-            height="auto",
-            interactive=False,
-            buttons=["download", "fullscreen"],
-            elem_classes=["shelf"],
-        )
-        self.details = gr.HTML()
-        with gr.Row(visible=False) as self.actions:
-            self.restore = gr.Button("Use these settings", size="sm", elem_classes=["restore"])
-            save = gr.Button("Save its workflow", size="sm", elem_classes=["save-its"])
+        with gr.Row() if beside else nullcontext():
+            with gr.Column(scale=3, min_width=320) if beside else nullcontext():
+                self.pictures = gr.Gallery(
+                    label=label,
+                    columns=columns,
+                    object_fit="contain",
+                    height="auto",
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    elem_classes=["shelf", "many"] if beside else ["shelf"],
+                )
+            with gr.Column(scale=2, min_width=320) if beside else nullcontext():
+                self.details = gr.HTML()
+                with gr.Row(visible=False) as self.actions:
+                    self.restore = gr.Button("Use these settings", size="sm", elem_classes=["restore"])
+                    save = gr.Button("Save its workflow", size="sm", elem_classes=["save-its"])
         self.paths = gr.State([])
         self.chosen = gr.State("")
         self.outputs = [self.pictures, self.paths, self.chosen, self.details, self.actions]
