@@ -116,6 +116,18 @@ def test_cancel_works_within_a_step_and_the_next_run_starts_clean(server: Server
     assert len(pictures(server) - before) == 1
 
 
+def test_a_page_that_is_opened_anew_can_cancel_what_still_runs(server: Server, page: Page) -> None:
+    page.fill(".node-9 .input-steps", "1000")
+    page.fill(".node-9 .input-seed", str(time.time_ns() % 10**6))
+    page.start()
+    page.open()
+    page.console()  # the old page's streams end with an error, which nobody sees any more
+    page.wait("the notice", lambda: "Text to image is running: Cancel in its tab stops it" in page.status(), 20)
+    page.click("button.cancel")
+    page.fill(".node-9 .input-steps", "2")
+    assert page.make() == "done"
+
+
 def test_a_mask_drawn_by_the_mouse_changes_only_what_it_covers(server: Server, page: Page) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
