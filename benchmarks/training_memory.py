@@ -1,0 +1,123 @@
+"""How much memory the training of a LoRA takes at its peak, computed without the memory:
+
+    python benchmarks/training_memory.py [--rank N] [--batch N] [--size PX] [--preset NAME] [--no-checkpointing]
+
+Two steps (of which the second has the optimiser's state) are taken on tensors without values, by the trainer's own
+branches, loss, gradient clipping and AdamW; after every operation the memory of all tensors that are alive is added up.
+What a GPU adds of its own, its kernels and the allocator's gaps, is not in it (about 0.5 to 1 GiB); nor is the text
+encoder (2.6 GiB in float32), which has to be there where new words are learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from stable_cascade_nodes.cascade_core import LoraSettings
+from stable_cascade_nodes.cascade_core.models.adapters import adapted
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from stable_cascade_nodes.cascade_core.training.denoising import Noised, denoising_loss
+from stable_cascade_nodes.cascade_core.training.lora import Branches
+from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
+
+GIB = 2**30
+CELL, TOKENS = 32, 77
+DTYPE = torch.bfloat16
+
+
+class Alive(TorchDispatchMode):
+    """The bytes of what operations made and is still alive, and the most of them."""
+
+    def __init__(self, counted: Iterable[Tensor]) -> None:
+        """counted: what is added up elsewhere, and not here where an operation gives a view of it."""
+        super().__init__()
+        self.counted = {StorageWeakRef(tensor.untyped_storage()) for tensor in counted}
+        self.sizes: dict[StorageWeakRef, int] = {}
+        self.total = self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204  (torch's own signature)
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._add(tensor.untyped_storage())
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        reference = StorageWeakRef(storage)
+        if reference in self.counted or reference in self.sizes:
+            return
+        self.sizes[reference] = storage.nbytes()
+        self.total += storage.nbytes()
+        if self.total > self.most:  # as far as is known: some may have gone since
+            self.sizes = {storage: size for storage, size in self.sizes.items() if not storage.expired()}
+            self.total = sum(self.sizes.values())
+            self.most = max(self.most, self.total)
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def step(module: StageC, branches: nn.Module, optimizer: torch.optim.Optimizer, batch: int, cells: int) -> None:
+    """One step of the trainer, on zeros."""
+    config = module.config
+    x = torch.zeros(batch, config.channels, cells, cells)
+    noised = Noised(x, torch.zeros(batch), x.clone(), torch.ones(batch))
+    shapes = (TOKENS, config.c_clip_text), (1, config.c_clip_text_pooled), (1, config.c_clip_img)
+    said = [torch.zeros(batch, *shape, dtype=DTYPE) for shape in shapes]
+
+    def predict(x: Tensor, condition: Tensor) -> Tensor:
+        return module(x.to(DTYPE), condition, said[0], said[1], said[2])
+
+    denoising_loss(noised, predict).backward()
+    nn.utils.clip_grad_norm_(branches.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def peak(preset: str, rank: int, batch: int, size: int, checkpointing: bool) -> dict[str, int]:
+    """Bytes at the peak, and what they are."""
+    with FakeTensorMode():
+        torch.set_default_dtype(DTYPE)
+        base = StageC(PRESETS["stage_c"][preset]).eval().requires_grad_(False)
+        torch.set_default_dtype(torch.float32)
+        branches = Branches(base, LoraSettings(rank=rank), 1)
+        module = cast(StageC, adapted(base, {name: [branch] for name, branch in branches.by_name().items()}))
+        module.checkpointing = checkpointing
+        (optimizer,) = make_optimizers(branches, "adamw", 1e-4, 0.01, (0.9, 0.99), muon=False)
+        step(module, branches, optimizer, batch, size // CELL)  # which makes the optimiser's state
+        weights = [*base.parameters(), *base.buffers()]
+        kept = [entry for entries in optimizer.state.values() for entry in entries.values()]
+        with Alive([*weights, *branches.parameters(), *kept]) as alive:
+            step(module, branches, optimizer, batch, size // CELL)
+        parts = {
+            "Stage C, bfloat16": bytes_of(weights),
+            "branches, float32": bytes_of(branches.parameters()),
+            "AdamW's state": bytes_of(kept),
+            "gradients, activations": alive.most,
+        }
+    return {**parts, "all": sum(parts.values())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=list(PRESETS["stage_c"]), default="3.6B")
+    for name, default in (("rank", 16), ("batch", 1), ("size", 768)):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
+    parser.add_argument("--no-checkpointing", dest="checkpointing", action="store_false")
+    options = parser.parse_args()
+    for name, number in peak(**vars(options)).items():
+        print(f"{name:24}{number / GIB:7.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
