@@ -44,7 +44,7 @@ class Alive(TorchDispatchMode):
         self.sizes: dict[StorageWeakRef, int] = {}
         self.total = self.most = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204  (torch's own signature)
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):

@@ -64,7 +64,8 @@ if TYPE_CHECKING:
     from .training.run import TrainingRun
     from .training.samples import sample_side
     from .training.settings import TrainingSamples, TrainingSettings
-    from .training.start import train_controlnet, train_lora
+    from .training.stages import StageBModels
+    from .training.start import train_controlnet, train_lora, train_stage_b, train_stage_c
 
 _HOME = {
     "checkpoint": ("load", "save"),
@@ -123,7 +124,8 @@ _HOME = {
     "training.run": ("TrainingRun",),
     "training.samples": ("sample_side",),
     "training.settings": ("TrainingSamples", "TrainingSettings"),
-    "training.start": ("train_controlnet", "train_lora"),
+    "training.stages": ("StageBModels",),
+    "training.start": ("train_controlnet", "train_lora", "train_stage_b", "train_stage_c"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -155,6 +157,7 @@ __all__ = [
     "Part",
     "Placement",
     "Resize",
+    "StageBModels",
     "Step",
     "TrainingModels",
     "TrainingRun",
@@ -204,6 +207,8 @@ __all__ = [
     "text_to_image",
     "train_controlnet",
     "train_lora",
+    "train_stage_b",
+    "train_stage_c",
     "untrained_controlnet",
     "untrained_lora",
     "with_embeddings",

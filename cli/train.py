@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TRAINERS = {
     "lora": "a LoRA of Stage C, and new words for prompts",
     "controlnet": "a ControlNet, by own control pictures in FOLDER/control or by hints made of the pictures",
+    "stage_c": "all of Stage C",
+    "stage_b": "all of Stage B",
 }
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
 Each picture needs its caption in a .txt file of the same name, or give one --caption for all.
@@ -31,7 +33,6 @@ The state is kept in OUTPUT/training/NAME, with the curve of the loss and sample
 on where the last one stopped, whatever stopped it. Ctrl-C ends the step, saves the state and stops; a second one stops
 at once, at the last saved state.
 Exit code: 0 the file is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
-SAID_OTHERWISE = {"stage_c", "text_encoder", "effnet", "dataset", "name"}
 
 
 def add_parser(commands: _SubParsersAction[Any]) -> None:
@@ -56,15 +57,18 @@ def _add_trainer(kinds: _SubParsersAction[Any], kind: str, what: str) -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the pictures are")
     parser.add_argument("--name", required=True, help="of the finished file, and of the folder of the state")
     parser.add_argument("--caption", default="", help="of all pictures; {name} is the file name, {caption} its .txt")
-    for name, (declared, options) in _inputs(kind).items():
-        _add_input(parser, name, declared, options)
+    needed = _node(kind).INPUT_TYPES()["required"]
+    for name, (declared, about) in _inputs(kind).items():
+        _add_input(parser, name, declared, about, name in needed)
     parser.add_argument("--dtype", choices=parts.DTYPES, default="auto", help="precision of the stages (%(default)s)")
     parser.add_argument("--output", metavar="DIR", type=Path, help="where states are kept (./output)")
     parts.add_arguments(parser)
     parser.set_defaults(command=train, kind=kind)
 
 
-def _add_input(parser: argparse.ArgumentParser, name: str, declared: Any, options: Mapping[str, Any]) -> None:
+def _add_input(
+    parser: argparse.ArgumentParser, name: str, declared: Any, options: Mapping[str, Any], needed: bool
+) -> None:
     """An option for one of the node's inputs; lines of a text may be given by repeating it."""
     flag = "--" + name.replace("_", "-")
     about = options["tooltip"].replace("%", "%%")
@@ -85,7 +89,6 @@ def _add_input(parser: argparse.ArgumentParser, name: str, declared: Any, option
     elif declared == "STRING":
         parser.add_argument(flag, metavar="TEXT", default=options["default"], help=f"{about} (%(default)s)")
     else:
-        needed = name in SAID_OTHERWISE
         default = parts.TINY if needed else None
         parser.add_argument(flag, metavar="NAME", default=default, help=about + (" (%(default)s)" if needed else ""))
 
@@ -111,7 +114,12 @@ def _inputs(kind: str) -> dict[str, tuple[Any, Mapping[str, Any]]]:
 def _node(kind: str) -> type[Any]:
     from ..nodes import training
 
-    return {"lora": training.CascadeLoRATrain, "controlnet": training.CascadeControlNetTrain}[kind]
+    return {
+        "lora": training.CascadeLoRATrain,
+        "controlnet": training.CascadeControlNetTrain,
+        "stage_c": training.StageCTrainer,
+        "stage_b": training.StageBTrainer,
+    }[kind]
 
 
 def train(options: argparse.Namespace) -> int:

@@ -169,7 +169,8 @@ class ControlNetTask:
         noised = add_noise(
             clean, self.stage_c, self.settings.loss_weight, self.settings.noisy_share, self.settings.offset_noise
         )
-        said = Said(*self.examples.say(self.examples.told(batch, random)), self.examples.seen(batch, random))
+        sequence, pooled = self.examples.say(self.examples.told(batch, random))
+        said = Said(sequence, pooled, self.examples.seen(batch, random, self.models.stage_c.config.c_clip_img))
         cells = (clean.shape[-2], clean.shape[-1])
         hint = sampling.fit_hint(self.controls.draw(batch, random), self.module.cell, cells)
         maps = self.module.project(hint.to(device))

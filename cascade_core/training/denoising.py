@@ -30,19 +30,26 @@ class Noised:
         return Noised(*(each[share].to(device) for each in (self.x, self.condition, self.target, self.weight)))
 
 
-def add_noise(clean: Tensor, handle: Handle, loss_weight: str, noisy_share: float = 0.0, offset: float = 0.0) -> Noised:
+def add_noise(
+    clean: Tensor,
+    handle: Handle,
+    loss_weight: str,
+    noisy_share: float = 0.0,
+    offset: float = 0.0,
+    noise: Tensor | None = None,
+) -> Noised:
     """Draw times and noise by torch's own generator, on the CPU, for clean latents (B, C, h, w) on it.
 
     Times are uniform in 0.001..1; noisy_share of them in the noisiest tenth, where the layout is decided. p2: errors
     count by b², so that what is nearly clean counts little (Choi et al. 2022, with both of its constants 1); auto: that
     for networks that predict the noise, as officially, and no weight for others. offset: of noise that is the same all
-    over a channel.
+    over a channel. noise: instead of ordinary noise.
     """
     early = torch.rand(len(clean))
     if noisy_share:
         early = torch.where(torch.rand(len(clean)) < noisy_share, early * NOISIEST, early)
     times = (1 - early + 0.001).clamp(0.001, 1)
-    noise = torch.randn_like(clean)
+    noise = torch.randn_like(clean) if noise is None else noise
     if offset:
         noise = noise + offset * torch.randn(*clean.shape[:2], 1, 1)
     process = Process(TARGETS[handle.target])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -46,6 +46,17 @@ class TrainingModels:
         return {name: mark_of(handle.module) for name, handle in self.named().items() if name in names}
 
 
+class Encoders(Protocol):
+    """The frozen models that every training needs."""
+
+    @property
+    def text_encoder(self) -> Handle: ...
+    @property
+    def effnet(self) -> Handle: ...
+    @property
+    def image_encoder(self) -> Handle | None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Said:
     """What Stage C is told: sequence (B, T, D), pooled (B, P) and image embeddings (B, 1, Di)."""
@@ -63,7 +74,7 @@ class Examples:
     """The data set in the cache, for Stage C. `encode` fills it; then batches can be drawn."""
 
     def __init__(
-        self, models: TrainingModels, dataset: Dataset, settings: TrainingSettings, cache: Cache, *, text: bool = True
+        self, models: Encoders, dataset: Dataset, settings: TrainingSettings, cache: Cache, *, text: bool = True
     ) -> None:
         """text: keep the captions' encodings; without them the caller encodes captions itself."""
         self.models, self.dataset, self.settings, self.cache, self.text = models, dataset, settings, cache, text
@@ -110,10 +121,10 @@ class Examples:
             [entry["pooled"] for entry in entries]
         )
 
-    def seen(self, indices: Sequence[int], random: np.random.Generator) -> Tensor:
-        """Image embeddings (B, 1, Di), most of them zeros, as officially."""
+    def seen(self, indices: Sequence[int], random: np.random.Generator, width: int) -> Tensor:
+        """Image embeddings (B, 1, width), most of them zeros, as officially."""
         dropped = random.random(len(indices)) < self.settings.image_dropout
-        images = torch.zeros(len(indices), 1, self.models.stage_c.config.c_clip_img)
+        images = torch.zeros(len(indices), 1, width)
         if self.models.image_encoder is not None:
             for row, index in enumerate(indices):
                 if not dropped[row]:

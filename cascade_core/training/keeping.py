@@ -19,7 +19,7 @@ from ..sampling.stages import sample_stage_c
 from .buckets import CELL
 from .cache import Entry, key_of, mark_of
 from .denoising import Noised, add_noise
-from .examples import Examples, Said
+from .examples import Examples, Said, TrainingModels
 
 LEARNED, EMPTY = 0.25, 0.1  # shares: of pictures to learn from, of the empty prompt
 CHOICE = re.compile(r"\{([^{}]*)\}")
@@ -49,11 +49,14 @@ class Kept:
 class Keeping:
     """Draws from `prompts`, and from the examples with captions that `plainly` makes ordinary."""
 
-    def __init__(self, examples: Examples, prompts: Sequence[str], plainly: Callable[[str], str]) -> None:
+    def __init__(
+        self, models: TrainingModels, examples: Examples, prompts: Sequence[str], plainly: Callable[[str], str]
+    ) -> None:
+        self.models = models
         self.examples, self.prompts = examples, list(prompts)
         self._plain = {example.caption: plainly(example.caption) for example in examples.dataset.examples}
-        self._stage_c = mark_of(examples.models.stage_c.module)
-        self._words = mark_of(examples.models.text_encoder.module)
+        self._stage_c = mark_of(models.stage_c.module)
+        self._words = mark_of(models.text_encoder.module)
 
     def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
         drawn = [(self._key(i), lambda i=i: self._draw(i)) for i in range(len(self.prompts))]
@@ -75,8 +78,8 @@ class Keeping:
                 captions.append("" if chosen < LEARNED + EMPTY else self.prompts[number])
                 clean.append(self.examples.cache.get(self._key(number))["latent"])
         sequence, pooled = self.examples.say(captions)
-        images = torch.zeros(count, 1, self.examples.models.stage_c.config.c_clip_img)
-        models, settings = self.examples.models, self.examples.settings
+        images = torch.zeros(count, 1, self.models.stage_c.config.c_clip_img)
+        models, settings = self.models, self.examples.settings
         noised = add_noise(torch.stack(clean), models.stage_c, settings.loss_weight, settings.noisy_share)
         return Kept(captions, Said(sequence, pooled, images), images, noised)
 
@@ -84,7 +87,7 @@ class Keeping:
         return key_of("kept", self.prompts[number], number, self.examples.settings.size, self._stage_c, self._words)
 
     def _draw(self, number: int) -> Entry:
-        models, side = self.examples.models, self.examples.settings.size // CELL
+        models, side = self.models, self.examples.settings.size // CELL
         empty = torch.zeros(1, models.stage_c.config.channels, side, side)
         positive, negative = ([encode_text(models.text_encoder, text)] for text in (self.prompts[number], ""))
         latent = last(sample_stage_c(models.stage_c, positive, negative, empty, seed=number, cfg=CFG))

@@ -121,7 +121,7 @@ class LoraTask:
             self.text_encoder = self._talking()
         self.examples = Examples(models, dataset, settings, cache, text=not settings.tokens)
         kept = draw_prompts(settings.keep, settings.keep_count)
-        self.keeping = Keeping(self.examples, kept, self._plainly) if settings.keep_weight else None
+        self.keeping = Keeping(models, self.examples, kept, self._plainly) if settings.keep_weight else None
 
     def origin(self) -> Mapping[str, Any]:
         used = ("stage_c", "text_encoder", "effnet", "image_encoder")
@@ -145,7 +145,7 @@ class LoraTask:
         clean_latents = self.examples.latents(batch)
         noised = add_noise(clean_latents, self.models.stage_c, settings.loss_weight, settings.noisy_share)
         captions = self.examples.told(batch, random)
-        images = self.examples.seen(batch, random)
+        images = self.examples.seen(batch, random, self.models.stage_c.config.c_clip_img)
         kept = None if self.keeping is None else self.keeping.draw(random, batch, settings.keep_batch or len(batch))
         clean = noised.part(slice(None), device)
         texts = [*captions, *(kept.captions if kept else ())]

@@ -12,6 +12,8 @@ from .dataset import Dataset
 from .examples import TrainingModels
 from .lora import LoraSettings, LoraTask
 from .run import TrainingRun
+from .settings import TrainingSettings
+from .stages import StageBModels, StageBTask, StageCTask
 
 CACHE = "cache"
 
@@ -36,3 +38,17 @@ def train_controlnet(
     """The same of a ControlNet, from nothing or from `start`."""
     task = ControlNetTask(models, dataset, settings, Cache(folder / CACHE), start, detector)
     return TrainingRun(task, folder, target)
+
+
+def train_stage_c(
+    models: TrainingModels, dataset: Dataset, settings: TrainingSettings, folder: Path, target: Path
+) -> TrainingRun:
+    """The same of all of Stage C."""
+    return TrainingRun(StageCTask(models, dataset, settings, Cache(folder / CACHE)), folder, target)
+
+
+def train_stage_b(
+    models: StageBModels, dataset: Dataset, settings: TrainingSettings, folder: Path, target: Path
+) -> TrainingRun:
+    """The same of all of Stage B."""
+    return TrainingRun(StageBTask(models, dataset, settings, Cache(folder / CACHE)), folder, target)
