@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...cascade_core import graph
 from ...nodes import headless
-from ...nodes.training import STATES, Trainer
+from ...nodes.trainer import STATES, Trainer
 from .. import registry
 from .tabs import Tab
 
