@@ -5,18 +5,26 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 REQUIREMENTS := pyproject.toml requirements.txt constraints.txt
 
-.PHONY: demo test test-all test-host lint format
+.PHONY: demo app test test-all test-app test-host lint format
 .DELETE_ON_ERROR:
 
 # Progress goes to stderr; the picture's path is printed after all of it, alone on the last line.
 demo: $(VENV)/.installed
 	@picture=$$($(BIN)/cascade run workflows/text_to_image.json) && echo "$$picture"
 
+# The address is printed when the page is ready; Ctrl-C ends it.
+app: $(VENV)/.installed-app
+	@$(BIN)/cascade app
+
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -q -m "not slow and not host"
+	@$(BIN)/python -m pytest -q -m "not slow and not host and not browser"
 
 test-all: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q -m "not host"
+
+# The app in a real browser; chromium and chromedriver must be on the PATH.
+test-app: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -q tests/cli/app
 
 # In a real ComfyUI and its editor; chromium and chromedriver must be on the PATH for the editor.
 test-host: $(VENV)/.installed-dev
@@ -42,6 +50,10 @@ $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip
 	@$(PIP) install -c constraints.txt -e . >&2
 	@touch $@
 
+$(VENV)/.installed-app: $(REQUIREMENTS) | $(BIN)/pip
+	@$(PIP) install -c constraints.txt -e ".[app]" >&2
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-dev: $(REQUIREMENTS) | $(BIN)/pip
 	@$(PIP) install -c constraints.txt -e ".[dev]" >&2
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-app

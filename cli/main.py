@@ -16,6 +16,7 @@ from ..cascade_core.errors import CascadeError
 from ..cascade_core.graph import NodeFailure, WorkflowError
 from . import convert, decode, doctor, download, encode, train
 from .answers import FAILED, REFUSED, STOPPED, complain
+from .app import command as app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     nodes.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     nodes.set_defaults(command=_nodes)
 
+    app.add_parser(commands)
     convert.add_parser(commands)
     decode.add_parser(commands)
     doctor.add_parser(commands)

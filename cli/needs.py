@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,17 @@ def _model(node_id: str, title: str, loader: Any, name: str, address: str | None
     path: Path | None = loader.find(name)
     folders = [folder for key in loader.FOLDERS for folder in host.model_folders(key)]
     command = core.command_for(shelves.file_name(name), loader.KIND)
-    problem = None
-    if path is not None:
-        try:
-            problem = inventory.misfit(core.find_part(core.identify(path), loader.KIND, name), name)
-        except core.CascadeError as error:
-            problem = str(error)
+    problem = None if path is None else _misfit(path, loader.KIND, name, loader.IS_CHANGED(name))
     return File(node_id, title, name, path is not None, problem, folders, command, address)
+
+
+@lru_cache(maxsize=256)
+def _misfit(path: Path, kind: str, name: str, _state: str) -> str | None:
+    """Why a file is no such model; asked once for each state of the file, since many workflows name the same ones."""
+    try:
+        return inventory.misfit(core.find_part(core.identify(path), kind, name), name)
+    except core.CascadeError as error:
+        return str(error)
 
 
 def _picture(node_id: str, title: str, entry: graph.Input, name: str) -> File:

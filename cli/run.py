@@ -4,16 +4,12 @@ import argparse
 import json
 import time
 import traceback
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict
 
 from ..cascade_core import graph
-from . import preparation, reading, registry
+from . import performance, preparation, reading, registry
 from .answers import FAILED, OK, REFUSED, complain
 from .report import Report
-
-_OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,22 +20,24 @@ def run(options: argparse.Namespace) -> int:
     from ..nodes import host
 
     host.device()  # refuses a device that is not there, before anything runs
-    extra = {} if workflow.editor is None else {"workflow": workflow.editor}
-    plan = graph.Plan(checked.prompt, nodes.classes, outputs=checked.outputs, extra_pnginfo=extra)
     report = Report(options.json)
     try:
-        refused = graph.rehearse(plan, around=_inference)
-        complain(*(problem.message for problem in refused))
-        plan.drop({problem.node for problem in refused})
-        if refused and not (options.partial and plan.outputs):
-            return REFUSED
-        graph.perform(plan, around=_inference, finished=report.add)
+        complete = performance.perform(
+            checked,
+            workflow.editor,
+            nodes,
+            finished=report.add,
+            refused=lambda problem: complain(problem.message),
+            partial=options.partial,
+        )
     except graph.NodeFailure as failure:
-        _explain(failure)
+        if not performance.is_foreseen(failure):
+            traceback.print_exception(failure.error)
+        complain(performance.in_words(failure))
         return FAILED
     finally:
         report.close(time.perf_counter() - started)
-    return REFUSED if checked.problems or refused else OK
+    return REFUSED if checked.problems or not complete else OK
 
 
 def validate(options: argparse.Namespace) -> int:
@@ -66,22 +64,3 @@ def _check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validatio
             "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them"
         )
     return workflow, checked, nodes
-
-
-@contextmanager
-def _inference(_node_id: str) -> Generator[None]:
-    """Nodes run here as they do in the host."""
-    import torch
-
-    with torch.inference_mode():
-        yield
-
-
-def _explain(failure: graph.NodeFailure) -> None:
-    error = failure.error
-    if type(error).__name__ in _OUT_OF_MEMORY:
-        complain(f"{failure}; choose a smaller size, batch or dtype, or another --device")
-        return
-    if not isinstance(error, ValueError | OSError):  # not foreseen: where it happened helps to mend it
-        traceback.print_exception(error)
-    complain(str(failure))

@@ -70,7 +70,14 @@ def _apply_one(
     except _Unread as error:
         where = graph.where(node_id, node, name)
         raise graph.WorkflowError(f"{where}: expected {error}, found {graph.show(text)}") from None
-    node["inputs"][name] = value
+    assign(workflow, definitions, node_id, name, value)
+
+
+def assign(
+    workflow: graph.Workflow, definitions: Mapping[str, graph.Definition], node_id: str, name: str, value: Any
+) -> None:
+    """Put a value into the prompt and into the editor's form, in place of what was there, a link too."""
+    workflow.prompt[node_id]["inputs"][name] = value
     if workflow.editor is not None:
         graph.set_widget(workflow.editor, definitions, node_id, name, value)
 

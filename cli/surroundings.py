@@ -13,7 +13,11 @@ from ..nodes import folders, headless
 from .inventory import in_words
 
 LIBRARIES = ("torch", "transformers", "safetensors", "numpy", "Pillow")
-EXTRAS = {"server": ("aiohttp", "yarl"), "face": ("onnxruntime",)}  # extra of pyproject.toml -> modules that it brings
+EXTRAS = {
+    "app": ("gradio", "fastapi", "uvicorn"),
+    "server": ("aiohttp", "yarl"),
+    "face": ("onnxruntime",),
+}  # extra of pyproject.toml -> modules that it brings
 NAME = "stable-cascade-nodes"
 
 

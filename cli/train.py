@@ -113,13 +113,13 @@ def _inputs(kind: str) -> dict[str, tuple[Any, Mapping[str, Any]]]:
 
 
 def _node(kind: str) -> type[Any]:
-    from ..nodes import training
+    from ..nodes import fine_tuning, training
 
     return {
         "lora": training.CascadeLoRATrain,
         "controlnet": training.CascadeControlNetTrain,
-        "stage_c": training.StageCTrainer,
-        "stage_b": training.StageBTrainer,
+        "stage_c": fine_tuning.StageCTrainer,
+        "stage_b": fine_tuning.StageBTrainer,
     }[kind]
 
 
@@ -133,7 +133,7 @@ def train(options: argparse.Namespace) -> int:
             raise WorkflowError(f"train {options.kind}: torchrun is for {' and '.join(SEVERAL)}: leave it out")
     preparation.configure(options)
     from ..nodes import host
-    from ..nodes.training import CascadeDataset
+    from ..nodes.dataset import CascadeDataset
 
     host.device()  # refuses a device that is not there
     (dataset,) = CascadeDataset().read(str(options.folder.absolute()), options.caption)

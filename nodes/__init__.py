@@ -4,6 +4,7 @@ from typing import Any
 
 from .compare import CascadeCompare
 from .conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
+from .dataset import CascadeDataset
 from .decode import CascadePreviewDecode, CascadeStageADecode
 from .hints import (
     CascadeCannyHint,
@@ -26,7 +27,7 @@ from .loaders import (
 )
 from .lora import CascadeLoRAApply, CascadeLoRAApplyStageB
 from .sampling import CascadeStageBSampler, CascadeStageCSampler
-from .training import CascadeControlNetTrain, CascadeDataset, CascadeLoRATrain
+from .training import CascadeControlNetTrain, CascadeLoRATrain
 
 NODES: tuple[type[Any], ...] = (
     CascadeStageCLoader,

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .. import cascade_core as core
 from . import folders
@@ -28,6 +28,16 @@ Preview = Callable[[], "Image.Image"]  # makes the picture of a step; called onl
 Advance = Callable[["Preview | None"], None]
 
 
+class Audience(Protocol):
+    """Who hears of a running node in place of stderr, in the thread that runs it."""
+
+    def advance(self, label: str, done: int, total: int, preview: Preview | None) -> None:
+        """`done` of `total` steps are taken, 0 at the beginning."""
+        ...
+
+    def warn(self, node: str, message: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the program chose; None where it leaves the choice to this module."""
@@ -36,6 +46,7 @@ class Settings:
     input: Path | None = None
     models: Path | None = None
     device: str | None = None
+    audience: Audience | None = None
 
 
 _settings: Settings | None = None  # until a program configures something
@@ -48,14 +59,15 @@ def configure(
     input: str | Path | None = None,
     models: str | Path | None = None,
     device: str | None = None,
+    audience: Audience | None = None,
 ) -> None:
-    """Choose folders and the device for the whole program; what is None stays as it was."""
+    """Choose folders, device and audience for the whole program; what is None stays as it was."""
     global _settings  # noqa: PLW0603  (one program, one choice)
     chosen = {"output": output, "input": input, "models": models}
     given = {name: Path(path).expanduser().absolute() for name, path in chosen.items() if path is not None}
     _settings = replace(settings(), **given)
-    if device is not None:
-        _settings = replace(_settings, device=device)
+    others = {"device": device, "audience": audience}
+    _settings = replace(_settings, **{name: value for name, value in others.items() if value is not None})
 
 
 def configured() -> bool:
@@ -141,7 +153,12 @@ def together(handles: Sequence[core.Handle]) -> Iterator[None]:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Advance]:
-    """`advance(preview)` after each of `total` steps; shown on stderr where a person looks at it, without pictures."""
+    """`advance(preview)` after each of `total` steps: to the audience, else to stderr where a person looks at it."""
+    audience = settings().audience
+    if audience is not None:
+        with _told(audience, label, total) as tell:
+            yield tell
+        return
     from tqdm import tqdm
 
     with tqdm(total=total, desc=label, file=sys.stderr, disable=None, leave=False) as bar:
@@ -150,6 +167,19 @@ def progress(label: str, total: int) -> Iterator[Advance]:
             bar.update()
 
         yield advance
+
+
+@contextmanager
+def _told(audience: Audience, label: str, total: int) -> Iterator[Advance]:
+    done = 0
+    audience.advance(label, done, total, None)
+
+    def advance(preview: Preview | None = None) -> None:
+        nonlocal done
+        done += 1
+        audience.advance(label, done, total, preview)
+
+    yield advance
 
 
 def request_cancel() -> None:
@@ -164,6 +194,15 @@ def check_cancel() -> None:
         raise KeyboardInterrupt
 
 
+def forget_cancel() -> None:
+    """Take back a request that came too late, so that it does not stop what runs next."""
+    _cancelled.clear()
+
+
 def say(node: str, message: str) -> None:
     """Tell the person something that did not stop the node."""
+    audience = settings().audience
+    if audience is not None:
+        audience.warn(node, message)
+        return
     print(f"{node}: {message}", file=sys.stderr)

@@ -17,9 +17,10 @@ from PIL import Image
 from stable_cascade_nodes.cascade_core import CascadeError, Handle, read_lora
 from stable_cascade_nodes.nodes import headless, host
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply, CascadeTextEncode
+from stable_cascade_nodes.nodes.dataset import CascadeDataset
 from stable_cascade_nodes.nodes.hints import CascadePictureHint
 from stable_cascade_nodes.nodes.lora import CascadeLoRAApply
-from stable_cascade_nodes.nodes.training import CascadeControlNetTrain, CascadeDataset, CascadeLoRATrain
+from stable_cascade_nodes.nodes.training import CascadeControlNetTrain, CascadeLoRATrain
 
 Part = Callable[[str], Handle]
 SETTINGS: dict[str, Any] = {

@@ -1,0 +1,105 @@
+"""What the page says of runs and pictures, as HTML; everything that comes from elsewhere is escaped."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+from . import values
+from .gallery import Origin
+from .runs import Run, Runner
+
+
+def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) -> str:
+    """Of the runs that one press of a button made: what is going on, or how they ended; `curves` are PNG files."""
+    over = [run for run in runs if run.is_over]
+    if len(over) == len(runs):
+        return _ended(runs, curves)
+    run = next(run for run in runs if not run.is_over)
+    which = f"picture {runs.index(run) + 1} of {len(runs)}: " if len(runs) > 1 else ""
+    if run.state == "waiting":
+        ahead = runner.ahead_of(run)
+        now = f"{which}waiting behind {ahead} other run{'s' * (ahead != 1)}"
+    elif run.steps:
+        now = f"{which}{_shorter(run.node)}, step {run.step} of {run.steps}{_left(run)}"
+    else:
+        now = f"{which}{_shorter(run.node) or 'starting'}"
+    share = (len(over) + (run.step / run.steps if run.steps else 0)) / len(runs)
+    lines = [f'<div class="bar"><div style="width:{share:.1%}"></div></div>', f'<p class="now">{escape(now)}</p>']
+    if run.preview is not None:
+        lines.append(_image("Preview", "jpeg", run.preview))
+    lines += [_image("Curve of the loss", "png", curve) for curve in curves]
+    lines += _list("warning", run.warnings)
+    return _box("running", lines)
+
+
+def problem(messages: Sequence[str]) -> str:
+    return _box("failed", _list("message", messages))
+
+
+def notice(text: str) -> str:
+    return _box("done", [f"<p>{escape(text)}</p>"])
+
+
+def details(name: str, made: Origin | None) -> str:
+    """How a picture was made."""
+    if made is None:
+        return f'<p class="details"><b>{escape(name)}</b>: no workflow in it</p>'
+    if made.tab is None or made.values is None:
+        return f'<p class="details"><b>{escape(name)}</b>: made by a workflow that none of the tabs has</p>'
+    rows = [f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in values.labels(made.tab, made.values)]
+    told = values.command(made.tab, values.changes(made.tab, made.values))
+    return (
+        f'<div class="details"><p><b>{escape(name)}</b>, made by {escape(made.tab.title)}</p><dl>{"".join(rows)}</dl>'
+        f"<p>The same by the command:</p><pre>{escape(told)}</pre></div>"
+    )
+
+
+def duration(seconds: float) -> str:
+    """ "3 s", "2 min", "1 h 5 min"."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _ended(runs: Sequence[Run], curves: Sequence[bytes]) -> str:
+    failed = [run for run in runs if run.state == "failed"]
+    stopped = any(run.state == "stopped" for run in runs)
+    lines = _list("message", [message for run in runs for message in run.messages])
+    seconds = duration(sum(run.seconds for run in runs))
+    if failed:
+        head = "This did not work." if len(runs) == 1 else f"{len(failed)} of {len(runs)} did not work."
+    elif stopped:
+        head = "Cancelled."
+    elif all(run.is_old for run in runs):
+        head = "Nothing has changed since this was made: change the seed, or anything else, for another one."
+    else:
+        head = f"Done in {seconds}."
+    lines += _list("warning", list(dict.fromkeys(warning for run in runs for warning in run.warnings)))
+    lines += _list("text", [text for run in runs for text in run.texts])
+    lines += [_image("Curve of the loss", "png", curve) for curve in curves]
+    return _box("failed" if failed else "stopped" if stopped else "done", [f"<p>{escape(head)}</p>", *lines])
+
+
+def _left(run: Run) -> str:
+    left = run.seconds_left()
+    return "" if left is None else f", about {duration(left)} left"
+
+
+def _shorter(title: str) -> str:
+    return title.removeprefix("Stable Cascade: ")
+
+
+def _image(what: str, kind: str, data: bytes) -> str:
+    coded = base64.b64encode(data).decode()
+    return (
+        f'<img class="{"preview" if kind == "jpeg" else "curve"}" alt="{what}" src="data:image/{kind};base64,{coded}">'
+    )
+
+
+def _list(kind: str, texts: Sequence[str]) -> list[str]:
+    return [f'<p class="{kind}">{escape(text)}</p>' for text in texts]
+
+
+def _box(state: str, lines: Sequence[str]) -> str:
+    return f'<div class="status {state}" role="status">{"".join(lines)}</div>'

@@ -1,0 +1,67 @@
+"""A folder of pictures with their captions, for the nodes that train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .. import cascade_core as core
+from . import host, sockets
+
+
+class CascadeDataset:
+    DISPLAY_NAME = "Dataset"
+    CATEGORY = "Stable Cascade/training"
+    DESCRIPTION = (
+        "The pictures of a folder and its sub-folders, each with its caption in a text file of the same name, or with"
+        " one caption for all."
+    )
+    SEARCH_ALIASES = ("stable cascade", "training", "captions", "load images", "folder")
+    FUNCTION, REHEARSE = "read", "rehearse"
+    RETURN_TYPES, RETURN_NAMES = (sockets.DATASET,), ("dataset",)
+    OUTPUT_TOOLTIPS = ("The pictures and their captions, for Train LoRA or Train ControlNet.",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "folder": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "Where the pictures are: a full path, or a folder in the input folder. tiny zig"
+                        " (built-in) has twelve pictures of a word that the built-in models do not know.",
+                    },
+                ),
+            },
+            "optional": {
+                "caption": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "multiline": True,
+                        "tooltip": "One caption for all pictures, such as: a photo of [zig]. {name} in it is the"
+                        " picture's file name, {caption} the text of its .txt file. Empty: each picture's .txt file.",
+                    },
+                ),
+            },
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, folder: str, **_: Any) -> str:
+        """Whatever is added, taken away or edited counts."""
+        states = ((path, path.stat()) for path in sorted(cls._path(folder).rglob("*")) if path.is_file())
+        return " ".join(f"{path.name} {state.st_mtime_ns} {state.st_size}" for path, state in states)
+
+    def read(self, folder: str, caption: str = "") -> tuple[core.Dataset]:
+        return (core.read_dataset(self._path(folder), caption.strip()),)
+
+    def rehearse(self, folder: str, caption: str = "") -> tuple[core.Dataset]:
+        return self.read(folder, caption)
+
+    @staticmethod
+    def _path(folder: str) -> Path:
+        if not folder.strip():
+            raise core.CascadeError("folder: expected the folder in which the pictures are, found nothing")
+        built_in = core.built_in("dataset").get(folder.strip())
+        return built_in or host.input_directory() / Path(folder.strip()).expanduser()
