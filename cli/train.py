@@ -9,7 +9,7 @@ import argparse
 import json
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ TRAINERS = {
     "stage_c": "all of Stage C",
     "stage_b": "all of Stage B",
 }
+SEVERAL = ("stage_c", "stage_b")  # what may be trained on several GPUs
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
 Each picture needs its caption in a .txt file of the same name, or give one --caption for all.
 The state is kept in OUTPUT/training/NAME, with the curve of the loss and sample pictures: the same command again goes
@@ -123,6 +124,13 @@ def _node(kind: str) -> type[Any]:
 
 
 def train(options: argparse.Namespace) -> int:
+    from ..cascade_core.training import sharded
+
+    device = sharded.join()
+    if device is not None:
+        options.device = str(device)
+        if options.kind not in SEVERAL:
+            raise WorkflowError(f"train {options.kind}: torchrun is for {' and '.join(SEVERAL)}: leave it out")
     preparation.configure(options)
     from ..nodes import host
     from ..nodes.dataset import CascadeDataset
@@ -138,10 +146,11 @@ def train(options: argparse.Namespace) -> int:
             node.rehearse(**given)
         except CascadeError as error:
             raise WorkflowError(str(error)) from error
-        with _gentle_interrupt():
+        with nullcontext() if device else _gentle_interrupt():
             result = node.train(**given)
         _, path, _ = result["result"]
-        print(json.dumps({"files": [path]}) if options.json else path, flush=True)
+        if sharded.rank() == 0:
+            print(json.dumps({"files": [path]}) if options.json else path, flush=True)
         return OK
 
     return parts.told(work)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import sharded
 from .optimizers import RATIO, make_optimizers
 from .state import load_state, save_state
 
@@ -118,7 +119,7 @@ def train(
         try:
             yield Progress(step + 1, losses, plan.rate(step)), averaged
         except GeneratorExit:
-            if saved != step + 1:
+            if saved != step + 1 and sharded.count() == 1:  # other processes may be in another step
                 save_state(state, step + 1, module, averaged.kept, optimizers, origin)
             raise
 
@@ -141,4 +142,4 @@ def _backward(module: nn.Module, loss: Loss, plan: Plan, step: int) -> dict[str,
             torch.autograd.backward(total / plan.accumulate)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.item() / plan.accumulate
-    return sums
+    return sharded.mean(sums)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
+from . import sharded
 from .dataset import differences
 from .files import sweep
 from .journal import Journal
@@ -49,18 +50,21 @@ class TrainingRun:
     def encode(self) -> Iterator[int]:
         """Fill the cache; yields how much of `len(task.encode())` is there."""
         for done, (key, make) in enumerate(self.task.encode(), 1):
-            self.task.cache.fill(key, make)
+            if done % sharded.count() == sharded.rank():
+                self.task.cache.fill(key, make)
             yield done
+        sharded.wait()
 
     def train(self) -> Iterator[Report]:
         """All steps that are left, and the finished file after the last."""
         settings = self.task.settings
         samples = settings.samples
-        sweep(self.folder)
-        sweep(self.target)
+        if sharded.rank() == 0:
+            sweep(self.folder)
+            sweep(self.target)
         # The host runs nodes under inference_mode, of whose tensors no gradients are kept.
         with torch.inference_mode(False), torch.enable_grad(), self.task.begin():
-            journal = Journal(self.folder, self.done)
+            journal = Journal(self.folder, self.done) if sharded.rank() == 0 else None
             steps = train(
                 self.task.module,
                 self.task.loss,
@@ -69,21 +73,23 @@ class TrainingRun:
                 settings.save_every,
                 json.dumps(self.origin),
             )
-            with closing(journal), closing(steps):  # pyright: ignore[reportArgumentType]  (a generator closes)
+            with closing(journal) if journal else nullcontext(), closing(steps):  # pyright: ignore[reportArgumentType]  (a generator closes)
                 for progress, _ in steps:
                     last = progress.step >= settings.steps
-                    if progress.losses:
+                    if journal and progress.losses:
                         journal.add(progress)
                     report = Report(progress)
                     if samples.prompts and samples.every and (last or progress.step % samples.every == 0):
                         with torch.no_grad():
                             pictures = self.task.show()
-                        report = Report(progress, tuple(pictures), tuple(journal.show(progress.step, pictures)))
-                    if last or progress.step % settings.save_every == 0:
+                        files = journal.show(progress.step, pictures) if journal else []
+                        report = Report(progress, tuple(pictures), tuple(files))
+                    if journal and (last or progress.step % settings.save_every == 0):
                         journal.draw()
                     if last:
                         self.task.write(self.target)
                     yield report
+            sharded.wait()
 
     def _check(self) -> int:
         """Steps done so far; CascadeError where they were taken with something else."""

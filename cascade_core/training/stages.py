@@ -23,6 +23,7 @@ from ..models.stage_c import StageC
 from ..pictures import encode_resized
 from ..sampling.activations import stage_a_bytes
 from ..sampling.family import check_family
+from . import sharded
 from .buckets import CELL
 from .cache import Cache, Entry, key_of, mark_of
 from .dataset import Dataset
@@ -59,6 +60,7 @@ class _Stage:
     """What both trainings share: a copy to train, and the file that it becomes."""
 
     def __init__(self, kind: str, base: Handle, settings: TrainingSettings, cache: Cache) -> None:
+        sharded.check_batch(settings.batch_size)
         self.kind, self.base, self.settings, self.cache = kind, base, settings, cache
         with torch.inference_mode(False), torch.no_grad():
             self.module: nn.Module = deepcopy(base.module).float().requires_grad_(True)
@@ -67,9 +69,10 @@ class _Stage:
 
     @contextmanager
     def begin(self) -> Generator[None]:
-        """The copy computes where the model would."""
+        """The copy computes where the model would; divided, where there are several processes."""
         self.device = self.base.acquire()
         self.module.to(self.device).train()
+        sharded.shard(cast(StageC | StageB, self.module), self.device)
         yield
 
     def autocast(self) -> torch.autocast:
@@ -77,12 +80,17 @@ class _Stage:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         names = {dtype: name for name, dtype in DTYPES.items()}
-        base = self.base
+        base, module = self.base, self.module
+        if sharded.count() > 1:
+            module = deepcopy(base.module)
+            module.load_state_dict(sharded.whole_state(self.module), assign=True)
+        if sharded.rank() > 0:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
         save(
             path,
-            self.module,
+            module,
             base.kind,
             family=base.family,
             target=base.target,
@@ -110,15 +118,14 @@ class StageCTask(_Stage):
         noised = add_noise(self.examples.latents(batch), self.base, settings.loss_weight, settings.noisy_share)
         sequence, pooled = self.examples.say(self.examples.told(batch, random))
         said = Said(sequence, pooled, self.examples.seen(batch, random, self.models.stage_c.config.c_clip_img))
-        told = said.part(slice(None), device, torch.float32)
+        own = sharded.share(len(batch))
+        told = said.part(own, device, torch.float32)
         with self.autocast():
-            return {
-                "denoising": denoising_loss(noised.part(slice(None), device), lambda x, r: self.module(x, r, *told))
-            }
+            return {"denoising": denoising_loss(noised.part(own, device), lambda x, r: self.module(x, r, *told))}
 
     def show(self) -> list[Tensor]:
-        if sample_side(self.models, self.settings.size) is None:
-            return []
+        if sample_side(self.models, self.settings.size) is None or sharded.count() > 1:
+            return []  # samplers call the stage by parts, which are not together then
         sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
         self.module.eval()
         stage_c = replace(self.base, module=self.module, placement=StayPut(), dtype=torch.float32)
@@ -153,12 +160,11 @@ class StageBTask(_Stage):
         _, pooled = self.examples.say(self.examples.told(batch, random))
         noise = pyramid_noise(clean)
         noised = add_noise(clean, self.base, settings.loss_weight, settings.noisy_share, noise=noise)
-        effnet, pooled = effnet.to(device), pooled.to(device)
+        own = sharded.share(len(batch))
+        effnet, pooled = effnet[own].to(device), pooled[own].to(device)
         with self.autocast():
             return {
-                "denoising": denoising_loss(
-                    noised.part(slice(None), device), lambda x, r: self.module(x, r, effnet, pooled)
-                )
+                "denoising": denoising_loss(noised.part(own, device), lambda x, r: self.module(x, r, effnet, pooled))
             }
 
     def show(self) -> list[Tensor]:

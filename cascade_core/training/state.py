@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import CascadeError
+from . import sharded
 from .files import write_state
 
 Optimizers = Sequence[torch.optim.Optimizer]
@@ -25,16 +26,18 @@ def save_state(
     path: Path, step: int, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers, origin: str = ""
 ) -> None:
     """Write the state after `step` steps; the old one stays until the new one is whole. `origin` is any text."""
-    tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
+    tensors = {f"weights.{name}": tensor for name, tensor in sharded.whole_state(module).items()}
     tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
     numbers: list[str] = []  # what an optimiser keeps as a plain number
     for number, optimizer in enumerate(optimizers):
         for index, entries in optimizer.state_dict()["state"].items():
             for name, value in entries.items():
                 key = f"optimizer.{number}.{index}.{name}"
-                tensors[key] = value if isinstance(value, Tensor) else torch.tensor(value)
+                tensors[key] = sharded.whole(value) if isinstance(value, Tensor) else torch.tensor(value)
                 if not isinstance(value, Tensor):
                     numbers.append(key)
+    if sharded.rank() > 0:
+        return
     try:
         write_state(path, tensors, {"step": str(step), "numbers": json.dumps(numbers), "origin": origin})
     except CascadeError as error:
@@ -82,8 +85,14 @@ def load_state(path: Path, module: nn.Module, averaged: Mapping[str, Tensor], op
                 number, index, entry = name.split(".", 2)
                 kept = value.item() if key in head.numbers else value
                 states[int(number)].setdefault(int(index), {})[entry] = kept
-    module.load_state_dict(weights)
-    for optimizer, entries in zip(optimizers, states, strict=True):
+    now = module.state_dict()
+    module.load_state_dict({name: sharded.part_of(tensor, now[name]) for name, tensor in weights.items()})
+    for number, (optimizer, entries) in enumerate(zip(optimizers, states, strict=True)):
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for index, kept in entries.items():
+            for name, value in kept.items():
+                if f"optimizer.{number}.{index}.{name}" not in head.numbers:
+                    kept[name] = sharded.part_of(value, parameters[index])
         groups: Any = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": entries, "param_groups": groups})
     return head.step
