@@ -24,7 +24,7 @@ test-all: $(VENV)/.installed-dev
 
 # The app in a real browser; chromium and chromedriver must be on the PATH.
 test-app: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -q tests/cli/app
+	@$(BIN)/python -m pytest -q tests/app
 
 # In a real ComfyUI and its editor; chromium and chromedriver must be on the PATH for the editor.
 test-host: $(VENV)/.installed-dev

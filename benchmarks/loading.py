@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from stable_cascade_nodes.cascade_core import checkpoint
-from stable_cascade_nodes.cascade_core.convert import convert
-from stable_cascade_nodes.cascade_core.formats.tensors import write_tensors
+from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.convert import convert
+from stable_cascade_nodes.cascade_core.files.tensors import write_tensors
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
@@ -36,7 +36,7 @@ def measure(path: Path) -> dict[str, float]:
     """In this process: call it once."""
     torch.set_num_threads(1)
     start = time.process_time()
-    handle = checkpoint.load("stage_c", path, dtype="bfloat16")
+    handle = load.load("stage_c", path, dtype="bfloat16")
     seconds = time.process_time() - start
     tensors = handle.module.state_dict().values()
     for tensor in tensors:

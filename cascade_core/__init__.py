@@ -8,13 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checkpoint import load, save
+    from .builtin import built_in
+    from .builtin.faces import CartoonFaces
+    from .builtin.pictures import BUILT_IN_PICTURES
     from .errors import CascadeError
     from .faces import insightface_detector
-    from .formats.header import read_header
-    from .formats.identify import FOLDERS, find_part, identify
-    from .formats.metadata import PUBLISHED_FAMILY
-    from .formats.part import Part
+    from .files.header import read_header
+    from .files.identify import FOLDERS, find_part, identify
+    from .files.load import load, save
+    from .files.metadata import PUBLISHED_FAMILY
+    from .files.model_part import Part
+    from .files.published import command_for
     from .hints import (
         Detector,
         Hint,
@@ -25,15 +29,7 @@ if TYPE_CHECKING:
         make_picture_hint,
         make_super_resolution_hint,
     )
-    from .lora.attach import attach_lora, check_matched, fuse_lora
-    from .lora.embeddings import named_embeddings, with_embeddings
-    from .lora.fit import LoraReport
-    from .lora.lora import Lora
-    from .lora.read import read_embedding, read_lora
-    from .lora.tokens import name_tokens
-    from .memory import OneAtATime, Placement
-    from .models.handle import Handle
-    from .pictures import (
+    from .images import (
         CELL,
         EQUAL,
         Resize,
@@ -45,17 +41,21 @@ if TYPE_CHECKING:
         paste_back,
         psnr,
     )
+    from .lora.attach import attach_lora, check_matched, fuse_lora
+    from .lora.embeddings import named_embeddings, with_embeddings
+    from .lora.fit import LoraReport
+    from .lora.lora import Lora
+    from .lora.read import read_embedding, read_lora
+    from .lora.tokens import name_tokens
+    from .memory import OneAtATime, Placement
+    from .models.handle import Handle
     from .pipeline import Cascade, decode_pixels, encode_text, preview_pixels, text_to_image
-    from .published import command_for
     from .sampling.condition import Condition
     from .sampling.control import Control
     from .sampling.family import check_family
     from .sampling.latents import LARGEST, SMALLEST, decoded_size, encode_size, stage_b_size, stage_c_size
     from .sampling.samplers import SAMPLERS
     from .sampling.stages import Step, sample_stage_b, sample_stage_c
-    from .tiny import built_in
-    from .tiny.faces import CartoonFaces
-    from .tiny.pictures import BUILT_IN_PICTURES
     from .training.controlnet import ControlNetSettings, untrained_controlnet
     from .training.dataset import Dataset, read_dataset
     from .training.examples import TrainingModels
@@ -68,13 +68,13 @@ if TYPE_CHECKING:
     from .training.start import train_controlnet, train_lora, train_stage_b, train_stage_c
 
 _HOME = {
-    "checkpoint": ("load", "save"),
+    "files.load": ("load", "save"),
     "errors": ("CascadeError",),
     "faces": ("insightface_detector",),
-    "formats.header": ("read_header",),
-    "formats.identify": ("FOLDERS", "find_part", "identify"),
-    "formats.part": ("Part",),
-    "formats.metadata": ("PUBLISHED_FAMILY",),
+    "files.header": ("read_header",),
+    "files.identify": ("FOLDERS", "find_part", "identify"),
+    "files.model_part": ("Part",),
+    "files.metadata": ("PUBLISHED_FAMILY",),
     "hints": (
         "Detector",
         "Hint",
@@ -93,7 +93,7 @@ _HOME = {
     "lora.tokens": ("name_tokens",),
     "memory": ("OneAtATime", "Placement"),
     "models.handle": ("Handle",),
-    "pictures": (
+    "images": (
         "CELL",
         "EQUAL",
         "Resize",
@@ -106,16 +106,16 @@ _HOME = {
         "psnr",
     ),
     "pipeline": ("Cascade", "decode_pixels", "encode_text", "preview_pixels", "text_to_image"),
-    "published": ("command_for",),
+    "files.published": ("command_for",),
     "sampling.condition": ("Condition",),
     "sampling.control": ("Control",),
     "sampling.family": ("check_family",),
     "sampling.latents": ("LARGEST", "SMALLEST", "decoded_size", "encode_size", "stage_b_size", "stage_c_size"),
     "sampling.samplers": ("SAMPLERS",),
     "sampling.stages": ("Step", "sample_stage_b", "sample_stage_c"),
-    "tiny": ("built_in",),
-    "tiny.faces": ("CartoonFaces",),
-    "tiny.pictures": ("BUILT_IN_PICTURES",),
+    "builtin": ("built_in",),
+    "builtin.faces": ("CartoonFaces",),
+    "builtin.pictures": ("BUILT_IN_PICTURES",),
     "training.controlnet": ("ControlNetSettings", "untrained_controlnet"),
     "training.dataset": ("Dataset", "read_dataset"),
     "training.examples": ("TrainingModels",),

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import CascadeError
-from .formats.metadata import PUBLISHED_FAMILY
+from .files.metadata import PUBLISHED_FAMILY
 from .hints import Detector, FoundFace
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.graph import WorkflowError, list_choices
-from .answers import FAILED, OK, complain
+from ..headless.graph import WorkflowError, list_choices
+from .output import FAILED, OK, complain
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -51,7 +51,7 @@ def convert(options: argparse.Namespace) -> int:
     if not source.exists():
         raise WorkflowError(f"convert: expected a model file or a diffusers folder, but {str(source)!r} does not exist")
     from ..cascade_core import FOLDERS, identify
-    from ..cascade_core.convert import convert as write
+    from ..cascade_core.files.convert import convert as write
     from ..cascade_core.sampling.family import KINDS
 
     if options.part is not None and options.part not in FOLDERS:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.graph import WorkflowError
-from . import latents, parts, preparation
-from .answers import FAILED, OK, complain
+from ..headless import prepare
+from ..headless.graph import WorkflowError
+from . import latents, parts
 from .batches import batches
+from .output import FAILED, OK, complain
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -84,8 +85,8 @@ def decode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"decode: there is no file {str(options.latents)!r}, nor a numbered one of that name")
     if options.compare is not None and not options.compare.is_dir():
         raise WorkflowError(f"--compare: expected a folder of pictures, found {str(options.compare)!r}")
-    preparation.configure(options)
-    from ..nodes import host
+    prepare.configure(options)
+    from ..runtime import host
 
     host.device()  # refuses a device that is not there
     return parts.told(lambda: _Run(options, [latents.read(path) for path in paths]).all(started))
@@ -156,7 +157,7 @@ class _Run:
     def _decode_all(self, total: int) -> None:
         from tqdm import tqdm
 
-        from ..cascade_core.formats.header import open_tensors
+        from ..cascade_core.files.header import open_tensors
 
         decoder = _Decoder(self.options, self.shards)
         pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="pictures")
@@ -205,7 +206,7 @@ class _Run:
         complain(f"{name}: {why}")
 
     def _tell(self, psnr: dict[str, float], seconds: float) -> None:
-        from .inventory import in_words
+        from ..runtime.inventory import in_words
 
         skipped = len(self.tasks) - sum(map(len, self.todo))
         size = {
@@ -301,7 +302,7 @@ def _save(pixels: Tensor, path: Path) -> None:
     import torch
     from PIL import Image
 
-    from ..cascade_core.formats.tensors import whole
+    from ..cascade_core.files.tensors import whole
 
     array = pixels.mul(255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
     try:

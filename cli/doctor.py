@@ -11,15 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cascade_core import graph
-from . import preparation, reading, registry
-from .answers import OK, REFUSED
+from ..headless import graph, node_classes, prepare, workflow_file
+from .output import OK, REFUSED
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from .inventory import Entry
-    from .needs import File, NodeClass
+    from ..headless.requirements import File, NodeClass
+    from ..runtime.inventory import Entry
 
 DESCRIPTION = """\
 Say what model files are, told from their headers alone: kind and size, layout, precision, the folder where they
@@ -64,19 +63,18 @@ def doctor(options: argparse.Namespace) -> int:
         raise graph.WorkflowError(f"doctor: expected a file or a folder, but {str(path)!r} does not exist")
     if path is not None and path.suffix.lower() in WORKFLOWS and not path.name.endswith(".index.json"):
         return _examine_workflow(path, options)
-    preparation.configure(options)
+    prepare.configure(options)
     return _examine_files(path, options.json)
 
 
 def _examine_files(path: Path | None, as_json: bool) -> int:
-    from ..nodes import headless
-    from . import inventory, surroundings
+    from ..runtime import environment, inventory, local
 
-    facts = surroundings.describe() if path is None else {}
+    facts = environment.describe() if path is None else {}
     if path is not None and not path.is_dir():
         entries, root = [inventory.look_at(path)], path.parent
     else:
-        root = path or headless.models_directory()
+        root = path or local.models_directory()
         entries = [entry for folder in _roots(path) for entry in inventory.walk(folder)]
     named_alone = path is not None and len(entries) == 1
     wrong = [entry for entry in entries if entry.unusable or entry.misplaced or (entry.foreign and named_alone)]
@@ -93,19 +91,19 @@ def _examine_files(path: Path | None, as_json: bool) -> int:
 def _roots(path: Path | None) -> Sequence[Path]:
     """The folders to look through: the named one, else the models folder and what extra_model_paths.yaml adds."""
     from .. import cascade_core as core
-    from ..nodes import headless
+    from ..runtime import local
 
     if path is not None:
         return [path]
-    models = headless.models_directory()
+    models = local.models_directory()
     keys = dict.fromkeys(key for keys in core.FOLDERS.values() for key in keys)
-    others = dict.fromkeys(folder for key in keys for folder in headless.model_folders(key))
+    others = dict.fromkeys(folder for key in keys for folder in local.model_folders(key))
     return [models, *(folder for folder in others if not folder.is_relative_to(models))]
 
 
 def _table(entries: Sequence[Entry], root: Path) -> Iterator[str]:
     """A line for each file, and under it one for each part, in columns; or the reason why there is none."""
-    from .inventory import in_words
+    from ..runtime.inventory import in_words
 
     if not entries:
         yield f"no model files in {root}"
@@ -161,15 +159,15 @@ def _width() -> int:
 
 
 def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
-    document = reading.read(path)
-    preparation.configure(options)
-    from . import needs
+    document = workflow_file.read(path)
+    prepare.configure(options)
+    from ..headless import requirements
 
-    nodes = registry.load()
+    nodes = node_classes.load()
     workflow = graph.convert(document, graph.definitions(nodes.classes), nodes.names)
     prompt = {node_id: node for node_id, node in workflow.prompt.items() if _is_node(node)}
-    classes = needs.classes_of(prompt, document, nodes)
-    files = needs.files_of(prompt, document, nodes)
+    classes = requirements.classes_of(prompt, document, nodes)
+    files = requirements.files_of(prompt, document, nodes)
     fine = all(entry.present for entry in classes) and all(file.is_fine for file in files)
     if options.json:
         listed = [asdict(file) | {"looked_in": [str(folder) for folder in file.looked_in]} for file in files]

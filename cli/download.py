@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cascade_core import published
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.graph import WorkflowError, list_choices
-from ..cascade_core.published import Published
-from . import files, hub, preparation
-from .answers import FAILED, OK, REFUSED, complain
+from ..cascade_core.files import published
+from ..cascade_core.files.published import Published
+from ..headless import prepare
+from ..headless.graph import WorkflowError, list_choices
+from ..runtime import paths
+from . import hub
+from .output import FAILED, OK, REFUSED, complain
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -83,10 +85,10 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
 
 def download(options: argparse.Namespace) -> int:
     chosen = _choose(options)
-    preparation.configure(options)
-    from ..nodes import headless
+    prepare.configure(options)
+    from ..runtime import local
 
-    models = headless.models_directory()
+    models = local.models_directory()
     done: list[Wanted] = []
     code = FAILED
     try:
@@ -142,7 +144,7 @@ def _choose(options: argparse.Namespace) -> list[Published]:
 
 def _look_up(file: Published, models: Path) -> Wanted:
     """What the hub and the disk say; CascadeError where another file has the name."""
-    from ..nodes import folders
+    from ..runtime import folders
 
     shelves = folders.model_folders(models, file.folder)
     remote = hub.ask(file)
@@ -165,7 +167,7 @@ def _misfit(file: Published, path: Path) -> str | None:
     """What is wrong with a file by its header; None if it is what is published under that name."""
     if file.kind == published.TOKENIZER:
         return None
-    from ..cascade_core.formats.identify import identify
+    from ..cascade_core.files.identify import identify
     from ..cascade_core.sampling.family import KINDS
 
     try:
@@ -241,7 +243,7 @@ def _bring(item: Wanted) -> None:
         if problem is not None:
             item.part.unlink()
             raise CascadeError(f"{item.file.label}: {problem}. What came is removed: try again later")
-        if not files.claim(item.part, item.path):
+        if not paths.claim(item.part, item.path):
             raise CascadeError(f"{item.path} has come into being meanwhile, and is left as it is")
         item.part.unlink(missing_ok=True)
     except OSError as error:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.graph import WorkflowError
-from . import latents, parts, preparation
-from .answers import FAILED, OK, complain
+from ..headless import prepare
+from ..headless.graph import WorkflowError
+from . import latents, parts
 from .batches import batches
+from .output import FAILED, OK, complain
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -83,8 +84,9 @@ def encode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"encode: expected a folder of pictures, found {str(folder)!r}")
     if options.to.suffix != latents.SUFFIX or options.to.is_dir():
         raise WorkflowError(f"--to: expected a file name that ends in {latents.SUFFIX}, found {str(options.to)!r}")
-    preparation.configure(options)
-    from ..nodes import host, loaders
+    prepare.configure(options)
+    from ..nodes import loaders
+    from ..runtime import host
 
     names = list(_pictures(folder))
     if not names:
@@ -99,7 +101,7 @@ def encode(options: argparse.Namespace) -> int:
 
 def read(path: Path, longest: int | None) -> Tensor:
     """A picture (1, 3, H, W) in 0..1, upright; of an animation the first frame."""
-    from ..cascade_core.pictures import fit
+    from ..cascade_core.images import fit
     from ..nodes.images import read_picture
     from ..nodes.sockets import to_pixels
 
@@ -190,7 +192,7 @@ class _Run:
                 yield one
 
     def _prepare(self, task: tuple[int, str]) -> _Prepared:
-        from ..cascade_core.pictures import resize_to_encode
+        from ..cascade_core.images import resize_to_encode
 
         index, name = task
         try:
@@ -205,7 +207,7 @@ class _Run:
     def _encode(self, batch: Sequence[_Prepared], pngs: dict[str, str]) -> None:
         import torch
 
-        from ..cascade_core.pictures import encode_resized
+        from ..cascade_core.images import encode_resized
 
         dtype: torch.dtype = getattr(torch, self.options.precision)
         encoded = encode_resized(self.effnet, torch.cat([one.pixels for one in batch])).to(dtype)
@@ -223,7 +225,7 @@ class _Run:
         complain(f"{name} is left out: {why}")
 
     def _tell(self, seconds: float) -> None:
-        from .inventory import in_words
+        from ..runtime.inventory import in_words
 
         account = self.account
         account.bytes["latents"] = sum(path.stat().st_size for path in self.writer.files)
@@ -243,7 +245,7 @@ class _Run:
 
 def _pictures(folder: Path) -> Iterator[str]:
     """The relative paths of the pictures, hidden ones left out, in an order that is the same on every system."""
-    from ..nodes.folders import PICTURE_SUFFIXES
+    from ..runtime.folders import PICTURE_SUFFIXES
 
     found: list[str] = []
     for parent, folders, names in os.walk(folder):

@@ -7,27 +7,28 @@ from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
-from ..cascade_core import graph
-from . import files, preparation, reading, registry, server
-from .answers import OK, REFUSED, complain
+from ..headless import graph, node_classes, prepare, workflow_file
+from ..headless.remote import server
+from ..runtime import paths
+from .output import OK, REFUSED, complain
 
 _HINT = "; --object-info tells of the nodes of other packs"
 
 
 def export(options: argparse.Namespace) -> int:
-    document = reading.read(options.workflow)
+    document = workflow_file.read(options.workflow)
     try:
         info = {} if options.object_info is None else _read_info(options.object_info)
     except server.ServerError as error:
         complain(f"--object-info: {error}")
         return REFUSED
     theirs, their_names = graph.read_object_info(info)
-    preparation.configure(options)
-    nodes = registry.load()
+    prepare.configure(options)
+    nodes = node_classes.load()
     definitions = ChainMap(dict(theirs), graph.definitions(nodes.classes))
-    workflow = preparation.prepare(document, options.set, definitions, {**nodes.names, **their_names}, _refuse_outside)
+    workflow = prepare.prepare(document, options.set, definitions, {**nodes.names, **their_names}, _refuse_outside)
     owner = "this pack" if options.object_info is None else options.object_info
-    preparation.check_form(workflow.prompt, definitions, owner, _HINT if options.object_info is None else "")
+    prepare.check_form(workflow.prompt, definitions, owner, _HINT if options.object_info is None else "")
     try:
         text = json.dumps(workflow.prompt, indent=2, allow_nan=False)
     except ValueError:
@@ -67,7 +68,7 @@ def _refuse_outside(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with files.unfinished(path.parent) as temporary:
+        with paths.unfinished(path.parent) as temporary:
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
     except OSError as error:

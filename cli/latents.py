@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.sampling.latents import stage_c_size
-from . import files
+from ..runtime import paths
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..cascade_core.formats.header import Header
+    from ..cascade_core.files.header import Header
 
 KEY, KIND = "cascade_latents", "latents"
 SUFFIX = ".safetensors"
@@ -64,8 +64,8 @@ def members(target: Path) -> list[Path]:
 
 def read(path: Path) -> Shard:
     """What a file holds; no latent is read. CascadeError for what is no whole, sound file of latents."""
-    from ..cascade_core.formats.header import read_header
-    from ..cascade_core.formats.metadata import fit
+    from ..cascade_core.files.header import read_header
+    from ..cascade_core.files.metadata import fit
 
     try:
         header = read_header(path)
@@ -137,7 +137,7 @@ class Writer:
         """Write what waits. `last`: nothing else will come, so a file that is the only one needs no number."""
         if not self._tensors:
             return
-        from ..cascade_core.formats.tensors import write_tensors
+        from ..cascade_core.files.tensors import write_tensors
 
         pictures = {name: asdict(picture) for name, picture in self._pictures.items()}
         entry = {"kind": KIND, **asdict(self._origin), "pictures": pictures}
@@ -149,9 +149,9 @@ class Writer:
 
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            with files.unfinished(self._target.parent) as temporary:
+            with paths.unfinished(self._target.parent) as temporary:
                 write_tensors(temporary, specs, pieces, {KEY: json.dumps(entry)})
-                self.files.append(next(path for path in self._free(last) if files.claim(temporary, path)))
+                self.files.append(next(path for path in self._free(last) if paths.claim(temporary, path)))
         except OSError as error:
             raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error
         self._tensors, self._pictures, self._bytes = {}, {}, 0

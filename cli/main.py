@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.graph import NodeFailure, WorkflowError
-from . import convert, decode, doctor, download, encode, train
-from .answers import FAILED, REFUSED, STOPPED, complain
-from .app import command as app
+from ..headless.graph import NodeFailure, WorkflowError
+from . import app, convert, decode, doctor, download, encode, train
+from .output import FAILED, REFUSED, STOPPED, complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,7 +133,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.server is None:
         from .run import run
     else:
-        from .remote import run
+        from .run_on_server import run
 
     return run(options)
 
@@ -152,6 +151,6 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _nodes(options: argparse.Namespace) -> int:
-    from .catalogue import list_nodes
+    from .nodes import list_nodes
 
     return list_nodes(options.name, options.json)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.graph import WorkflowError
-from .answers import FAILED, complain
+from ..headless.graph import WorkflowError
+from .output import FAILED, complain
 
 if TYPE_CHECKING:
     from ..cascade_core import Handle

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..cascade_core import graph
+from ..headless import graph
 
 
 class Report:
@@ -34,7 +34,7 @@ class Report:
 
 def _written(ui: graph.Ui) -> Iterator[Path]:
     """The files in the output folder that a node shows. Previews are gone when the program ends."""
-    from ..nodes import host
+    from ..runtime import host
 
     for shown in ui.values():
         for entry in shown:

@@ -6,9 +6,9 @@ import time
 import traceback
 from dataclasses import asdict
 
-from ..cascade_core import graph
-from . import performance, preparation, reading, registry
-from .answers import FAILED, OK, REFUSED, complain
+from ..headless import graph, node_classes, prepare, workflow_file
+from ..headless.run import in_words, is_foreseen, perform
+from .output import FAILED, OK, REFUSED, complain
 from .report import Report
 
 
@@ -17,12 +17,12 @@ def run(options: argparse.Namespace) -> int:
     workflow, checked, nodes = _check(options)
     if checked.problems and not (options.partial and checked.outputs):
         return REFUSED
-    from ..nodes import host
+    from ..runtime import host
 
     host.device()  # refuses a device that is not there, before anything runs
     report = Report(options.json)
     try:
-        complete = performance.perform(
+        complete = perform(
             checked,
             workflow.editor,
             nodes,
@@ -31,9 +31,9 @@ def run(options: argparse.Namespace) -> int:
             partial=options.partial,
         )
     except graph.NodeFailure as failure:
-        if not performance.is_foreseen(failure):
+        if not is_foreseen(failure):
             traceback.print_exception(failure.error)
-        complain(performance.in_words(failure))
+        complain(in_words(failure))
         return FAILED
     finally:
         report.close(time.perf_counter() - started)
@@ -50,12 +50,12 @@ def validate(options: argparse.Namespace) -> int:
     return REFUSED if checked.problems else OK
 
 
-def _check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation, registry.Nodes]:
+def _check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation, node_classes.Nodes]:
     """The workflow and what is wrong with it, which is told on stderr."""
-    document = reading.read(options.workflow)  # before the nodes are imported: a bad file is told at once
-    preparation.configure(options)
-    nodes = registry.load()
-    workflow = preparation.prepare(document, options.set, graph.definitions(nodes.classes), nodes.names)
+    document = workflow_file.read(options.workflow)  # before the nodes are imported: a bad file is told at once
+    prepare.configure(options)
+    nodes = node_classes.load()
+    workflow = prepare.prepare(document, options.set, graph.definitions(nodes.classes), nodes.names)
     checked = graph.validate(workflow.prompt, nodes.classes)
     complain(*(problem.message for problem in checked.problems))
     used = {problem.class_type for problem in checked.problems} - {None}

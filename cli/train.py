@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.graph import WorkflowError, list_choices
-from . import parts, preparation
-from .answers import FAILED, OK, complain
+from ..headless import prepare
+from ..headless.graph import WorkflowError, list_choices
+from . import parts
+from .output import FAILED, OK, complain
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -131,9 +132,9 @@ def train(options: argparse.Namespace) -> int:
         options.device = str(device)
         if options.kind not in SEVERAL:
             raise WorkflowError(f"train {options.kind}: torchrun is for {' and '.join(SEVERAL)}: leave it out")
-    preparation.configure(options)
-    from ..nodes import host
+    prepare.configure(options)
     from ..nodes.dataset import CascadeDataset
+    from ..runtime import host
 
     host.device()  # refuses a device that is not there
     (dataset,) = CascadeDataset().read(str(options.folder.absolute()), options.caption)
@@ -178,7 +179,7 @@ def _load(name: str, declared: str, model: str, dtype: str) -> Any:
 @contextmanager
 def _gentle_interrupt() -> Iterator[None]:
     """The first Ctrl-C asks the step that is being taken to be the last; the second is an ordinary one."""
-    from ..nodes.headless import request_cancel
+    from ..runtime.local import request_cancel
 
     def ask(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -193,7 +194,7 @@ def _gentle_interrupt() -> Iterator[None]:
 
 
 def _train_tiny(options: argparse.Namespace) -> int:
-    from ..cascade_core.tiny.recipe import PARTS, train_tiny
+    from ..recipes.tiny.recipe import PARTS, train_tiny
 
     unknown = [part for part in options.part if part not in PARTS]
     if unknown:

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host, sockets
+from ..runtime import host
+from . import sockets
 from .images import CATEGORY
 
 if TYPE_CHECKING:

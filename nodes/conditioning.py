@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host, shelves, sockets
+from ..runtime import host, model_folders
+from . import sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,8 @@ class CascadeTextEncode:
                 " take the text encoder from its loader"
             )
         named = {
-            name: shelves.find_file(host.model_files(("embeddings",)), name) for name in core.named_embeddings(text)
+            name: model_folders.find_file(host.model_files(("embeddings",)), name)
+            for name in core.named_embeddings(text)
         }
         for name, path in named.items():
             if path is None:

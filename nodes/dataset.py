@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import cascade_core as core
-from . import host, sockets
+from ..runtime import host
+from . import sockets
 
 
 class CascadeDataset:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import cascade_core as core
-from . import host
+from ..runtime import host
 
 TINY = "tiny (built-in)"
 INSIGHTFACE = "insightface"  # the detector, and the model folder where its files lie

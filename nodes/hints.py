@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import faces, host, sockets
+from ..runtime import host
+from . import faces, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host, sockets
+from ..runtime import host
+from . import sockets
 
 if TYPE_CHECKING:
     from PIL import Image

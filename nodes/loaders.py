@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import cascade_core as core
-from . import folders, host, shelves, sockets
+from ..runtime import folders, host, model_folders
+from . import sockets
 
 DTYPES = ["auto", "float32", "bfloat16", "float16"]
 
@@ -29,7 +30,7 @@ class Loader:
             f" model folders {', '.join(cls.FOLDERS)}. Of several models in one its own part is taken. All parts of a"
             " workflow must be of one family."
         )
-        return {"required": {"model_name": (shelves.offered(cls.choices()), {"tooltip": tooltip})}}
+        return {"required": {"model_name": (model_folders.offered(cls.choices()), {"tooltip": tooltip})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_name: str | None = None) -> bool | str:
@@ -44,7 +45,7 @@ class Loader:
     @classmethod
     def IS_CHANGED(cls, model_name: str, **_: Any) -> str:
         """Training may write a file again under its name, and of a folder or a sharded set any file may be replaced."""
-        states = (path.stat() for path in shelves.belonging(cls.path_of(model_name)))
+        states = (path.stat() for path in model_folders.belonging(cls.path_of(model_name)))
         return " ".join(f"{state.st_mtime_ns} {state.st_size}" for state in states)
 
     def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[core.Handle]:
@@ -67,11 +68,11 @@ class Loader:
     @classmethod
     def find(cls, model_name: object) -> Path | None:
         """The file or folder that a workflow means; it may say anything."""
-        return shelves.find(cls.choices(), model_name) if isinstance(model_name, str) else None
+        return model_folders.find(cls.choices(), model_name) if isinstance(model_name, str) else None
 
     @classmethod
     def choices(cls) -> dict[str, Path]:
-        return shelves.first_wins([core.built_in(cls.KIND), host.model_files(cls.FOLDERS)])
+        return model_folders.first_wins([core.built_in(cls.KIND), host.model_files(cls.FOLDERS)])
 
     @classmethod
     def path_of(cls, model_name: str) -> Path:
@@ -85,7 +86,7 @@ class Loader:
 
     @classmethod
     def _command(cls, model_name: object) -> str:
-        command = core.command_for(shelves.file_name(str(model_name)), cls.KIND)
+        command = core.command_for(model_folders.file_name(str(model_name)), cls.KIND)
         return "" if command is None else f" (`{command}` does so)"
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import cascade_core as core
-from . import host, shelves, sockets
+from ..runtime import host, model_folders
+from . import sockets
 from .loaders import Loader
 
 CATEGORY = "Stable Cascade/loaders"
@@ -41,7 +42,7 @@ class _LoRAApply:
             "The LoRA: a file in the model folder loras, as the official trainer, kohya's, OneTrainer, ComfyUI or PEFT"
             " write them, or the built-in one."
         )
-        return shelves.offered(LoRAFiles.choices()), {"tooltip": tooltip}
+        return model_folders.offered(LoRAFiles.choices()), {"tooltip": tooltip}
 
     @classmethod
     def VALIDATE_INPUTS(cls, lora_name: str | None = None) -> bool | str:

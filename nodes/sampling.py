@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host, previews, sockets
+from ..runtime import host, previews
+from . import sockets
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import host, previews, sockets
+from ..runtime import host, previews
+from . import sockets
 
 if TYPE_CHECKING:
     from PIL import Image

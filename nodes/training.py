@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import cascade_core as core
-from . import faces, host, sockets
+from ..runtime import host
+from . import faces, sockets
 from .trainer import MODELS, Trainer, number
 
 if TYPE_CHECKING:

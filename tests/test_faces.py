@@ -12,13 +12,7 @@ import torch
 from torch import Tensor
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.faces import (
-    aligned,
-    distinct,
-    insightface_detector,
-    letterbox,
-    similarity,
-)
+from stable_cascade_nodes.cascade_core.faces import aligned, distinct, insightface_detector, letterbox, similarity
 from stable_cascade_nodes.cascade_core.hints import Detector, foremost, make_identity_hint
 
 pytest.importorskip("onnxruntime", reason="faces need onnxruntime (extra `face`)")

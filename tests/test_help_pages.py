@@ -13,7 +13,7 @@ import pytest
 
 import stable_cascade_nodes
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.cascade_core import graph
+from stable_cascade_nodes.headless import graph
 
 PAGES = Path(stable_cascade_nodes.__file__).parent / "web" / "docs"
 NATIVE = {

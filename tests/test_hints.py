@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stable_cascade_nodes.cascade_core import hints
-from stable_cascade_nodes.cascade_core.checkpoint import load
+from stable_cascade_nodes.cascade_core.builtin import weights_path
+from stable_cascade_nodes.cascade_core.builtin.draw import draw
+from stable_cascade_nodes.cascade_core.builtin.pixels import to_pixels
 from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.hints import (
     Box,
     FoundFace,
@@ -30,10 +33,7 @@ from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.sampling.condition import Condition
-from stable_cascade_nodes.cascade_core.tiny import weights_path
-from stable_cascade_nodes.cascade_core.tiny.data import test_scenes as scenes_of
-from stable_cascade_nodes.cascade_core.tiny.data import to_pixels
-from stable_cascade_nodes.cascade_core.tiny.draw import draw
+from stable_cascade_nodes.recipes.tiny.data import test_scenes as scenes_of
 
 PROMPT = Condition(torch.zeros(1, 3, 8), torch.zeros(1, 8), family="tiny")
 

@@ -22,27 +22,44 @@ import pytest
 import stable_cascade_nodes
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
-PACKAGES = ("cascade_core", "nodes", "cli")
+
+# The floors of the house, from the top: a file imports from its own floor and from those named.
+FLOORS = {
+    "cli": ("app", "headless", "nodes", "runtime", "cascade_core", "recipes"),
+    "app": ("headless", "nodes", "runtime", "cascade_core"),
+    "headless": ("nodes", "runtime", "cascade_core"),
+    "nodes": ("runtime", "cascade_core"),
+    "runtime": ("cascade_core",),
+    "cascade_core": (),
+    "recipes": ("cascade_core",),
+}
 
 # The core from bottom to top: a file imports from its own level and from below.
 LEVELS = (
-    ("errors", "memory", "published"),
+    ("errors", "memory"),
     ("models",),
     ("sampling",),
-    ("formats",),
-    ("checkpoint", "convert", "faces", "lora", "hints", "pictures"),
+    ("files",),
+    ("faces", "lora", "hints", "images"),
     ("pipeline",),
     ("training",),
-    ("tiny",),
+    ("builtin",),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-OURS = {"stable_cascade_nodes", "cascade_core", "cli"}  # absolute names by which a file could reach a second copy of us
+OURS = {
+    "stable_cascade_nodes",
+    "cascade_core",
+    "cli",
+    "headless",
+    "recipes",
+    "runtime",
+}  # absolute names by which a file could reach a second copy of us
 HOST = {
     "app", "comfy", "comfy_api", "comfy_config", "comfy_execution", "comfy_extras", "execution", "folder_paths",
     "latent_preview", "node_helpers", "nodes", "server",
 }  # fmt: skip
-PICKLED = PurePosixPath("cascade_core/formats/pickled.py")
+PICKLED = PurePosixPath("cascade_core/files/pickled.py")
 PICKLERS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 RUNS_TEXT = {"__import__", "compile", "eval", "exec"}
 DOES_IO = {
@@ -85,7 +102,7 @@ def parse(place: str, text: str) -> Source:
 
 @cache
 def read_tree() -> list[Source]:
-    files = [*ROOT.glob("*.py"), *(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))]
+    files = [*ROOT.glob("*.py"), *(file for floor in FLOORS for file in (ROOT / floor).rglob("*.py"))]
     return [parse(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")) for file in sorted(files)]
 
 
@@ -159,17 +176,17 @@ def check_face(source: Source) -> Iterator[str]:
 
 
 def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
-    """The core downward, the nodes through the core's face, the command above both."""
+    """Downward only: from floor to floor, and inside the core."""
     top, *inner = source.module or ("",)
     for item in imports(source, modules):
         if not item.ours:
             continue
         to = item.module
         line = f"{source.place}:{item.line} imports {'.'.join(to) or 'the root'}"
-        if top == "cascade_core" and to[:1] != ("cascade_core",):
-            yield f"{line}: the core knows neither nodes nor the command"
-        elif top == "cascade_core" and inner[:1] == ["graph"]:
-            if to[:2] != ("cascade_core", "graph") and to != ("cascade_core", "errors"):
+        if top in FLOORS and to[:1] != (top,) and to[:1] not in [(floor,) for floor in FLOORS[top]]:
+            yield f"{line}: {top} lies below it, and imports only {', '.join(FLOORS[top]) or 'itself'}"
+        elif source.package[:2] == ("headless", "graph"):
+            if to[:2] != ("headless", "graph") and to != ("cascade_core", "errors"):
                 yield f"{line}: the graph stands alone"
         elif top == "cascade_core" and inner:
             if len(to) < 2:
@@ -178,14 +195,14 @@ def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]
                 yield f"{line}: {to[1] if to[1] not in LEVEL else inner[0]} stands in no level of LEVELS"
             elif LEVEL[to[1]] > LEVEL[inner[0]]:
                 yield f"{line}: imports run downward ({inner[0]} lies below {to[1]})"
-        elif top == "nodes" and to[:1] != ("nodes",) and (to != ("cascade_core",) or item.name not in {None, *face()}):
+        elif top == "nodes" and to[:1] == ("cascade_core",) and (len(to) > 1 or item.name not in {None, *face()}):
             yield f"{line}: nodes use only the core's public face, the names of its __all__"
         elif top == "" and to[:1] == ("cascade_core",):
             yield f"{line}: the root offers the nodes; only the command joins them to the core"
 
 
 def check_absolute(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
-    """No second copy of us, no host outside nodes/host.py, no graph beyond the standard library, no pickle."""
+    """No second copy of us, no host outside runtime/host.py, no graph beyond the standard library, no pickle."""
     for item in imports(source, modules):
         line = f"{source.place}:{item.line} imports {'.'.join(item.module)}"
         if item.name == "*":
@@ -195,13 +212,13 @@ def check_absolute(source: Source, modules: set[tuple[str, ...]]) -> Iterator[st
         name = item.module[0]
         if name in OURS and source.place.name != "__main__.py":
             yield f"{line}: only relative imports reach our own modules"
-        if name in HOST and source.place != PurePosixPath("nodes/host.py"):
-            yield f"{line}: only nodes/host.py names ComfyUI's modules"
+        if name in HOST and source.place != PurePosixPath("runtime/host.py"):
+            yield f"{line}: only runtime/host.py names ComfyUI's modules"
         if name in HOST and not item.lazy:
             yield f"{line} at import: ComfyUI's modules are imported inside functions"
         if name in PICKLERS:
             yield f"{line}: nothing is pickled"
-        if source.package[:2] == ("cascade_core", "graph") and name not in sys.stdlib_module_names:
+        if source.package[:2] == ("headless", "graph") and name not in sys.stdlib_module_names:
             yield f"{line}: the graph needs the standard library only"
 
 
@@ -282,32 +299,37 @@ def test_no_file_imports_in_a_circle() -> None:
 
 OFFENDERS = [
     ("cascade_core/models/a.py", "from ..sampling import process", "downward"),
-    ("cascade_core/models/a.py", "def f():\n    from ..checkpoint import load", "downward"),
-    ("cascade_core/sampling/a.py", "from ...nodes import host", "neither nodes"),
+    ("cascade_core/models/a.py", "def f():\n    from ..files.load import load", "downward"),
+    ("cascade_core/sampling/a.py", "from ...runtime import host", "lies below"),
     ("cascade_core/memory.py", "from . import load", "not the public face"),
     ("cascade_core/novelty.py", "from .errors import CascadeError", "novelty stands in no level"),
-    ("cascade_core/graph/a.py", "from ..memory import StayPut", "stands alone"),
-    ("cascade_core/graph/a.py", "import torch", "standard library"),
-    ("cascade_core/errors.py", "from ..cli import main", "neither nodes"),
-    ("cascade_core/errors.py", "def f():\n    import comfy.utils", "only nodes/host.py"),
+    ("headless/graph/a.py", "from ...cascade_core.memory import StayPut", "stands alone"),
+    ("headless/graph/a.py", "import torch", "standard library"),
+    ("cascade_core/errors.py", "from ..cli import main", "lies below"),
+    ("cascade_core/errors.py", "from ..recipes.tiny import data", "lies below"),
+    ("runtime/local.py", "from ..nodes import sockets", "lies below"),
+    ("headless/run.py", "from ..cli.output import OK", "lies below"),
+    ("app/page.py", "from ..cli.output import OK", "lies below"),
+    ("recipes/tiny/a.py", "from ...nodes import sockets", "lies below"),
+    ("cascade_core/errors.py", "def f():\n    import comfy.utils", "only runtime/host.py"),
     ("nodes/loaders.py", "from ..cascade_core.models.config import PRESETS", "public face"),
-    ("nodes/loaders.py", "from ..cascade_core import graph", "public face"),
+    ("nodes/loaders.py", "from ..headless import graph", "lies below"),
     ("nodes/loaders.py", "from ..cascade_core import OneMoreName", "public face"),
     ("nodes/loaders.py", "from .. import cascade_core as core\ncore.checkpoint.load()", "public face"),
-    ("nodes/loaders.py", "from ..cli import main", "public face"),
-    ("nodes/loaders.py", "def f():\n    import folder_paths", "only nodes/host.py"),
-    ("nodes/loaders.py", "def f():\n    import_module('comfy.sd')", "only nodes/host.py"),
-    ("nodes/loaders.py", "from nodes import LoadImage", "only nodes/host.py"),
-    ("nodes/host.py", "import folder_paths", "inside functions"),
-    ("cli/main.py", "from stable_cascade_nodes.nodes import host", "only relative"),
-    ("cli/main.py", "import cascade_core.graph", "only relative"),
+    ("nodes/loaders.py", "from ..cli import main", "lies below"),
+    ("nodes/loaders.py", "def f():\n    import folder_paths", "only runtime/host.py"),
+    ("nodes/loaders.py", "def f():\n    import_module('comfy.sd')", "only runtime/host.py"),
+    ("nodes/loaders.py", "from nodes import LoadImage", "only runtime/host.py"),
+    ("runtime/host.py", "import folder_paths", "inside functions"),
+    ("cli/main.py", "from stable_cascade_nodes.runtime import host", "only relative"),
+    ("cli/main.py", "import headless.graph", "only relative"),
     ("cli/main.py", "from ..nodes import *", "star"),
-    ("__init__.py", "from .cascade_core import graph", "only the command"),
+    ("__init__.py", "from .cascade_core import errors", "only the command"),
     ("cli/main.py", "import pickle", "pickled"),
     ("cli/main.py", "def f(x):\n    return eval(x)", "calls eval"),
     ("cli/main.py", "def f(x):\n    return torch.load(x, weights_only=True)", "safetensors"),
-    ("cascade_core/formats/pickled.py", "def f(x):\n    return torch.load(x)", "safetensors"),
-    ("cascade_core/formats/pickled.py", "def f(x):\n    torch.save(x, weights_only=True)", "safetensors"),
+    ("cascade_core/files/pickled.py", "def f(x):\n    return torch.load(x)", "safetensors"),
+    ("cascade_core/files/pickled.py", "def f(x):\n    torch.save(x, weights_only=True)", "safetensors"),
     ("cli/main.py", "def f(x):\n    return np.load(x, allow_pickle=True)", "allows pickle"),
     ("cli/main.py", "def f(x):\n    try:\n        x()\n    except Exception:\n        pass", "swallows"),
     ("cli/main.py", "import torch\ndef f(x):\n    torch.nn.Linear.forward = x", "not ours"),
@@ -326,13 +348,13 @@ def test_an_offender_is_found(place: str, text: str, complaint: str) -> None:
 
 
 LAWFUL = [
-    ("cascade_core/formats/pickled.py", "def f(x):\n    return torch.load(x, weights_only=True)"),
-    ("cascade_core/training/a.py", "from ..checkpoint import load\nfrom .loop import train"),
-    ("cascade_core/graph/a.py", "import json\nfrom ..errors import CascadeError\nfrom . import wording"),
-    ("nodes/a.py", "from ..cascade_core import CascadeError, load\nfrom . import host"),
+    ("cascade_core/files/pickled.py", "def f(x):\n    return torch.load(x, weights_only=True)"),
+    ("cascade_core/training/a.py", "from ..files.load import load\nfrom .loop import train"),
+    ("headless/graph/a.py", "import json\nfrom ...cascade_core.errors import CascadeError\nfrom . import wording"),
+    ("nodes/a.py", "from ..cascade_core import CascadeError, load\nfrom ..runtime import host"),
     ("nodes/a.py", "from .. import cascade_core as core\ndef f(name):\n    return core.load('stage_c', name)"),
-    ("nodes/host.py", "def f():\n    import folder_paths\n    return folder_paths"),
-    ("cli/a.py", "from ..cascade_core import graph\nfrom ..nodes import NODE_CLASS_MAPPINGS"),
+    ("runtime/host.py", "def f():\n    import folder_paths\n    return folder_paths"),
+    ("cli/a.py", "from ..headless import graph\nfrom ..nodes import NODE_CLASS_MAPPINGS"),
     ("cli/a.py", "if __name__ == '__main__':\n    print(main())"),
     ("cli/a.py", "def f(model, path):\n    model.eval()\n    return open(path)"),
     ("cli/__init__.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .main import main"),

@@ -19,14 +19,14 @@ from PIL import Image
 
 import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core import Cascade, built_in, load, sample_stage_c
-from stable_cascade_nodes.cascade_core.tiny.caption_parser import scene_of
-from stable_cascade_nodes.cascade_core.tiny.reader import is_right
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.nodes import headless
 from stable_cascade_nodes.nodes.decode import CascadeStageADecode
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
 from stable_cascade_nodes.nodes.sockets import to_conditioning
+from stable_cascade_nodes.recipes.tiny.caption_parser import scene_of
+from stable_cascade_nodes.recipes.tiny.reader import is_right
+from stable_cascade_nodes.runtime import local
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 WORKFLOW = ROOT / "workflows" / "text_to_image.json"
@@ -66,7 +66,7 @@ def paint(
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headless, "_settings", None)
+    monkeypatch.setattr(local, "_settings", None)
     return tmp_path
 
 

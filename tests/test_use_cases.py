@@ -21,15 +21,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stable_cascade_nodes.cascade_core.tiny import control_judge
-from stable_cascade_nodes.cascade_core.tiny.captions import told_apart
-from stable_cascade_nodes.cascade_core.tiny.control_judge import RIGHT, TRIALS, Trial
-from stable_cascade_nodes.cascade_core.tiny.data import picture
-from stable_cascade_nodes.cascade_core.tiny.data import test_scenes as scenes_of
-from stable_cascade_nodes.cascade_core.tiny.reader import is_right, matches, read
-from stable_cascade_nodes.cascade_core.tiny.world import Scene, Shape
+from stable_cascade_nodes.cascade_core.builtin.world import Scene, Shape
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.nodes import headless, host
+from stable_cascade_nodes.recipes.tiny import control_judge
+from stable_cascade_nodes.recipes.tiny.captions import told_apart
+from stable_cascade_nodes.recipes.tiny.control_judge import RIGHT, TRIALS, Trial
+from stable_cascade_nodes.recipes.tiny.data import picture
+from stable_cascade_nodes.recipes.tiny.data import test_scenes as scenes_of
+from stable_cascade_nodes.recipes.tiny.reader import is_right, matches, read
+from stable_cascade_nodes.runtime import host, local
 
 from .workflow_runs import FOLDER, Runner
 
@@ -61,7 +61,7 @@ Measure = Callable[[Path, int], Figures]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The input folder, in a program that is new."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headless, "_settings", None)
+    monkeypatch.setattr(local, "_settings", None)
     (tmp_path / "input").mkdir()
     host.configure(input=tmp_path / "input", output=tmp_path / "output")
     return tmp_path / "input"

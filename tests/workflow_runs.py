@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import graph
-from stable_cascade_nodes.cascade_core.tiny.draw import draw
-from stable_cascade_nodes.cascade_core.tiny.world import Scene
-from stable_cascade_nodes.cli import registry
+from stable_cascade_nodes.cascade_core.builtin.draw import draw
+from stable_cascade_nodes.cascade_core.builtin.world import Scene
+from stable_cascade_nodes.headless import graph, node_classes
 
 FOLDER = Path(stable_cascade_nodes.__file__).parent / "workflows"
 
@@ -42,7 +41,7 @@ class Runner:
     def __init__(self, name: str, folder: Path) -> None:
         """name: of the workflow; folder: the input folder, for the pictures that `give` draws."""
         self.folder = folder
-        self.nodes = {**registry.load().classes, "SaveImage": Keeper, "PreviewImage": Keeper}
+        self.nodes = {**node_classes.load().classes, "SaveImage": Keeper, "PreviewImage": Keeper}
         self.prompt = graph.convert(graph.read(FOLDER / f"{name}.json"), graph.definitions(self.nodes)).prompt
         self.cache = graph.Cache()
         self.given = 0

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import build
-from ..convert import SUFFIXES
 from ..errors import CascadeError
-from ..formats.header import Header
-from ..formats.metadata import PUBLISHED_FAMILY
-from ..formats.part import Part
+from ..files.convert import SUFFIXES
+from ..files.header import Header
+from ..files.load import build
+from ..files.metadata import PUBLISHED_FAMILY
+from ..files.model_part import Part
 from ..memory import StayPut
 from ..models.adapters import adaptable
 from ..models.config import PRESETS

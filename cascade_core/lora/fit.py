@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..formats.wording import first_of
+from ..files.wording import first_of
 from ..models.adapters import Branch, Dense, LowRank, adaptable, merged
 from ..models.handle import Handle
 from ..sampling.family import KINDS

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..formats.header import Header, open_tensors, read_header
-from ..formats.identify import identify
-from ..formats.wording import first_of
+from ..files.header import Header, open_tensors, read_header
+from ..files.identify import identify
+from ..files.wording import first_of
 from .lora import Change, Lora, NewToken
 
 ENTRY = "cascade_lora"  # our metadata: {"family", "filters", "tokens": [{"text", "start", "pooled"}]}

@@ -12,10 +12,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..checkpoint import DTYPES
 from ..errors import CascadeError
-from ..formats.dtypes import NAMES
-from ..formats.tensors import whole, write_tensors
+from ..files.dtypes import NAMES
+from ..files.load import DTYPES
+from ..files.tensors import whole, write_tensors
 from ..models.adapters import adaptable
 from ..models.handle import Handle
 from ..models.text import TextEncoder

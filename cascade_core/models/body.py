@@ -16,16 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]  (half typed)
 
-from .blocks import (
-    AttnBlock,
-    Conditions,
-    FeedForwardBlock,
-    ResBlock,
-    TimestepBlock,
-    channels_first,
-    layer_norm,
-    resize,
-)
+from .blocks import AttnBlock, Conditions, FeedForwardBlock, ResBlock, TimestepBlock, channels_first, layer_norm, resize
 from .config import StageBConfig, StageCConfig
 
 Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import save
 from ..errors import CascadeError
+from ..files.load import save
 from ..hints import Detector
 from ..memory import Beside, StayPut
 from ..models.adapters import share

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..images import embed_pixels, encode_resized
 from ..models.handle import Handle
 from ..models.text import TextEncoder
-from ..pictures import embed_pixels, encode_resized
 from ..sampling.activations import text_bytes
 from ..sampling.family import check_family
 from .buckets import Size, draw_batch, fit, nearest, sizes

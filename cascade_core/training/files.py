@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..formats.dtypes import NAMES
-from ..formats.tensors import whole, write_tensors
+from ..files.dtypes import NAMES
+from ..files.tensors import whole, write_tensors
 
 
 @contextmanager

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoint import DTYPES, save
+from ..files.load import DTYPES, save
+from ..images import encode_resized
 from ..memory import StayPut
 from ..models.handle import Handle
 from ..models.stage_a import StageA
 from ..models.stage_b import StageB
 from ..models.stage_c import StageC
-from ..pictures import encode_resized
 from ..sampling.activations import stage_a_bytes
 from ..sampling.family import check_family
 from . import sharded

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from stable_cascade_nodes.cli import native, registry
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.nodes import headless
+from stable_cascade_nodes.headless import native, node_classes
+from stable_cascade_nodes.runtime import local
 
-_spec = importlib.util.spec_from_file_location("cli_fake_nodes", Path(__file__).parents[1] / "graph" / "fake_nodes.py")
+_spec = importlib.util.spec_from_file_location(
+    "cli_fake_nodes", Path(__file__).parents[1] / "headless" / "graph" / "fake_nodes.py"
+)
 assert _spec is not None and _spec.loader is not None
 fake_nodes: Any = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(fake_nodes)
@@ -63,7 +65,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("input", "output", "outside"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headless, "_settings", None)
+    monkeypatch.setattr(local, "_settings", None)
     return tmp_path
 
 
@@ -84,8 +86,8 @@ def cascade(
     asked = {"REHEARSE": "rehearse", "rehearse": refuse}
     classes["Choosy"] = fake_nodes.make_class("Choosy", calls, {"value": whole}, ("INT",), lambda value: (1,), **asked)
     classes["Loads"] = fake_nodes.make_class("Loads", calls, {}, ("INT",), fake_nodes.fail, REHEARSE="call")
-    nodes = registry.Nodes({**classes, **native.CLASSES}, {**native.NAMES, "Number": "A whole number"})
-    monkeypatch.setattr(registry, "load", lambda: nodes)
+    nodes = node_classes.Nodes({**classes, **native.CLASSES}, {**native.NAMES, "Number": "A whole number"})
+    monkeypatch.setattr(node_classes, "load", lambda: nodes)
 
     def run(*arguments: Any) -> Answer:
         texts: list[str] = []

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from stable_cascade_nodes.cascade_core.checkpoint import NETWORKS
+from stable_cascade_nodes.cascade_core.files.load import NETWORKS
+from stable_cascade_nodes.cascade_core.files.published import FILES, Published
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
-from stable_cascade_nodes.cascade_core.published import FILES, Published
 
 from .fake_hub import Content
 

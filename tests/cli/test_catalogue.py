@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stable_cascade_nodes.cli import registry
 from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.headless import node_classes
 
 Cascade = Callable[..., Any]
 
@@ -16,7 +16,7 @@ def test_lists_every_node(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nodes"]) == 0
     out = capsys.readouterr().out
     assert "SaveImage  Save Image\n    images, filename_prefix -> nothing\n    Saves the pictures" in out
-    assert all(f"\n{name}  " in f"\n{out}" for name in registry.load().classes)
+    assert all(f"\n{name}  " in f"\n{out}" for name in node_classes.load().classes)
 
 
 def test_describes_one(cascade: Cascade) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import checkpoint
-from stable_cascade_nodes.cascade_core.tiny import weights_path
+from stable_cascade_nodes.cascade_core.builtin import weights_path
+from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.nodes import headless
+from stable_cascade_nodes.runtime import local
 
 from .. import model_files
 
@@ -28,9 +28,9 @@ def test_a_run_with_a_damaged_file(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headless, "_settings", None)
+    monkeypatch.setattr(local, "_settings", None)
     sound = tmp_path / "sound.safetensors"
-    checkpoint.save(sound, model_files.small_stages()["stage_a"], "stage_a")
+    load.save(sound, model_files.small_stages()["stage_a"], "stage_a")
     swapped = (weights_path("previewer").read_bytes(), "is a previewer file (tiny): choose it in the previewer loader")
     data, says = (model_files.damaged(sound.read_bytes()) | {"swapped": swapped})[case]
     bad = tmp_path / "models" / "vae" / "bad.safetensors"

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
+from stable_cascade_nodes.cascade_core.builtin import built_in
+from stable_cascade_nodes.cascade_core.files.published import CASCADE, Published
 from stable_cascade_nodes.cascade_core.models.tokenizer import find_tokenizer
-from stable_cascade_nodes.cascade_core.published import CASCADE, Published
-from stable_cascade_nodes.cascade_core.tiny import built_in
 
 from .fake_hub import Asked, Content, FakeHub, serve
 from .published_contents import EFFNET, NAMES, PREVIEWER, STAGE_A, TEXT_ENCODER, content_of, controlnet

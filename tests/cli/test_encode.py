@@ -14,22 +14,15 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from stable_cascade_nodes.cascade_core import (
-    EQUAL,
-    built_in,
-    checkpoint,
-    encode_pixels,
-    load,
-    pictures,
-    stage_c_size,
-)
-from stable_cascade_nodes.cascade_core.formats import tensors
-from stable_cascade_nodes.cascade_core.tiny.draw import draw
-from stable_cascade_nodes.cascade_core.tiny.reader import is_right
-from stable_cascade_nodes.cascade_core.tiny.world import Scene, face_scene, sample_scene
+from stable_cascade_nodes.cascade_core import EQUAL, built_in, encode_pixels, images, load, stage_c_size
+from stable_cascade_nodes.cascade_core.builtin.draw import draw
+from stable_cascade_nodes.cascade_core.builtin.world import Scene, face_scene, sample_scene
+from stable_cascade_nodes.cascade_core.files import load as checkpoint
+from stable_cascade_nodes.cascade_core.files import tensors
 from stable_cascade_nodes.cli import decode, encode, latents
 from stable_cascade_nodes.cli.batches import batches
 from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.recipes.tiny.reader import is_right
 
 from .conftest import Answer
 
@@ -85,7 +78,7 @@ def decoded(folder: Path) -> dict[str, np.ndarray]:
 def count_encoded(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[int]:
     """How many pictures each pass of the effnet has; Ctrl-C in the pass number `stop_at`."""
     passes: list[int] = []
-    plain = pictures.encode_resized
+    plain = images.encode_resized
 
     def counting(effnet: Any, pixels: torch.Tensor) -> torch.Tensor:
         if len(passes) == stop_at:
@@ -93,7 +86,7 @@ def count_encoded(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -
         passes.append(len(pixels))
         return plain(effnet, pixels)
 
-    monkeypatch.setattr(pictures, "encode_resized", counting)
+    monkeypatch.setattr(images, "encode_resized", counting)
     return passes
 
 
@@ -470,13 +463,13 @@ def test_latents_of_another_family_are_refused(cascade: Command, album: Path, fo
 def test_latents_that_are_not_finite_are_left_out(
     cascade: Command, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = pictures.encode_resized
+    plain = images.encode_resized
 
     def overflowing(effnet: Any, pixels: torch.Tensor) -> torch.Tensor:
         latent = plain(effnet, pixels)
         return latent * 1e6 if len(pixels) == 3 else latent  # the three of 256 x 250 and 256 x 256, in float16
 
-    monkeypatch.setattr(pictures, "encode_resized", overflowing)
+    monkeypatch.setattr(images, "encode_resized", overflowing)
     answer = cascade("encode", "in", "--to", "l.safetensors")
     lost = {"a.png", "e.png", "f.png"}
     assert answer.code == 1 and all(f"{name} is left out: its latent" in answer.err for name in lost)

@@ -52,10 +52,9 @@ def check(number: int, documents: list[Any], folder: Path, capsys: pytest.Captur
 
 def documents() -> list[Any]:
     """The shipped workflows, what they are as API prompts, and what the editor has besides, such as subgraphs."""
-    from stable_cascade_nodes.cascade_core import graph
-    from stable_cascade_nodes.cli import registry
+    from stable_cascade_nodes.headless import graph, node_classes
 
-    nodes = registry.load()
+    nodes = node_classes.load()
     definitions = graph.definitions(nodes.classes)
     shipped = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(WORKFLOWS.glob("*.json"))]
     prompts = [graph.convert(document, definitions, nodes.names).prompt for document in shipped]

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.graph import define
-from stable_cascade_nodes.cli import native
-from stable_cascade_nodes.cli.native import saving
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.headless import native
+from stable_cascade_nodes.headless.graph import define
+from stable_cascade_nodes.headless.native import saving
+from stable_cascade_nodes.runtime import host
 
 
 def save(images: torch.Tensor, prefix: str = "a", **metadata: Any) -> list[Path]:

@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stable_cascade_nodes.cascade_core import graph
-from stable_cascade_nodes.cli import native
+from stable_cascade_nodes.headless import graph, native
 
 
 def test_primitives_give_their_value() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from stable_cascade_nodes.cascade_core.graph import WorkflowError
-from stable_cascade_nodes.cli import reading
+from stable_cascade_nodes.headless import workflow_file
+from stable_cascade_nodes.headless.graph import WorkflowError
 
 Cascade = Callable[..., Any]
 PROMPT = {"1": {"class_type": "Paint", "inputs": {"red": 0.25}, "is_changed": [float("nan")]}}
@@ -33,9 +33,9 @@ def save_png(path: Path, **texts: Any) -> None:
 def test_the_editors_form_wins(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     save_png(path, prompt=PROMPT, workflow=EDITOR)
-    assert reading.read(path) == EDITOR
+    assert workflow_file.read(path) == EDITOR
     save_png(path, prompt=PROMPT)
-    assert reading.read(path)["1"]["class_type"] == "Paint"
+    assert workflow_file.read(path)["1"]["class_type"] == "Paint"
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_the_editors_form_wins(tmp_path: Path, suffix: str) -> None:
 def test_chunks_of_a_png(tmp_path: Path, info: PngImagePlugin.PngInfo, frames: int) -> None:
     more = [Image.new("RGB", (4, 4), "red")] * (frames - 1)
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info, save_all=frames > 1, append_images=more)
-    assert reading.read(tmp_path / "a.png") == EDITOR
+    assert workflow_file.read(tmp_path / "a.png") == EDITOR
 
 
 def test_international_text(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("workflow", json.dumps(EDITOR, ensure_ascii=False))
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
-    assert reading.read(tmp_path / "a.png") == EDITOR
+    assert workflow_file.read(tmp_path / "a.png") == EDITOR
 
 
 @pytest.mark.parametrize("format", ["WEBP", "JPEG"])
@@ -66,24 +66,24 @@ def test_exif(tmp_path: Path, format: str) -> None:
     exif = picture.getexif()
     exif[0x0110] = f"prompt:{json.dumps(PROMPT)}"
     picture.save(tmp_path / "a", format=format, exif=exif)
-    assert reading.read(tmp_path / "a")["1"]["class_type"] == "Paint"
+    assert workflow_file.read(tmp_path / "a")["1"]["class_type"] == "Paint"
     exif[0x010F] = f"Workflow:{json.dumps(EDITOR)}"
     picture.save(tmp_path / "a", format=format, exif=exif)
-    assert reading.read(tmp_path / "a") == EDITOR
+    assert workflow_file.read(tmp_path / "a") == EDITOR
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF"])
 def test_a_picture_without_a_workflow(tmp_path: Path, format: str) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.json", format=format)
     with pytest.raises(WorkflowError, match="expected a picture with a workflow in it, found none"):
-        reading.read(tmp_path / "a.json")
+        workflow_file.read(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("data", [b"RIFF....WEBPVP8 ", b"\xff\xd8\xff\xe0", b"\0\0\0\x1cftypavif\0\0\0\0"])
 def test_a_damaged_picture(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.webp").write_bytes(data)
     with pytest.raises(WorkflowError, match=r"a\.webp: expected a picture, but it cannot be read"):
-        reading.read(tmp_path / "a.webp")
+        workflow_file.read(tmp_path / "a.webp")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("{", "this is not JSON"), ("[]", "expected a workflow")])
@@ -92,7 +92,7 @@ def test_what_is_in_it_is_no_workflow(tmp_path: Path, text: str, expected: str) 
     info.add_text("workflow", text)
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
     with pytest.raises(WorkflowError, match=rf"a\.png \(workflow\): .*{expected}"):
-        reading.read(tmp_path / "a.png")
+        workflow_file.read(tmp_path / "a.png")
 
 
 def test_a_written_picture_makes_itself_again(cascade: Cascade, folders: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import graph
-from stable_cascade_nodes.cli import registry
+from stable_cascade_nodes.headless import graph, node_classes
 
 Cascade = Callable[..., Any]
 WORKFLOW = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
@@ -62,9 +61,9 @@ class Expanding(Plain):
 
 @pytest.fixture
 def known(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    nodes = registry.load()
+    nodes = node_classes.load()
     strange = {kind.__name__: kind for kind in (Lazy, NewStyle, Waiting, Dynamic, Expanding)}
-    monkeypatch.setattr(registry, "load", lambda: registry.Nodes({**nodes.classes, **strange}, nodes.names))
+    monkeypatch.setattr(node_classes, "load", lambda: node_classes.Nodes({**nodes.classes, **strange}, nodes.names))
     yield
 
 
@@ -108,7 +107,7 @@ def test_expansion_is_named(cascade: Cascade) -> None:
 
 @pytest.mark.usefixtures("folders")
 def test_models_stay_loaded_from_run_to_run() -> None:
-    nodes = registry.load()
+    nodes = node_classes.load()
     workflow = graph.convert(json.loads(WORKFLOW.read_bytes()), graph.definitions(nodes.classes), nodes.names)
     prompt = workflow.prompt
     by_title = {graph.title_of(entry): entry["inputs"] for entry in prompt.values()}

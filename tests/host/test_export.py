@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import graph
+from stable_cascade_nodes.headless import graph
 
 from .browser import Editor
 from .server import ComfyUI

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.cascade_core import checkpoint
+from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.nodes import headless, host
+from stable_cascade_nodes.runtime import host, local
 
 from .. import model_files
 from ..models.byte_pairs import ids, vocabulary
@@ -47,9 +47,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages = model_files.small_stages()
     for folder in (models / "vae", models / "unet", models / "diffusion_models" / "sub", disk / "first", disk / "last"):
         folder.mkdir(parents=True)
-    checkpoint.save(models / "diffusion_models" / "sub" / "c.safetensors", stages["stage_c"], "stage_c")
+    load.save(models / "diffusion_models" / "sub" / "c.safetensors", stages["stage_c"], "stage_c")
     for place in (models / "unet", models / "vae", disk / "first", disk / "last"):
-        checkpoint.save(place / "same.safetensors", stages["stage_a"], "stage_a")
+        load.save(place / "same.safetensors", stages["stage_a"], "stage_a")
     shutil.copy(disk / "last" / "same.safetensors", disk / "last" / "Extra.safetensors")
     model_files.write_shards(models / "vae", "set", stages["stage_a"].state_dict(), 3, {})
     for name in ("b.CKPT", "half.safetensors.part", "notes.txt", "code.pkl"):
@@ -74,7 +74,7 @@ def comfyui(start_comfyui: Start, base: Path) -> ComfyUI:
 
 @pytest.fixture(autouse=True)
 def headless_models(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headless, "_settings", None)
+    monkeypatch.setattr(local, "_settings", None)
     host.configure(models=base / "models", device="cpu")
 
 

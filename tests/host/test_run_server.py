@@ -19,9 +19,8 @@ import pytest
 from PIL import Image
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import graph
-from stable_cascade_nodes.cli import native
-from stable_cascade_nodes.nodes import headless
+from stable_cascade_nodes.headless import graph, native
+from stable_cascade_nodes.runtime import local
 
 from .server import ComfyUI
 
@@ -150,9 +149,9 @@ def test_stand_ins_for_pictures_give_the_same(command: Command) -> None:
 
 
 def test_masks_are_the_same(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headless, "_settings", None)
+    monkeypatch.setattr(local, "_settings", None)
     shades = Image.fromarray(np.random.default_rng(1).integers(0, 256, (9, 7, 4), np.uint8))
-    headless.configure(input=command.folder / "input")
+    local.configure(input=command.folder / "input")
     prompt: Document = {}
     ours: dict[str, Any] = {}
     for mode in ("RGBA", "RGB", "LA", "L", "P"):

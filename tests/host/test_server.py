@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import graph
-from stable_cascade_nodes.cascade_core.tiny.caption_parser import scene_of
-from stable_cascade_nodes.cascade_core.tiny.reader import is_right
+from stable_cascade_nodes.headless import graph
+from stable_cascade_nodes.recipes.tiny.caption_parser import scene_of
+from stable_cascade_nodes.recipes.tiny.reader import is_right
 
 from .conftest import Start
 from .server import PACK, ComfyUI, Refused, Run
@@ -214,7 +214,7 @@ def large_stage_c(request: pytest.FixtureRequest, comfyui: ComfyUI) -> tuple[str
     import torch
 
     from stable_cascade_nodes.cascade_core import built_in, load
-    from stable_cascade_nodes.cascade_core.checkpoint import save
+    from stable_cascade_nodes.cascade_core.files.load import save
     from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
     ((name, path),) = built_in("stage_c").items()

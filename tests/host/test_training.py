@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import graph
 from stable_cascade_nodes.cascade_core.training.state import read_head
+from stable_cascade_nodes.headless import graph
 
 from .server import ComfyUI
 

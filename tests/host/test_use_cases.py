@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import graph
+from stable_cascade_nodes.headless import graph
 
 from .browser import Editor
 from .server import ComfyUI

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core.checkpoint import load
+from stable_cascade_nodes.cascade_core.builtin import weights_path
 from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora, detach_lora, fuse_lora
 from stable_cascade_nodes.cascade_core.lora.lora import Lora, NewToken
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
@@ -23,7 +24,6 @@ from stable_cascade_nodes.cascade_core.lora.tokens import name_tokens, with_toke
 from stable_cascade_nodes.cascade_core.lora.write import save_lora
 from stable_cascade_nodes.cascade_core.memory import StayPut
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.cascade_core.tiny import weights_path
 
 from . import files
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core.checkpoint import load
+from stable_cascade_nodes.cascade_core.builtin import weights_path
 from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora, check_matched, fuse_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.lora.write import save_lora
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.cascade_core.tiny import weights_path
 
 from . import files
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import checkpoint
+from stable_cascade_nodes.cascade_core.files import load as checkpoint
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
@@ -19,7 +19,7 @@ from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
 from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
-from stable_cascade_nodes.nodes import headless
+from stable_cascade_nodes.runtime import local
 
 WORDS = ("a", "red", "circle")
 FOLDERS = {
@@ -78,7 +78,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def new_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(headless, "_settings", headless.Settings(device="cpu"))
+    monkeypatch.setattr(local, "_settings", local.Settings(device="cpu"))
     yield
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes.cascade_core import CascadeError
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.runtime import host
 
 from .. import model_files
 

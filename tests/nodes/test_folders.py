@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stable_cascade_nodes.cascade_core import CascadeError
-from stable_cascade_nodes.nodes import folders, headless, host
+from stable_cascade_nodes.runtime import folders, host, local
 
 
 def touch(path: Path) -> Path:
@@ -137,13 +137,13 @@ def test_folders_are_comfyuis_where_the_pack_lies_in_its_custom_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert folders.base_folder() is None
-    assert headless.models_directory() == tmp_path / "models"
+    assert local.models_directory() == tmp_path / "models"
     assert host.input_directory() == tmp_path / "input"
 
     base = tmp_path / "ComfyUI"
     (base / "models").mkdir(parents=True)
-    monkeypatch.setattr(folders, "__file__", str(base / "custom_nodes" / "any-name" / "nodes" / "folders.py"))
-    assert headless.models_directory() == base / "models"
+    monkeypatch.setattr(folders, "__file__", str(base / "custom_nodes" / "any-name" / "runtime" / "folders.py"))
+    assert local.models_directory() == base / "models"
     assert host.input_directory() == base / "input"
     assert host.output_directory() == tmp_path / "output"  # never ComfyUI's
 
@@ -153,4 +153,4 @@ def test_what_was_configured_wins_and_stays(tmp_path: Path) -> None:
     host.configure(models=tmp_path / "m")
     assert host.output_directory() == tmp_path / "o"
     assert host.input_directory() == tmp_path / "i"
-    assert headless.models_directory() == tmp_path / "m"
+    assert local.models_directory() == tmp_path / "m"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stable_cascade_nodes.cascade_core import CascadeError, Handle, Hint
-from stable_cascade_nodes.nodes import faces, host, sockets
+from stable_cascade_nodes.nodes import faces, sockets
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply
 from stable_cascade_nodes.nodes.hints import (
     CascadeCannyHint,
@@ -23,6 +23,7 @@ from stable_cascade_nodes.nodes.images import CascadeOutpaintPad, CascadePicture
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
 from stable_cascade_nodes.nodes.loaders import CascadeControlNetLoader
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
+from stable_cascade_nodes.runtime import host
 
 Part = Callable[[str], Handle]
 SETTINGS = {"seed": 5, "steps": 4, "cfg": 4.0, "sampler": "ddim", "shift": 1.0, "denoise": 1.0}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core import CascadeError
-from stable_cascade_nodes.nodes import folders, headless, host
+from stable_cascade_nodes.runtime import folders, host, local
 
 
 def test_device_is_what_was_chosen() -> None:
@@ -36,7 +36,7 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_choice_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headless, "_settings", None)
+    monkeypatch.setattr(local, "_settings", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert host.device() == torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -45,7 +45,7 @@ def test_without_a_choice_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.
 
 def test_cancel_is_heard_once() -> None:
     host.check_cancel()
-    thread = threading.Thread(target=headless.request_cancel)
+    thread = threading.Thread(target=local.request_cancel)
     thread.start()
     thread.join()
     with pytest.raises(KeyboardInterrupt):
@@ -75,7 +75,7 @@ def test_warnings_and_results_go_to_stderr(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_host_is_comfyui_unless_a_program_chose_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headless, "_settings", None)
+    monkeypatch.setattr(local, "_settings", None)
     assert not host.in_comfyui()
     monkeypatch.setitem(sys.modules, "comfy.model_management", ModuleType("comfy.model_management"))
     assert host.in_comfyui()
@@ -92,7 +92,7 @@ def test_comfyuis_vocabulary_is_found_from_its_custom_nodes(tmp_path: Path, monk
     fetched = [tmp_path / "models" / name / "tokenizer" for name in ("text_encoders", "clip")]
     assert host.tokenizer_folders() == fetched
     (tmp_path / "models").mkdir()
-    monkeypatch.setattr(folders, "__file__", str(tmp_path / "custom_nodes" / "pack" / "nodes" / "folders.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "custom_nodes" / "pack" / "runtime" / "folders.py"))
     assert host.tokenizer_folders() == [*fetched, tmp_path / "comfy" / "sd1_tokenizer"]
 
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from stable_cascade_nodes.cascade_core import BUILT_IN_PICTURES, CascadeError
-from stable_cascade_nodes.nodes import host
 from stable_cascade_nodes.nodes.images import CascadePicture
+from stable_cascade_nodes.runtime import host
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,11 @@ import torch
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes import cascade_core as core
-from stable_cascade_nodes.cascade_core import CascadeError, OneAtATime, checkpoint
-from stable_cascade_nodes.cascade_core.convert import convert
+from stable_cascade_nodes.cascade_core import CascadeError, OneAtATime
+from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.convert import convert
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.runtime import host
 
 from .. import model_files
 from .conftest import FOLDERS
@@ -144,7 +145,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory, stages: dict[str, Any]) ->
         (folder / key).mkdir()
     for kind, module in stages.items():
         place = folder / FOLDERS[kind]
-        checkpoint.save(place / f"{kind}.safetensors", module, kind)
+        load.save(place / f"{kind}.safetensors", module, kind)
         convert(place / f"{kind}.safetensors", place / "comfyui" / f"{kind}.safetensors", layout="comfyui")
         header = core.read_header(place / f"{kind}.safetensors")
         model_files.write_shards(place, f"{kind}_set", module.state_dict(), 3, dict(header.metadata))

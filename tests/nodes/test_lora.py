@@ -16,7 +16,7 @@ from torch import Tensor
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes import cascade_core as core
 from stable_cascade_nodes.cascade_core.lora.lora import NewToken
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.runtime import host
 
 from ..lora import files
 

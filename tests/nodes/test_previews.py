@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core import PUBLISHED_FAMILY, Handle, preview_pixels
-from stable_cascade_nodes.nodes import host, previews
+from stable_cascade_nodes.runtime import host, previews
 
 Part = Callable[[str], Handle]
 

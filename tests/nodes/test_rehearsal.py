@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core import CascadeError, Control, Handle, Hint
-from stable_cascade_nodes.nodes import host
 from stable_cascade_nodes.nodes.compare import CascadeCompare
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
 from stable_cascade_nodes.nodes.decode import CascadePreviewDecode, CascadeStageADecode
@@ -22,6 +21,7 @@ from stable_cascade_nodes.nodes.images import CascadeOutpaintPad, CascadePasteBa
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents, CascadeEncodeImage
 from stable_cascade_nodes.nodes.loaders import CascadeStageBLoader
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
+from stable_cascade_nodes.runtime import host
 
 Part = Callable[[str], Handle]
 SAMPLING = {"seed": 1, "steps": 1, "cfg": 1.0, "sampler": "ddim", "shift": 1.0}

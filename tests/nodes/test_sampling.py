@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from stable_cascade_nodes.cascade_core import CascadeError, Handle
-from stable_cascade_nodes.nodes import host
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
+from stable_cascade_nodes.runtime import host
 
 Part = Callable[[str], Handle]
 QUICK = {"seed": 5, "steps": 2, "sampler": "ddpm"}

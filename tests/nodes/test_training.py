@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 
 from stable_cascade_nodes.cascade_core import CascadeError, Handle, read_lora
-from stable_cascade_nodes.nodes import headless, host
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply, CascadeTextEncode
 from stable_cascade_nodes.nodes.dataset import CascadeDataset
 from stable_cascade_nodes.nodes.hints import CascadePictureHint
 from stable_cascade_nodes.nodes.lora import CascadeLoRAApply
 from stable_cascade_nodes.nodes.training import CascadeControlNetTrain, CascadeLoRATrain
+from stable_cascade_nodes.runtime import host, local
 
 Part = Callable[[str], Handle]
 SETTINGS: dict[str, Any] = {
@@ -130,8 +130,8 @@ def test_cancel_keeps_the_state_and_the_same_name_resumes(
         nonlocal checked
         checked += 1
         if checked == 2 + 2 + 4:  # pictures, their caption and the empty one, steps
-            headless.request_cancel()
-        headless.check_cancel()
+            local.request_cancel()
+        local.check_cancel()
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(host, "check_cancel", cancel_later)

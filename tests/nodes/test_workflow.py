@@ -9,9 +9,9 @@ import torch
 
 import stable_cascade_nodes
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.cascade_core import graph
-from stable_cascade_nodes.cascade_core.tiny import judge
-from stable_cascade_nodes.nodes import host
+from stable_cascade_nodes.headless import graph
+from stable_cascade_nodes.recipes.tiny import judge
+from stable_cascade_nodes.runtime import host
 
 WORKFLOWS = sorted((Path(stable_cascade_nodes.__file__).parent / "workflows").glob("*.json"))
 FILE, PUBLISHED = (WORKFLOWS[0].with_name(f"{name}.json") for name in ("text_to_image", "published_models"))

@@ -5,12 +5,7 @@ import math
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core.sampling.process import (
-    TARGETS,
-    CosineSchedule,
-    Process,
-    variance_preserving,
-)
+from stable_cascade_nodes.cascade_core.sampling.process import TARGETS, CosineSchedule, Process, variance_preserving
 
 # Measured on the official code: shift, r -> logSNR, a, b.
 OFFICIAL = [

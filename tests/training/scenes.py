@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stable_cascade_nodes.cascade_core.tiny.captions import sparse_caption
-from stable_cascade_nodes.cascade_core.tiny.draw import draw
-from stable_cascade_nodes.cascade_core.tiny.world import Scene, sample_scene
+from stable_cascade_nodes.cascade_core.builtin.draw import draw
+from stable_cascade_nodes.cascade_core.builtin.world import Scene, sample_scene
+from stable_cascade_nodes.recipes.tiny.captions import sparse_caption
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 KINDS = ("one", "relation", "count")

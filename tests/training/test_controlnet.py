@@ -15,17 +15,13 @@ from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageCConfig
 from stable_cascade_nodes.cascade_core.models.effnet import IMAGENET_MEAN, IMAGENET_STD
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
-from stable_cascade_nodes.cascade_core.tiny import data
-from stable_cascade_nodes.cascade_core.tiny.captions import told_apart
-from stable_cascade_nodes.cascade_core.tiny.judge import CFG, Studio
-from stable_cascade_nodes.cascade_core.tiny.reader import matches, read
 from stable_cascade_nodes.cascade_core.training.cache import mark_of
-from stable_cascade_nodes.cascade_core.training.controlnet import (
-    ControlNetTask,
-    build_controlnet,
-    shape_controlnet,
-)
+from stable_cascade_nodes.cascade_core.training.controlnet import ControlNetTask, build_controlnet, shape_controlnet
 from stable_cascade_nodes.cascade_core.training.masks import random_mask
+from stable_cascade_nodes.recipes.tiny import data
+from stable_cascade_nodes.recipes.tiny.captions import told_apart
+from stable_cascade_nodes.recipes.tiny.judge import CFG, Studio
+from stable_cascade_nodes.recipes.tiny.reader import matches, read
 
 from .scenes import silhouette, write_silhouettes
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.formats import tensors as writer
+from stable_cascade_nodes.cascade_core.files import tensors as writer
 from stable_cascade_nodes.cascade_core.training.files import sweep, write_text
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
 from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers

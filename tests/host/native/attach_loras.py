@@ -117,11 +117,11 @@ def text_names() -> dict[str, Any]:
     """Whether the names that we give a text encoder's weights are known to ComfyUI's map for a Stable Cascade CLIP."""
     import comfy.lora
     import comfy.utils
+    from the_pack.cascade_core.builtin import weights_path
     from the_pack.cascade_core.checkpoint import load
     from the_pack.cascade_core.lora.lora import lora_of
     from the_pack.cascade_core.lora.write import save_lora
     from the_pack.cascade_core.models.adapters import LowRank, adaptable
-    from the_pack.cascade_core.tiny import weights_path
 
     encoder = load("text_encoder", weights_path("text_encoder"))
     weights = adaptable(encoder.module)

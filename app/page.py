@@ -1,0 +1,103 @@
+"""The whole page: a tab for each workflow, the gallery, and the place where a picture restores its settings."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..cascade_core.errors import CascadeError
+from ..headless import graph
+from . import gallery, pictures, wording
+from .panel import Panel
+from .runs import Runner
+from .shelf import QUIET, Shelf
+from .tabs import Tab
+
+GALLERY = "the gallery"  # no file's name: it is the id of a tab
+DROPPED = (".png", ".webp", ".jpg", ".jpeg", ".avif", ".json")
+
+
+def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Blocks:
+    """The page; `problems` says why files of the workflows folder have no tab."""
+    with gr.Blocks(title="Stable Cascade", analytics_enabled=False) as page:
+        with gr.Row(elem_classes=["head"]):
+            gr.HTML("<h1>Stable Cascade</h1><p>Each tab is a workflow file, run as <code>cascade run</code> does.</p>")
+            drop = gr.UploadButton(
+                "Restore settings: drop a picture anywhere, or choose one",
+                file_types=list(DROPPED),
+                size="sm",
+                min_width=260,
+                elem_classes=["drop"],
+            )
+        notice = gr.HTML(wording.problem(problems) if problems else "", elem_id="notice")
+        panels = [Panel(tab, tabs, runner) for tab in tabs]
+        with gr.Tabs(selected=tabs[0].key if tabs else GALLERY) as chooser:
+            with gr.Tab("Gallery", id=GALLERY) as gallery_tab:
+                shelf = Shelf(tabs, runner, "The output folder, the latest first", columns=4, beside=True)
+            for panel in panels:
+                with gr.Tab(panel.tab.title, id=panel.tab.key):
+                    panel.build()
+        gallery_tab.select(
+            lambda: shelf.updates([(path, "") for path in gallery.pictures()]), None, shelf.outputs, **QUIET
+        )
+        page.load(lambda: _running(runner, tabs) or gr.skip(), None, notice, **QUIET)
+        _restoring(panels, chooser, notice, drop, [shelf, *(panel.shelf for panel in panels)], runner)
+    return page
+
+
+def _running(runner: Runner, tabs: Sequence[Tab]) -> str:
+    """What a page that is opened while something runs should say of it."""
+    running = runner.running
+    titles = [tab.title for tab in tabs if running is not None and tab.key == running.tab]
+    if not titles:
+        return ""
+    return wording.notice(
+        f"{titles[0]} is running: Cancel in its tab stops it, and its pictures come into the gallery."
+    )
+
+
+def _restoring(
+    panels: Sequence[Panel],
+    chooser: Any,
+    notice: Any,
+    drop: Any,
+    shelves: Sequence[Shelf],
+    runner: Runner,
+) -> None:
+    tabs = [panel.tab for panel in panels]
+    targets = [chooser, notice, *(c for panel in panels for c in [*panel.components, *panel.views.values()])]
+
+    def restore(path: str, name: str) -> dict[Any, Any]:
+        made = gallery.origin(Path(path), tabs, runner.nodes)
+        if made.tab is None or made.values is None:
+            told = f"{name}: expected the workflow of one of the tabs, found another: put it into the workflows folder"
+            return {notice: wording.problem([f"{told} as a file, and start the app again"])}
+        panel = panels[tabs.index(made.tab)]
+        return {
+            chooser: gr.Tabs(selected=made.tab.key),
+            notice: wording.notice(f"{made.tab.title} has the settings of {name}."),
+            **panel.show(made.values),
+        }
+
+    def dropped(path: str | None) -> dict[Any, Any]:
+        if path is None:
+            return {notice: ""}
+        name = Path(path).name
+        try:
+            if Path(path).stat().st_size > pictures.LARGEST:
+                raise CascadeError(
+                    f"{name}: expected a file of at most {pictures.LARGEST >> 20} MiB, found a larger one"
+                )
+            return restore(path, name)
+        except graph.WorkflowError as error:
+            return {notice: wording.problem([message.replace(path, name) for message in error.messages])}
+        except CascadeError as error:
+            return {notice: wording.problem([str(error)])}
+
+    def of_shelf(path: str) -> dict[Any, Any]:
+        return restore(path, Path(path).name) if path else {notice: ""}
+
+    drop.upload(dropped, drop, targets, **QUIET)
+    for shelf in shelves:
+        shelf.restore.click(of_shelf, shelf.chosen, targets, **QUIET)

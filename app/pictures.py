@@ -1,0 +1,138 @@
+"""Pictures that a browser brings: checked by their content, and put into one sub-folder of the input folder."""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import cascade_core as core
+from ..runtime import folders, host, local, paths
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LARGEST = 32 * 2**20  # bytes of a file
+SIDE, PIXELS, FRAMES = core.LARGEST, 64 * 10**6, 64  # of a picture
+FOLDER = "app"  # of the input folder
+VIEW = 768  # pixels of the longer side of what is shown of a picture
+SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "MPO": (".jpg", ".jpeg"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+}  # by Pillow's name for what the content is
+LISTED = 100  # brought pictures that a list offers
+
+
+def keep(path: Path, name: str) -> str:
+    """Copy a brought file to where nodes look -> its name there. Raises CascadeError for what is no picture."""
+    if path.stat().st_size > LARGEST:
+        raise core.CascadeError(f"{name}: expected a file of at most {LARGEST >> 20} MiB, found a larger one")
+    kind = _check(path, name)
+    suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES[kind]:
+        raise core.CascadeError(
+            f"{name}: expected what the name says, found a picture of the kind {kind}: give it its own name, such as"
+            f" {Path(name).stem or 'picture'}{SUFFIXES[kind][0]}"
+        )
+    return _put(path.read_bytes(), Path(name).stem, suffix)
+
+
+def names() -> list[str]:
+    """The pictures that were brought, the latest first."""
+    folder = host.input_directory() / FOLDER
+    found = [folder / name for name in folders.pictures(folder)]
+    found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [f"{FOLDER}/{path.name}" for path in found[:LISTED]]
+
+
+def view(name: str) -> "Image.Image | None":
+    """A picture by the name that a workflow has for it, small; None where there is none."""
+    try:
+        picture = _open(name)
+    except core.CascadeError:
+        return None
+    picture.thumbnail((VIEW, VIEW))
+    return picture
+
+
+def with_mask(name: str, layers: "Sequence[Image.Image]") -> str:
+    """The picture, transparent where any of the layers is painted -> the name of that picture.
+
+    The layers may be of another size. Where nothing is painted the picture stays what it is.
+    """
+    from PIL import Image, ImageChops
+
+    picture = _open(name).convert("RGBA")
+    mask = Image.new("L", picture.size)
+    for layer in layers:
+        alpha = layer.convert("RGBA").getchannel("A").resize(picture.size, Image.Resampling.BOX)
+        mask = ImageChops.lighter(mask, alpha)
+    mask = mask.point(lambda value: 255 if value >= 128 else 0)  # type: ignore[reportUnknownLambdaType]
+    if mask.getbbox() is None:
+        return name
+    picture.putalpha(ImageChops.invert(mask))
+    folder = host.input_directory() / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with paths.unfinished(folder) as temporary:
+        picture.save(temporary, format="PNG", compress_level=4)
+        return _put(temporary.read_bytes(), Path(name).stem, ".png")
+
+
+def _check(path: Path, name: str) -> str:
+    """Decode all of a picture -> Pillow's name for its kind."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd entries and many pixels, which have a limit below
+            Image.init()
+            known = [kind for kind in SUFFIXES if kind in Image.OPEN]  # AVIF is not in every Pillow
+            with Image.open(path, formats=known) as picture:
+                width, height = picture.size
+                frames: int = getattr(picture, "n_frames", 1)
+                if max(width, height) > SIDE or width * height * min(frames, FRAMES) > PIXELS or frames > FRAMES:
+                    raise core.CascadeError(
+                        f"{name}: expected at most {SIDE} pixels a side, {PIXELS // 10**6} million pixels and"
+                        f" {FRAMES} frames, found {width} x {height} and {frames} frames"
+                    )
+                for frame in range(frames):
+                    picture.seek(frame)
+                    picture.load()
+                return str(picture.format)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, core.CascadeError):
+            raise
+        raise core.CascadeError(
+            f"{name}: expected a picture (PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF), but it cannot be read as one"
+        ) from error
+
+
+def _open(name: str) -> "Image.Image":
+    """The first frame of a picture, upright. Raises CascadeError."""
+    from PIL import Image, ImageOps
+
+    if name in core.BUILT_IN_PICTURES:
+        return core.BUILT_IN_PICTURES[name].draw()
+    path = host.picture_path(name)
+    _check(path, path.name)
+    with Image.open(path) as picture:
+        return ImageOps.exif_transpose(picture.copy())
+
+
+def _put(data: bytes, stem: str, suffix: str) -> str:
+    """Write under a name that says what it is and, by a digest, which; a file that is there already stays."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_")
+    plain = re.sub(r"(-[0-9a-f]{8})+$", "", plain)[:40] or "picture"  # without the digest of what it was made of
+    target = local.input_directory() / FOLDER / f"{plain}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with paths.unfinished(target.parent) as temporary:
+        temporary.write_bytes(data)
+        paths.claim(temporary, target)
+    return f"{FOLDER}/{target.name}"

@@ -1,0 +1,223 @@
+"""Runs one after another in a thread of their own: a queue with a limit, progress, previews, cancelling."""
+
+import io
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..cascade_core.errors import CascadeError
+from ..headless import graph, node_classes
+from ..headless import run as performance
+from ..runtime import local
+
+LIMIT = 12  # runs that may wait
+PREVIEW_SIDE = 512  # pixels of a preview's longer side at most
+PREVIEW_PAUSE = 0.15  # seconds between previews at least
+
+State = Literal["waiting", "running", "done", "failed", "stopped"]
+Shown = tuple[Path, str]  # a picture, and of one that is not kept the title of the node that shows it
+
+
+class Full(Exception):
+    """The queue takes no more."""
+
+
+@dataclass
+class Run:
+    """One run of one workflow, as its tab shows it."""
+
+    tab: str
+    checked: graph.Validation
+    editor: dict[str, Any] | None
+    state: State = "waiting"
+    messages: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    node: str = ""  # the title of the node that works
+    label: str = ""  # what it is doing, as it says itself
+    step: int = 0
+    steps: int = 0
+    since: float = 0.0  # when the first step of these was counted
+    seconds: float = 0.0
+    is_old: bool = True  # whether every node had its result already
+    preview: bytes | None = None  # JPEG
+    pictures: list[Shown] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)  # what output nodes show besides pictures
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in ("done", "failed", "stopped")
+
+    def seconds_left(self) -> float | None:
+        """Of the steps that are being taken; None where none is taken yet."""
+        if not self.step or self.is_over:
+            return None
+        return (time.monotonic() - self.since) / self.step * (self.steps - self.step)
+
+
+class Runner:
+    """Runs what is given to it, one thing at a time; results of nodes are kept for the next run, as ComfyUI does."""
+
+    def __init__(self, nodes: node_classes.Nodes, limit: int = LIMIT) -> None:
+        self.nodes = nodes
+        self.limit = limit
+        self.changed = threading.Condition()
+        self.version = 0
+        self._waiting: deque[Run] = deque()
+        self._running: Run | None = None
+        self._cache = graph.Cache()
+        self._next_preview = 0.0
+        self._previewing = True
+        local.configure(audience=self)
+        threading.Thread(target=self._work, name="runs", daemon=True).start()
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        """Put all of them into the queue, or none. Raises Full."""
+        with self.changed:
+            if len(self._waiting) + len(runs) > self.limit:
+                raise Full(
+                    f"{len(self._waiting)} runs are waiting already, and at most {self.limit} can: let some finish or"
+                    " cancel them, then try again"
+                )
+            self._waiting += runs
+            self._tell()
+
+    def cancel(self, tab: str) -> bool:
+        """Stop what runs of a tab at its next step, and drop what waits of it; whether there was anything."""
+        with self.changed:
+            dropped = [run for run in self._waiting if run.tab == tab]
+            for run in dropped:
+                self._waiting.remove(run)
+                run.state = "stopped"
+            stopping = self._running is not None and self._running.tab == tab
+            if stopping:
+                local.request_cancel()
+            self._tell()
+            return stopping or bool(dropped)
+
+    @property
+    def running(self) -> Run | None:
+        return self._running
+
+    def ahead_of(self, run: Run) -> int:
+        """How many runs come before a waiting one."""
+        with self.changed:
+            place = self._waiting.index(run) if run in self._waiting else 0
+            return place + (self._running is not None)
+
+    def wait(self, version: int, seconds: float) -> int:
+        """The number of what has changed so far, as soon as it is not `version`, or after some seconds."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.version != version, seconds)
+            return self.version
+
+    def advance(self, label: str, done: int, total: int, preview: local.Preview | None) -> None:
+        run = self._running
+        if run is None:
+            return
+        picture = self._picture(run, preview, done == total)
+        with self.changed:
+            if done == 0:
+                run.since = time.monotonic()
+            run.label, run.step, run.steps = label, done, total
+            run.preview = picture or run.preview
+            self._tell()
+
+    def warn(self, node: str, message: str) -> None:
+        with self.changed:
+            if self._running is not None:
+                self._running.warnings.append(f"{node}: {message}")
+                self._tell()
+
+    def _picture(self, run: Run, preview: local.Preview | None, is_last: bool) -> bytes | None:
+        """A preview as JPEG; None where none is due. One that cannot be made ends the previews, not the run."""
+        now = time.monotonic()
+        if preview is None or not self._previewing or (now < self._next_preview and not is_last):
+            return None
+        try:
+            picture = preview().convert("RGB")
+        except RuntimeError as error:  # torch's, such as out of memory
+            self._previewing = False
+            run.warnings.append(f"there are no more previews of this run: {error}")
+            return None
+        self._next_preview = now + PREVIEW_PAUSE
+        picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+        written = io.BytesIO()
+        picture.save(written, "JPEG", quality=85)
+        return written.getvalue()
+
+    def _work(self) -> None:
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self._waiting)
+                run = self._running = self._waiting.popleft()
+                run.state = "running"
+                self._next_preview, self._previewing = 0.0, True
+                local.forget_cancel()
+                self._tell()
+            started = time.monotonic()
+            state = self._perform(run)
+            with self.changed:
+                run.state, run.seconds = state, time.monotonic() - started
+                self._running = None
+                self._tell()
+
+    def _perform(self, run: Run) -> State:
+        def around(node_id: str) -> None:
+            local.check_cancel()
+            with self.changed:
+                run.node, run.label, run.step, run.steps = graph.title_of(run.checked.prompt[node_id]), "", 0, 0
+                self._tell()
+
+        try:
+            complete = performance.perform(
+                run.checked,
+                run.editor,
+                self.nodes,
+                finished=lambda done: self._finish(run, done),
+                refused=lambda problem: run.messages.append(problem.message),
+                cache=self._cache,
+                around=around,
+            )
+            return "done" if complete else "failed"
+        except KeyboardInterrupt:
+            return "stopped"
+        except graph.NodeFailure as failure:
+            if not performance.is_foreseen(failure):
+                traceback.print_exception(failure.error)
+            run.messages.append(performance.in_words(failure))
+        except CascadeError as error:
+            run.messages.append(str(error))
+        except Exception as error:  # a bug, which must not end the app
+            traceback.print_exception(error)
+            run.messages.append(f"{type(error).__name__}: {error}")
+        return "failed"
+
+    def _finish(self, run: Run, done: graph.Done) -> None:
+        with self.changed:
+            run.is_old = run.is_old and done.cached
+            run.pictures += _pictures(done)
+            run.texts += [text for text in done.ui.get("text", []) if isinstance(text, str)]
+            self._tell()
+
+    def _tell(self) -> None:
+        self.version += 1
+        self.changed.notify_all()
+
+
+def _pictures(done: graph.Done) -> list[Shown]:
+    """The pictures that an output node shows."""
+    roots: dict[str, Callable[[], Path]] = {
+        "output": local.output_directory,
+        "temp": local.temporary_directory,
+    }
+    found: list[Shown] = []
+    for entry in done.ui.get("images", []):
+        if graph.is_object(entry) and entry.get("type") in roots and "filename" in entry:
+            path = roots[entry["type"]]() / str(entry.get("subfolder", "")) / str(entry["filename"])
+            found.append((path, "" if entry["type"] == "output" else done.title))
+    return found

@@ -1,0 +1,43 @@
+"""The page as an application that a web server can run."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from ..headless import node_classes
+from ..runtime import host, local
+from . import guard, looks, page, pictures, tabs
+from .runs import Runner
+
+OPEN_EVENTS = 32  # events of all pages that may be worked on at once; what runs has a queue of its own
+FONTS = ["system-ui", "sans-serif"]  # the computer's own: the page loads nothing from elsewhere
+
+
+def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any, list[str]]:
+    """The application for a server at this address, and why files of the folder have no tab."""
+    found, problems = tabs.read_all(workflows, nodes)
+    blocks = page.build(found, problems, Runner(nodes))
+    blocks.queue(default_concurrency_limit=OPEN_EVENTS, max_size=2 * OPEN_EVENTS)
+    cache = local.temporary_directory()
+    application = gr.mount_gradio_app(
+        FastAPI(openapi_url=None),
+        blocks,
+        "/",
+        server_name=address,
+        allowed_paths=[str(host.output_directory()), str(cache)],
+        max_file_size=pictures.LARGEST,
+        show_error=True,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
+        css=looks.CSS,
+        js=looks.DROP_ANYWHERE,
+    )
+    folders = [cache, host.output_directory()]
+    return guard.Guard(application, address, folders, frozenset(blocks.fns)), problems

@@ -1,0 +1,52 @@
+"""What a training writes while it runs: its curve, and how it ended in pictures."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..headless import graph, node_classes
+from ..nodes.trainer import STATES, Trainer
+from ..runtime import local
+from .tabs import Tab
+
+LOG, CURVE = "curve.jsonl", "curve.png"
+LONGEST = 16 * 2**20  # bytes of a log that is drawn: some hundred thousand steps
+
+
+def trains(tab: Tab, nodes: node_classes.Nodes) -> bool:
+    return any(issubclass(nodes.classes[name], Trainer) for _, name in tab.shape if name in nodes.classes)
+
+
+def folders(prompt: graph.Prompt, nodes: node_classes.Nodes) -> list[Path]:
+    """Where the trainings of a prompt keep their states."""
+    root = local.output_directory() / STATES
+    names = [
+        str(node["inputs"].get("name"))
+        for node in prompt.values()
+        if issubclass(nodes.classes[node["class_type"]], Trainer)
+    ]
+    return [path for name in names if (path := root / name).resolve().is_relative_to(root.resolve())]
+
+
+def curve(folder: Path) -> bytes | None:
+    """The losses so far as a PNG; None where nothing was learned yet."""
+    from ..cascade_core.training.journal import draw_curve
+
+    lines = list(_lines(folder / LOG))
+    if not lines:
+        return None
+    written = io.BytesIO()
+    draw_curve(lines).save(written, "PNG")
+    return written.getvalue()
+
+
+def _lines(log: Path) -> Iterator[Mapping[str, float]]:
+    """The whole lines of a log; the last one may be half written."""
+    if not log.is_file() or log.stat().st_size > LONGEST:
+        return
+    for text in log.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(text)
+        except ValueError:
+            return

@@ -1,0 +1,192 @@
+"""A model's file in another layout or precision: the header first, then one tensor at a time, never the whole model.
+
+What is written appears under its name when it is complete, or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ..errors import CascadeError
+from ..models.config import PRESETS
+from ..sampling.family import KINDS
+from .diffusers_config import DIFFUSERS_FOLDERS, write_config
+from .dtypes import NAMES, TYPES
+from .identify import find_part, identify
+from .layouts import Shape, Source, chain, from_official
+from .load import DTYPES, build, find_sources
+from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
+from .model_part import Part
+from .tensors import read_pieces, whole, write_tensors
+
+LAYOUTS = ("official", "comfyui", "diffusers")
+SUFFIXES = (".safetensors", ".sft")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    files: tuple[Path, ...]  # files and folders that were written
+    left_out: tuple[str, ...]  # kinds that the layout does not know
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One part on its way: which tensors it gets, and from where."""
+
+    part: Part
+    path: Path
+    specs: dict[str, tuple[str, Shape]]
+    sources: dict[str, Source]
+    metadata: dict[str, str]
+    config: dict[str, Any] | None  # config.json, of a folder
+
+    @property
+    def size(self) -> int:
+        return sum(prod(shape) * TYPES[dtype].itemsize for dtype, shape in self.specs.values())
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    layout: str,
+    dtype: str | None = None,
+    kind: str | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Write the model in `source`, a file or folder of any layout, to `target` in one of LAYOUTS.
+
+    "comfyui" is the file of one network with q, k and v apart; text encoders have there the names of transformers.
+    target: a .safetensors file, or for "diffusers" a component's folder with its config.json. Of a source with several
+    parts `kind` chooses one; else all are written into the folder `target`, each in a file or folder of its own.
+    dtype: one of DTYPES, for what is floating point; None keeps what there is. progress: is called with the bytes that
+    are written and all there will be. Raises CascadeError; then nothing of a file that was not complete is left.
+    """
+    source, target = Path(source), Path(target)
+    if layout not in LAYOUTS:
+        raise CascadeError(f"layout: expected {', '.join(LAYOUTS)}, found {layout!r}")
+    if dtype is not None and dtype not in DTYPES:
+        raise CascadeError(f"dtype: expected {', '.join(DTYPES)}, found {dtype!r}")
+    parts = identify(source)
+    if kind is not None:
+        parts = (find_part(parts, kind, source.name),)
+    several = len(parts) > 1
+    left_out = tuple(part.kind for part in parts if layout == "diffusers" and part.kind not in DIFFUSERS_FOLDERS)
+    if len(left_out) == len(parts):
+        kinds = " and ".join(KINDS[kind] for kind in left_out)
+        raise CascadeError(f"{source.name}: diffusers' layout has no place for the {kinds}: choose another layout")
+    plans = [
+        _plan(part, source, _place(part.kind, target, layout) if several else target, layout, dtype)
+        for part in parts
+        if part.kind not in left_out
+    ]
+    for plan in plans:
+        _check_target(plan, overwrite)
+
+    size, done = sum(plan.size for plan in plans), 0
+
+    def count(written: int) -> None:
+        nonlocal done
+        done += written
+        if progress:
+            progress(done, size)
+
+    for plan in plans:
+        _write(plan, count)
+    return Conversion(tuple(plan.path for plan in plans), left_out)
+
+
+def _place(kind: str, folder: Path, layout: str) -> Path:
+    """Where one of several parts goes."""
+    return folder / (DIFFUSERS_FOLDERS[kind] if layout == "diffusers" else f"{kind}.safetensors")
+
+
+def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) -> _Plan:
+    if part.config is None:
+        networks = ", ".join(KINDS[kind] for kind in PRESETS)
+        raise CascadeError(f"{source.name} is a {KINDS.get(part.kind, part.kind)}: only {networks} have other layouts")
+    config = write_config(part.kind, part.config) if layout == "diffusers" else None
+    stored = find_sources(part, source.name, build(part, source.name))
+    # ComfyUI's loose text encoders have our names; only those within its all-in-one files have others.
+    names = "official" if part.kind == "text_encoder" and layout == "comfyui" else layout
+    sources = {name: chain(new, stored) for name, new in from_official(part.kind, names, stored).items()}
+    specs: dict[str, tuple[str, Shape]] = {}
+    for name, one in sources.items():
+        infos = {piece: part.header.tensors[piece] for piece in one.names}
+        found = max((info.dtype for info in infos.values()), key=lambda known: TYPES[known].itemsize)
+        wanted = NAMES[DTYPES[dtype]] if dtype and TYPES[found].is_floating_point else found
+        specs[name] = wanted, one.shape({piece: info.shape for piece, info in infos.items()})
+    return _Plan(part, path, specs, sources, _metadata(part), config)
+
+
+def _metadata(part: Part) -> dict[str, str]:
+    """What the names and shapes alone do not tell."""
+    entry = Entry(part.kind, part.config, part.family, part.target, part.x0_clamp, part.vocabulary)
+    published = (preset for name, preset in PRESETS[part.kind].items() if name != "tiny")
+    if any(entry == Entry(part.kind, preset, PUBLISHED_FAMILY) for preset in published):
+        return {"format": "pt"}
+    return {"format": "pt", METADATA_KEY: write_entry(entry)}
+
+
+def _weights(plan: _Plan) -> Path:
+    """The file with the tensors."""
+    if plan.config is None:
+        return plan.path
+    stem = "diffusion_pytorch_model" if "_class_name" in plan.config else "model"
+    return plan.path / f"{stem}.safetensors"
+
+
+def _check_target(plan: _Plan, overwrite: bool) -> None:
+    path = plan.path
+    if plan.config is None and path.suffix not in SUFFIXES:
+        raise CascadeError(f"{path}: expected a file name that ends in {SUFFIXES[0]}; no loader finds others")
+    if plan.config is None and path.is_dir():
+        raise CascadeError(f"{path} is a folder: expected the name of a file in it")
+    if plan.config is not None and path.exists() and not path.is_dir():
+        raise CascadeError(f"{path} is a file: diffusers' layout is a folder; name one")
+    if plan.config is not None and path.is_dir():
+        others = sorted({file.name for file in path.iterdir()} - {"config.json", _weights(plan).name})
+        if others:
+            raise CascadeError(f"{path} holds other files ({', '.join(others[:3])}): name another folder")
+    if not overwrite and (path.exists() if plan.config is None else path.is_dir() and any(path.iterdir())):
+        raise CascadeError(f"{path} exists: name another target, or say that it may be replaced")
+
+
+def _write(plan: _Plan, count: Callable[[int], None]) -> None:
+    weights = _weights(plan)
+    made = _missing_folders(weights.parent)
+
+    def read(names: Sequence[str]) -> Any:
+        return read_pieces(plan.part.header, [plan.sources[name] for name in names])
+
+    try:
+        with ExitStack() as stack:
+            weights.parent.mkdir(parents=True, exist_ok=True)
+            if plan.config is not None:
+                text = json.dumps(plan.config, indent=2) + "\n"
+                stack.enter_context(whole(plan.path / "config.json")).write_text(text, encoding="utf-8")
+            write_tensors(stack.enter_context(whole(weights)), plan.specs, read, plan.metadata, count)
+    except BaseException as error:  # Ctrl-C, too
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise CascadeError(f"{plan.path} cannot be written: {error.strerror or error}") from error
+        raise
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """Those that are still to be made, the innermost first."""
+    missing: list[Path] = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    return missing

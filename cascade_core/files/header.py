@@ -1,0 +1,110 @@
+"""What lies in a file, a set of files or a component's folder: names, types and shapes. No tensor is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Any, cast
+
+from ..errors import CascadeError
+from .not_weights import START, explain_start
+from .pickled import begins_pickled, open_pickled, read_pickled
+from .safetensors_header import begins_plain, read_plain
+from .shards import INDEX, component_weights, listed_in, read_config, siblings
+from .tensor_info import TensorInfo
+from .wording import damaged, first_of, printable, stranger
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Header:
+    """`tensors` by their names, of all files together; `config` is the config.json of a component's folder."""
+
+    path: Path  # what was asked for
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+    config: Mapping[str, Any] | None = None
+
+
+def read_header(path: Path) -> Header:
+    """The header of weights: a file, a shard or the index JSON of a set (with its siblings), or a component's folder.
+
+    What the bytes are counts, not the suffix. One CascadeError says what a file is that holds no weights, what is
+    damaged about one that does, or which file of a set is missing.
+    """
+    places: Mapping[str, str] = {}
+    if path.is_dir():
+        files = component_weights(path)
+    elif INDEX.fullmatch(path.name):
+        files, places = listed_in(path)
+    else:
+        files = siblings(path)
+    tensors, metadata = _merge(files)
+    lost = [name for name, file in places.items() if name not in tensors or tensors[name].file.name != file]
+    if lost:
+        raise CascadeError(damaged(path.name, f"its files lack {len(lost)} tensors that it names: {first_of(lost)}"))
+    return Header(path, tensors, metadata, read_config(path))
+
+
+@contextmanager
+def open_tensors(header: Header) -> Generator[Callable[[str], Tensor]]:
+    """`get(name)`: a tensor of the header on the CPU, its pages read when they are used; files are opened lazily."""
+    from safetensors import SafetensorError, safe_open
+
+    with ExitStack() as opened:
+
+        @cache
+        def getter(path: Path) -> Callable[[str], Tensor]:
+            with path.open("rb") as file:
+                pickled = begins_pickled(file.read(START))
+            if pickled:
+                return open_pickled(path).__getitem__
+            return opened.enter_context(cast(Any, safe_open)(path, framework="pt", device="cpu")).get_tensor
+
+        def get(name: str) -> Tensor:
+            path = header.tensors[name].file
+            try:
+                return getter(path)(name)
+            except (SafetensorError, OSError, KeyError) as error:
+                raise CascadeError(f"{path.name} cannot be read: {printable(error)}") from error
+
+        yield get
+
+
+def _merge(files: Sequence[Path]) -> tuple[Mapping[str, TensorInfo], Mapping[str, str]]:
+    tensors: dict[str, TensorInfo] = {}
+    metadata: dict[str, str] = {}
+    for file in files:
+        more, entries = _read_file(file)
+        twice = sorted(tensors.keys() & more.keys())
+        if twice:
+            raise CascadeError(
+                f"{file.name} repeats {len(twice)} tensors of another file of its set ({first_of(twice)}): they do not"
+                " belong together; download the set again"
+            )
+        tensors |= more
+        metadata |= entries
+    return tensors, metadata
+
+
+def _read_file(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """Tensors and metadata of one file, by what it begins with."""
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise CascadeError(stranger(path.name, "a folder or a device", "choose a file"))
+        with path.open("rb") as file:
+            start = file.read(START)
+            if begins_plain(start):
+                return read_plain(path, file, status.st_size)
+        if begins_pickled(start):
+            return read_pickled(path), {}
+    except OSError as error:
+        raise CascadeError(f"{path.name} cannot be read ({error.strerror}): {path}") from error
+    raise CascadeError(explain_start(path.name, start, status.st_size))

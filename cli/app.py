@@ -1,0 +1,94 @@
+"""`cascade app`: the page for people without a graph, on this computer alone unless told otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..headless import node_classes, prepare
+from ..headless.graph import WorkflowError
+from .output import OK, complain
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+DESCRIPTION = """\
+Open a page in the browser on which every workflow file is a tab: its settings, a preview while it runs, and the
+pictures with how each was made. What runs is what `cascade run` runs.
+The page is for this computer alone; --host 0.0.0.0 lets every computer of the network use it, without a password.
+Pictures that are uploaded go into the sub-folder `app` of the input folder, results into the output folder."""
+
+HOST, PORT = "127.0.0.1", 7860
+SHIPPED = Path(__file__).parents[1] / "workflows"
+
+
+def add_parser(commands: _SubParsersAction[Any]) -> None:
+    parser = commands.add_parser(
+        "app",
+        help="open the workflows as a page in the browser",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", metavar="NAME", default=HOST, help="the address to listen at (%(default)s)")
+    parser.add_argument("--port", metavar="N", type=int, default=PORT, help="the port; 0: a free one (%(default)s)")
+    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
+    parser.add_argument("--input", metavar="DIR", type=Path, help="where pictures are read (./input)")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="where pictures are written (./output)")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (the first GPU, else cpu)")
+    parser.add_argument(
+        "--workflows", metavar="DIR", type=Path, default=SHIPPED, help="the workflow files (those that are shipped)"
+    )
+    parser.set_defaults(command=app)
+
+
+def app(options: argparse.Namespace) -> int:
+    from ..runtime import environment
+
+    if any(find_spec(name) is None for name in environment.EXTRAS["app"]):
+        raise WorkflowError('app: expected gradio, which is not installed: pip install -e ".[app]"')
+    if not options.workflows.is_dir():
+        raise WorkflowError(f"--workflows: expected a folder, found {str(options.workflows)!r}")
+    if not 0 <= options.port <= 65535:
+        raise WorkflowError(f"--port: expected a number from 0 to 65535, found {options.port}")
+    prepare.configure(options)
+    from ..runtime import host, local
+
+    host.device()  # refuses a device that is not there, before anything is drawn
+    listener = _listen(options.host, options.port)
+    # Gradio reads these when it is imported.
+    os.environ["GRADIO_TEMP_DIR"] = str(local.temporary_directory() / "page")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import uvicorn
+
+    from ..app.server import serve
+
+    application, problems = serve(options.workflows, node_classes.load(), options.host)
+    complain(*problems)
+    address, port = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    print(f"http://{shown}:{port}", flush=True)
+    print("Ctrl-C ends the app", file=sys.stderr)
+    config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listener])
+    return OK
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Taken before the page is drawn, which takes seconds: a port that is in use is told at once."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        raise WorkflowError(
+            f"--host, --port: cannot listen at {host}:{port} ({error.strerror or error}): choose another --port"
+        ) from None
+    return listener

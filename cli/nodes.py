@@ -1,0 +1,77 @@
+"""`cascade nodes`: which nodes there are, and what one takes and gives."""
+
+import json
+import textwrap
+from typing import Any
+
+from ..headless import graph, node_classes
+from .output import OK
+
+_WIDTH = 100  # columns of wrapped text
+_SHOWN = ("default", "min", "max", "tooltip")
+
+
+def list_nodes(name: str | None, as_json: bool) -> int:
+    """Print every node in short, or `name` at length, or the same as one JSON object."""
+    classes, names = node_classes.load()
+    if name is not None and name not in classes:
+        raise graph.WorkflowError(f"expected a node ({graph.list_choices(sorted(classes), name)}), found {name!r}")
+    wanted = sorted(classes) if name is None else [name]
+    nodes = {key: _describe(classes[key], names.get(key, key)) for key in wanted}
+    if as_json:
+        print(json.dumps(nodes, indent=2))
+    elif name is None:
+        for key, node in nodes.items():
+            print(f"{key}  {node['display_name']}")
+            inputs = ", ".join(entry["name"] for entry in node["inputs"])
+            outputs = ", ".join(entry["name"] for entry in node["outputs"])
+            print(f"    {inputs or 'nothing'} -> {outputs or 'nothing'}")
+            print(textwrap.indent(textwrap.fill(node["description"], _WIDTH), "    "))
+    else:
+        _print_one(name, nodes[name])
+    return OK
+
+
+def _describe(node_class: type[Any], display_name: str) -> dict[str, Any]:
+    definition = graph.define(node_class)
+    labels = getattr(node_class, "RETURN_NAMES", definition.outputs)
+    tooltips = getattr(node_class, "OUTPUT_TOOLTIPS", ())
+    return {
+        "display_name": display_name,
+        "category": getattr(node_class, "CATEGORY", ""),
+        "description": getattr(node_class, "DESCRIPTION", ""),
+        "is_output": definition.is_output,
+        "inputs": [_describe_input(entry) for entry in definition.inputs.values()],
+        "outputs": [
+            {"name": str(label), "type": str(kind), "tooltip": tooltips[i] if i < len(tooltips) else ""}
+            for i, (label, kind) in enumerate(zip(labels, definition.outputs, strict=True))
+        ],
+    }
+
+
+def _describe_input(entry: graph.Input) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": entry.name, "type": entry.type, "required": entry.required}
+    if entry.choices is not None:
+        fields["choices"] = list(entry.choices)
+    return fields | {key: entry.options[key] for key in _SHOWN if key in entry.options}
+
+
+def _print_one(name: str, node: dict[str, Any]) -> None:
+    print(f"{name}  {node['display_name']}  ({node['category']})")
+    print(textwrap.fill(node["description"], _WIDTH))
+    print("Inputs:" if node["inputs"] else "No inputs.")
+    for entry in node["inputs"]:
+        facts = [entry["type"], "" if entry["required"] else "optional"]
+        facts += [f"default {graph.show(entry['default'])}"] if "default" in entry else []
+        facts += [f"{key} {entry[key]}" for key in ("min", "max") if key in entry]
+        facts += [f"one of {graph.list_choices(entry['choices'])}"] if "choices" in entry else []
+        _print_slot(entry["name"], ", ".join(filter(None, facts)), entry.get("tooltip", ""))
+    print("Outputs:" if node["outputs"] else "No outputs.")
+    for entry in node["outputs"]:
+        _print_slot(entry["name"], entry["type"], entry["tooltip"])
+
+
+def _print_slot(name: str, facts: str, tooltip: str) -> None:
+    print(f"  {name}: {facts}")
+    if tooltip:
+        print(textwrap.indent(textwrap.fill(tooltip, _WIDTH), "      "))

@@ -1,0 +1,1 @@
+"""Workflow files without an editor and a server: read, checked, run here or by a ComfyUI elsewhere."""

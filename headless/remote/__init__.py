@@ -1,0 +1,1 @@
+"""A running ComfyUI that does the work."""

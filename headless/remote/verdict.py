@@ -1,0 +1,72 @@
+"""A server's reasons against a prompt, in the words that a local run has for them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .. import graph
+
+Definitions = Mapping[str, graph.Definition]
+
+
+def explain(
+    prompt: graph.Prompt, definitions: Definitions, error: Mapping[str, Any], node_errors: Mapping[str, Any]
+) -> list[str]:
+    """A sentence for each problem: node, title, input, what was expected and what was found.
+
+    `error` is about the whole prompt, and only told where no node has a problem.
+    """
+    messages = list(dict.fromkeys(_node_messages(prompt, definitions, node_errors)))
+    if not messages:
+        details = f" ({error['details']})" if error.get("details") else ""
+        messages.append(f"workflow: the server refuses it: {error.get('message', 'it does not say why')}{details}")
+    return messages
+
+
+def _node_messages(prompt: graph.Prompt, definitions: Definitions, node_errors: Mapping[str, Any]) -> Iterator[str]:
+    for node_id, entry in node_errors.items():
+        node = prompt.get(node_id, {})
+        definition = definitions.get(str(node.get("class_type")))
+        for problem in entry["errors"]:
+            info: Mapping[str, Any] = problem.get("extra_info") or {}
+            name: str | None = info.get("input_name")
+            declared = None if definition is None or name is None else definition.inputs.get(name)
+            place = graph.where(node_id, node, name)
+            if problem.get("type") == "required_input_missing" and name not in node.get("inputs", {}):
+                yield f"{place}: expected {_expectation(declared)}, found nothing"
+            elif (expected := _expected(problem.get("type"), declared)) and (found := _found(prompt, info)):
+                yield f"{place}: expected {expected}, found {found}"
+            else:
+                yield f"{place}: {_own_words(problem, name)}"
+
+
+def _expected(kind: Any, declared: graph.Input | None) -> str | None:
+    if declared is None:
+        return None
+    if kind in ("value_smaller_than_min", "value_bigger_than_max"):
+        low, high = (declared.options.get(limit, "any") for limit in ("min", "max"))
+        return f"a number from {low} to {high}"
+    return (
+        _expectation(declared) if kind in ("return_type_mismatch", "invalid_input_type", "value_not_in_list") else None
+    )
+
+
+def _expectation(declared: graph.Input | None) -> str:
+    """What an input takes."""
+    if declared is None:
+        return "a value or a link"
+    if declared.choices is not None:
+        return f"one of {graph.list_choices(declared.choices)}"
+    return f"a value of type {declared.type}" if declared.takes_constant else f"a link to {declared.type}"
+
+
+def _found(prompt: graph.Prompt, info: Mapping[str, Any]) -> str | None:
+    if "received_type" in info:
+        source = str((info.get("linked_node") or ["?"])[0])
+        return f"{info['received_type']} from {graph.where(source, prompt.get(source, {}))}"
+    return graph.show(info["received_value"]) if "received_value" in info else None
+
+
+def _own_words(problem: Mapping[str, Any], name: str | None) -> str:
+    """What the server says, without the input's name before it."""
+    details = str(problem.get("details") or "").removeprefix(f"{name}").removeprefix(" - ")
+    return details or str(problem.get("message", "the server refuses it"))

@@ -1,0 +1,135 @@
+"""What a workflow needs: node classes and files, which of them are here, and how to get the others. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import cascade_core as core
+from ..runtime import host, inventory, model_folders
+from . import graph, node_classes, set_values
+
+MUTED_OR_BYPASSED = (2, 4)  # modes in the editor's form
+
+
+@dataclass(frozen=True)
+class NodeClass:
+    """A class of nodes that the workflow uses; `pack` is whose it is, as far as the file says."""
+
+    name: str
+    present: bool
+    pack: str | None
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a node names; `node` is empty where only the workflow's own list of models tells of it."""
+
+    node: str
+    title: str
+    name: str
+    present: bool
+    problem: str | None  # of one that is there: why it cannot be used
+    looked_in: Sequence[Path]
+    command: str | None  # that gets it
+    address: str | None  # where it can be had, as the workflow says
+
+    @property
+    def is_fine(self) -> bool:
+        return self.present and self.problem is None
+
+
+def classes_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_classes.Nodes) -> list[NodeClass]:
+    """Each class once, in the order of the nodes."""
+    packs = {str(node.get("type")): _properties(node).get("cnr_id") for node in _drawn(document)}
+    used = dict.fromkeys(str(node["class_type"]) for node in prompt.values())
+    return [NodeClass(name, name in nodes.classes, _text(packs.get(name))) for name in used]
+
+
+def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_classes.Nodes) -> list[File]:
+    """What loaders and pictures of the prompt name, and what the workflow's own lists of models name besides."""
+    addresses = {name: address for name, _, address in _listed(document)}
+    definitions = graph.definitions(nodes.classes)
+    files: list[File] = []
+    for node_id, node in prompt.items():
+        node_class = nodes.classes.get(str(node["class_type"]))
+        if node_class is None:
+            continue
+        for entry in definitions[str(node["class_type"])].inputs.values():
+            name = node["inputs"].get(entry.name)
+            if not isinstance(name, str) or not name:
+                continue
+            if entry.name == getattr(node_class, "FILE_INPUT", None):
+                address = addresses.get(model_folders.file_name(name))
+                files.append(_model(node_id, graph.title_of(node), node_class, name, address))
+            elif set_values.takes_files(entry):
+                files.append(_picture(node_id, graph.title_of(node), entry, name))
+    told = {model_folders.file_name(file.name) for file in files}
+    for name, key, address in _listed(document):
+        if name not in told:
+            here = model_folders.find(host.model_files((key,)), name) is not None
+            files.append(File("", "", name, here, None, host.model_folders(key), core.command_for(name), address))
+    return files
+
+
+def _model(node_id: str, title: str, loader: Any, name: str, address: str | None) -> File:
+    path: Path | None = loader.find(name)
+    folders = [folder for key in loader.FOLDERS for folder in host.model_folders(key)]
+    command = core.command_for(model_folders.file_name(name), loader.KIND)
+    problem = None if path is None else _misfit(path, loader.KIND, name, loader.IS_CHANGED(name))
+    return File(node_id, title, name, path is not None, problem, folders, command, address)
+
+
+@lru_cache(maxsize=256)
+def _misfit(path: Path, kind: str, name: str, _state: str) -> str | None:
+    """Why a file is no such model; asked once for each state of the file, since many workflows name the same ones."""
+    try:
+        return inventory.misfit(core.find_part(core.identify(path), kind, name), name)
+    except core.CascadeError as error:
+        return str(error)
+
+
+def _picture(node_id: str, title: str, entry: graph.Input, name: str) -> File:
+    """A picture is in its folder, or one of those that the node itself draws."""
+    present, problem = name in (entry.choices or ()), None
+    if not present:
+        try:
+            present = host.picture_path(name).is_file()
+        except core.CascadeError as error:
+            problem = str(error)
+    return File(node_id, title, name, present, problem, [host.input_directory()], None, None)
+
+
+def _drawn(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The nodes that run, as the editor's form has them, those of subgraphs too; none in an API prompt."""
+    inner = document.get("definitions")
+    subgraphs = inner.get("subgraphs") if graph.is_object(inner) else None
+    for part in [document, *(subgraphs if isinstance(subgraphs, list) else [])]:
+        nodes = part.get("nodes") if graph.is_object(part) else None
+        for node in nodes if isinstance(nodes, list) else []:
+            if graph.is_object(node) and node.get("mode") not in MUTED_OR_BYPASSED:
+                yield node
+
+
+def _listed(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+    """(name, folder key, address) of the models that nodes carry for the editor's dialogue on missing ones."""
+    for node in _drawn(document):
+        models = _properties(node).get("models")
+        for entry in models if isinstance(models, list) else []:
+            name, key = (
+                (_text(entry.get(field)) for field in ("name", "directory")) if graph.is_object(entry) else ("", "")
+            )
+            if name and key and Path(key).name == key:  # a key, not a way to some other folder
+                yield name, key, _text(entry.get("url"))
+
+
+def _properties(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = node.get("properties")
+    return found if graph.is_object(found) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,147 @@
+"""`--set NODE.INPUT=VALUE`: one value of a workflow, changed from the command line.
+
+Split at the first `=`, then at the last `.` before it. NODE is an id or a unique title; the value is
+read by the input's declared type; on a linked input it replaces the link. It goes into the prompt and,
+where the file has it, into the editor's form, so that a picture carries the workflow that made it.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from . import graph
+
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+Bring = Callable[[Path], str]  # brings a file from anywhere to where nodes look; the name that they know it by
+
+
+def bring_for_this_run(path: Path) -> str:
+    """Copy a file to the folder for what is gone when the program ends."""
+    from ..runtime import host
+
+    uploads = host.temporary_directory() / "typed"
+    folder = uploads / str(len(list(uploads.iterdir())) if uploads.is_dir() else 0)
+    folder.mkdir(parents=True)
+    shutil.copyfile(path, folder / path.name)
+    return f"typed/{folder.name}/{path.name} [temp]"
+
+
+def apply(
+    workflow: graph.Workflow,
+    assignments: Sequence[str],
+    definitions: Mapping[str, graph.Definition],
+    bring: Bring = bring_for_this_run,
+) -> None:
+    """Change the workflow in place; raises WorkflowError with every message."""
+    errors: list[str] = []
+    for assignment in assignments:
+        try:
+            _apply_one(workflow, assignment, definitions, bring)
+        except graph.WorkflowError as error:
+            errors.append(f"--set {assignment}: {error}")
+    if errors:
+        raise graph.WorkflowError(*errors)
+
+
+def _apply_one(
+    workflow: graph.Workflow, assignment: str, definitions: Mapping[str, graph.Definition], bring: Bring
+) -> None:
+    target, equals, text = assignment.partition("=")
+    wanted, dot, name = target.rpartition(".")
+    if not (equals and dot and wanted and name):
+        raise graph.WorkflowError(f"expected NODE.INPUT=VALUE, found {graph.show(assignment)}")
+    node_id = _find(workflow.prompt, wanted)
+    node = workflow.prompt[node_id]
+    definition = definitions.get(node["class_type"])
+    if definition is None:
+        return  # validation says so
+    entry = definition.inputs.get(name)
+    if entry is None:
+        choices = graph.list_choices(definition.inputs, name)
+        raise graph.WorkflowError(
+            f"expected an input of {graph.where(node_id, node)} ({choices}), found {graph.show(name)}"
+        )
+    try:
+        value = _read(entry, text, bring)
+    except _Unread as error:
+        where = graph.where(node_id, node, name)
+        raise graph.WorkflowError(f"{where}: expected {error}, found {graph.show(text)}") from None
+    assign(workflow, definitions, node_id, name, value)
+
+
+def assign(
+    workflow: graph.Workflow, definitions: Mapping[str, graph.Definition], node_id: str, name: str, value: Any
+) -> None:
+    """Put a value into the prompt and into the editor's form, in place of what was there, a link too."""
+    workflow.prompt[node_id]["inputs"][name] = value
+    if workflow.editor is not None:
+        graph.set_widget(workflow.editor, definitions, node_id, name, value)
+
+
+def _find(prompt: graph.Prompt, wanted: str) -> str:
+    """The id of the node that a person means by an id or a title."""
+    if wanted in prompt:
+        return wanted
+    titles = {node_id: graph.title_of(node) for node_id, node in prompt.items()}
+    found = [node_id for node_id, title in titles.items() if title == wanted]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise graph.WorkflowError(
+            f"expected one node, found {len(found)} with the title {graph.show(wanted)}: say which by its id, "
+            f"{' or '.join(found)}"
+        )
+    choices = graph.list_choices(dict.fromkeys(titles.values()), wanted)
+    ids = graph.list_choices(titles)
+    raise graph.WorkflowError(f"expected a node by its title ({choices}) or its id ({ids}), found {graph.show(wanted)}")
+
+
+class _Unread(Exception):
+    """What a text was expected to be."""
+
+
+def _read(entry: graph.Input, text: str, bring: Bring) -> Any:
+    """A typed text as the value of an input; ranges and lists of names are left to validation."""
+    if not entry.takes_constant:
+        raise _Unread(f"a link to {entry.type}, which cannot be typed")
+    if entry.type == "BOOLEAN":
+        if text.lower() not in _WORDS:
+            raise _Unread("true or false")
+        return _WORDS[text.lower()]
+    for kind, read in (("INT", int), ("FLOAT", float)):
+        if kind in entry.types:
+            with suppress(ValueError):
+                return read(text)
+    if entry.types <= {"INT", "FLOAT"}:
+        raise _Unread("a whole number" if entry.type == "INT" else "a number")
+    if entry.choices is not None:
+        if takes_files(entry):
+            return _uploaded(entry, text, bring)
+        return next((choice for choice in entry.choices if str(choice) == text), text)
+    return text
+
+
+def takes_files(entry: graph.Input) -> bool:
+    """Whether the editor offers to upload a file for the input."""
+    return any(option.endswith("_upload") and entry.options[option] for option in entry.options)
+
+
+def _uploaded(entry: graph.Input, text: str, bring: Bring) -> str:
+    """A file that a person typed, by the name that nodes know it by.
+
+    A workflow only reaches into its own folders; a typed path may lie anywhere, so the file is brought
+    to where nodes look, as an upload would.
+    """
+    from ..runtime import host
+
+    path, root = Path(text).expanduser(), host.input_directory().resolve()
+    if text in (entry.choices or ()):
+        return text
+    for candidate in (root / text, path):  # a name of the input folder before one of the current folder
+        if candidate.is_file() and candidate.resolve().is_relative_to(root):
+            return candidate.resolve().relative_to(root).as_posix()
+    return bring(path) if path.is_file() else text  # annotated, or missing: the node knows

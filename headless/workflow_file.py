@@ -1,0 +1,78 @@
+"""A workflow out of whatever file carries one: JSON, or a picture that was saved with it.
+
+What a picture says is found where the editor looks for it: in the text chunks of a PNG, and in the EXIF entries of
+other formats. Where it has both forms, the editor's wins, as there.
+"""
+
+import struct
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from . import graph
+
+_FORMS = ("workflow", "prompt")  # the editor's, and the API's
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PICTURES = (_PNG, b"RIFF", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how pictures begin
+_AVIF = b"ftyp"  # from the fifth byte on
+_LONGEST = 32 * 2**20  # bytes of one text; what is longer is no workflow
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The workflow in a file of either kind, told by its first bytes. Raises WorkflowError."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except (OSError, ValueError):
+        start = b""  # the reader of JSON says why
+    if not (start.startswith(_PICTURES) or start[4:8] == _AVIF):
+        return graph.read(path)
+    texts = _png_texts(path) if start.startswith(_PNG) else _exif_texts(path)
+    for form in _FORMS:
+        if form in texts:
+            return graph.parse(texts[form], f"{path} ({form})")
+    raise graph.WorkflowError(
+        f"{path}: expected a picture with a workflow in it, found none: take one as ComfyUI or this command saved it"
+        " (other programs and many sites leave the workflow out), or the workflow's own file"
+    )
+
+
+def _png_texts(path: Path) -> dict[str, bytes]:
+    texts: dict[str, bytes] = {}
+    try:
+        with path.open("rb") as file:
+            file.seek(len(_PNG))
+            for kind, data in _chunks(file):
+                key, _, text = data.partition(b"\0")
+                if kind == b"iTXt" and text[:1] == b"\0":  # not compressed; then the method, and two texts for people
+                    text = text[2:].split(b"\0", 2)[-1]
+                texts.setdefault(key.decode("latin-1"), text)
+    except OSError as error:
+        raise graph.WorkflowError(f"{path}: expected a picture, but it cannot be read: {error}") from None
+    return texts
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of the chunks with texts; `comf` is what ComfyUI writes into animations."""
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in (b"tEXt", b"iTXt", b"comf") and length <= _LONGEST:
+            yield kind, file.read(length)
+            length = 0
+        file.seek(length + 4, 1)  # the chunk's checksum too
+
+
+def _exif_texts(path: Path) -> dict[str, bytes]:
+    """Entries such as `workflow:{...}`, by what stands before the colon."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of many pixels, which nobody decodes here, and of odd entries
+            with Image.open(path) as picture:
+                entries = list(picture.getexif().values())
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise graph.WorkflowError(f"{path}: expected a picture, but it cannot be read: {error}") from None
+    pairs = [entry.partition(":") for entry in entries if isinstance(entry, str)]
+    return {key.lower(): text.rstrip("\0").encode("latin-1", "replace") for key, _, text in pairs}

@@ -1,0 +1,103 @@
+"""How often the tiny cascade's pictures show what their prompts say, read by the reader, whole and part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...cascade_core.builtin import FAMILY, NAME, weights_path
+from ...cascade_core.builtin.pixels import to_pixels
+from ...cascade_core.builtin.world import Scene
+from ...cascade_core.files.load import load
+from ...cascade_core.models.handle import Handle
+from ...cascade_core.models.text import TextEncoder
+from ...cascade_core.pipeline import Cascade, decode_pixels, last, preview_pixels
+from ...cascade_core.sampling.condition import Condition
+from ...cascade_core.sampling.stages import sample_stage_b, sample_stage_c
+from .captions import captions
+from .data import CELLS, SIZE, encoder_picture, picture
+from .reader import RIGHT, matches, read
+
+BATCH = 32
+CFG = 1.5  # of Stage C, as in the shipped workflow: the tiny world leaves little to guess, more guidance overdoes it
+
+
+@dataclass(frozen=True)
+class Studio:
+    """The built-in cascade, and the parts that tell which of it limits a picture."""
+
+    cascade: Cascade
+    effnet: Handle
+    previewer: Handle
+
+    @staticmethod
+    def load() -> Studio:
+        """The shipped weights."""
+        cascade = Cascade(*(_part(kind) for kind in ("text_encoder", "stage_c", "stage_b", "stage_a")))
+        return Studio(cascade, _part("effnet"), _part("previewer"))
+
+    def conditions(self, prompts: Sequence[str]) -> list[Condition]:
+        """One condition for a batch of prompts."""
+        sequence, pooled = cast(TextEncoder, self.cascade.text_encoder.module).encode(prompts)
+        return [Condition(sequence, pooled, family=FAMILY)]
+
+    def latents(self, prompts: Sequence[str], seed: int) -> Tensor:
+        """Prompts -> Stage C latents (N, 16, 6, 6), with the workflow's settings."""
+        empty = torch.zeros(len(prompts), 16, CELLS, CELLS)
+        conditions = self.conditions(prompts), self.conditions([""])
+        return last(sample_stage_c(self.cascade.stage_c, *conditions, empty, seed=seed, cfg=CFG))
+
+    def decode(self, latents: Tensor, prompts: Sequence[str], seed: int) -> Tensor:
+        """Stage C latents -> pixels (N, 3, 256, 256) by Stage B and Stage A, with the default settings."""
+        empty = torch.zeros(len(prompts), 4, SIZE // 4, SIZE // 4)
+        conditions = self.conditions(prompts), self.conditions([""])
+        stage_b = last(sample_stage_b(self.cascade.stage_b, *conditions, latents, empty, seed=seed))
+        return decode_pixels(self.cascade.stage_a, stage_b)
+
+    def encode(self, scenes: Sequence[Scene]) -> Tensor:
+        """Drawn pictures -> Stage C latents."""
+        return self.effnet.module(to_pixels(np.stack([encoder_picture(picture(scene)) for scene in scenes])))
+
+    def preview(self, latents: Tensor) -> Tensor:
+        """Stage C latents -> small pixels by the previewer."""
+        return preview_pixels(self.previewer, latents)
+
+
+def told(scenes: Sequence[Scene]) -> list[str]:
+    """The scenes' full prompts."""
+    return [captions(scene)[0] for scene in scenes]
+
+
+Painter = Callable[["Studio", Sequence[Scene], int], Tensor]
+
+PAINTERS: dict[str, Painter] = {
+    "whole": lambda studio, scenes, seed: studio.decode(studio.latents(told(scenes), seed), told(scenes), seed),
+    "stage_c": lambda studio, scenes, seed: studio.preview(studio.latents(told(scenes), seed)),
+    "stage_b": lambda studio, scenes, seed: studio.decode(studio.encode(scenes), told(scenes), seed),
+    "previewer": lambda studio, scenes, seed: studio.preview(studio.encode(scenes)),
+}
+"""How scenes become pictures: by the whole cascade, or by a part of it, around the others."""
+
+
+def judge(studio: Studio, painter: str, scenes: Sequence[Scene]) -> dict[str, float]:
+    """The share of pictures that show each attribute of their scenes, and `right`: all that count for the kind.
+
+    `scenes` are of one kind; picture i has the seed i.
+    """
+    verdicts: list[dict[str, bool]] = []
+    with torch.inference_mode():
+        for start in range(0, len(scenes), BATCH):
+            part = scenes[start : start + BATCH]
+            for scene, pixels in zip(part, PAINTERS[painter](studio, part, start), strict=True):
+                verdict = matches(read(pixels.clamp(0, 1).permute(1, 2, 0).numpy()), scene)
+                verdicts.append(verdict | {"right": all(verdict[name] for name in RIGHT[scene.kind])})
+    return {name: float(np.mean([verdict[name] for verdict in verdicts])) for name in verdicts[0]}
+
+
+def _part(kind: str) -> Handle:
+    return load(kind, weights_path(kind), name=NAME)

@@ -1,0 +1,1 @@
+"""Where nodes run: folders, device, memory, progress, cancelling; in ComfyUI or on our own."""

@@ -1,0 +1,88 @@
+"""What a bug report should say about where this runs: versions, device, precision, memory, ComfyUI, missing extras."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from . import folders, local
+from .inventory import in_words
+
+LIBRARIES = ("torch", "transformers", "safetensors", "numpy", "Pillow")
+EXTRAS = {
+    "app": ("gradio", "fastapi", "uvicorn"),
+    "server": ("aiohttp", "yarl"),
+    "face": ("onnxruntime",),
+}  # extra of pyproject.toml -> modules that it brings
+NAME = "stable-cascade-nodes"
+
+
+def describe() -> dict[str, str]:
+    """Facts by name, in the order in which a person reads them."""
+    pack = Path(__file__).parents[1]
+    return {
+        "cascade": f"{_version(NAME) or 'not installed'}, in {pack}",
+        "python": f"{platform.python_version()}, {platform.platform()}",
+        "libraries": ", ".join(f"{name} {_version(name) or 'missing'}" for name in LIBRARIES),
+        "device": _device(),
+        "memory": _memory(),
+        "comfyui": _comfyui(),
+        "models": str(local.models_directory()),
+        "missing extras": _missing_extras(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _device() -> str:
+    """Where models compute, and what `auto` makes of the large stages and the small parts there."""
+    import torch
+
+    from ..cascade_core.files.load import choose_dtype
+
+    where = local.device()
+    name = f" ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else ""
+    large, small = (
+        [choose_dtype("auto", kind, where) for kind in kinds] for kinds in (("stage_c", "stage_b"), ("stage_a",))
+    )
+    told = [
+        f"{dtype} for {label}"
+        for dtype, label in zip([*large, *small], ("Stage C", "Stage B", "the rest"), strict=True)
+    ]
+    return f"{where}{name}; dtype auto is {', '.join(told).replace('torch.', '')}"
+
+
+def _memory() -> str:
+    """Of the machine, and of the GPU where there is one."""
+    import torch
+
+    known: list[str] = []
+    if hasattr(os, "sysconf"):
+        known.append(f"{in_words(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} in all")
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        known.append(f"GPU: {in_words(free)} free of {in_words(total)}")
+    return "; ".join(known) or "unknown"
+
+
+def _comfyui() -> str:
+    base = folders.base_folder()
+    if base is None:
+        return "not found: this pack does not lie in its custom_nodes"
+    file = base / "comfyui_version.py"
+    found = re.search(r'__version__ = "(.+)"', file.read_text(encoding="utf-8")) if file.is_file() else None
+    return f"{found[1] if found else 'of unknown version'}, in {base}"
+
+
+def _missing_extras() -> str:
+    missing = {extra: [name for name in names if find_spec(name) is None] for extra, names in EXTRAS.items()}
+    return ", ".join(f"{extra} ({', '.join(names)})" for extra, names in missing.items() if names) or "none"

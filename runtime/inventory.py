@@ -1,0 +1,132 @@
+"""What model files are, and whether they lie where loaders look, told from their headers. Prints nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import cascade_core as core
+from ..cascade_core.files.other_models import OtherModel
+from ..cascade_core.sampling.family import KINDS
+from . import host, model_folders
+
+UNFINISHED = (".part", ".partial", ".incomplete", ".crdownload", ".download", ".opdownload", ".aria2")
+ALL_IN_ONE, FOLDER = "checkpoints", "diffusers"  # the folder keys of files with several parts, and of folders
+BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # of a value; the other types have 1
+UNSAID = ("published",)  # presets that are the only size of their kind
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part of a file."""
+
+    kind: str  # as identification has it
+    name: str  # in words: "Stage C 3.6B", "ControlNet canny"
+    layout: str
+    bytes: int
+    precision: str
+    belongs_in: str  # a folder key
+    right_place: bool | None  # None where the file lies in no model folder at all
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, a sharded set (one of its files stands for it), or a diffusers folder."""
+
+    path: Path
+    bytes: int
+    rows: Sequence[Row] = ()
+    problem: str | None = None  # why it cannot be used: a sentence
+    foreign: bool = False  # because it is a sound file of another model
+    files: frozenset[Path] = frozenset()  # those that hold the parts
+
+    @property
+    def unusable(self) -> bool:
+        return self.problem is not None and not self.foreign
+
+    @property
+    def misplaced(self) -> bool:
+        return any(row.right_place is False for row in self.rows)
+
+
+def look_at(path: Path) -> Entry:
+    """One file or folder, whatever it may be."""
+    size = sum(file.stat().st_size for file in model_folders.belonging(path))
+    if path.name.lower().endswith(UNFINISHED):
+        return Entry(
+            path,
+            size,
+            problem=f"{path.name} is a half download ({in_words(size)} so far): let it finish, give the same `cascade"
+            " download` again, or delete it",
+        )
+    try:
+        parts = core.identify(path)
+    except OtherModel as error:
+        return Entry(path, size, problem=str(error), foreign=True)
+    except core.CascadeError as error:
+        return Entry(path, size, problem=str(error))
+    files = frozenset(info.file for part in parts for info in part.names.values())
+    rows = [_row(part, path, len(parts) > 1) for part in parts]
+    problem = " ".join(filter(None, (misfit(part, path.name) for part in parts))) or None
+    return Entry(path, sum(file.stat().st_size for file in files), rows, problem, files=files)
+
+
+def misfit(part: core.Part, file: str) -> str | None:
+    """Why a part's tensors are not those of its network; None where they are, or the network is not known."""
+    if part.config is None:
+        return None
+    from ..cascade_core.files.load import build, find_sources
+
+    try:
+        find_sources(part, file, build(part, file))
+    except core.CascadeError as error:
+        return str(error)
+    return None
+
+
+def walk(folder: Path) -> Iterator[Entry]:
+    """Everything below a folder that is a model, or was to become one; diffusers folders first."""
+    covered: set[Path] = set()
+    for name, path in model_folders.models([folder]).items():
+        if name.endswith("/"):
+            entry = look_at(path)
+            covered |= {file.parent for file in entry.files}
+            yield entry
+    loose = model_folders.files([folder], (*model_folders.MODEL_SUFFIXES, *UNFINISHED))
+    names = (name for name, path in loose.items() if path.parent not in covered)
+    yield from (look_at(loose[name]) for name in model_folders.offered(names))
+
+
+def in_words(size: int) -> str:
+    """A size as people say it: "7.2 GB"."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
+
+
+def _row(part: core.Part, path: Path, has_others: bool) -> Row:
+    keys = core.FOLDERS[part.kind]
+    belongs = FOLDER if path.is_dir() else ALL_IN_ONE if has_others and ALL_IN_ONE in keys else keys[0]
+    around = _keys_of(path)
+    size = sum(math.prod(info.shape) * BYTES.get(info.dtype, 1) for info in part.names.values())
+    layout = "diffusers" if path.is_dir() else "all-in-one" if part.prefix else part.layout
+    right = bool(around & ({FOLDER} if path.is_dir() else {*keys})) if around else None
+    return Row(part.kind, _name(part), layout, size, part.precision, belongs, right)
+
+
+def _name(part: core.Part) -> str:
+    kind = KINDS[part.kind]
+    if part.mode is not None:  # what is made for a Stage C
+        return f"{kind} {part.mode}{part.preset and f', for {part.preset}'}"
+    return kind if part.preset in UNSAID else f"{kind} {part.preset}"
+
+
+def _keys_of(path: Path) -> set[str]:
+    """The folder keys under which a path is looked for."""
+    place = Path(os.path.abspath(path))
+    keys = {key for keys in core.FOLDERS.values() for key in keys}
+    return {key for key in keys if any(place.is_relative_to(folder) for folder in host.model_folders(key))}

@@ -1,0 +1,124 @@
+"""The app without a page, and as a server of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stable_cascade_nodes
+from stable_cascade_nodes.headless import graph, node_classes
+from stable_cascade_nodes.runtime import local
+
+collect_ignore_glob = [] if find_spec("gradio") else ["test_*.py"]  # without the extra `app` there is nothing to test
+
+SHIPPED = Path(stable_cascade_nodes.__file__).parent / "workflows"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `input`, `output` and `outside` in it, which are the nodes' folders but for the last."""
+    for name in ("input", "output", "outside"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local, "_settings", None)
+    local.configure(input=tmp_path / "input", output=tmp_path / "output")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def nodes() -> node_classes.Nodes:
+    return node_classes.load()
+
+
+def two_prompts() -> dict[str, Any]:
+    """text_to_image with titles of its own, and with its second prompt as one that the picture follows too."""
+    document = graph.read(SHIPPED / "text_to_image.json")
+    titles = {6: "What is seen", 7: "What is not seen", 8: "How large", 9: "First stage", 10: "Second stage"}
+    for node in document["nodes"]:
+        node["title"] = titles.get(node["id"], node.get("title"))
+    return document
+
+
+def quick_training() -> dict[str, Any]:
+    """A training of a few steps, as an API prompt."""
+
+    def node(kind: str, title: str = "", **inputs: Any) -> dict[str, Any]:
+        return {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+
+    tiny = {"model_name": "tiny (built-in)"}
+    models = {"stage_c": ["1", 0], "text_encoder": ["2", 0], "effnet": ["3", 0], "previewer": ["4", 0]}
+    learning = {"size": 192, "steps": 4, "batch_size": 2, "learning_rate": 0.001, "rank": 4, "alpha": 1.0}
+    samples = {"prompts": "a [zig] on a white background", "sample_every": 2, "seed": 1}
+    return {
+        "1": node("CascadeStageCLoader", **tiny, dtype="auto"),
+        "2": node("CascadeTextEncoderLoader", **tiny),
+        "3": node("CascadeEffnetLoader", **tiny),
+        "4": node("CascadePreviewerLoader", **tiny),
+        "5": node("CascadeDataset", "Dataset", folder="tiny zig (built-in)", caption=""),
+        "6": node(
+            "CascadeLoRATrain", "Training", name="quick", dataset=["5", 0], tokens="[zig]=^star$", **models, **learning,
+            **samples,
+        ),
+    }  # fmt: skip
+
+
+@dataclass
+class Server:
+    """A running `cascade app`."""
+
+    url: str
+    place: Path  # with `input` and `output`, in which it was started
+    config: dict[str, Any]
+
+    @property
+    def input(self) -> Path:
+        return self.place / "input"
+
+    @property
+    def output(self) -> Path:
+        return self.place / "output"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The shipped workflows and one more, with a title and prompts of its own, put into the folder."""
+    place = tmp_path_factory.mktemp("app")
+    for name in ("input", "output", "workflows"):
+        (place / name).mkdir()
+    for path in SHIPPED.glob("*.json"):
+        (place / "workflows" / path.name).write_bytes(path.read_bytes())
+    (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
+    (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")
+    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", "--workflows", str(place / "workflows")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (place / "log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert url.startswith("http://127.0.0.1:"), (place / "log").read_text("utf-8")
+            with urllib.request.urlopen(f"{url}/config", timeout=120) as answer:
+                config = json.load(answer)
+            yield Server(url, place, config)
+            assert process.poll() is None, (place / "log").read_text("utf-8")
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)

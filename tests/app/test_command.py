@@ -1,0 +1,84 @@
+"""`cascade app` before there is a page, and its end. Run: pytest tests/app/test_command.py"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from stable_cascade_nodes.cli import app
+from stable_cascade_nodes.cli.main import main
+
+from .conftest import SHIPPED
+
+
+def test_without_gradio_one_sentence_says_how_to_get_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "find_spec", lambda name: None)
+    assert main(["app"]) == 2
+    answer = capsys.readouterr()
+    assert answer.out == ""
+    assert answer.err == 'cascade: app: expected gradio, which is not installed: pip install -e ".[app]"\n'
+
+
+def test_gradio_is_imported_by_no_other_command() -> None:
+    script = (
+        "import sys; from stable_cascade_nodes.cli.main import main\n"
+        "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('gradio', 'torch', 'fastapi', 'uvicorn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workflows", "nowhere"], "--workflows: expected a folder, found 'nowhere'"),
+        (["--input", "nowhere"], "--input: expected a folder, found 'nowhere'"),
+        (["--port", "70000"], "--port: expected a number from 0 to 65535, found 70000"),
+        (["--device", "cuda:99"], "device: "),
+        (["--host", "no.such.host.invalid"], "cannot listen at no.such.host.invalid:7860"),
+    ],
+)
+def test_bad_arguments_are_told_before_anything_is_drawn(
+    place: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if arguments[0] == "--device" and __import__("torch").cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert main(["app", *arguments]) == 2
+    answer = capsys.readouterr()
+    assert message in answer.err and answer.err.count("\n") == 1
+
+
+def test_a_port_in_use_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["app", "--port", str(taken.getsockname()[1])]) == 2
+    assert "choose another --port" in capsys.readouterr().err
+
+
+def test_it_listens_on_this_computer_alone_tells_of_broken_files_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "broken.json").write_text("{", "utf-8")
+    arguments = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", "--workflows", "workflows"]
+    with subprocess.Popen(
+        arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:"), process.stderr.read()
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=30)
+        errors = process.stderr.read()
+    assert code == 130 and "Traceback" not in errors
+    assert "broken.json: expected a workflow as JSON" in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["workflows"]

@@ -1,0 +1,169 @@
+"""What a tab offers of a workflow file. Run: pytest tests/app/test_tabs.py"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stable_cascade_nodes.app import gallery, tabs, values
+from stable_cascade_nodes.headless import graph, node_classes
+from stable_cascade_nodes.headless.set_values import apply
+
+from .conftest import SHIPPED, two_prompts
+
+
+def test_every_shipped_workflow_has_a_tab_with_all_of_its_widgets(nodes: node_classes.Nodes) -> None:
+    found, problems = tabs.read_all(SHIPPED, nodes)
+    assert problems == []
+    assert {tab.path for tab in found} == set(SHIPPED.glob("*.json"))
+    assert found[0].key == "text_to_image"
+    definitions = graph.definitions(nodes.classes)
+    for tab in found:
+        prompt = graph.convert(tab.document, definitions, nodes.names).prompt
+        widgets = {
+            (node_id, entry.name)
+            for node_id, node in prompt.items()
+            for entry in definitions[node["class_type"]].inputs.values()
+            if entry.has_widget and not isinstance(node["inputs"].get(entry.name), list)
+        }
+        assert {(control.node, control.name) for control in tab.controls} == widgets
+        assert tab.note.startswith("## ")
+
+
+def test_what_a_person_gave_a_title_is_open_and_models_are_apart(nodes: node_classes.Nodes) -> None:
+    tab = tabs.read(SHIPPED / "inpainting.json", nodes)
+    places = {(control.title, control.name): control.place for control in tab.controls}
+    assert places["Prompt", "text"] == places["Size", "width"] == places["Stage C", "seed"] == "open"
+    assert places["Load Stage C", "model_name"] == places["Load Stage C", "dtype"] == "models"
+    assert places["Stage C", "cfg_rescale"] == places["Paste Back", "feather"] == "more"
+    assert places["Picture out", "filename_prefix"] == "more"
+    assert [control.title for control in tab.controls if control.mask] == ["Picture"]
+
+
+def test_only_a_picture_whose_mask_is_used_can_be_painted_on(nodes: node_classes.Nodes) -> None:
+    tab = tabs.read(SHIPPED / "canny.json", nodes)
+    assert [control.mask for control in tab.controls if control.takes_picture] == [False]
+
+
+def test_a_workflow_with_titles_of_its_own_needs_no_code(tmp_path: Path, nodes: node_classes.Nodes) -> None:
+    (tmp_path / "my_own-way.json").write_text(json.dumps(two_prompts()), "utf-8")
+    (tmp_path / "broken.json").write_text("{", "utf-8")
+    (found,), problems = tabs.read_all(tmp_path, nodes)
+    assert found.title == "My own way"
+    assert [c.title for c in found.controls if c.name == "text"] == ["What is seen", "What is not seen"]
+    assert len(problems) == 1 and "broken.json" in problems[0]
+
+
+def test_an_api_prompt_is_a_tab_too(tmp_path: Path, nodes: node_classes.Nodes) -> None:
+    prompt = graph.convert(graph.read(SHIPPED / "text_to_image.json"), graph.definitions(nodes.classes)).prompt
+    (tmp_path / "api.json").write_text(json.dumps(prompt), "utf-8")
+    tab = tabs.read(tmp_path / "api.json", nodes)
+    assert len(tab.controls) == len(tabs.read(SHIPPED / "text_to_image.json", nodes).controls)
+    made = values.workflow(tab, [], nodes)
+    assert made.editor is None and made.prompt["9"]["inputs"]["steps"] == 20
+
+
+def given(tab: tabs.Tab, **settings: Any) -> list[Any]:
+    """The tab's values with others by `Title__input`."""
+    wanted = {tuple(key.replace("_C", " C").split("__")): value for key, value in settings.items()}
+    return [wanted.get((c.title, c.name), c.value) for c in tab.controls]
+
+
+def test_values_become_what_set_makes_of_them(nodes: node_classes.Nodes) -> None:
+    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+    changed = values.changes(
+        tab,
+        given(
+            tab, Prompt__text="a 'blue' star", Stage_C__seed="18446744073709551615", Stage_C__cfg=2, Size__width=300.0
+        ),
+    )
+    made = values.workflow(tab, changed, nodes)
+    assert [value for _, value in changed] == ["a 'blue' star", 300, 18446744073709551615, 2.0]
+    definitions = graph.definitions(nodes.classes)
+    expected = graph.convert(graph.read(tab.path), definitions, nodes.names)
+    settings = ["Prompt.text=a 'blue' star", "Size.width=300", "Stage C.seed=18446744073709551615", "Stage C.cfg=2"]
+    apply(expected, settings, definitions)
+    assert json.dumps(made.prompt) == json.dumps(expected.prompt)
+    assert json.dumps(made.editor) == json.dumps(expected.editor)
+    assert graph.read(tab.path) == tab.document  # which no run changes
+
+
+def test_the_command_says_the_same(nodes: node_classes.Nodes) -> None:
+    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+    told = values.command(tab, values.changes(tab, given(tab, Prompt__text="a 'blue' star", Stage_C__steps=3)))
+    assert told.startswith("cascade run ") and "'Stage C.steps=3'" in told
+    assert shlex.split(told)[3:] == ["--set", "Prompt.text=a 'blue' star", "--set", "Stage C.steps=3"]
+
+
+@pytest.mark.parametrize(
+    ("title", "name", "value", "expected"),
+    [
+        ("Prompt", "text", "a" * 1_000_000, "at most 10,000 characters"),
+        ("Prompt", "text", ["a"], "a text"),
+        ("Prompt", "text", None, "a text, found nothing"),
+        ("Size", "width", "wide", "a whole number"),
+        ("Size", "width", 1.5, "a whole number"),
+        ("Size", "width", None, "a whole number, found nothing"),
+        ("Size", "width", True, "a whole number"),
+        ("Size", "width", float("inf"), "a whole number"),
+        ("Stage C", "cfg", {"a": 1}, "a number"),
+        ("Stage C", "seed", "1" * 5000, "a whole number"),
+        ("Stage C", "sampler", ["ddpm"], "one of its choices"),
+        ("Picture out", "filename_prefix", "/etc/passwd", "inside the app's own folders"),
+        ("Picture out", "filename_prefix", "a/../../b", "inside the app's own folders"),
+        ("Picture out", "filename_prefix", "..\\b", "inside the app's own folders"),
+        ("Picture out", "filename_prefix", "C:\\b", "inside the app's own folders"),
+        ("Picture out", "filename_prefix", "~/b", "inside the app's own folders"),
+        ("Picture out", "filename_prefix", "a\0b", "inside the app's own folders"),
+    ],
+)
+def test_what_no_input_takes_is_refused(
+    nodes: node_classes.Nodes, title: str, name: str, value: Any, expected: str
+) -> None:
+    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+    sent = [value if (c.title, c.name) == (title, name) else c.value for c in tab.controls]
+    with pytest.raises(graph.WorkflowError) as raised:
+        values.changes(tab, sent)
+    assert expected in str(raised.value)
+    assert str(raised.value).startswith(f"{title}, {name}: expected")
+    assert len(str(raised.value)) < 300
+
+
+def test_four_pictures_have_the_seeds_of_a_batch_of_four(nodes: node_classes.Nodes) -> None:
+    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+    changed = values.changes(tab, given(tab, Stage_C__seed="18446744073709551615", Prompt__text="a blue star"))
+    third = values.workflow(tab, values.with_seeds(tab, changed, 2), nodes).prompt
+    assert third["9"]["inputs"]["seed"] == 1 and third["10"]["inputs"]["seed"] == 3
+    assert third["6"]["inputs"]["text"] == "a blue star"
+    same = values.workflow(tab, values.with_seeds(tab, changed, 0), nodes)
+    assert json.dumps(same.editor) == json.dumps(values.workflow(tab, changed, nodes).editor)
+
+
+def test_a_workflow_finds_its_tab_by_its_nodes_and_then_by_their_titles(
+    tmp_path: Path, nodes: node_classes.Nodes
+) -> None:
+    (tmp_path / "own.json").write_text(json.dumps(two_prompts()), "utf-8")
+    paths = [SHIPPED / "canny.json", SHIPPED / "text_to_image.json", tmp_path / "own.json"]
+    canny, text, own = found = [tabs.read(path, nodes) for path in paths]
+    sent = given(text, Prompt__text="a blue star", Stage_C__steps=7)
+    made = values.workflow(text, values.changes(text, sent), nodes)
+    assert tabs.find(found, made.prompt) is text and tabs.values_of(text, made.prompt) == sent
+    assert tabs.find(found, values.workflow(own, [], nodes).prompt) is own
+    assert tabs.find([canny, own], made.prompt) is own
+    assert tabs.find([canny], made.prompt) is None
+
+
+@pytest.mark.parametrize("value", [["1", 0], {"a": 1}, None, "a" * 20_000])
+def test_a_picture_with_values_that_no_tab_can_show_is_told(
+    tmp_path: Path, nodes: node_classes.Nodes, value: Any
+) -> None:
+    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+    prompt = values.workflow(tab, [], nodes).prompt
+    prompt["6"]["inputs"]["text"] = value
+    (tmp_path / "x.json").write_text(json.dumps(prompt), "utf-8")
+    with pytest.raises(graph.WorkflowError, match="Prompt, text: expected"):
+        gallery.origin(tmp_path / "x.json", [tab], nodes)
