@@ -85,9 +85,9 @@ def _restoring(
             return {notice: ""}
         name = Path(path).name
         try:
-            if Path(path).stat().st_size > pictures.LARGEST:
+            if Path(path).stat().st_size > pictures.LARGEST_FILE:
                 raise CascadeError(
-                    f"{name}: expected a file of at most {pictures.LARGEST >> 20} MiB, found a larger one"
+                    f"{name}: expected a file of at most {pictures.LARGEST_FILE >> 20} MiB, found a larger one"
                 )
             return restore(path, name)
         except graph.WorkflowError as error:

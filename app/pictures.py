@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.sampling.latents import LARGEST
 from ..runtime import folders, host, local, paths
 
 if TYPE_CHECKING:
     from PIL import Image
 
-LARGEST = 32 * 2**20  # bytes of a file
-SIDE, PIXELS, FRAMES = core.LARGEST, 64 * 10**6, 64  # of a picture
+LARGEST_FILE = 32 * 2**20  # bytes of a file
+SIDE, PIXELS, FRAMES = LARGEST, 64 * 10**6, 64  # of a picture
 FOLDER = "app"  # of the input folder
 VIEW = 768  # pixels of the longer side of what is shown of a picture
 SUFFIXES = {
@@ -32,12 +33,12 @@ LISTED = 100  # brought pictures that a list offers
 
 def keep(path: Path, name: str) -> str:
     """Copy a brought file to where nodes look -> its name there. Raises CascadeError for what is no picture."""
-    if path.stat().st_size > LARGEST:
-        raise core.CascadeError(f"{name}: expected a file of at most {LARGEST >> 20} MiB, found a larger one")
+    if path.stat().st_size > LARGEST_FILE:
+        raise CascadeError(f"{name}: expected a file of at most {LARGEST_FILE >> 20} MiB, found a larger one")
     kind = _check(path, name)
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES[kind]:
-        raise core.CascadeError(
+        raise CascadeError(
             f"{name}: expected what the name says, found a picture of the kind {kind}: give it its own name, such as"
             f" {Path(name).stem or 'picture'}{SUFFIXES[kind][0]}"
         )
@@ -56,7 +57,7 @@ def view(name: str) -> "Image.Image | None":
     """A picture by the name that a workflow has for it, small; None where there is none."""
     try:
         picture = _open(name)
-    except core.CascadeError:
+    except CascadeError:
         return None
     picture.thumbnail((VIEW, VIEW))
     return picture
@@ -98,7 +99,7 @@ def _check(path: Path, name: str) -> str:
                 width, height = picture.size
                 frames: int = getattr(picture, "n_frames", 1)
                 if max(width, height) > SIDE or width * height * min(frames, FRAMES) > PIXELS or frames > FRAMES:
-                    raise core.CascadeError(
+                    raise CascadeError(
                         f"{name}: expected at most {SIDE} pixels a side, {PIXELS // 10**6} million pixels and"
                         f" {FRAMES} frames, found {width} x {height} and {frames} frames"
                     )
@@ -107,9 +108,9 @@ def _check(path: Path, name: str) -> str:
                     picture.load()
                 return str(picture.format)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, core.CascadeError):
+        if isinstance(error, CascadeError):
             raise
-        raise core.CascadeError(
+        raise CascadeError(
             f"{name}: expected a picture (PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF), but it cannot be read as one"
         ) from error
 
@@ -118,8 +119,10 @@ def _open(name: str) -> "Image.Image":
     """The first frame of a picture, upright. Raises CascadeError."""
     from PIL import Image, ImageOps
 
-    if name in core.BUILT_IN_PICTURES:
-        return core.BUILT_IN_PICTURES[name].draw()
+    from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
+
+    if name in BUILT_IN_PICTURES:
+        return BUILT_IN_PICTURES[name].draw()
     path = host.picture_path(name)
     _check(path, path.name)
     with Image.open(path) as picture:

@@ -27,7 +27,7 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any
         "/",
         server_name=address,
         allowed_paths=[str(host.output_directory()), str(cache)],
-        max_file_size=pictures.LARGEST,
+        max_file_size=pictures.LARGEST_FILE,
         show_error=True,
         footer_links=[],
         run_history=False,

@@ -50,8 +50,8 @@ def convert(options: argparse.Namespace) -> int:
     source: Path = options.file
     if not source.exists():
         raise WorkflowError(f"convert: expected a model file or a diffusers folder, but {str(source)!r} does not exist")
-    from ..cascade_core import FOLDERS, identify
     from ..cascade_core.files.convert import convert as write
+    from ..cascade_core.files.identify import FOLDERS, identify
     from ..cascade_core.sampling.family import KINDS
 
     if options.part is not None and options.part not in FOLDERS:

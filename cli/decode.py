@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..cascade_core import Condition, Handle
+    from ..cascade_core.models.handle import Handle
+    from ..cascade_core.sampling.condition import Condition
 
 AT_ONCE = 4 * 2**20  # pixels in one pass of Stage B
 NO_TEXT = "none"
@@ -103,7 +104,7 @@ class _Task:
     @property
     def kind(self) -> tuple[int, ...]:
         """What pictures of one pass have in common: the sizes of both latents."""
-        from ..cascade_core import stage_b_size
+        from ..cascade_core.sampling.latents import stage_b_size
 
         height, width = self.picture.size
         return *self.shape, *stage_b_size(width, height)
@@ -250,8 +251,9 @@ class _Decoder:
         """Latents of Stage C (16, h, w) -> pictures (3, H, W) in 0..1."""
         import torch
 
-        from ..cascade_core import decode_pixels, sample_stage_b, stage_b_size
-        from ..cascade_core.pipeline import last
+        from ..cascade_core.pipeline import decode_pixels, last
+        from ..cascade_core.sampling.latents import stage_b_size
+        from ..cascade_core.sampling.stages import sample_stage_b
 
         height, width = batch[0].picture.size
         empty = torch.zeros(len(batch), self.stage_b.config.channels, *stage_b_size(width, height))
@@ -273,7 +275,8 @@ class _Decoder:
         """The empty prompt, of which Stage B reads the pooled vector."""
         import torch
 
-        from ..cascade_core import Condition, encode_text
+        from ..cascade_core.pipeline import encode_text
+        from ..cascade_core.sampling.condition import Condition
         from ..nodes import loaders
 
         name = self.options.text_encoder or (parts.TINY if self.stage_b.family == "tiny" else None)
@@ -314,7 +317,7 @@ def _save(pixels: Tensor, path: Path) -> None:
 
 
 def _psnr(original: Path, task: _Task) -> float:
-    from ..cascade_core import psnr
+    from ..cascade_core.images import psnr
     from .encode import read
 
     ours, wanted = read(task.path, None), read(original, task.longest)

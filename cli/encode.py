@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..cascade_core import Handle
+    from ..cascade_core.models.handle import Handle
 
 AT_ONCE = 256 * 2**20  # bytes of resized pictures in one pass of the effnet
 UNITS = {"": None, "MB": 10**6, "GB": 10**9}

@@ -13,7 +13,7 @@ from ..headless.graph import WorkflowError
 from .output import FAILED, complain
 
 if TYPE_CHECKING:
-    from ..cascade_core import Handle
+    from ..cascade_core.models.handle import Handle
 
 TINY = "tiny (built-in)"
 DTYPES = ("auto", "float32", "bfloat16", "float16")

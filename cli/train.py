@@ -194,8 +194,15 @@ def _gentle_interrupt() -> Iterator[None]:
 
 
 def _train_tiny(options: argparse.Namespace) -> int:
-    from ..recipes.tiny.recipe import PARTS, train_tiny
-
+    try:
+        from ..recipes.tiny.recipe import PARTS, train_tiny
+    except ModuleNotFoundError as error:
+        if not (error.name or "").endswith(".recipes"):
+            raise
+        raise WorkflowError(
+            "train tiny: the recipe is in the repository, and not in what pip or ComfyUI's registry installs: clone the"
+            " repository and give the command there"
+        ) from None
     unknown = [part for part in options.part if part not in PARTS]
     if unknown:
         raise WorkflowError(f"--part: expected one of {list_choices(PARTS)}, found {unknown[0]!r}")

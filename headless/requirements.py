@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.files.published import command_for
 from ..runtime import host, inventory, model_folders
 from . import graph, node_classes, set_values
 
@@ -71,14 +72,14 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
     for name, key, address in _listed(document):
         if name not in told:
             here = model_folders.find(host.model_files((key,)), name) is not None
-            files.append(File("", "", name, here, None, host.model_folders(key), core.command_for(name), address))
+            files.append(File("", "", name, here, None, host.model_folders(key), command_for(name), address))
     return files
 
 
 def _model(node_id: str, title: str, loader: Any, name: str, address: str | None) -> File:
     path: Path | None = loader.find(name)
     folders = [folder for key in loader.FOLDERS for folder in host.model_folders(key)]
-    command = core.command_for(model_folders.file_name(name), loader.KIND)
+    command = command_for(model_folders.file_name(name), loader.KIND)
     problem = None if path is None else _misfit(path, loader.KIND, name, loader.IS_CHANGED(name))
     return File(node_id, title, name, path is not None, problem, folders, command, address)
 
@@ -86,9 +87,11 @@ def _model(node_id: str, title: str, loader: Any, name: str, address: str | None
 @lru_cache(maxsize=256)
 def _misfit(path: Path, kind: str, name: str, _state: str) -> str | None:
     """Why a file is no such model; asked once for each state of the file, since many workflows name the same ones."""
+    from ..cascade_core.files.identify import find_part, identify
+
     try:
-        return inventory.misfit(core.find_part(core.identify(path), kind, name), name)
-    except core.CascadeError as error:
+        return inventory.misfit(find_part(identify(path), kind, name), name)
+    except CascadeError as error:
         return str(error)
 
 
@@ -98,7 +101,7 @@ def _picture(node_id: str, title: str, entry: graph.Input, name: str) -> File:
     if not present:
         try:
             present = host.picture_path(name).is_file()
-        except core.CascadeError as error:
+        except CascadeError as error:
             problem = str(error)
     return File(node_id, title, name, present, problem, [host.input_directory()], None, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from ..runtime import host
 from . import sockets
 from .images import CATEGORY
@@ -44,10 +44,12 @@ class CascadeCompare:
     def compare(self, image: Tensor, original: Tensor, latent: sockets.Latent | None = None) -> dict[str, Any]:
         import torch
 
+        from ..cascade_core.images import psnr
+
         batch, height, width = _common_size(image, original)
         pixels = sockets.to_pixels(image).expand(batch, -1, -1, -1)
         wanted = sockets.to_pixels(original, "original").expand(batch, -1, -1, -1)
-        text = _decibels([core.psnr(one, other) for one, other in zip(pixels, wanted, strict=True)])
+        text = _decibels([psnr(one, other) for one, other in zip(pixels, wanted, strict=True)])
         if latent is not None:
             text += f"; {_smaller(latent, height, width)}"
         host.tell(self.DISPLAY_NAME, text)
@@ -63,19 +65,23 @@ class CascadeCompare:
 
 def _common_size(image: Tensor, original: Tensor) -> tuple[int, int, int]:
     """Batch, height and width of both; CascadeError where they cannot be compared."""
+    from ..cascade_core.images import common_batch
+
     count, *found = sockets.image_size("image", image)
     of_original, height, width = sockets.image_size("original", original)
     if found != [height, width]:
-        raise core.CascadeError(
+        raise CascadeError(
             f"`image` has {found[1]} x {found[0]} pixels, `original` {width} x {height}: only pictures of one size can"
             " be compared: scale one of them (Upscale Image), or make the picture at the original's size"
         )
-    return core.common_batch(image=count, original=of_original), height, width
+    return common_batch(image=count, original=of_original), height, width
 
 
 def _decibels(values: list[float]) -> str:
+    from ..cascade_core.images import EQUAL
+
     mean = sum(values) / len(values)
-    if mean == core.EQUAL:
+    if mean == EQUAL:
         return "the pictures are equal"
     spread = f" on average, {min(values):.1f} to {max(values):.1f}" if len(values) > 1 else ""
     return f"PSNR {mean:.1f} dB{spread}"

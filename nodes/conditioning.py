@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from ..runtime import host, model_folders
 from . import sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..cascade_core.hints import Hint
+    from ..cascade_core.models.handle import Handle
 
 CATEGORY = "Stable Cascade/conditioning"
 
@@ -46,9 +49,11 @@ class CascadeTextEncode:
             }
         }
 
-    def encode(self, text_encoder: core.Handle | None, text: str) -> Any:
+    def encode(self, text_encoder: Handle | None, text: str) -> Any:
+        from ..cascade_core.pipeline import encode_text
+
         text_encoder = self._with_embeddings(text_encoder, text)
-        conditioning = sockets.to_conditioning(core.encode_text(text_encoder, text))
+        conditioning = sockets.to_conditioning(encode_text(text_encoder, text))
         encoder: Any = text_encoder.module
         unknown = encoder.unknown_words(text)
         if not unknown:
@@ -58,35 +63,39 @@ class CascadeTextEncode:
         host.warn(self.DISPLAY_NAME, message)
         return {"ui": {"text": [message]}, "result": (conditioning,)}
 
-    def _with_embeddings(self, text_encoder: core.Handle | None, text: str) -> core.Handle:
+    def _with_embeddings(self, text_encoder: Handle | None, text: str) -> Handle:
         """The encoder in which the prompt's embedding:NAME mean files of the model folder embeddings."""
+        from ..cascade_core.lora.embeddings import named_embeddings, with_embeddings
+        from ..cascade_core.lora.read import read_embedding
+
         if text_encoder is None:
-            raise core.CascadeError(
+            raise CascadeError(
                 "`text_encoder` is empty: the Apply LoRA before it has none connected. Connect its `text_encoder`, or"
                 " take the text encoder from its loader"
             )
         named = {
-            name: model_folders.find_file(host.model_files(("embeddings",)), name)
-            for name in core.named_embeddings(text)
+            name: model_folders.find_file(host.model_files(("embeddings",)), name) for name in named_embeddings(text)
         }
         for name, path in named.items():
             if path is None:
-                raise core.CascadeError(
+                raise CascadeError(
                     f"The prompt asks for embedding:{name}, but there is none of this name in the model folder"
                     f" embeddings: put its file into {host.model_folder('embeddings')}, or take it out of the prompt"
                 )
-        vectors = {name: core.read_embedding(path) for name, path in named.items() if path is not None}
-        return core.with_embeddings(text_encoder, vectors) if vectors else text_encoder
+        vectors = {name: read_embedding(path) for name, path in named.items() if path is not None}
+        return with_embeddings(text_encoder, vectors) if vectors else text_encoder
 
-    def rehearse(self, text_encoder: core.Handle | None, text: str) -> tuple[sockets.Conditioning]:
+    def rehearse(self, text_encoder: Handle | None, text: str) -> tuple[sockets.Conditioning]:
         """As for a prompt of one piece: no check asks for the number of tokens."""
         import torch
+
+        from ..cascade_core.sampling.condition import Condition
 
         text_encoder = self._with_embeddings(text_encoder, text)
         config = text_encoder.config
         sequence = torch.empty(1, config.max_positions, config.hidden_size, device="meta")
         pooled = torch.empty(1, config.projection_dim, device="meta")
-        return (sockets.to_conditioning(core.Condition(sequence, pooled, family=text_encoder.family)),)
+        return (sockets.to_conditioning(Condition(sequence, pooled, family=text_encoder.family)),)
 
 
 class CascadeImageEncode:
@@ -129,14 +138,16 @@ class CascadeImageEncode:
         }
 
     def encode(
-        self, conditioning: sockets.Conditioning, image_encoder: core.Handle, image: Tensor, strength: float
+        self, conditioning: sockets.Conditioning, image_encoder: Handle, image: Tensor, strength: float
     ) -> tuple[sockets.Conditioning]:
+        from ..cascade_core.images import embed_pixels
+
         self._check(conditioning, image_encoder)
-        embeddings = core.embed_pixels(image_encoder, sockets.to_pixels(image))
+        embeddings = embed_pixels(image_encoder, sockets.to_pixels(image))
         return (sockets.with_images(conditioning, embeddings, strength),)
 
     def rehearse(
-        self, conditioning: sockets.Conditioning, image_encoder: core.Handle, image: Tensor, strength: float
+        self, conditioning: sockets.Conditioning, image_encoder: Handle, image: Tensor, strength: float
     ) -> tuple[sockets.Conditioning]:
         import torch
 
@@ -145,9 +156,11 @@ class CascadeImageEncode:
         embeddings = torch.empty(count, image_encoder.config.projection_dim, device="meta")
         return (sockets.with_images(conditioning, embeddings, strength),)
 
-    def _check(self, conditioning: sockets.Conditioning, image_encoder: core.Handle) -> None:
+    def _check(self, conditioning: sockets.Conditioning, image_encoder: Handle) -> None:
+        from ..cascade_core.sampling.family import check_family
+
         for _, options in conditioning:
-            core.check_family(image_encoder, "conditioning", options.get(sockets.FAMILY))
+            check_family(image_encoder, "conditioning", options.get(sockets.FAMILY))
 
 
 class CascadeControlNetApply:
@@ -195,16 +208,19 @@ class CascadeControlNetApply:
     def apply(
         self,
         conditioning: sockets.Conditioning,
-        controlnet: core.Handle,
-        hint: core.Hint,
+        controlnet: Handle,
+        hint: Hint,
         strength: float,
         start_percent: float,
         end_percent: float,
     ) -> tuple[sockets.Conditioning]:
+        from ..cascade_core.hints import apply_control
+        from ..cascade_core.sampling.family import check_family
+
         conditions = sockets.to_conditions("conditioning", conditioning)
         for condition in conditions:
-            core.check_family(controlnet, "conditioning", condition.family)
+            check_family(controlnet, "conditioning", condition.family)
         if not conditions:
             return (conditioning,)
-        steered = core.apply_control(conditions[0], controlnet, hint, strength, start_percent, end_percent)
+        steered = apply_control(conditions[0], controlnet, hint, strength, start_percent, end_percent)
         return (sockets.with_control(conditioning, steered.controls[-1]),)  # one for all, so that it is computed once

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.builtin import built_in
+from ..cascade_core.errors import CascadeError
 from ..runtime import host
 from . import sockets
+
+if TYPE_CHECKING:
+    from ..cascade_core.training.dataset import Dataset
 
 
 class CascadeDataset:
@@ -54,15 +58,17 @@ class CascadeDataset:
         states = ((path, path.stat()) for path in sorted(cls._path(folder).rglob("*")) if path.is_file())
         return " ".join(f"{path.name} {state.st_mtime_ns} {state.st_size}" for path, state in states)
 
-    def read(self, folder: str, caption: str = "") -> tuple[core.Dataset]:
-        return (core.read_dataset(self._path(folder), caption.strip()),)
+    def read(self, folder: str, caption: str = "") -> tuple[Dataset]:
+        from ..cascade_core.training.dataset import read_dataset
 
-    def rehearse(self, folder: str, caption: str = "") -> tuple[core.Dataset]:
+        return (read_dataset(self._path(folder), caption.strip()),)
+
+    def rehearse(self, folder: str, caption: str = "") -> tuple[Dataset]:
         return self.read(folder, caption)
 
     @staticmethod
     def _path(folder: str) -> Path:
         if not folder.strip():
-            raise core.CascadeError("folder: expected the folder in which the pictures are, found nothing")
-        built_in = core.built_in("dataset").get(folder.strip())
-        return built_in or host.input_directory() / Path(folder.strip()).expanduser()
+            raise CascadeError("folder: expected the folder in which the pictures are, found nothing")
+        lesson = built_in("dataset").get(folder.strip())
+        return lesson or host.input_directory() / Path(folder.strip()).expanduser()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.sampling.latents import decoded_size
 from . import sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..cascade_core.models.handle import Handle
 
 
 class CascadeStageADecode:
@@ -29,13 +31,15 @@ class CascadeStageADecode:
             }
         }
 
-    def decode(self, stage_a: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
-        samples = _check(stage_a, latent) / sockets.STAGE_B_SCALE
-        return (sockets.to_image(core.decode_pixels(stage_a, samples, latent.get(sockets.SIZE))),)
+    def decode(self, stage_a: Handle, latent: sockets.Latent) -> tuple[Tensor]:
+        from ..cascade_core.pipeline import decode_pixels
 
-    def rehearse(self, stage_a: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
+        samples = _check(stage_a, latent) / sockets.STAGE_B_SCALE
+        return (sockets.to_image(decode_pixels(stage_a, samples, latent.get(sockets.SIZE))),)
+
+    def rehearse(self, stage_a: Handle, latent: sockets.Latent) -> tuple[Tensor]:
         batch, _, h, w = _check(stage_a, latent).shape
-        return (sockets.placeholder_image(batch, *core.decoded_size((h, w), latent.get(sockets.SIZE))),)
+        return (sockets.placeholder_image(batch, *decoded_size((h, w), latent.get(sockets.SIZE))),)
 
 
 class CascadePreviewDecode:
@@ -56,15 +60,19 @@ class CascadePreviewDecode:
             }
         }
 
-    def decode(self, previewer: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
-        return (sockets.to_image(core.preview_pixels(previewer, _check(previewer, latent))),)
+    def decode(self, previewer: Handle, latent: sockets.Latent) -> tuple[Tensor]:
+        from ..cascade_core.pipeline import preview_pixels
 
-    def rehearse(self, previewer: core.Handle, latent: sockets.Latent) -> tuple[Tensor]:
+        return (sockets.to_image(preview_pixels(previewer, _check(previewer, latent))),)
+
+    def rehearse(self, previewer: Handle, latent: sockets.Latent) -> tuple[Tensor]:
         batch, _, h, w = _check(previewer, latent).shape
         return (sockets.placeholder_image(batch, h * previewer.config.factor, w * previewer.config.factor),)
 
 
-def _check(decoder: core.Handle, latent: sockets.Latent) -> Tensor:
+def _check(decoder: Handle, latent: sockets.Latent) -> Tensor:
     """The samples (B, C, h, w); CascadeError where they are of another family, or not the decoder's."""
-    core.check_family(decoder, "latent", latent.get(sockets.FAMILY))
+    from ..cascade_core.sampling.family import check_family
+
+    check_family(decoder, "latent", latent.get(sockets.FAMILY))
     return sockets.samples_of("latent", latent, decoder.config.c_latent)

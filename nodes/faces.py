@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .. import cascade_core as core
+from ..cascade_core.builtin import built_in
 from ..runtime import host
+
+if TYPE_CHECKING:
+    from ..cascade_core.hints import Detector
 
 TINY = "tiny (built-in)"
 INSIGHTFACE = "insightface"  # the detector, and the model folder where its files lie
@@ -21,18 +25,21 @@ class Choice:
 
     width: int
     family: str
-    make: Callable[[], core.Detector]
+    make: Callable[[], Detector]
 
 
-def _cartoon_faces() -> core.Detector:
-    path = core.built_in("image_encoder")[TINY]
-    return core.CartoonFaces(
-        core.load("image_encoder", path, name=TINY, device=host.device(), placement=host.placement())
-    )
+def _cartoon_faces() -> Detector:
+    from ..cascade_core.builtin.faces import CartoonFaces
+    from ..cascade_core.files.load import load
+
+    path = built_in("image_encoder")[TINY]
+    return CartoonFaces(load("image_encoder", path, name=TINY, device=host.device(), placement=host.placement()))
 
 
-def _insightface() -> core.Detector:
-    return core.insightface_detector(_insightface_file(FINDER), _insightface_file(EMBEDDER))
+def _insightface() -> Detector:
+    from ..cascade_core.faces import insightface_detector
+
+    return insightface_detector(_insightface_file(FINDER), _insightface_file(EMBEDDER))
 
 
 def _insightface_file(name: str) -> Path:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
 from . import sockets
 from .trainer import MODELS, Trainer
+
+if TYPE_CHECKING:
+    from ..cascade_core.training.dataset import Dataset
+    from ..cascade_core.training.examples import TrainingModels
+    from ..cascade_core.training.settings import TrainingSettings
+    from ..cascade_core.training.stages import StageBModels
 
 
 class StageCTrainer(Trainer):
@@ -19,20 +24,25 @@ class StageCTrainer(Trainer):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": cls.common(), "optional": cls.common_optional()}
 
-    def train(self, dataset: core.Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+    def train(self, dataset: Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+        from ..cascade_core.training.start import train_stage_c
+
         models, settings = self._split(**inputs)
         folder, target = self.places(name)
-        run = core.train_stage_c(models, dataset, settings, folder, target)
+        run = train_stage_c(models, dataset, settings, folder, target)
         samples, shown = self.carry_out(run, list(models.named().values()))
         return {"ui": {"images": shown}, "result": (None, str(target), samples)}
 
-    def rehearse(self, dataset: core.Dataset, name: str, **inputs: Any) -> None:
+    def rehearse(self, dataset: Dataset, name: str, **inputs: Any) -> None:
         self._split(**inputs)
         self.places(name)
 
-    def _split(self, **inputs: Any) -> tuple[core.TrainingModels, core.TrainingSettings]:
-        models = core.TrainingModels(**{key: inputs.pop(key) for key in MODELS if key in inputs})
-        return models, core.TrainingSettings(**self.settings(**inputs))
+    def _split(self, **inputs: Any) -> tuple[TrainingModels, TrainingSettings]:
+        from ..cascade_core.training.examples import TrainingModels
+        from ..cascade_core.training.settings import TrainingSettings
+
+        models = TrainingModels(**{key: inputs.pop(key) for key in MODELS if key in inputs})
+        return models, TrainingSettings(**self.settings(**inputs))
 
 
 class StageBTrainer(Trainer):
@@ -56,18 +66,23 @@ class StageBTrainer(Trainer):
             "optional": {key: entry for key, entry in optional.items() if key not in left},
         }
 
-    def train(self, dataset: core.Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+    def train(self, dataset: Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+        from ..cascade_core.training.start import train_stage_b
+
         models, settings = self._split(**inputs)
         folder, target = self.places(name)
-        run = core.train_stage_b(models, dataset, settings, folder, target)
+        run = train_stage_b(models, dataset, settings, folder, target)
         handles = [models.stage_b, models.stage_a, models.text_encoder, models.effnet]
         samples, shown = self.carry_out(run, handles)
         return {"ui": {"images": shown}, "result": (None, str(target), samples)}
 
-    def rehearse(self, dataset: core.Dataset, name: str, **inputs: Any) -> None:
+    def rehearse(self, dataset: Dataset, name: str, **inputs: Any) -> None:
         self._split(**inputs)
         self.places(name)
 
-    def _split(self, **inputs: Any) -> tuple[core.StageBModels, core.TrainingSettings]:
-        models = core.StageBModels(**{key: inputs.pop(key) for key in ("stage_b", "stage_a", "text_encoder", "effnet")})
-        return models, core.TrainingSettings(**self.settings(**inputs))
+    def _split(self, **inputs: Any) -> tuple[StageBModels, TrainingSettings]:
+        from ..cascade_core.training.settings import TrainingSettings
+        from ..cascade_core.training.stages import StageBModels
+
+        models = StageBModels(**{key: inputs.pop(key) for key in ("stage_b", "stage_a", "text_encoder", "effnet")})
+        return models, TrainingSettings(**self.settings(**inputs))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
 from ..runtime import host
 from . import faces, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..cascade_core.hints import Hint
+    from ..cascade_core.models.handle import Handle
 
 CATEGORY = "Stable Cascade/hints"
 CANNY_CHANNELS, PICTURE_CHANNELS = 1, 3
@@ -26,17 +28,19 @@ class _Hint:
     RETURN_TYPES, RETURN_NAMES = (sockets.HINT, "IMAGE"), ("hint", "image")
     OUTPUT_TOOLTIPS = ("The hint, for Apply ControlNet.", "What the network sees, to look at.")
 
-    def _outputs(self, hint: core.Hint) -> tuple[core.Hint, Tensor]:
+    def _outputs(self, hint: Hint) -> tuple[Hint, Tensor]:
         return hint, sockets.to_image(hint.picture)
 
-    def _placeholders(self, kind: str, image: Tensor, channels: int, family: str | None) -> tuple[core.Hint, Tensor]:
+    def _placeholders(self, kind: str, image: Tensor, channels: int, family: str | None) -> tuple[Hint, Tensor]:
         """A hint without values; how many of them there will be, nobody asks."""
         import torch
+
+        from ..cascade_core.hints import Hint
 
         batch, height, width = sockets.image_size("image", image)
         values = torch.empty(batch, channels, 1, 1, device="meta")
         picture = sockets.placeholder_image(batch, height, width)
-        return core.Hint(kind, values, picture.movedim(-1, 1), (height, width), family), picture
+        return Hint(kind, values, picture.movedim(-1, 1), (height, width), family), picture
 
 
 class CascadePictureHint(_Hint):
@@ -51,10 +55,12 @@ class CascadePictureHint(_Hint):
         tooltip = "A control picture such as the ControlNet was trained with, of the aspect of what is to be made."
         return {"required": {"image": ("IMAGE", {"tooltip": tooltip})}}
 
-    def make(self, image: Tensor) -> tuple[core.Hint, Tensor]:
-        return self._outputs(core.make_picture_hint(sockets.to_pixels(image)))
+    def make(self, image: Tensor) -> tuple[Hint, Tensor]:
+        from ..cascade_core.hints import make_picture_hint
 
-    def rehearse(self, image: Tensor) -> tuple[core.Hint, Tensor]:
+        return self._outputs(make_picture_hint(sockets.to_pixels(image)))
+
+    def rehearse(self, image: Tensor) -> tuple[Hint, Tensor]:
         return self._placeholders("picture", image, PICTURE_CHANNELS, None)
 
 
@@ -87,10 +93,12 @@ class CascadeCannyHint(_Hint):
             }
         }
 
-    def make(self, image: Tensor, low: int, high: int) -> tuple[core.Hint, Tensor]:
-        return self._outputs(core.make_canny_hint(sockets.to_pixels(image), low, high))
+    def make(self, image: Tensor, low: int, high: int) -> tuple[Hint, Tensor]:
+        from ..cascade_core.hints import make_canny_hint
 
-    def rehearse(self, image: Tensor, low: int, high: int) -> tuple[core.Hint, Tensor]:
+        return self._outputs(make_canny_hint(sockets.to_pixels(image), low, high))
+
+    def rehearse(self, image: Tensor, low: int, high: int) -> tuple[Hint, Tensor]:
         return self._placeholders("canny", image, CANNY_CHANNELS, None)
 
 
@@ -122,16 +130,20 @@ class CascadeInpaintHint(_Hint):
             }
         }
 
-    def make(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[core.Hint, Tensor]:
+    def make(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[Hint, Tensor]:
+        from ..cascade_core.hints import make_inpaint_hint
+
         fitted = sockets.to_mask(mask, image)
         if not (fitted > threshold).any():
             host.warn(self.DISPLAY_NAME, f"Nothing of the mask is over {threshold:g}: there is nothing to fill in")
-        return self._outputs(core.make_inpaint_hint(sockets.to_pixels(image), fitted, threshold))
+        return self._outputs(make_inpaint_hint(sockets.to_pixels(image), fitted, threshold))
 
-    def rehearse(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[core.Hint, Tensor]:
+    def rehearse(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[Hint, Tensor]:
+        from ..cascade_core.hints import make_inpaint_hint
+
         batch, height, width = sockets.image_size("image", image)
         pixels = sockets.placeholder_image(batch, height, width).movedim(-1, 1)
-        hint = core.make_inpaint_hint(pixels, sockets.to_mask(mask, image).to("meta"), threshold)
+        hint = make_inpaint_hint(pixels, sockets.to_mask(mask, image).to("meta"), threshold)
         return hint, hint.picture.movedim(1, -1)
 
 
@@ -152,10 +164,12 @@ class CascadeSuperResolutionHint(_Hint):
             }
         }
 
-    def make(self, effnet: core.Handle, image: Tensor) -> tuple[core.Hint, Tensor]:
-        return self._outputs(core.make_super_resolution_hint(effnet, sockets.to_pixels(image)))
+    def make(self, effnet: Handle, image: Tensor) -> tuple[Hint, Tensor]:
+        from ..cascade_core.hints import make_super_resolution_hint
 
-    def rehearse(self, effnet: core.Handle, image: Tensor) -> tuple[core.Hint, Tensor]:
+        return self._outputs(make_super_resolution_hint(effnet, sockets.to_pixels(image)))
+
+    def rehearse(self, effnet: Handle, image: Tensor) -> tuple[Hint, Tensor]:
         return self._placeholders("super_resolution", image, effnet.config.c_latent, effnet.family)
 
 
@@ -193,10 +207,12 @@ class CascadeFaceIdentityHint(_Hint):
             }
         }
 
-    def make(self, image: Tensor, detector: str, max_faces: int) -> tuple[core.Hint, Tensor]:
-        pixels = sockets.to_pixels(image)
-        return self._outputs(core.make_identity_hint(faces.DETECTORS[detector].make(), pixels, max_faces))
+    def make(self, image: Tensor, detector: str, max_faces: int) -> tuple[Hint, Tensor]:
+        from ..cascade_core.hints import make_identity_hint
 
-    def rehearse(self, image: Tensor, detector: str, max_faces: int) -> tuple[core.Hint, Tensor]:
+        pixels = sockets.to_pixels(image)
+        return self._outputs(make_identity_hint(faces.DETECTORS[detector].make(), pixels, max_faces))
+
+    def rehearse(self, image: Tensor, detector: str, max_faces: int) -> tuple[Hint, Tensor]:
         chosen = faces.DETECTORS[detector]
         return self._placeholders("identity", image, chosen.width, chosen.family)

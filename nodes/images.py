@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.sampling.latents import LARGEST, stage_c_size
 from ..runtime import host
 from . import sockets
 
@@ -33,8 +34,10 @@ class CascadePicture:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
+
         tooltip = "A built-in picture, or a file of the input folder; upload puts one there."
-        names = [*core.BUILT_IN_PICTURES, *host.picture_names()]
+        names = [*BUILT_IN_PICTURES, *host.picture_names()]
         return {"required": {"image": (names, {"image_upload": True, "tooltip": tooltip})}}
 
     @classmethod
@@ -43,27 +46,33 @@ class CascadePicture:
 
         A workflow may say anything.
         """
+        from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
+
         if image is None:
             return True
         if not isinstance(image, str):
             return f"expected the name of a picture, found {image!r:.80}"
         try:
-            if image not in core.BUILT_IN_PICTURES:
+            if image not in BUILT_IN_PICTURES:
                 host.picture_path(image)
-        except core.CascadeError as error:
+        except CascadeError as error:
             return str(error)
         return True
 
     @classmethod
     def IS_CHANGED(cls, image: str) -> str:
-        if image in core.BUILT_IN_PICTURES:
+        from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
+
+        if image in BUILT_IN_PICTURES:
             return ""
         status = host.picture_path(image).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
 
     def load(self, image: str) -> tuple[Tensor, Tensor]:
-        if image in core.BUILT_IN_PICTURES:
-            return _from_frames([core.BUILT_IN_PICTURES[image].draw()])
+        from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
+
+        if image in BUILT_IN_PICTURES:
+            return _from_frames([BUILT_IN_PICTURES[image].draw()])
         return read_picture(host.picture_path(image))
 
 
@@ -81,7 +90,7 @@ class CascadeOutpaintPad:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        room = {"default": 0, "min": 0, "max": core.LARGEST, "step": 1}
+        room = {"default": 0, "min": 0, "max": LARGEST, "step": 1}
         tooltip = "Pixels to add on this side; no side of the result may be over 8192."
         return {
             "required": {
@@ -101,7 +110,9 @@ class CascadeOutpaintPad:
         }
 
     def pad(self, image: Tensor, left: int, top: int, right: int, bottom: int, feather: int) -> tuple[Tensor, Tensor]:
-        pixels, mask = core.pad_outward(sockets.to_pixels(image), left, top, right, bottom, feather)
+        from ..cascade_core.images import pad_outward
+
+        pixels, mask = pad_outward(sockets.to_pixels(image), left, top, right, bottom, feather)
         if not (left or top or right or bottom):
             host.warn(self.DISPLAY_NAME, "All four sides are 0: the picture stays as it is, and the mask is empty")
         return sockets.to_image(pixels), mask[:, 0]
@@ -111,7 +122,7 @@ class CascadeOutpaintPad:
     ) -> tuple[Tensor, Tensor]:
         batch, height, width = sockets.image_size("image", image)
         padded = sockets.placeholder_image(batch, top + height + bottom, left + width + right)
-        core.stage_c_size(padded.shape[2], padded.shape[1])  # as in the core, refuses what no latent can have
+        stage_c_size(padded.shape[2], padded.shape[1])  # as in the core, refuses what no latent can have
         return padded, padded[..., 0]
 
 
@@ -149,17 +160,21 @@ class CascadePasteBack:
         }
 
     def paste(self, image: Tensor, original: Tensor, mask: Tensor, feather: int) -> tuple[Tensor]:
+        from ..cascade_core.images import paste_back
+
         pixels, kept = sockets.to_pixels(image), sockets.to_pixels(original, "original")
         fitted = sockets.to_mask(mask, original)
         if not fitted.any():
             host.warn(self.DISPLAY_NAME, "The mask is empty: the result is the original")
-        return (sockets.to_image(core.paste_back(pixels, kept, fitted, feather)),)
+        return (sockets.to_image(paste_back(pixels, kept, fitted, feather)),)
 
     def rehearse(self, image: Tensor, original: Tensor, mask: Tensor, feather: int) -> tuple[Tensor]:
+        from ..cascade_core.images import common_batch
+
         count, _, _ = sockets.image_size("image", image)
         batch, height, width = sockets.image_size("original", original)
         masks = len(sockets.to_mask(mask, original))
-        return (sockets.placeholder_image(core.common_batch(image=count, original=batch, mask=masks), height, width),)
+        return (sockets.placeholder_image(common_batch(image=count, original=batch, mask=masks), height, width),)
 
 
 def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
@@ -175,7 +190,7 @@ def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
             if opened.format == "MPO":  # a photograph with other views of itself, not an animation
                 frames = frames[:1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise core.CascadeError(f"{path.name} cannot be read as a picture: {error}") from error
+        raise CascadeError(f"{path.name} cannot be read as a picture: {error}") from error
     return _from_frames([frame for frame in frames if frame.size == frames[0].size])
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.sampling.latents import LARGEST, SMALLEST, stage_b_size, stage_c_size
 from . import sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..cascade_core.images import Resize
+    from ..cascade_core.models.handle import Handle
 
 CATEGORY = "Stable Cascade/latent"
 
@@ -27,7 +30,7 @@ class CascadeEmptyLatents:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        side = {"default": 1024, "min": core.SMALLEST, "max": core.LARGEST, "step": 1}
+        side = {"default": 1024, "min": SMALLEST, "max": LARGEST, "step": 1}
         return {
             "required": {
                 "width": ("INT", {**side, "tooltip": "Width of the picture in pixels."}),
@@ -49,7 +52,7 @@ class CascadeEmptyLatents:
     def make(self, width: int, height: int, batch_size: int) -> tuple[sockets.Latent, sockets.Latent]:
         import torch
 
-        stage_c = torch.zeros(batch_size, sockets.STAGE_C_CHANNELS, *core.stage_c_size(width, height))
+        stage_c = torch.zeros(batch_size, sockets.STAGE_C_CHANNELS, *stage_c_size(width, height))
         return {"samples": stage_c, sockets.SIZE: (height, width)}, _empty_stage_b(batch_size, height, width)
 
 
@@ -87,21 +90,21 @@ class CascadeEncodeImage:
             },
         }
 
-    def encode(
-        self, effnet: core.Handle, image: Tensor, resize: core.Resize = "ours"
-    ) -> tuple[sockets.Latent, sockets.Latent]:
-        return self._latents(effnet, image, core.encode_pixels(effnet, sockets.to_pixels(image), resize))
+    def encode(self, effnet: Handle, image: Tensor, resize: Resize = "ours") -> tuple[sockets.Latent, sockets.Latent]:
+        from ..cascade_core.images import encode_pixels
 
-    def rehearse(
-        self, effnet: core.Handle, image: Tensor, resize: core.Resize = "ours"
-    ) -> tuple[sockets.Latent, sockets.Latent]:
+        return self._latents(effnet, image, encode_pixels(effnet, sockets.to_pixels(image), resize))
+
+    def rehearse(self, effnet: Handle, image: Tensor, resize: Resize = "ours") -> tuple[sockets.Latent, sockets.Latent]:
         import torch
 
+        from ..cascade_core.images import CELL, encoded_size
+
         batch, height, width = sockets.image_size("image", image)
-        h, w = (side // core.CELL for side in core.encoded_size(height, width, resize))
+        h, w = (side // CELL for side in encoded_size(height, width, resize))
         return self._latents(effnet, image, torch.empty(batch, effnet.config.c_latent, h, w, device="meta"))
 
-    def _latents(self, effnet: core.Handle, image: Tensor, samples: Tensor) -> tuple[sockets.Latent, sockets.Latent]:
+    def _latents(self, effnet: Handle, image: Tensor, samples: Tensor) -> tuple[sockets.Latent, sockets.Latent]:
         batch, height, width = sockets.image_size("image", image)
         stage_c = {"samples": samples, sockets.SIZE: (height, width), sockets.FAMILY: effnet.family}
         return stage_c, _empty_stage_b(batch, height, width)
@@ -110,5 +113,5 @@ class CascadeEncodeImage:
 def _empty_stage_b(batch: int, height: int, width: int) -> sockets.Latent:
     import torch
 
-    samples = torch.zeros(batch, sockets.STAGE_B_CHANNELS, *core.stage_b_size(width, height))
+    samples = torch.zeros(batch, sockets.STAGE_B_CHANNELS, *stage_b_size(width, height))
     return {"samples": samples, sockets.SIZE: (height, width)}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import cascade_core as core
+from ..cascade_core.builtin import built_in
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.files.published import command_for
 from ..runtime import folders, host, model_folders
 from . import sockets
+
+if TYPE_CHECKING:
+    from ..cascade_core.models.handle import Handle
 
 DTYPES = ["auto", "float32", "bfloat16", "float16"]
 
@@ -38,7 +43,7 @@ class Loader:
         try:
             if model_name is not None:
                 cls.path_of(model_name)
-        except core.CascadeError as error:
+        except CascadeError as error:
             return str(error)
         return True
 
@@ -48,7 +53,9 @@ class Loader:
         states = (path.stat() for path in model_folders.belonging(cls.path_of(model_name)))
         return " ".join(f"{state.st_mtime_ns} {state.st_size}" for state in states)
 
-    def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[core.Handle]:
+    def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[Handle]:
+        from ..cascade_core.files.load import load
+
         options: dict[str, Any] = {
             "dtype": host.dtype(self.KIND) if dtype == "auto" else dtype,
             "device": host.device(),
@@ -56,13 +63,13 @@ class Loader:
             "weights": weights,
             "tokenizers": host.tokenizer_folders(),
         }
-        return (core.load(self.KIND, self.path_of(model_name), name=model_name, **options),)
+        return (load(self.KIND, self.path_of(model_name), name=model_name, **options),)
 
-    def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[core.Handle]:
+    def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
         """What the file is, from its header: the models of a workflow need not all lie in memory at once."""
         try:
             return self.load(model_name, dtype, weights=False)
-        except core.CascadeError as error:  # a bad file, which is no bad workflow
+        except CascadeError as error:  # a bad file, which is no bad workflow
             raise OSError(str(error)) from error
 
     @classmethod
@@ -72,13 +79,13 @@ class Loader:
 
     @classmethod
     def choices(cls) -> dict[str, Path]:
-        return model_folders.first_wins([core.built_in(cls.KIND), host.model_files(cls.FOLDERS)])
+        return model_folders.first_wins([built_in(cls.KIND), host.model_files(cls.FOLDERS)])
 
     @classmethod
     def path_of(cls, model_name: str) -> Path:
         found = cls.find(model_name)
         if found is None:
-            raise core.CascadeError(
+            raise CascadeError(
                 f"There is no {cls.PART} {model_name!r} in the model folders {', '.join(cls.FOLDERS)}: put the file"
                 f" into {host.model_folder(cls.FOLDERS[0])}{cls._command(model_name)}, or choose another"
             )
@@ -86,7 +93,7 @@ class Loader:
 
     @classmethod
     def _command(cls, model_name: object) -> str:
-        command = core.command_for(model_folders.file_name(str(model_name)), cls.KIND)
+        command = command_for(model_folders.file_name(str(model_name)), cls.KIND)
         return "" if command is None else f" (`{command}` does so)"
 
 

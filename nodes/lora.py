@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from ..runtime import host, model_folders
 from . import sockets
 from .loaders import Loader
+
+if TYPE_CHECKING:
+    from ..cascade_core.lora.fit import LoraReport
+    from ..cascade_core.lora.lora import Lora
+    from ..cascade_core.models.handle import Handle
 
 CATEGORY = "Stable Cascade/loaders"
 STRENGTH = {"default": 1.0, "min": -10.0, "max": 10.0, "step": 0.05, "round": 0.001}
@@ -56,40 +61,44 @@ class _LoRAApply:
     def find(cls, lora_name: object) -> Path | None:
         return LoRAFiles.find(lora_name)
 
-    def read(self, lora_name: str, lora: core.Lora | None, quiet: bool) -> core.Lora:
+    def read(self, lora_name: str, lora: Lora | None, quiet: bool) -> Lora:
+        from ..cascade_core.lora.read import read_lora
+
         if lora is not None:
             return lora
         path = LoRAFiles.path_of(lora_name)
         try:
-            return core.read_lora(path, lora_name)
-        except core.CascadeError as error:
+            return read_lora(path, lora_name)
+        except CascadeError as error:
             if quiet:  # a bad file, which is no bad workflow
                 raise OSError(str(error)) from error
             raise
 
     def attach(
-        self, lora: core.Lora, handles: dict[str, tuple[core.Handle | None, float]], fuse: bool, quiet: bool
-    ) -> list[core.Handle | None]:
+        self, lora: Lora, handles: dict[str, tuple[Handle | None, float]], fuse: bool, quiet: bool
+    ) -> list[Handle | None]:
         """Each model with the LoRA at its strength, None where none is wired; says what found no place."""
-        results: list[core.Handle | None] = []
-        reports: dict[str, core.LoraReport] = {}
+        from ..cascade_core.lora.attach import attach_lora, check_matched, fuse_lora
+
+        results: list[Handle | None] = []
+        reports: dict[str, LoraReport] = {}
         for kind, (handle, strength) in handles.items():
             if handle is None:
                 results.append(None)
                 continue
-            attached, reports[kind] = core.attach_lora(handle, lora, strength)
+            attached, reports[kind] = attach_lora(handle, lora, strength)
             fused = fuse and attached is not handle and not quiet
-            results.append(core.fuse_lora(attached) if fused else attached)
-        core.check_matched(lora, reports)
+            results.append(fuse_lora(attached) if fused else attached)
+        check_matched(lora, reports)
         if not quiet:
             self._tell(lora, handles, reports)
         return results
 
     def _tell(
         self,
-        lora: core.Lora,
-        handles: dict[str, tuple[core.Handle | None, float]],
-        reports: dict[str, core.LoraReport],
+        lora: Lora,
+        handles: dict[str, tuple[Handle | None, float]],
+        reports: dict[str, LoraReport],
     ) -> None:
         placed = {name for report in reports.values() for name in report.matched}
         left = [
@@ -162,24 +171,26 @@ class CascadeLoRAApply(_LoRAApply):
 
     def apply(
         self,
-        stage_c: core.Handle,
+        stage_c: Handle,
         lora_name: str,
         strength: float,
-        text_encoder: core.Handle | None = None,
+        text_encoder: Handle | None = None,
         text_strength: float = 1.0,
-        lora: core.Lora | None = None,
+        lora: Lora | None = None,
         tokens: str = "",
         fuse: bool = False,
         quiet: bool = False,
-    ) -> tuple[core.Handle | None, ...]:
-        handles: dict[str, tuple[core.Handle | None, float]] = {
+    ) -> tuple[Handle | None, ...]:
+        from ..cascade_core.lora.tokens import name_tokens
+
+        handles: dict[str, tuple[Handle | None, float]] = {
             "stage_c": (stage_c, strength),
             "text_encoder": (text_encoder, text_strength),
         }
-        chosen = core.name_tokens(self.read(lora_name, lora, quiet), tokens)
+        chosen = name_tokens(self.read(lora_name, lora, quiet), tokens)
         return tuple(self.attach(chosen, handles, fuse, quiet))
 
-    def rehearse(self, **inputs: Any) -> tuple[core.Handle | None, ...]:
+    def rehearse(self, **inputs: Any) -> tuple[Handle | None, ...]:
         return self.apply(**inputs, quiet=True)
 
 
@@ -209,14 +220,14 @@ class CascadeLoRAApplyStageB(_LoRAApply):
 
     def apply(
         self,
-        stage_b: core.Handle,
+        stage_b: Handle,
         lora_name: str,
         strength: float,
-        lora: core.Lora | None = None,
+        lora: Lora | None = None,
         fuse: bool = False,
         quiet: bool = False,
-    ) -> tuple[core.Handle | None, ...]:
+    ) -> tuple[Handle | None, ...]:
         return tuple(self.attach(self.read(lora_name, lora, quiet), {"stage_b": (stage_b, strength)}, fuse, quiet))
 
-    def rehearse(self, **inputs: Any) -> tuple[core.Handle | None, ...]:
+    def rehearse(self, **inputs: Any) -> tuple[Handle | None, ...]:
         return self.apply(**inputs, quiet=True)

@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from ..runtime import host, previews
 from . import sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..cascade_core.models.handle import Handle
+    from ..cascade_core.sampling.stages import Step
+
 CATEGORY = "Stable Cascade/sampling"
 
 
 def _inputs(steps: int, cfg: float, shift: float, cfg_tooltip: str, shift_tooltip: str) -> dict[str, tuple[Any, ...]]:
     """The settings that both samplers have, in the order of their widgets."""
+    from ..cascade_core.sampling.samplers import SAMPLERS
+
     return {
         "seed": (
             "INT",
@@ -44,7 +49,7 @@ def _inputs(steps: int, cfg: float, shift: float, cfg_tooltip: str, shift_toolti
             {"default": cfg, "min": 0.0, "max": 50.0, "step": 0.1, "round": 0.01, "tooltip": cfg_tooltip},
         ),
         "sampler": (
-            list(core.SAMPLERS),
+            list(SAMPLERS),
             {
                 "default": "ddpm",
                 "tooltip": "How a step is taken: ddpm is the official one and adds fresh noise; ddim and euler add none"
@@ -153,11 +158,11 @@ class CascadeStageCSampler:
 
     def sample(
         self,
-        stage_c: core.Handle,
+        stage_c: Handle,
         positive: sockets.Conditioning,
         negative: sockets.Conditioning,
         latent: sockets.Latent,
-        previewer: core.Handle | None = None,
+        previewer: Handle | None = None,
         **settings: Any,
     ) -> tuple[sockets.Latent]:
         steps = self._check(stage_c, positive, negative, latent, previewer, **settings)
@@ -167,21 +172,24 @@ class CascadeStageCSampler:
         samples = _run(stage_c, steps, self.DISPLAY_NAME, settings["steps"], previewer)
         return (sockets.with_samples(latent, samples, stage_c.family),)
 
-    def rehearse(self, stage_c: core.Handle, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
+    def rehearse(self, stage_c: Handle, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
         self._check(stage_c=stage_c, latent=latent, **inputs)
         return (sockets.placeholder_latent(latent, stage_c.family),)
 
     def _check(
         self,
-        stage_c: core.Handle,
+        stage_c: Handle,
         positive: sockets.Conditioning,
         negative: sockets.Conditioning,
         latent: sockets.Latent,
-        previewer: core.Handle | None = None,
+        previewer: Handle | None = None,
         **settings: Any,
-    ) -> Iterator[core.Step]:
+    ) -> Iterator[Step]:
         """The steps, none of which is taken yet; CascadeError where the inputs do not fit."""
-        steps = core.sample_stage_c(
+        from ..cascade_core.sampling.family import check_family
+        from ..cascade_core.sampling.stages import sample_stage_c
+
+        steps = sample_stage_c(
             stage_c,
             sockets.to_conditions("positive", positive),
             sockets.to_conditions("negative", negative),
@@ -193,7 +201,7 @@ class CascadeStageCSampler:
             **settings,
         )
         if previewer is not None:
-            core.check_family(previewer, "stage_c", stage_c.family)
+            check_family(previewer, "stage_c", stage_c.family)
         return steps
 
 
@@ -228,7 +236,7 @@ class CascadeStageBSampler:
 
     def sample(
         self,
-        stage_b: core.Handle,
+        stage_b: Handle,
         positive: sockets.Conditioning,
         negative: sockets.Conditioning,
         stage_c: sockets.Latent,
@@ -239,29 +247,31 @@ class CascadeStageBSampler:
         samples = _run(stage_b, steps, self.DISPLAY_NAME, settings["steps"]) * sockets.STAGE_B_SCALE
         return (sockets.with_samples(latent, samples, stage_b.family),)
 
-    def rehearse(self, stage_b: core.Handle, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
+    def rehearse(self, stage_b: Handle, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
         self._check(stage_b=stage_b, latent=latent, **inputs)
         return (sockets.placeholder_latent(latent, stage_b.family),)
 
     def _check(
         self,
-        stage_b: core.Handle,
+        stage_b: Handle,
         positive: sockets.Conditioning,
         negative: sockets.Conditioning,
         stage_c: sockets.Latent,
         latent: sockets.Latent,
         **settings: Any,
-    ) -> Iterator[core.Step]:
+    ) -> Iterator[Step]:
         """The steps, none of which is taken yet; CascadeError where the inputs do not fit."""
+        from ..cascade_core.sampling.stages import sample_stage_b
+
         effnet = sockets.samples_of("stage_c", stage_c, stage_b.config.c_effnet)
         samples = sockets.samples_of("latent", latent, stage_b.config.channels)
         if latent.get(sockets.NOISE_MASK) is not None:
-            raise core.CascadeError(
+            raise CascadeError(
                 "`latent` carries a noise_mask (Set Latent Noise Mask): Stage B works out the whole picture and cannot"
                 " honour that: put the mask on the latent of Stage C, and paste the result back into the original"
             )
         of_stage_c = stage_c.get("batch_index") if len(effnet) == len(samples) else None
-        return core.sample_stage_b(
+        return sample_stage_b(
             stage_b,
             sockets.to_conditions("positive", positive),
             sockets.to_conditions("negative", negative),
@@ -274,9 +284,7 @@ class CascadeStageBSampler:
         )
 
 
-def _run(
-    stage: core.Handle, steps: Iterator[core.Step], label: str, total: int, wired: core.Handle | None = None
-) -> Tensor:
+def _run(stage: Handle, steps: Iterator[Step], label: str, total: int, wired: Handle | None = None) -> Tensor:
     """All steps, with progress, previews and cancel; the last prediction is the result."""
     previewer = previews.choose_previewer(stage, wired)
     show = previews.choose_picture(stage, previewer)

@@ -15,10 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.sampling.latents import stage_c_size
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..cascade_core.sampling.condition import Condition
+    from ..cascade_core.sampling.control import Control
 
 STAGE_C = "CASCADE_STAGE_C"
 STAGE_B = "CASCADE_STAGE_B"
@@ -28,12 +32,12 @@ IMAGE_ENCODER = "CASCADE_IMAGE_ENCODER"
 EFFNET = "CASCADE_EFFNET"
 PREVIEWER = "CASCADE_PREVIEWER"
 CONTROLNET = "CASCADE_CONTROLNET"
-HINT = "CASCADE_HINT"  # a core.Hint
-LORA = "CASCADE_LORA"  # a core.Lora
-DATASET = "CASCADE_DATASET"  # a core.Dataset
+HINT = "CASCADE_HINT"  # a Hint
+LORA = "CASCADE_LORA"  # a Lora
+DATASET = "CASCADE_DATASET"  # a Dataset
 
 FAMILY = "cascade_family"  # in CONDITIONING and LATENT: the models that made it
-CONTROLS = "cascade_controls"  # in CONDITIONING: the ControlNets that steer Stage C, a tuple of core.Control
+CONTROLS = "cascade_controls"  # in CONDITIONING: the ControlNets that steer Stage C, a tuple of Control
 SIZE = "cascade_size"  # in LATENT: (H, W), the wanted pixels
 UNCLIP = "unclip_conditioning"  # in CONDITIONING, native: image embeddings with their strengths
 NOISE_MASK = "noise_mask"  # in LATENT, native: 1 where it is made anew
@@ -61,7 +65,7 @@ def to_image(pixels: Tensor) -> Tensor:
 def image_size(name: str, image: Tensor) -> tuple[int, int, int]:
     """Batch, height and width of the input `name`; CascadeError if it is no IMAGE."""
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
-        raise core.CascadeError(
+        raise CascadeError(
             f"`{name}`: expected the shape (batch, height, width, 3), found {tuple(image.shape)}: connect a picture"
         )
     return image.shape[0], image.shape[1], image.shape[2]
@@ -82,7 +86,7 @@ def to_mask(mask: Tensor, image: Tensor) -> Tensor:
     _, height, width = image_size("image", image)
     shaped = mask.reshape(-1, 1, *mask.shape[-2:]) if mask.ndim in (2, 3) else mask
     if shaped.ndim != 4 or shaped.shape[1] != 1 or 0 in shaped.shape:
-        raise core.CascadeError(
+        raise CascadeError(
             f"`mask`: expected the shape (batch, height, width), found {tuple(mask.shape)}: connect a mask"
         )
     if not shaped.is_meta and not shaped.any():
@@ -90,29 +94,31 @@ def to_mask(mask: Tensor, image: Tensor) -> Tensor:
     return shaped.float().to("meta" if shaped.is_meta else "cpu")
 
 
-def to_conditioning(condition: core.Condition) -> Conditioning:
+def to_conditioning(condition: Condition) -> Conditioning:
     """What a text encoder made, in native form."""
     return [[condition.sequence, {"pooled_output": condition.pooled, FAMILY: condition.family}]]
 
 
-def to_conditions(name: str, conditioning: Conditioning) -> list[core.Condition]:
+def to_conditions(name: str, conditioning: Conditioning) -> list[Condition]:
     """Every entry of the input `name`; CascadeError names what cannot be honoured."""
     return [_to_condition(name, sequence, options) for sequence, options in conditioning]
 
 
-def _to_condition(name: str, sequence: Tensor, options: dict[str, Any]) -> core.Condition:
+def _to_condition(name: str, sequence: Tensor, options: dict[str, Any]) -> Condition:
+    from ..cascade_core.sampling.condition import Condition
+
     for key, meaning in REFUSED.items():
         if options.get(key) is not None:
-            raise core.CascadeError(
+            raise CascadeError(
                 f"`{name}` carries {meaning}, in its `{key}`: Stable Cascade's samplers cannot honour that, and do not"
                 " ignore it: take that node out"
             )
     pooled = options.get("pooled_output")
     if pooled is None:
-        raise core.CascadeError(
+        raise CascadeError(
             f"`{name}` has no pooled_output, the vector of the whole prompt: encode the text for Stable Cascade"
         )
-    return core.Condition(
+    return Condition(
         sequence=sequence,
         pooled=pooled,
         images=_images(options),
@@ -139,7 +145,7 @@ def with_images(conditioning: Conditioning, embeddings: Tensor, strength: float)
     ]
 
 
-def with_control(conditioning: Conditioning, control: core.Control) -> Conditioning:
+def with_control(conditioning: Conditioning, control: Control) -> Conditioning:
     """Every entry with one more ControlNet."""
     return [
         [sequence, {**options, CONTROLS: (*options.get(CONTROLS, ()), control)}] for sequence, options in conditioning
@@ -159,7 +165,7 @@ def samples_of(name: str, latent: Latent, channels: int) -> Tensor:
     """The samples (B, channels, h, w) of the input `name`, as they travel."""
     samples: Tensor = latent["samples"]
     if samples.ndim != 4 or samples.shape[1] != channels:
-        raise core.CascadeError(
+        raise CascadeError(
             f"`{name}`: expected a latent of {'Stage C' if channels == STAGE_C_CHANNELS else 'Stage B'}, of shape"
             f" (batch, {channels}, height, width), found {tuple(samples.shape)}: connect another one"
         )
@@ -169,7 +175,7 @@ def samples_of(name: str, latent: Latent, channels: int) -> Tensor:
 def size_of(latent: Latent) -> tuple[int, int] | None:
     """The pixels (H, W) that a latent of Stage C stands for; None where it does not say, or was resized since."""
     size = latent.get(SIZE)
-    if size is None or core.stage_c_size(size[1], size[0]) != tuple(latent["samples"].shape[-2:]):
+    if size is None or stage_c_size(size[1], size[0]) != tuple(latent["samples"].shape[-2:]):
         return None
     return size
 

@@ -9,13 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from ..runtime import host, previews
 from . import sockets
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+    from ..cascade_core.models.handle import Handle
+    from ..cascade_core.training.examples import TrainingModels
+    from ..cascade_core.training.run import TrainingRun
+    from ..cascade_core.training.settings import TrainingSettings
 
 CATEGORY = "Stable Cascade/training"
 STATES = "training"  # in the output folder
@@ -158,31 +163,36 @@ class Trainer:
         prompts: str = "", sample_every: int = 100, seed: int = 0, sample_cfg: float = 4.0, **others: Any
     ) -> dict[str, Any]:
         """The core's settings from the widgets' values."""
+        from ..cascade_core.training.settings import TrainingSamples
+
         lines = tuple(filter(None, map(str.strip, prompts.splitlines())))
-        samples = core.TrainingSamples(lines, sample_every, seed, sample_cfg)
+        samples = TrainingSamples(lines, sample_every, seed, sample_cfg)
         return {"samples": samples, "seed": seed, **others}
 
     def places(self, name: str) -> tuple[Path, Path]:
         """The folder of the state, and the finished file."""
         if not NAME.fullmatch(name):
-            raise core.CascadeError(
+            raise CascadeError(
                 f"name: expected letters, digits, spaces and . _ + - after a letter or digit, found {name!r:.80}"
             )
         return host.output_directory() / STATES / name, host.model_folder(self.KEY) / f"{name}.safetensors"
 
     @staticmethod
-    def placeholder(models: core.TrainingModels, settings: core.TrainingSettings) -> Tensor:
+    def placeholder(models: TrainingModels, settings: TrainingSettings) -> Tensor:
         """Samples, or the curve, that nobody has made yet."""
+        from ..cascade_core.training.journal import CURVE_SIZE
+        from ..cascade_core.training.samples import sample_side
+
         count = len(settings.samples.prompts) if settings.samples.every else 0
-        size = core.sample_side(models, settings.size)
+        size = sample_side(models, settings.size)
         if not count or size is None:
-            return sockets.placeholder_image(1, *core.CURVE_SIZE)
+            return sockets.placeholder_image(1, *CURVE_SIZE)
         return sockets.placeholder_image(count, size, size)
 
-    def carry_out(
-        self, run: core.TrainingRun, handles: Sequence[core.Handle | None]
-    ) -> tuple[Tensor, list[dict[str, str]]]:
+    def carry_out(self, run: TrainingRun, handles: Sequence[Handle | None]) -> tuple[Tensor, list[dict[str, str]]]:
         """All steps, with progress, previews and cancel; the last samples or the curve, and the files of them."""
+        from ..cascade_core.training.journal import CURVE
+
         label = self.DISPLAY_NAME
         tasks = len(run.task.encode())
         with host.together(*handles):
@@ -205,9 +215,9 @@ class Trainer:
                 "subfolder": path.parent.relative_to(host.output_directory()).as_posix(),
                 "type": "output",
             }
-            for path in files or (run.folder / core.CURVE,)
+            for path in files or (run.folder / CURVE,)
         ]
-        return _batch(pictures, run.folder / core.CURVE), shown
+        return _batch(pictures, run.folder / CURVE), shown
 
 
 def _beside(pictures: Sequence[Tensor]) -> Image.Image:

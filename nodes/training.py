@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
 from ..runtime import host
 from . import faces, sockets
 from .trainer import MODELS, Trainer, number
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..cascade_core.lora.lora import Lora
+    from ..cascade_core.models.handle import Handle
+    from ..cascade_core.training.controlnet import ControlNetSettings
+    from ..cascade_core.training.dataset import Dataset
+    from ..cascade_core.training.examples import TrainingModels
+    from ..cascade_core.training.lora import LoraSettings
 
 
 class CascadeLoRATrain(Trainer):
@@ -121,26 +127,33 @@ class CascadeLoRATrain(Trainer):
             },
         }
 
-    def train(self, dataset: core.Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+    def train(self, dataset: Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+        from ..cascade_core.training.start import train_lora
+
         models, settings = self._split(**inputs)
         folder, target = self.places(name)
-        run, task = core.train_lora(models, dataset, settings, folder, target)
+        run, task = train_lora(models, dataset, settings, folder, target)
         samples, shown = self.carry_out(run, list(models.named().values()))
         return {"ui": {"images": shown}, "result": (task.result(name), str(target), samples)}
 
-    def rehearse(self, dataset: core.Dataset, name: str, **inputs: Any) -> tuple[core.Lora, str, Tensor]:
+    def rehearse(self, dataset: Dataset, name: str, **inputs: Any) -> tuple[Lora, str, Tensor]:
+        from ..cascade_core.training.lora import untrained_lora
+
         models, settings = self._split(**inputs)
         _, target = self.places(name)
-        lora = core.untrained_lora(models, settings, name)
+        lora = untrained_lora(models, settings, name)
         return lora, str(target), self.placeholder(models, settings)
 
     def _split(
         self, filters: str = ".attn", tokens: str = "", keep: str = "", **inputs: Any
-    ) -> tuple[core.TrainingModels, core.LoraSettings]:
-        models = core.TrainingModels(**{key: inputs.pop(key) for key in MODELS if key in inputs})
-        settings = core.LoraSettings(
+    ) -> tuple[TrainingModels, LoraSettings]:
+        from ..cascade_core.training.examples import TrainingModels
+        from ..cascade_core.training.lora import LoraSettings, read_tokens
+
+        models = TrainingModels(**{key: inputs.pop(key) for key in MODELS if key in inputs})
+        settings = LoraSettings(
             filters=tuple(part.strip() for part in filters.split(",")),
-            tokens=core.read_tokens(tokens),
+            tokens=read_tokens(tokens),
             keep=tuple(filter(None, map(str.strip, keep.splitlines()))),
             **self.settings(**inputs),
         )
@@ -208,25 +221,33 @@ class CascadeControlNetTrain(Trainer):
             },
         }
 
-    def train(self, dataset: core.Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+    def train(self, dataset: Dataset, name: str, **inputs: Any) -> dict[str, Any]:
+        from ..cascade_core.files.load import load
+        from ..cascade_core.training.start import train_controlnet
+
         models, settings, start, detector = self._split(**inputs)
         folder, target = self.places(name)
         found = faces.DETECTORS[detector].make() if settings.hint == "identity" else None
-        run = core.train_controlnet(models, dataset, settings, folder, target, start, found)
+        run = train_controlnet(models, dataset, settings, folder, target, start, found)
         samples, shown = self.carry_out(run, list(models.named().values()))
         placed: dict[str, Any] = {"device": host.device(), "placement": host.placement()}
-        net = core.load("controlnet", target, name=target.name, **placed)
+        net = load("controlnet", target, name=target.name, **placed)
         return {"ui": {"images": shown}, "result": (net, str(target), samples)}
 
-    def rehearse(self, dataset: core.Dataset, name: str, **inputs: Any) -> tuple[core.Handle, str, Tensor]:
+    def rehearse(self, dataset: Dataset, name: str, **inputs: Any) -> tuple[Handle, str, Tensor]:
+        from ..cascade_core.training.controlnet import untrained_controlnet
+
         models, settings, start, detector = self._split(**inputs)
         _, target = self.places(name)
         width = faces.DETECTORS[detector].width if settings.hint == "identity" else None
-        net = core.untrained_controlnet(models, dataset, settings, name, start, width)
+        net = untrained_controlnet(models, dataset, settings, name, start, width)
         return net, str(target), self.placeholder(models, settings)
 
     def _split(
-        self, controlnet: core.Handle | None = None, detector: str = faces.TINY, **inputs: Any
-    ) -> tuple[core.TrainingModels, core.ControlNetSettings, core.Handle | None, str]:
-        models = core.TrainingModels(**{key: inputs.pop(key) for key in MODELS if key in inputs})
-        return models, core.ControlNetSettings(**self.settings(**inputs)), controlnet, detector
+        self, controlnet: Handle | None = None, detector: str = faces.TINY, **inputs: Any
+    ) -> tuple[TrainingModels, ControlNetSettings, Handle | None, str]:
+        from ..cascade_core.training.controlnet import ControlNetSettings
+        from ..cascade_core.training.examples import TrainingModels
+
+        models = TrainingModels(**{key: inputs.pop(key) for key in MODELS if key in inputs})
+        return models, ControlNetSettings(**self.settings(**inputs)), controlnet, detector

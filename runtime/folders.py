@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from . import model_folders as shelves
 
 EXTRA_PATHS = "extra_model_paths.yaml"
@@ -65,12 +65,12 @@ def pictures(folder: Path) -> list[str]:
 def inside(root: Path, name: str) -> Path:
     """`root / name`, which must not lead out of `root`, neither by its words nor through a link."""
     if "\0" in name:
-        raise core.CascadeError(f"{name!r} is not the name of a file")
+        raise CascadeError(f"{name!r} is not the name of a file")
     path = Path(os.path.normpath(root / name.replace("\\", "/")))
     if not path.is_relative_to(os.path.normpath(root)):
-        raise core.CascadeError(f"{name!r:.200} leads out of {root}: a workflow may only name files inside that folder")
+        raise CascadeError(f"{name!r:.200} leads out of {root}: a workflow may only name files inside that folder")
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
-        raise core.CascadeError(f"{name!r:.200} is a link that leads out of {root}: put the file itself there")
+        raise CascadeError(f"{name!r:.200} is a link that leads out of {root}: put the file itself there")
     return path
 
 
@@ -90,15 +90,15 @@ def _read_extra(file: Path, _changed: int) -> Mapping[str, Sequence[tuple[Path, 
     try:
         sections: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise core.CascadeError(f"{file} cannot be read: {error}") from error
+        raise CascadeError(f"{file} cannot be read: {error}") from error
     found: dict[str, list[tuple[Path, bool]]] = {}
     if not isinstance(sections, dict):
-        raise core.CascadeError(f"{file}: expected sections with `key: path` lines, found {sections!r:.60}")
+        raise CascadeError(f"{file}: expected sections with `key: path` lines, found {sections!r:.60}")
     for name, section in cast(dict[str, Any], sections).items():
         if section is None:
             continue
         if not isinstance(section, dict):
-            raise core.CascadeError(f"{file}: the section {name}: expected `key: path` lines, found {section!r:.60}")
+            raise CascadeError(f"{file}: the section {name}: expected `key: path` lines, found {section!r:.60}")
         entries = dict(cast(dict[str, Any], section))
         base = file.parent / _expand(entries.pop("base_path", None) or "")
         is_default = bool(entries.pop("is_default", False))

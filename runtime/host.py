@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from . import folders, local
 from . import model_folders as shelves
 from .local import Advance, Preview
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
     from torch import Tensor, nn
+
+    from ..cascade_core.memory import Placement
+    from ..cascade_core.models.handle import Handle
 
 configure = local.configure  # for the program that runs the nodes, which is then its own host
 
@@ -114,7 +117,7 @@ def picture_path(name: str) -> Path:
     roots = {"input": input_directory, "output": output_directory, "temp": temporary_directory}
     path = folders.inside(roots[kind](), plain)
     if not os.path.isfile(path):
-        raise core.CascadeError(f"There is no picture {plain!r:.200} in {path.parent}: put it there, or choose another")
+        raise CascadeError(f"There is no picture {plain!r:.200} in {path.parent}: put it there, or choose another")
     return path
 
 
@@ -128,7 +131,7 @@ def device() -> torch.device:
 
 
 def dtype(kind: str) -> str:
-    """The precision that `auto` means for models of this kind: a name that `core.load` takes.
+    """The precision that `auto` means for models of this kind: a name that `load` takes.
 
     ComfyUI's options decide where they name a type that plain layers compute in (fp8 is only stored), and that the
     kind bears: Stage C overflows in float16. Else the large stages get what the device is fast in, the others float32.
@@ -150,13 +153,13 @@ def dtype(kind: str) -> str:
     return "float16" if kind == "stage_b" and model_management.should_use_fp16(where) else "float32"
 
 
-def placement() -> core.Placement | None:
+def placement() -> Placement | None:
     """Who brings a model to `device()`, for one handle; None where it stays in the memory that it is loaded to."""
     return _Managed() if in_comfyui() else local.placement()
 
 
 @contextmanager
-def together(*handles: core.Handle | None) -> Iterator[None]:
+def together(*handles: Handle | None) -> Iterator[None]:
     """For models that compute in turns, such as a stage and its previewer.
 
     ComfyUI may take a model off the device whenever another is asked for. In here one of these brings all of them, in

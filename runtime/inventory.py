@@ -7,11 +7,15 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.other_models import OtherModel
 from ..cascade_core.sampling.family import KINDS
 from . import host, model_folders
+
+if TYPE_CHECKING:
+    from ..cascade_core.files.model_part import Part
 
 UNFINISHED = (".part", ".partial", ".incomplete", ".crdownload", ".download", ".opdownload", ".aria2")
 ALL_IN_ONE, FOLDER = "checkpoints", "diffusers"  # the folder keys of files with several parts, and of folders
@@ -54,6 +58,8 @@ class Entry:
 
 def look_at(path: Path) -> Entry:
     """One file or folder, whatever it may be."""
+    from ..cascade_core.files.identify import identify
+
     size = sum(file.stat().st_size for file in model_folders.belonging(path))
     if path.name.lower().endswith(UNFINISHED):
         return Entry(
@@ -63,10 +69,10 @@ def look_at(path: Path) -> Entry:
             " download` again, or delete it",
         )
     try:
-        parts = core.identify(path)
+        parts = identify(path)
     except OtherModel as error:
         return Entry(path, size, problem=str(error), foreign=True)
-    except core.CascadeError as error:
+    except CascadeError as error:
         return Entry(path, size, problem=str(error))
     files = frozenset(info.file for part in parts for info in part.names.values())
     rows = [_row(part, path, len(parts) > 1) for part in parts]
@@ -74,7 +80,7 @@ def look_at(path: Path) -> Entry:
     return Entry(path, sum(file.stat().st_size for file in files), rows, problem, files=files)
 
 
-def misfit(part: core.Part, file: str) -> str | None:
+def misfit(part: Part, file: str) -> str | None:
     """Why a part's tensors are not those of its network; None where they are, or the network is not known."""
     if part.config is None:
         return None
@@ -82,7 +88,7 @@ def misfit(part: core.Part, file: str) -> str | None:
 
     try:
         find_sources(part, file, build(part, file))
-    except core.CascadeError as error:
+    except CascadeError as error:
         return str(error)
     return None
 
@@ -108,8 +114,10 @@ def in_words(size: int) -> str:
     return f"{size} bytes"
 
 
-def _row(part: core.Part, path: Path, has_others: bool) -> Row:
-    keys = core.FOLDERS[part.kind]
+def _row(part: Part, path: Path, has_others: bool) -> Row:
+    from ..cascade_core.files.identify import FOLDERS
+
+    keys = FOLDERS[part.kind]
     belongs = FOLDER if path.is_dir() else ALL_IN_ONE if has_others and ALL_IN_ONE in keys else keys[0]
     around = _keys_of(path)
     size = sum(math.prod(info.shape) * BYTES.get(info.dtype, 1) for info in part.names.values())
@@ -118,7 +126,7 @@ def _row(part: core.Part, path: Path, has_others: bool) -> Row:
     return Row(part.kind, _name(part), layout, size, part.precision, belongs, right)
 
 
-def _name(part: core.Part) -> str:
+def _name(part: Part) -> str:
     kind = KINDS[part.kind]
     if part.mode is not None:  # what is made for a Stage C
         return f"{kind} {part.mode}{part.preset and f', for {part.preset}'}"
@@ -127,6 +135,8 @@ def _name(part: core.Part) -> str:
 
 def _keys_of(path: Path) -> set[str]:
     """The folder keys under which a path is looked for."""
+    from ..cascade_core.files.identify import FOLDERS
+
     place = Path(os.path.abspath(path))
-    keys = {key for keys in core.FOLDERS.values() for key in keys}
+    keys = {key for keys in FOLDERS.values() for key in keys}
     return {key for key in keys if any(place.is_relative_to(folder) for folder in host.model_folders(key))}

@@ -17,12 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from .. import cascade_core as core
+from ..cascade_core.errors import CascadeError
 from . import folders
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
+
+    from ..cascade_core.memory import Placement
+    from ..cascade_core.models.handle import Handle
 
 Preview = Callable[[], "Image.Image"]  # makes the picture of a step; called only where somebody looks at it
 Advance = Callable[["Preview | None"], None]
@@ -123,30 +126,34 @@ def device() -> torch.device:
     try:
         found = torch.device(chosen)
     except RuntimeError as error:
-        raise core.CascadeError(f"device: expected a name such as cpu or cuda:0, found {chosen!r}") from error
+        raise CascadeError(f"device: expected a name such as cpu or cuda:0, found {chosen!r}") from error
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise core.CascadeError(f"device: {chosen} was chosen, but torch finds no CUDA device here: choose cpu")
+        raise CascadeError(f"device: {chosen} was chosen, but torch finds no CUDA device here: choose cpu")
     return found
 
 
-def placement() -> core.Placement | None:
+def placement() -> Placement | None:
     """Who brings models to `device()`; None where they stay in the memory that they are loaded to."""
     where = device()
     return None if where.type == "cpu" else _one_at_a_time(where)
 
 
 @lru_cache(maxsize=4)
-def _one_at_a_time(where: torch.device) -> core.Placement:
-    return core.OneAtATime(where)
+def _one_at_a_time(where: torch.device) -> Placement:
+    from ..cascade_core.memory import OneAtATime
+
+    return OneAtATime(where)
 
 
 @contextmanager
-def together(handles: Sequence[core.Handle]) -> Iterator[None]:
+def together(handles: Sequence[Handle]) -> Iterator[None]:
     """For models that compute in turns: in here none pushes out another of them."""
+    from ..cascade_core.memory import OneAtATime
+
     by_placement = {h.placement: [o.module for o in handles if o.placement is h.placement] for h in handles}
     with ExitStack() as stack:
         for placement, modules in by_placement.items():
-            if isinstance(placement, core.OneAtATime):
+            if isinstance(placement, OneAtATime):
                 stack.enter_context(placement.together(*modules))
         yield
 

@@ -5,32 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .. import cascade_core as core
+from ..cascade_core.builtin import built_in
 from . import host
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from ..cascade_core.models.handle import Handle
+
 Show = Callable[["Tensor"], "Image.Image"]  # the first image of a latent (N, C, h, w), in model space
 
 
-def choose_previewer(stage: core.Handle, wired: core.Handle | None) -> core.Handle | None:
+def choose_previewer(stage: Handle, wired: Handle | None) -> Handle | None:
     """The wired previewer; the built-in one for the built-in Stage C, where the host wants previews; else None."""
+    from ..cascade_core.files.load import load
+
     if wired is not None or stage.kind != "stage_c" or not host.wants_previews():
         return wired
-    for name, path in core.built_in("previewer").items():
-        previewer = core.load("previewer", path, name=name, device=host.device(), placement=host.placement())
+    for name, path in built_in("previewer").items():
+        previewer = load("previewer", path, name=name, device=host.device(), placement=host.placement())
         if previewer.family == stage.family:
             return previewer
     return None
 
 
-def choose_picture(stage: core.Handle, previewer: core.Handle | None) -> Show | None:
+def choose_picture(stage: Handle, previewer: Handle | None) -> Show | None:
     """How steps are shown; None where nobody wants to see them, or where nothing can show this family."""
+    from ..cascade_core.files.metadata import PUBLISHED_FAMILY
+    from ..cascade_core.pipeline import preview_pixels
+
     if previewer is not None:
-        return lambda x0: to_picture(core.preview_pixels(previewer, x0[:1]))
-    return host.rough_preview(stage.kind) if stage.family == core.PUBLISHED_FAMILY else None
+        return lambda x0: to_picture(preview_pixels(previewer, x0[:1]))
+    return host.rough_preview(stage.kind) if stage.family == PUBLISHED_FAMILY else None
 
 
 def to_picture(pixels: Tensor) -> Image.Image:

@@ -7,7 +7,6 @@ a rule that cannot fail guards nothing.
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import subprocess
 import sys
@@ -153,28 +152,6 @@ def called(node: ast.Call) -> str:
     return ast.unparse(node.func).rpartition(".")[2]
 
 
-@cache
-def face() -> set[str]:
-    """The names in the core's `__all__`, as written."""
-    for node in parse("cascade_core/__init__.py", (ROOT / "cascade_core/__init__.py").read_text("utf-8")).tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return set(ast.literal_eval(node.value))
-    raise AssertionError("cascade_core/__init__.py has no __all__")
-
-
-def check_face(source: Source) -> Iterator[str]:
-    """What nodes take from the core by `core.name` stands in its `__all__`."""
-    aliases = {
-        alias.asname or alias.name
-        for node in ast.walk(source.tree)
-        if isinstance(node, ast.ImportFrom) and node.level == 2 and node.module is None
-        for alias in node.names
-    }
-    for node in ast.walk(source.tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in aliases and node.attr not in face():
-            yield f"{source.place}:{node.lineno} uses {ast.unparse(node)}, which is not in the core's public face"
-
-
 def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
     """Downward only: from floor to floor, and inside the core."""
     top, *inner = source.module or ("",)
@@ -185,18 +162,16 @@ def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]
         line = f"{source.place}:{item.line} imports {'.'.join(to) or 'the root'}"
         if top in FLOORS and to[:1] != (top,) and to[:1] not in [(floor,) for floor in FLOORS[top]]:
             yield f"{line}: {top} lies below it, and imports only {', '.join(FLOORS[top]) or 'itself'}"
+        elif to in (("cascade_core",), ("cascade_core", "api")):
+            yield f"{line}: the public face is for people: name the module"
         elif source.package[:2] == ("headless", "graph"):
             if to[:2] != ("headless", "graph") and to != ("cascade_core", "errors"):
                 yield f"{line}: the graph stands alone"
-        elif top == "cascade_core" and inner:
-            if len(to) < 2:
-                yield f"{line}: inside the core, name the module and not the public face"
-            elif to[1] not in LEVEL or inner[0] not in LEVEL:
+        elif top == "cascade_core" and inner not in ([], ["api"]):
+            if to[1] not in LEVEL or inner[0] not in LEVEL:
                 yield f"{line}: {to[1] if to[1] not in LEVEL else inner[0]} stands in no level of LEVELS"
             elif LEVEL[to[1]] > LEVEL[inner[0]]:
                 yield f"{line}: imports run downward ({inner[0]} lies below {to[1]})"
-        elif top == "nodes" and to[:1] == ("cascade_core",) and (len(to) > 1 or item.name not in {None, *face()}):
-            yield f"{line}: nodes use only the core's public face, the names of its __all__"
         elif top == "" and to[:1] == ("cascade_core",):
             yield f"{line}: the root offers the nodes; only the command joins them to the core"
 
@@ -275,7 +250,6 @@ def check(source: Source) -> list[str]:
     modules = modules_of(read_tree()) | {source.module}
     return [
         *check_layers(source, modules),
-        *(check_face(source) if source.package[:1] == ("nodes",) else ()),
         *check_absolute(source, modules),
         *check_code(source),
         *check_import_time(source),
@@ -301,7 +275,8 @@ OFFENDERS = [
     ("cascade_core/models/a.py", "from ..sampling import process", "downward"),
     ("cascade_core/models/a.py", "def f():\n    from ..files.load import load", "downward"),
     ("cascade_core/sampling/a.py", "from ...runtime import host", "lies below"),
-    ("cascade_core/memory.py", "from . import load", "not the public face"),
+    ("cascade_core/training/a.py", "from .. import load", "name the module"),
+    ("cli/main.py", "def f():\n    from ..cascade_core.api import load", "name the module"),
     ("cascade_core/novelty.py", "from .errors import CascadeError", "novelty stands in no level"),
     ("headless/graph/a.py", "from ...cascade_core.memory import StayPut", "stands alone"),
     ("headless/graph/a.py", "import torch", "standard library"),
@@ -312,10 +287,8 @@ OFFENDERS = [
     ("app/page.py", "from ..cli.output import OK", "lies below"),
     ("recipes/tiny/a.py", "from ...nodes import sockets", "lies below"),
     ("cascade_core/errors.py", "def f():\n    import comfy.utils", "only runtime/host.py"),
-    ("nodes/loaders.py", "from ..cascade_core.models.config import PRESETS", "public face"),
     ("nodes/loaders.py", "from ..headless import graph", "lies below"),
-    ("nodes/loaders.py", "from ..cascade_core import OneMoreName", "public face"),
-    ("nodes/loaders.py", "from .. import cascade_core as core\ncore.checkpoint.load()", "public face"),
+    ("nodes/loaders.py", "from ..cascade_core import load", "name the module"),
     ("nodes/loaders.py", "from ..cli import main", "lies below"),
     ("nodes/loaders.py", "def f():\n    import folder_paths", "only runtime/host.py"),
     ("nodes/loaders.py", "def f():\n    import_module('comfy.sd')", "only runtime/host.py"),
@@ -351,8 +324,8 @@ LAWFUL = [
     ("cascade_core/files/pickled.py", "def f(x):\n    return torch.load(x, weights_only=True)"),
     ("cascade_core/training/a.py", "from ..files.load import load\nfrom .loop import train"),
     ("headless/graph/a.py", "import json\nfrom ...cascade_core.errors import CascadeError\nfrom . import wording"),
-    ("nodes/a.py", "from ..cascade_core import CascadeError, load\nfrom ..runtime import host"),
-    ("nodes/a.py", "from .. import cascade_core as core\ndef f(name):\n    return core.load('stage_c', name)"),
+    ("nodes/a.py", "from ..cascade_core.errors import CascadeError\nfrom ..runtime import host"),
+    ("nodes/a.py", "def f(name):\n    from ..cascade_core.files.load import load\n    return load('stage_c', name)"),
     ("runtime/host.py", "def f():\n    import folder_paths\n    return folder_paths"),
     ("cli/a.py", "from ..headless import graph\nfrom ..nodes import NODE_CLASS_MAPPINGS"),
     ("cli/a.py", "if __name__ == '__main__':\n    print(main())"),
@@ -364,11 +337,6 @@ LAWFUL = [
 @pytest.mark.parametrize(("place", "text"), LAWFUL)
 def test_a_lawful_file_passes(place: str, text: str) -> None:
     assert check(parse(place, text)) == []
-
-
-def test_the_public_face_holds_what_it_names() -> None:
-    core = importlib.import_module("stable_cascade_nodes.cascade_core")
-    assert [name for name in core.__all__ if not hasattr(core, name)] == []
 
 
 def test_the_import_is_cheap_and_silent() -> None:

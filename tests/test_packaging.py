@@ -18,7 +18,7 @@ import stable_cascade_nodes
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 SETTINGS = ROOT / "pyproject.toml"
-PACKAGES = ("cascade_core", "nodes", "cli")
+PACKAGES = ("app", "cascade_core", "cli", "headless", "nodes", "runtime")
 HOST = {"comfy", "comfy_execution", "execution", "folder_paths", "latent_preview", "nodes", "server"}  # ComfyUI's own
 IMPORTED_AS = {"PIL": "Pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
 
@@ -83,7 +83,13 @@ def run(arguments: list[str], tmp_path: Path) -> subprocess.CompletedProcess[str
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['stable_cascade_nodes'] = None\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -183,6 +189,13 @@ def test_the_folder_is_the_command(copied: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "validate" in done.stdout
     assert done.stderr == ""
+
+
+def test_the_recipe_is_not_installed_and_its_command_says_so(copied: Path, tmp_path: Path) -> None:
+    done = run(["-S", str(copied), "train", "tiny"], tmp_path)  # without site: no other copy of us
+    assert done.returncode == 2
+    assert done.stderr.startswith("cascade: train tiny: the recipe is in the repository")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_every_socket_of_ours_has_a_colour_of_its_own() -> None:

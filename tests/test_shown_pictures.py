@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import BUILT_IN_PICTURES
+from stable_cascade_nodes.cascade_core.builtin.pictures import BUILT_IN_PICTURES
 
 WEB = Path(stable_cascade_nodes.__file__).parent / "web"
 FOLDER = WEB / "pictures"

@@ -18,7 +18,10 @@ import torch
 from PIL import Image
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import Cascade, built_in, load, sample_stage_c
+from stable_cascade_nodes.cascade_core.builtin import built_in
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.pipeline import Cascade
+from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.nodes.decode import CascadeStageADecode
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
@@ -47,7 +50,7 @@ def paint(
     cascade: Cascade, width: int, height: int, batch: int = 1, seed: int = 0, steps: tuple[int, int] = (20, 10)
 ) -> np.ndarray:
     """The nodes of the workflow, one after another; uint8 (batch, H, W, 3)."""
-    from stable_cascade_nodes.cascade_core import encode_text
+    from stable_cascade_nodes.cascade_core.pipeline import encode_text
 
     positive, negative = (to_conditioning(encode_text(cascade.text_encoder, text)) for text in (PROMPT, ""))
     with torch.inference_mode():
@@ -139,7 +142,7 @@ def test_a_picture_takes_seconds(cascade: Cascade) -> None:
 
 def test_steps_are_told_as_they_are_made(cascade: Cascade) -> None:
     """Sampling is a generator: the second step is not computed before it is asked for."""
-    from stable_cascade_nodes.cascade_core import encode_text
+    from stable_cascade_nodes.cascade_core.pipeline import encode_text
 
     conditions = [encode_text(cascade.text_encoder, PROMPT)]
     steps = sample_stage_c(cascade.stage_c, conditions, conditions, torch.zeros(1, 16, 6, 6), seed=0, steps=3)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ...cascade_core import CascadeError
+from ...cascade_core.errors import CascadeError
 from ...runtime import folders, host
 from .. import graph
 from ..prepare import Definitions

@@ -80,7 +80,7 @@ def test_too_much_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     )
     with pytest.raises(CascadeError, match=r"and \d\d frames"):
         pictures.keep(place / "outside" / "x.gif", "x.gif")
-    monkeypatch.setattr(pictures, "LARGEST", 100)
+    monkeypatch.setattr(pictures, "LARGEST_FILE", 100)
     with pytest.raises(CascadeError, match="found a larger one"):
         pictures.keep(noise(path), "x.png")
 

@@ -76,10 +76,10 @@ def test_bad_arguments(tmp_path: Path, arguments: list[str]) -> None:
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     program = """
         import sys
-        from stable_cascade_nodes.cli import registry
+        from stable_cascade_nodes.headless import node_classes
         from stable_cascade_nodes.cli.main import main
         node = type("Node", (), {"INPUT_TYPES": classmethod(lambda cls: {}), "RETURN_TYPES": (), "FUNCTION": "x"})
-        registry.load = lambda: registry.Nodes({f"Node{i}": node for i in range(20_000)}, {})
+        node_classes.load = lambda: node_classes.Nodes({f"Node{i}": node for i in range(20_000)}, {})
         sys.exit(main(["nodes"]))
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]

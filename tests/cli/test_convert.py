@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stable_cascade_nodes.cascade_core import identify, load
 from stable_cascade_nodes.cascade_core.files import load as checkpoint
 from stable_cascade_nodes.cascade_core.files.convert import LAYOUTS
+from stable_cascade_nodes.cascade_core.files.identify import identify
+from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.write import DIALECTS
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer

@@ -14,11 +14,15 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from stable_cascade_nodes.cascade_core import EQUAL, built_in, encode_pixels, images, load, stage_c_size
+from stable_cascade_nodes.cascade_core import images
+from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.builtin.world import Scene, face_scene, sample_scene
 from stable_cascade_nodes.cascade_core.files import load as checkpoint
 from stable_cascade_nodes.cascade_core.files import tensors
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.images import EQUAL, encode_pixels
+from stable_cascade_nodes.cascade_core.sampling.latents import stage_c_size
 from stable_cascade_nodes.cli import decode, encode, latents
 from stable_cascade_nodes.cli.batches import batches
 from stable_cascade_nodes.cli.main import main

@@ -23,10 +23,13 @@ from PIL import Image
 from torch import Tensor
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core import Condition, Handle, load, sample_stage_c
+from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
+from stable_cascade_nodes.cascade_core.sampling.condition import Condition
+from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 
 from ..models.peers import deviation
 from . import random_models as files

@@ -213,8 +213,8 @@ def large_stage_c(request: pytest.FixtureRequest, comfyui: ComfyUI) -> tuple[str
     """
     import torch
 
-    from stable_cascade_nodes.cascade_core import built_in, load
-    from stable_cascade_nodes.cascade_core.files.load import save
+    from stable_cascade_nodes.cascade_core.builtin import built_in
+    from stable_cascade_nodes.cascade_core.files.load import load, save
     from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
     ((name, path),) = built_in("stage_c").items()

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import EQUAL, CascadeError, psnr
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.images import EQUAL, psnr
 from stable_cascade_nodes.nodes.compare import CascadeCompare
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
-from stable_cascade_nodes.cascade_core import SAMPLERS
+from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
 from stable_cascade_nodes.headless import graph
 
 LOADER = {"model_name": "COMBO"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.cascade_core import CascadeError
+from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.runtime import host
 
 from .. import model_files

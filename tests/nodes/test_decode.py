@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import CascadeError, Handle
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.nodes.decode import CascadePreviewDecode, CascadeStageADecode
 
 Part = Callable[[str], Handle]

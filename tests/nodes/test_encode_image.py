@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core import CascadeError, Handle
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.nodes import sockets
 from stable_cascade_nodes.nodes.conditioning import CascadeImageEncode, CascadeTextEncode
 from stable_cascade_nodes.nodes.images import CascadePicture

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core import CascadeError, Handle, Hint
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.hints import Hint
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.nodes import faces, sockets
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply
 from stable_cascade_nodes.nodes.hints import (

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import CascadeError
+from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.runtime import folders, host, local
 
 

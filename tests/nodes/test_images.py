@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from stable_cascade_nodes.cascade_core import BUILT_IN_PICTURES, CascadeError
+from stable_cascade_nodes.cascade_core.builtin.pictures import BUILT_IN_PICTURES
+from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.nodes.images import CascadePicture
 from stable_cascade_nodes.runtime import host
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes import cascade_core as core
-from stable_cascade_nodes.cascade_core import CascadeError, OneAtATime
+from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.files.convert import convert
+from stable_cascade_nodes.cascade_core.files.header import read_header
+from stable_cascade_nodes.cascade_core.files.identify import FOLDERS as KEYS
+from stable_cascade_nodes.cascade_core.memory import OneAtATime
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.runtime import host
 
@@ -76,7 +78,7 @@ def test_the_folders_are_those_of_the_design() -> None:
 
 def test_the_folders_are_those_that_identification_names() -> None:
     loaders = [node for name, node in NODE_CLASS_MAPPINGS.items() if name.endswith("Loader")]
-    assert {node.KIND: node.FOLDERS for node in loaders} == {node.KIND: core.FOLDERS[node.KIND] for node in loaders}
+    assert {node.KIND: node.FOLDERS for node in loaders} == {node.KIND: KEYS[node.KIND] for node in loaders}
 
 
 def test_the_precision_can_be_chosen(models: Path) -> None:
@@ -147,7 +149,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory, stages: dict[str, Any]) ->
         place = folder / FOLDERS[kind]
         load.save(place / f"{kind}.safetensors", module, kind)
         convert(place / f"{kind}.safetensors", place / "comfyui" / f"{kind}.safetensors", layout="comfyui")
-        header = core.read_header(place / f"{kind}.safetensors")
+        header = read_header(place / f"{kind}.safetensors")
         model_files.write_shards(place, f"{kind}_set", module.state_dict(), 3, dict(header.metadata))
         model_files.write_component(folder / "diffusers" / f"{kind}_alone", module, shard="100KB")
     model_files.write_pipeline(folder / "diffusers" / "pipeline", stages, model_files.SMALL_TEXT)

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes import cascade_core as core
-from stable_cascade_nodes.cascade_core.lora.lora import NewToken
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.lora.lora import Lora, NewToken
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.runtime import host
 
 from ..lora import files
@@ -23,7 +24,7 @@ from ..lora import files
 WIDTH = 128  # of the tiny text encoder's words
 
 
-def load(node: str) -> core.Handle:
+def load(node: str) -> Handle:
     return NODE_CLASS_MAPPINGS[node]().load("tiny (built-in)")[0]
 
 
@@ -48,13 +49,13 @@ def loras(tmp_path: Path) -> Path:
     return folder
 
 
-def apply(**inputs: Any) -> tuple[core.Handle | None, ...]:
+def apply(**inputs: Any) -> tuple[Handle | None, ...]:
     return NODE_CLASS_MAPPINGS["CascadeLoRAApply"]().apply(
         **{"stage_c": load("CascadeStageCLoader"), "lora_name": "style.safetensors", "strength": 1.0} | inputs
     )
 
 
-def run(handle: core.Handle) -> Tensor:
+def run(handle: Handle) -> Tensor:
     torch.manual_seed(0)
     config: Any = handle.config
     with torch.inference_mode():
@@ -88,13 +89,13 @@ def test_stage_b(loras: Path) -> None:
     node = NODE_CLASS_MAPPINGS["CascadeLoRAApplyStageB"]()
     (changed,) = node.apply(stage_b=stage_b, lora_name="b.safetensors", strength=1.0)
     assert changed is not stage_b and changed.kind == "stage_b"
-    with pytest.raises(core.CascadeError, match=r"fernando\.safetensors changes nothing of the Stage B"):
+    with pytest.raises(CascadeError, match=r"fernando\.safetensors changes nothing of the Stage B"):
         node.apply(stage_b=stage_b, lora_name="fernando.safetensors", strength=1.0)
 
 
 def test_words_of_an_official_file(loras: Path, capsys: pytest.CaptureFixture[str]) -> None:
     encoder = load("CascadeTextEncoderLoader")
-    with pytest.raises(core.CascadeError, match="have no names in its file"):
+    with pytest.raises(CascadeError, match="have no names in its file"):
         apply(lora_name="fernando.safetensors", text_encoder=encoder)
     _, named = apply(lora_name="fernando.safetensors", text_encoder=encoder, tokens="[fernando]=^star$")
     encode = NODE_CLASS_MAPPINGS["CascadeTextEncode"]().encode
@@ -106,7 +107,7 @@ def test_words_of_an_official_file(loras: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_trained_lora_on_the_wire_instead_of_a_file(loras: Path) -> None:
-    lora = core.Lora("fresh", {}, (NewToken("[zig]", torch.ones(1, WIDTH), "^star$"),), "tiny")
+    lora = Lora("fresh", {}, (NewToken("[zig]", torch.ones(1, WIDTH), "^star$"),), "tiny")
     _, encoder = apply(lora=lora, text_encoder=load("CascadeTextEncoderLoader"))
     assert encoder is not None
     module: Any = encoder.module
@@ -122,7 +123,7 @@ def test_a_trained_lora_on_the_wire_instead_of_a_file(loras: Path) -> None:
     ],
 )
 def test_what_does_not_fit(loras: Path, inputs: dict[str, Any], message: str) -> None:
-    with pytest.raises(core.CascadeError, match=message):
+    with pytest.raises(CascadeError, match=message):
         apply(**inputs)
 
 
@@ -150,7 +151,7 @@ def test_rehearsed_without_weights(loras: Path) -> None:
     inputs = {"stage_c": stage_c, "strength": 1.0, "text_encoder": encoder, "fuse": True}
     found = node.rehearse(**inputs, lora_name="fernando.safetensors", tokens="[fernando]=^star$")
     assert [handle.kind for handle in found] == ["stage_c", "text_encoder"]
-    with pytest.raises(core.CascadeError, match="choose the Stage C"):
+    with pytest.raises(CascadeError, match="choose the Stage C"):
         node.rehearse(**inputs, lora_name="large.safetensors")
     (loras / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
     with pytest.raises(OSError, match=r"broken\.safetensors"):  # a bad file, which is no bad workflow
@@ -170,12 +171,12 @@ def test_embeddings_in_prompts(loras: Path) -> None:
     (wanted,) = encode(encoder, "a large star on a (mint:1.2) background")
     assert torch.allclose(found[0][0], wanted[0][0], atol=1e-5)
     assert torch.allclose(found[0][1]["pooled_output"], wanted[0][1]["pooled_output"], atol=1e-5)
-    with pytest.raises(core.CascadeError, match=r"embedding:gone, but there is none .*put its file into .*embeddings"):
+    with pytest.raises(CascadeError, match=r"embedding:gone, but there is none .*put its file into .*embeddings"):
         encode(encoder, "a (embedding:gone:1.2)")
-    with pytest.raises(core.CascadeError, match="have 1280 numbers each, but the text encoder's words 128"):
+    with pytest.raises(CascadeError, match="have 1280 numbers each, but the text encoder's words 128"):
         encode(encoder, "embedding:published")
 
 
 def test_a_text_encoder_that_is_not_there(loras: Path) -> None:
-    with pytest.raises(core.CascadeError, match="`text_encoder` is empty: the Apply LoRA before it has none connected"):
+    with pytest.raises(CascadeError, match="`text_encoder` is empty: the Apply LoRA before it has none connected"):
         NODE_CLASS_MAPPINGS["CascadeTextEncode"]().encode(None, "a star")

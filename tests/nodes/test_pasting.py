@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import CascadeError
+from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.nodes.images import CascadeOutpaintPad, CascadePasteBack
 from stable_cascade_nodes.runtime import host
 

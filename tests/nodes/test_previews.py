@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import PUBLISHED_FAMILY, Handle, preview_pixels
+from stable_cascade_nodes.cascade_core.files.metadata import PUBLISHED_FAMILY
+from stable_cascade_nodes.cascade_core.models.handle import Handle
+from stable_cascade_nodes.cascade_core.pipeline import preview_pixels
 from stable_cascade_nodes.runtime import host, previews
 
 Part = Callable[[str], Handle]

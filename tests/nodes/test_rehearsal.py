@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import CascadeError, Control, Handle, Hint
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.hints import Hint
+from stable_cascade_nodes.cascade_core.models.handle import Handle
+from stable_cascade_nodes.cascade_core.sampling.control import Control
 from stable_cascade_nodes.nodes.compare import CascadeCompare
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
 from stable_cascade_nodes.nodes.decode import CascadePreviewDecode, CascadeStageADecode

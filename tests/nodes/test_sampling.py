@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from stable_cascade_nodes.cascade_core import CascadeError, Handle
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
 from stable_cascade_nodes.runtime import host

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import CascadeError, Condition
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.sampling.condition import Condition
 from stable_cascade_nodes.nodes import sockets
 
 

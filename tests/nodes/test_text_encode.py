@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core import Handle, encode_text
+from stable_cascade_nodes.cascade_core.models.handle import Handle
+from stable_cascade_nodes.cascade_core.pipeline import encode_text
 from stable_cascade_nodes.nodes.conditioning import CascadeTextEncode
 
 from .conftest import WORDS

@@ -14,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stable_cascade_nodes.cascade_core import CascadeError, Handle, read_lora
+from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.lora.read import read_lora
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply, CascadeTextEncode
 from stable_cascade_nodes.nodes.dataset import CascadeDataset
 from stable_cascade_nodes.nodes.hints import CascadePictureHint

@@ -19,21 +19,27 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from stable_cascade_nodes import cascade_core as core
+from stable_cascade_nodes.cascade_core.builtin import built_in
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
+from stable_cascade_nodes.cascade_core.training.lora import LoraSettings
+from stable_cascade_nodes.cascade_core.training.settings import TrainingSamples
+from stable_cascade_nodes.cascade_core.training.start import train_lora
 from stable_cascade_nodes.cascade_core.training.state import read_head
 
 TINY = "tiny (built-in)"
 STEPS, SAVE_EVERY = 12, 3
 
 
-def models() -> core.TrainingModels:
+def models() -> TrainingModels:
     kinds = ("stage_c", "text_encoder", "effnet", "previewer")
-    return core.TrainingModels(**{kind: core.load(kind, core.built_in(kind)[TINY], name=TINY) for kind in kinds})
+    return TrainingModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
 
 
-def settings() -> core.LoraSettings:
-    samples = core.TrainingSamples(("a [zig]",), every=6)
-    return core.LoraSettings(
+def settings() -> LoraSettings:
+    samples = TrainingSamples(("a [zig]",), every=6)
+    return LoraSettings(
         size=64,
         steps=STEPS,
         batch_size=2,
@@ -47,16 +53,16 @@ def settings() -> core.LoraSettings:
     )
 
 
-def train(parts: core.TrainingModels, data: Path, folder: Path) -> None:
-    dataset = core.read_dataset(data, "a [zig]")
-    run, _ = core.train_lora(parts, dataset, settings(), folder, folder / "finished" / "lora.safetensors")
+def train(parts: TrainingModels, data: Path, folder: Path) -> None:
+    dataset = read_dataset(data, "a [zig]")
+    run, _ = train_lora(parts, dataset, settings(), folder, folder / "finished" / "lora.safetensors")
     for _ in run.encode():
         pass
     for _ in run.train():
         pass
 
 
-def child(parts: core.TrainingModels, data: Path, folder: Path, kill_after: float | None) -> bool:
+def child(parts: TrainingModels, data: Path, folder: Path, kill_after: float | None) -> bool:
     """Whether a forked training came to its end before it was killed."""
     number = os.fork()
     if number == 0:

@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from stable_cascade_nodes import cascade_core as core
+from stable_cascade_nodes.cascade_core.builtin import built_in
+from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.training import sharded
 
 BATCH, STEPS = 4, 4
@@ -37,7 +38,7 @@ def inputs(kind: str, config: Any) -> tuple[list[Tensor], Tensor]:
 def main(kind: str) -> None:
     torch.set_num_threads(1)
     sharded.join()
-    handle = core.load(kind, core.built_in(kind)["tiny (built-in)"])
+    handle = load(kind, built_in(kind)["tiny (built-in)"])
     alone: Any = copy.deepcopy(handle.module).double().requires_grad_(True).train()
     divided: Any = copy.deepcopy(alone)
     divided.checkpointing = True

@@ -10,14 +10,28 @@ import numpy as np
 import pytest
 import torch
 
-from stable_cascade_nodes import cascade_core as core
+from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.hints import Detector, apply_control, make_picture_hint
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageCConfig
 from stable_cascade_nodes.cascade_core.models.effnet import IMAGENET_MEAN, IMAGENET_STD
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 from stable_cascade_nodes.cascade_core.training.cache import mark_of
-from stable_cascade_nodes.cascade_core.training.controlnet import ControlNetTask, build_controlnet, shape_controlnet
+from stable_cascade_nodes.cascade_core.training.controlnet import (
+    ControlNetSettings,
+    ControlNetTask,
+    build_controlnet,
+    shape_controlnet,
+    untrained_controlnet,
+)
+from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
 from stable_cascade_nodes.cascade_core.training.masks import random_mask
+from stable_cascade_nodes.cascade_core.training.run import TrainingRun
+from stable_cascade_nodes.cascade_core.training.start import train_controlnet
 from stable_cascade_nodes.recipes.tiny import data
 from stable_cascade_nodes.recipes.tiny.captions import told_apart
 from stable_cascade_nodes.recipes.tiny.judge import CFG, Studio
@@ -32,9 +46,9 @@ TRIALS = 48
 
 
 @pytest.fixture(scope="module")
-def models() -> core.TrainingModels:
+def models() -> TrainingModels:
     kinds = ("stage_c", "text_encoder", "effnet")
-    return core.TrainingModels(**{kind: core.load(kind, core.built_in(kind)[TINY], name=TINY) for kind in kinds})
+    return TrainingModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +59,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(
-    models: core.TrainingModels, pictures: Path, folder: Path, detector: core.Detector | None = None, **settings: Any
-) -> tuple[core.TrainingRun, ControlNetTask]:
-    chosen = core.ControlNetSettings(**{**SETTINGS, **settings})
-    dataset = core.read_dataset(pictures)
-    run = core.train_controlnet(models, dataset, chosen, folder, folder / "net.safetensors", detector=detector)
+    models: TrainingModels, pictures: Path, folder: Path, detector: Detector | None = None, **settings: Any
+) -> tuple[TrainingRun, ControlNetTask]:
+    chosen = ControlNetSettings(**{**SETTINGS, **settings})
+    dataset = read_dataset(pictures)
+    run = train_controlnet(models, dataset, chosen, folder, folder / "net.safetensors", detector=detector)
     assert isinstance(run.task, ControlNetTask)
     return run, run.task
 
@@ -71,7 +85,7 @@ def statistics(module: torch.nn.Module) -> list[torch.Tensor]:
     ],
 )
 def test_every_kind_of_hint_teaches(
-    models: core.TrainingModels, pictures: Path, tmp_path: Path, hint: str, bottleneck: str, shape: tuple[Any, ...]
+    models: TrainingModels, pictures: Path, tmp_path: Path, hint: str, bottleneck: str, shape: tuple[Any, ...]
 ) -> None:
     before = mark_of(models.stage_c.module)
     run, task = start(models, pictures, tmp_path, hint=hint, bottleneck=bottleneck)
@@ -83,9 +97,9 @@ def test_every_kind_of_hint_teaches(
     assert mark_of(models.stage_c.module) == before
     assert not any(parameter.grad is not None for parameter in models.stage_c.module.parameters())
     assert all(torch.equal(one, other) for one, other in zip(statistics(task.module), norms, strict=True))
-    net = core.load("controlnet", tmp_path / "net.safetensors")
+    net = load("controlnet", tmp_path / "net.safetensors")
     assert all(projection[2].weight.abs().sum() > 0 for projection in net.module.projections)
-    assert net.config == core.untrained_controlnet(models, core.read_dataset(pictures), task.settings, "x").config
+    assert net.config == untrained_controlnet(models, read_dataset(pictures), task.settings, "x").config
 
 
 class _OneFace:
@@ -99,7 +113,7 @@ class _OneFace:
         return [FoundFace((0, 0, 32, 64), torch.nn.functional.normalize(torch.ones(128), dim=0))]
 
 
-def test_faces_are_painted_anew_every_time(models: core.TrainingModels, pictures: Path, tmp_path: Path) -> None:
+def test_faces_are_painted_anew_every_time(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
     run, task = start(models, pictures, tmp_path, _OneFace(), hint="identity")
     list(run.encode())
     random = np.random.default_rng(0)
@@ -114,8 +128,8 @@ def test_faces_are_painted_anew_every_time(models: core.TrainingModels, pictures
         start(models, pictures, tmp_path, hint="identity")
 
 
-def test_a_new_one_changes_nothing_and_sees_what_the_encoder_sees(models: core.TrainingModels) -> None:
-    settings = core.ControlNetSettings(hint="own")
+def test_a_new_one_changes_nothing_and_sees_what_the_encoder_sees(models: TrainingModels) -> None:
+    settings = ControlNetSettings(hint="own")
     config = shape_controlnet(settings, models.stage_c, models.effnet, 3)
     net = build_controlnet(config, models.effnet.module, 0).eval()
     pixels = torch.rand(2, 3, 64, 64)
@@ -128,12 +142,12 @@ def test_a_new_one_changes_nothing_and_sees_what_the_encoder_sees(models: core.T
     assert net.backbone(pixels).shape == theirs.backbone(normalised).shape
 
 
-def test_one_for_a_published_stage_c_has_the_published_shape(models: core.TrainingModels) -> None:
+def test_one_for_a_published_stage_c_has_the_published_shape(models: TrainingModels) -> None:
     with torch.device("meta"):
         stage_c = replace(models.stage_c, module=StageC(StageCConfig()), config=StageCConfig())
     effnet = replace(models.effnet, config=PRESETS["effnet"]["published"])
     shapes = {
-        hint: shape_controlnet(core.ControlNetSettings(hint=hint), stage_c, effnet, channels)
+        hint: shape_controlnet(ControlNetSettings(hint=hint), stage_c, effnet, channels)
         for hint, channels in (("canny", 1), ("inpainting", 4), ("super_resolution", 16), ("identity", 512))
     }
     assert shapes == {hint: PRESETS["controlnet"][hint] for hint in shapes}
@@ -147,29 +161,29 @@ def test_masks_hide_some_and_show_some() -> None:
 
 
 @pytest.mark.slow
-def test_own_control_pictures_steer(models: core.TrainingModels, tmp_path: Path) -> None:
+def test_own_control_pictures_steer(models: TrainingModels, tmp_path: Path) -> None:
     """Trained on 400 drawn pairs for four minutes, it puts what the held-out control picture shows where it is."""
     write_silhouettes(tmp_path / "pictures", 400)
     learning: dict[str, Any] = {"learning_rate": 2e-3, "schedule": "cosine", "warmup": 20, "checkpointing": False}
     run, _ = start(models, tmp_path / "pictures", tmp_path, size=192, steps=400, batch_size=16, **learning)
     list(run.encode())
     list(run.train())
-    net = core.load("controlnet", tmp_path / "net.safetensors")
+    net = load("controlnet", tmp_path / "net.safetensors")
     shown = {strength: _steered(net, strength) for strength in (1.0, 0.0)}
     assert shown[1.0] > shown[0.0] + 0.5  # 0.88 and 0.06
 
 
-def _steered(net: core.Handle, strength: float) -> float:
+def _steered(net: Handle, strength: float) -> float:
     """The share of pictures that show the control picture's layout; prompts tell colours and background alone."""
     studio = Studio.load()
     pairs = zip(*(data.test_scenes(kind, TRIALS) for kind in ("one", "relation")), strict=True)
     scenes = [scene for pair in pairs for scene in pair][:TRIALS]
     prompts = [told_apart(scene) for scene in scenes]
-    hint = core.make_picture_hint(data.to_pixels(np.stack([np.asarray(silhouette(scene)) for scene in scenes])))
+    hint = make_picture_hint(data.to_pixels(np.stack([np.asarray(silhouette(scene)) for scene in scenes])))
     with torch.inference_mode():
-        positive = [core.apply_control(one, net, hint, strength) for one in studio.conditions(prompts)]
+        positive = [apply_control(one, net, hint, strength) for one in studio.conditions(prompts)]
         empty = torch.zeros(len(scenes), 16, data.CELLS, data.CELLS)
-        steps = core.sample_stage_c(studio.cascade.stage_c, positive, studio.conditions([""]), empty, seed=0, cfg=CFG)
+        steps = sample_stage_c(studio.cascade.stage_c, positive, studio.conditions([""]), empty, seed=0, cfg=CFG)
         *_, step = steps
         pictures = studio.decode(step.x0, prompts, 0)
     verdicts = [

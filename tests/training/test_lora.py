@@ -12,22 +12,28 @@ import pytest
 import torch
 from PIL import Image
 
-from stable_cascade_nodes import cascade_core as core
+from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.lora.attach import attach_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.training.cache import mark_of
+from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
 from stable_cascade_nodes.cascade_core.training.keeping import draw_prompts
-from stable_cascade_nodes.cascade_core.training.lora import LoraTask
-from stable_cascade_nodes.cascade_core.training.run import Report
+from stable_cascade_nodes.cascade_core.training.lora import LoraSettings, LoraTask, read_tokens, untrained_lora
+from stable_cascade_nodes.cascade_core.training.run import Report, TrainingRun
+from stable_cascade_nodes.cascade_core.training.settings import TrainingSamples
+from stable_cascade_nodes.cascade_core.training.start import train_lora
 
 TINY = "tiny (built-in)"
 SETTINGS: dict[str, Any] = {"size": 64, "steps": 4, "batch_size": 2, "learning_rate": 1e-2, "save_every": 2}
 
 
 @pytest.fixture(scope="module")
-def models() -> core.TrainingModels:
+def models() -> TrainingModels:
     kinds = ("stage_c", "text_encoder", "effnet", "previewer", "image_encoder")
-    return core.TrainingModels(**{kind: core.load(kind, core.built_in(kind)[TINY], name=TINY) for kind in kinds})
+    return TrainingModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
 
 
 @pytest.fixture
@@ -41,28 +47,26 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def start(
-    models: core.TrainingModels, pictures: Path, folder: Path, **settings: Any
-) -> tuple[core.TrainingRun, LoraTask]:
-    chosen = core.LoraSettings(**{**SETTINGS, **settings})
-    return core.train_lora(models, core.read_dataset(pictures), chosen, folder, folder / "lora.safetensors")
+def start(models: TrainingModels, pictures: Path, folder: Path, **settings: Any) -> tuple[TrainingRun, LoraTask]:
+    chosen = LoraSettings(**{**SETTINGS, **settings})
+    return train_lora(models, read_dataset(pictures), chosen, folder, folder / "lora.safetensors")
 
 
-def finish(run: core.TrainingRun) -> list[Report]:
+def finish(run: TrainingRun) -> list[Report]:
     list(run.encode())
     return list(run.train())
 
 
-def parameters(models: core.TrainingModels) -> Iterator[torch.Tensor]:
+def parameters(models: TrainingModels) -> Iterator[torch.Tensor]:
     for handle in models.named().values():
         yield from handle.module.parameters()
 
 
-def test_it_learns_and_the_models_stay_as_they_are(models: core.TrainingModels, pictures: Path, tmp_path: Path) -> None:
+def test_it_learns_and_the_models_stay_as_they_are(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
     before = {name: mark_of(handle.module) for name, handle in models.named().items()}
-    samples = core.TrainingSamples(("a red circle", "a [zig]"), every=2)
+    samples = TrainingSamples(("a red circle", "a [zig]"), every=2)
     run, task = start(models, pictures, tmp_path / "run", tokens=(("[zig]", "^star$"),), samples=samples)
-    assert core.untrained_lora(models, task.settings, "x").changes.keys() == task.result("x").changes.keys()
+    assert untrained_lora(models, task.settings, "x").changes.keys() == task.result("x").changes.keys()
     with torch.inference_mode():  # as the host calls nodes
         reports = finish(run)
     assert [report.progress.step for report in reports] == [1, 2, 3, 4]
@@ -77,11 +81,11 @@ def test_it_learns_and_the_models_stay_as_they_are(models: core.TrainingModels, 
     (token,) = lora.tokens
     assert token.text == "[zig]" and token.rows.abs().sum() > 0
     assert all(change.down.abs().sum() > 0 for change in lora.changes.values())
-    attached, report = core.attach_lora(models.stage_c, lora)
+    attached, report = attach_lora(models.stage_c, lora)
     assert attached is not models.stage_c and not report.unmatched
 
 
-def test_a_step_computes_the_official_loss(models: core.TrainingModels, pictures: Path, tmp_path: Path) -> None:
+def test_a_step_computes_the_official_loss(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
     """By hand: the noise predicted at uniform times, each error weighted by b²; before anything is learned."""
     epsilon = replace(models, stage_c=replace(models.stage_c, target="epsilon"))
     options: dict[str, Any] = {"caption_dropout": 0.0, "image_dropout": 1.0, "batch_size": 1}
@@ -105,7 +109,7 @@ def test_a_step_computes_the_official_loss(models: core.TrainingModels, pictures
     assert loss.item() == pytest.approx(((predicted - noise).square().mean() * b**2).item(), rel=1e-4)
 
 
-def test_checkpointing_changes_no_gradient(models: core.TrainingModels, pictures: Path, tmp_path: Path) -> None:
+def test_checkpointing_changes_no_gradient(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
     gradients: list[list[torch.Tensor]] = []
     for checkpointing in (False, True):
         run, task = start(models, pictures, tmp_path / "run", checkpointing=checkpointing)
@@ -122,9 +126,9 @@ def test_checkpointing_changes_no_gradient(models: core.TrainingModels, pictures
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_what_is_trained_is_float32_over_a_half_precise_base(
-    models: core.TrainingModels, pictures: Path, tmp_path: Path, dtype: str
+    models: TrainingModels, pictures: Path, tmp_path: Path, dtype: str
 ) -> None:
-    stage_c = core.load("stage_c", core.built_in("stage_c")[TINY], name=TINY, dtype=dtype)
+    stage_c = load("stage_c", built_in("stage_c")[TINY], name=TINY, dtype=dtype)
     run, task = start(replace(models, stage_c=stage_c), pictures, tmp_path / "run", steps=2)
     finish(run)
     assert {parameter.dtype for parameter in task.module.parameters()} == {torch.float32}
@@ -132,9 +136,7 @@ def test_what_is_trained_is_float32_over_a_half_precise_base(
     assert stage_c.module.get_parameter("clf.1.weight").dtype == getattr(torch, dtype)
 
 
-def test_keeping_holds_predictions_without_the_new_word(
-    models: core.TrainingModels, pictures: Path, tmp_path: Path
-) -> None:
+def test_keeping_holds_predictions_without_the_new_word(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
     """Trained with it, ordinary prompts change less than without, over the same steps."""
     changes: list[float] = []
     for weight in (0.0, 20.0):
@@ -157,7 +159,7 @@ def test_prompts_to_keep_are_drawn_the_same_every_time() -> None:
     assert all("{" not in prompt for prompt in drawn)
 
 
-def test_resumed_only_with_what_it_began_with(models: core.TrainingModels, pictures: Path, tmp_path: Path) -> None:
+def test_resumed_only_with_what_it_began_with(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     finish(start(models, pictures, folder)[0])
     with pytest.raises(
@@ -166,18 +168,18 @@ def test_resumed_only_with_what_it_began_with(models: core.TrainingModels, pictu
         start(models, pictures, folder, learning_rate=0.02, rank=8)
     with pytest.raises(CascadeError, match="4 steps already, and 3 are asked for"):
         start(models, pictures, folder, steps=3)
-    longer, _ = start(models, pictures, folder, steps=6, save_every=1, samples=core.TrainingSamples(("a",), 3))
+    longer, _ = start(models, pictures, folder, steps=6, save_every=1, samples=TrainingSamples(("a",), 3))
     assert longer.done == 4
     assert [report.progress.step for report in finish(longer)] == [5, 6]
     (pictures / "0.txt").write_text("another")
     with pytest.raises(CascadeError, match=r"pictures were changed, or their captions were \(0\.png\)"):
         start(models, pictures, folder, steps=6)
-    other = replace(models, effnet=core.load("effnet", core.built_in("effnet")[TINY], dtype="bfloat16"))
+    other = replace(models, effnet=load("effnet", built_in("effnet")[TINY], dtype="bfloat16"))
     with pytest.raises(CascadeError, match="the model effnet was"):
         start(other, pictures, folder, steps=6)
 
 
-def test_stopped_and_resumed_is_as_never_stopped(models: core.TrainingModels, pictures: Path, tmp_path: Path) -> None:
+def test_stopped_and_resumed_is_as_never_stopped(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
     finish(start(models, pictures, tmp_path / "whole")[0])
     run, _ = start(models, pictures, tmp_path / "parts")
     list(run.encode())
@@ -195,7 +197,7 @@ def test_stopped_and_resumed_is_as_never_stopped(models: core.TrainingModels, pi
 
 
 def test_everything_is_encoded_once_and_what_is_damaged_again(
-    models: core.TrainingModels, pictures: Path, tmp_path: Path
+    models: TrainingModels, pictures: Path, tmp_path: Path
 ) -> None:
     run, task = start(models, pictures, tmp_path / "run")
     assert len(task.encode()) == 3 + 4  # pictures; their captions and the empty one
@@ -225,18 +227,18 @@ def test_everything_is_encoded_once_and_what_is_damaged_again(
     ],
 )
 def test_what_cannot_be_is_refused(
-    models: core.TrainingModels, pictures: Path, tmp_path: Path, settings: dict[str, Any], message: str
+    models: TrainingModels, pictures: Path, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(CascadeError, match=message):
         start(models, pictures, tmp_path / "run", **settings)
 
 
-def test_models_of_two_families_are_refused(models: core.TrainingModels) -> None:
+def test_models_of_two_families_are_refused(models: TrainingModels) -> None:
     with pytest.raises(CascadeError, match="`effnet` comes from"):
         replace(models, effnet=replace(models.effnet, family="stable-cascade"))
 
 
 def test_lines_of_tokens() -> None:
-    assert core.read_tokens("[zig]=^star$\n\n [zag] ") == (("[zig]", "^star$"), ("[zag]", ""))
+    assert read_tokens("[zig]=^star$\n\n [zag] ") == (("[zig]", "^star$"), ("[zag]", ""))
     with pytest.raises(CascadeError, match=r"expected lines such as \[zig\]"):
-        core.read_tokens("=^star$")
+        read_tokens("=^star$")

@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from stable_cascade_nodes import cascade_core as core
+from stable_cascade_nodes.cascade_core.builtin import built_in
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.training.cache import mark_of
-from stable_cascade_nodes.cascade_core.training.stages import StageBTask, pyramid_noise
+from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
+from stable_cascade_nodes.cascade_core.training.run import TrainingRun
+from stable_cascade_nodes.cascade_core.training.settings import TrainingSamples, TrainingSettings
+from stable_cascade_nodes.cascade_core.training.stages import StageBModels, StageBTask, pyramid_noise
+from stable_cascade_nodes.cascade_core.training.start import train_stage_b, train_stage_c
 
 from .scenes import write_silhouettes
 
@@ -23,9 +30,9 @@ SETTINGS: dict[str, Any] = {"size": 64, "steps": 4, "batch_size": 2, "learning_r
 
 
 @pytest.fixture(scope="module")
-def parts() -> dict[str, core.Handle]:
+def parts() -> dict[str, Handle]:
     kinds = ("stage_c", "stage_b", "stage_a", "text_encoder", "effnet", "previewer")
-    return {kind: core.load(kind, core.built_in(kind)[TINY], name=TINY) for kind in kinds}
+    return {kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds}
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +42,19 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(kind: str, parts: dict[str, core.Handle], pictures: Path, folder: Path) -> core.TrainingRun:
-    dataset, target = core.read_dataset(pictures), folder / "net.safetensors"
+def start(kind: str, parts: dict[str, Handle], pictures: Path, folder: Path) -> TrainingRun:
+    dataset, target = read_dataset(pictures), folder / "net.safetensors"
     if kind == "stage_b":
-        models = core.StageBModels(*(parts[name] for name in ("stage_b", "stage_a", "text_encoder", "effnet")))
-        return core.train_stage_b(models, dataset, core.TrainingSettings(**SETTINGS), folder, target)
+        models = StageBModels(*(parts[name] for name in ("stage_b", "stage_a", "text_encoder", "effnet")))
+        return train_stage_b(models, dataset, TrainingSettings(**SETTINGS), folder, target)
     names = ("stage_c", "text_encoder", "effnet", "previewer")
-    samples = core.TrainingSamples(("a red circle",), every=2)
-    settings = core.TrainingSettings(**SETTINGS, samples=samples)
-    return core.train_stage_c(
-        core.TrainingModels(**{name: parts[name] for name in names}), dataset, settings, folder, target
-    )
+    samples = TrainingSamples(("a red circle",), every=2)
+    settings = TrainingSettings(**SETTINGS, samples=samples)
+    return train_stage_c(TrainingModels(**{name: parts[name] for name in names}), dataset, settings, folder, target)
 
 
 @pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
-def test_a_copy_learns_and_resumes(kind: str, parts: dict[str, core.Handle], pictures: Path, tmp_path: Path) -> None:
+def test_a_copy_learns_and_resumes(kind: str, parts: dict[str, Handle], pictures: Path, tmp_path: Path) -> None:
     before = mark_of(parts[kind].module)
     run = start(kind, parts, pictures, tmp_path / "whole")
     list(run.encode())
@@ -66,7 +71,7 @@ def test_a_copy_learns_and_resumes(kind: str, parts: dict[str, core.Handle], pic
     whole, resumed = (tmp_path / name / "net.safetensors" for name in ("whole", "parts"))
     assert whole.read_bytes() == resumed.read_bytes()
 
-    net = core.load(kind, whole)
+    net = load(kind, whole)
     base = parts[kind]
     assert (net.config, net.family, net.target, net.x0_clamp) == (base.config, base.family, base.target, base.x0_clamp)
     moved = [
@@ -75,9 +80,7 @@ def test_a_copy_learns_and_resumes(kind: str, parts: dict[str, core.Handle], pic
     assert sum(moved) > 0.9 * len(moved)
 
 
-def test_stage_b_learns_from_latents_of_several_sizes(
-    parts: dict[str, core.Handle], pictures: Path, tmp_path: Path
-) -> None:
+def test_stage_b_learns_from_latents_of_several_sizes(parts: dict[str, Handle], pictures: Path, tmp_path: Path) -> None:
     run = start("stage_b", parts, pictures, tmp_path)
     assert isinstance(run.task, StageBTask)
     list(run.encode())

@@ -15,8 +15,7 @@ def find(pack: Any) -> dict[str, Any]:
     import comfy.utils
     import folder_paths
     from comfy import model_management
-    from the_pack import cascade_core as core
-    from the_pack.nodes import host
+    from the_pack.runtime import host
 
     folder_paths.add_model_folder_path("diffusion_models", str(Path(folder_paths.base_path) / "disk"))
     keys = ("diffusion_models", "checkpoints", "diffusers")
@@ -25,7 +24,7 @@ def find(pack: Any) -> dict[str, Any]:
         "folders": [str(host.output_directory()), str(host.input_directory()), str(host.temporary_directory())],
         "pictures": host.picture_names(),
         "annotated": str(host.picture_path("made.png [output]")),
-        "escapes": [failure(core, lambda name=name: host.picture_path(name)) for name in ("../x.png", "link.png")],
+        "escapes": [failure(lambda name=name: host.picture_path(name)) for name in ("../x.png", "link.png")],
         "of insightface": [
             str(folder.relative_to(folder_paths.base_path)) for folder in host.model_folders("insightface")
         ],
@@ -71,10 +70,12 @@ class Noting(logging.Handler):
         self.notes.append(record.getMessage())
 
 
-def failure(core: Any, call: Callable[[], Any]) -> str:
+def failure(call: Callable[[], Any]) -> str:
+    from the_pack.cascade_core.errors import CascadeError
+
     try:
         return f"found {call()}"
-    except core.CascadeError as error:
+    except CascadeError as error:
         return str(error)
 
 

@@ -75,7 +75,8 @@ def compare(theirs: Any, handle: Any, path: Path) -> dict[str, Any]:
     import comfy.lora
     import comfy.utils
     from comfy import model_base
-    from the_pack import cascade_core as core
+    from the_pack.cascade_core.lora.attach import attach_lora, fuse_lora
+    from the_pack.cascade_core.lora.read import read_lora
 
     holder = model_base.StableCascade_C.__new__(model_base.StableCascade_C)
     nn.Module.__init__(holder)
@@ -87,8 +88,8 @@ def compare(theirs: Any, handle: Any, path: Path) -> dict[str, Any]:
     for key, patch in patches.items():
         weight = comfy.utils.get_attr(holder, key)
         changed[key] = comfy.lora.calculate_weight([(1.0, patch, 1.0, None, None)], weight.clone(), key)
-    attached, report = core.attach_lora(handle, core.read_lora(path))
-    ours = split(core.fuse_lora(attached).module.state_dict())
+    attached, report = attach_lora(handle, read_lora(path))
+    ours = split(fuse_lora(attached).module.state_dict())
     base = split(handle.module.state_dict())
     return {
         "difference": max(

@@ -93,16 +93,17 @@ class Natives:
 
 def find(pack: Any) -> dict[str, Any]:
     from comfy import model_management as manager
-    from the_pack import cascade_core as core
-    from the_pack.nodes import host
+    from the_pack.cascade_core.builtin import built_in
+    from the_pack.cascade_core.files.load import load as load_file
+    from the_pack.runtime import host
 
     card = Card(manager)
     natives = Natives(manager, card)
     reserve = int(manager.minimum_inference_memory())
 
     def load(kind: str) -> Any:
-        ((name, path),) = core.built_in(kind).items()
-        handle = core.load(kind, path, name=name, device=host.device(), placement=host.placement())
+        ((name, path),) = built_in(kind).items()
+        handle = load_file(kind, path, name=name, device=host.device(), placement=host.placement())
         card.watch(handle.module)
         return handle
 
@@ -165,7 +166,7 @@ def find(pack: Any) -> dict[str, Any]:
     del stage_c, previewer, handle
 
     with fresh("stage_c") as (stage_c,):
-        facts["asked for"] = ask(core, host, stage_c, card.requests)
+        facts["asked for"] = ask(host, stage_c, card.requests)
         manager.unload_all_models()
         facts["unloaded"] = [places(stage_c.module), len(manager.current_loaded_models)]
         manager.vram_state = manager.VRAMState.NO_VRAM
@@ -174,8 +175,10 @@ def find(pack: Any) -> dict[str, Any]:
     return facts
 
 
-def ask(core: Any, host: Any, stage_c: Any, requests: list[int]) -> list[list[int]]:
+def ask(host: Any, stage_c: Any, requests: list[int]) -> list[list[int]]:
     """What three steps of Stage C ask a plain placement for, and what they ask the manager for."""
+    from the_pack.cascade_core.sampling.condition import Condition
+    from the_pack.cascade_core.sampling.stages import sample_stage_c
 
     class Noting:
         def __init__(self) -> None:
@@ -187,11 +190,11 @@ def ask(core: Any, host: Any, stage_c: Any, requests: list[int]) -> list[list[in
 
     def steps(handle: Any) -> Iterable[Any]:
         config = handle.config
-        condition = core.Condition(
+        condition = Condition(
             torch.zeros(1, 24, config.c_clip_text), torch.zeros(1, config.c_clip_text_pooled), family="tiny"
         )
         latent = torch.zeros(1, config.channels, 6, 6)
-        return core.sample_stage_c(handle, [condition], [condition], latent, seed=0, steps=3)
+        return sample_stage_c(handle, [condition], [condition], latent, seed=0, steps=3)
 
     noting = Noting()
     with host.together(stage_c):

@@ -66,14 +66,14 @@ def control_pair(mode: str) -> tuple[Any, Any]:
     """ComfyUI's module of random weights, and what our loader makes of a file of its tensors."""
     from comfy.ldm.cascade.controlnet import ControlNet
     from safetensors.torch import save_file
-    from the_pack import cascade_core as core
+    from the_pack.cascade_core.files.load import load
 
     bottleneck, channels, blocks = MODES[mode]
     theirs = ControlNet(channels, proj_blocks=blocks, bottleneck_mode=bottleneck, operations=nn).eval()
     randomize(theirs)
     path = Path(f"{mode}.safetensors")
     save_file(theirs.state_dict(), path)
-    ours = core.load("controlnet", path, dtype="float32")
+    ours = load("controlnet", path, dtype="float32")
     return theirs, ours
 
 
