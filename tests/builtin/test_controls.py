@@ -1,6 +1,6 @@
 """Do the built-in ControlNets steer? Against strength 0 with the same seeds; and what their detector of faces finds.
 
-Run: pytest tests/tiny/test_controls.py -m "slow or not slow" -s
+Run: pytest tests/builtin/test_controls.py -m "slow or not slow" -s
 
 The prompts leave out what the hints show, and none of the pictures was trained on. Every level asserted is the shipped
 one less five points; the long form prints the table that the recipe's README shows.

@@ -1,6 +1,6 @@
 """Do the built-in cascade's pictures show what their prompts say?
 
-Run: pytest tests/tiny/test_meaning.py -m "slow or not slow" -s
+Run: pytest tests/builtin/test_meaning.py -m "slow or not slow" -s
 
 The prompts were never trained on, and the reader knows nothing of the networks. Every level asserted is the shipped
 one less five points; the long form prints the table that the recipe's README shows.
