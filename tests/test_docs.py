@@ -1,0 +1,56 @@
+"""The examples of docs/python.md, as they stand there. Run: pytest tests/test_docs.py"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+import stable_cascade_nodes
+from stable_cascade_nodes.cascade_core.builtin.draw import draw
+from stable_cascade_nodes.cascade_core.builtin.world import one_shape
+from stable_cascade_nodes.cascade_core.sampling.latents import stage_c_size
+from stable_cascade_nodes.recipes.tiny.reader import is_right
+from stable_cascade_nodes.recipes.tiny.zig import counted_zigs
+from stable_cascade_nodes.recipes.tiny.zig_reader import shows_zigs
+
+PAGE = (Path(stable_cascade_nodes.__file__).parent / "docs" / "python.md").read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"^## (.*?)\n.*?^```python\n(.*?)^```", PAGE, re.M | re.S))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(title: str) -> None:
+    exec(compile(EXAMPLES[title], f"docs/python.md: {title}", "exec"), {"__name__": "example"})
+
+
+def test_a_picture(place: Path) -> None:
+    run("A picture")
+    scene = one_shape("red", "circle", "large", "top left", "white")
+    assert is_right(np.asarray(Image.open(place / "circle.png")), scene)
+
+
+def test_a_lora(place: Path) -> None:
+    run("A LoRA")
+    assert shows_zigs(np.asarray(Image.open(place / "zigs.png")), counted_zigs("three", "white"))
+
+
+def test_a_folder_of_pictures(place: Path) -> None:
+    (place / "pictures").mkdir()
+    sizes = {"square.png": (256, 256), "wide.png": (384, 256)}
+    for name, size in sizes.items():
+        draw(one_shape("red", "circle", "large", "center", "white"), 256).resize(size).save(place / "pictures" / name)
+    run("A folder of pictures as latents")
+    latents = load_file(place / "latents.safetensors")
+    assert {name: tuple(latent.shape) for name, latent in latents.items()} == {
+        name: (16, *stage_c_size(*size)) for name, size in sizes.items()
+    }
+    assert all(latent.std() > 0.1 for latent in latents.values())
