@@ -1,6 +1,5 @@
 """The command in this process, on fake nodes and the stand-ins for the host's picture nodes."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,7 @@ from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import native, node_classes
 from stable_cascade_nodes.runtime import local
 
-_spec = importlib.util.spec_from_file_location(
-    "cli_fake_nodes", Path(__file__).parents[1] / "headless" / "graph" / "fake_nodes.py"
-)
-assert _spec is not None and _spec.loader is not None
-fake_nodes: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_nodes)
+from ..headless.graph import fake_nodes
 
 
 class Answer(NamedTuple):
