@@ -10,7 +10,6 @@ import torch
 
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import native, node_classes
-from stable_cascade_nodes.runtime import local
 
 from ..headless.graph import fake_nodes
 
@@ -54,13 +53,11 @@ def calls() -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folders(new_program: Path) -> Path:
     """A folder with `input`, `output` and `outside` in it, which is also the current one."""
     for name in ("input", "output", "outside"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
-    return tmp_path
+        (new_program / name).mkdir()
+    return new_program
 
 
 @pytest.fixture
