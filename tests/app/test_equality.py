@@ -17,7 +17,7 @@ from .client import Client
 from .conftest import SHIPPED, Server
 
 OWN = {"my_own_way", "quick_training"}
-QUICK = {"steps": 2, "max_steps": 2}
+QUICK = {"steps": 2, "max_steps": 2, "keep_count": 2}
 
 
 def tabs() -> list[str]:

@@ -13,7 +13,6 @@ from stable_cascade_nodes.cli.main import main
 from .. import model_files
 
 WORKFLOW = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
-CASES = model_files.damaged(bytes(8))
 
 
 def loader_of(class_type: str) -> str:
@@ -22,7 +21,7 @@ def loader_of(class_type: str) -> str:
     return str(found)
 
 
-@pytest.mark.parametrize("case", [*CASES, "swapped"])
+@pytest.mark.parametrize("case", [*model_files.damage_cases(), "swapped"])
 def test_a_run_with_a_damaged_file(case: str, new_program: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sound = new_program / "sound.safetensors"
     load.save(sound, model_files.small_stages()["stage_a"], "stage_a")
