@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.themes import Default
 
 from ..headless import node_classes
 from ..runtime import host, local
@@ -35,7 +36,7 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
+        theme=Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
         css=looks.CSS,
         js=looks.DROP_ANYWHERE,
     )

@@ -70,7 +70,7 @@ class _InsightFace:
         return faces
 
     def _embedding(self, crop: Array) -> Tensor:
-        return F.normalize(torch.from_numpy(self._embed(_network_input(crop, 127.5))[0][0]).float(), dim=0)
+        return F.normalize(torch.from_numpy(self._embed(_network_input(crop, 127.5))[0][0]).float(), dim=0)  # pyright: ignore[reportUnknownMemberType]
 
 
 def letterbox(levels: Array) -> tuple[Array, float]:
@@ -92,9 +92,9 @@ def decode(outputs: list[Array], scale: float) -> tuple[Array, Array]:
     The levels' scores (K, 1), then distances of the boxes' sides (K, 4), then of the landmarks (K, 10), in strides from
     the anchors.
     """
-    scores = np.concatenate([output.reshape(-1) for output in outputs[:3]])
-    sides = np.concatenate([output.reshape(-1, 4) * s for output, s in zip(outputs[3:6], STRIDES, strict=True)])
-    points = np.concatenate([output.reshape(-1, 5, 2) * s for output, s in zip(outputs[6:], STRIDES, strict=True)])
+    scores = np.concatenate([output.reshape(-1) for output in outputs[:3]])  # pyright: ignore[reportUnknownMemberType]
+    sides = np.concatenate([output.reshape(-1, 4) * s for output, s in zip(outputs[3:6], STRIDES, strict=True)])  # pyright: ignore[reportUnknownMemberType]
+    points = np.concatenate([output.reshape(-1, 5, 2) * s for output, s in zip(outputs[6:], STRIDES, strict=True)])  # pyright: ignore[reportUnknownMemberType]
     sure = np.flatnonzero(scores >= THRESHOLD)
     sure = sure[np.argsort(-scores[sure], kind="stable")]
     anchors = np.concatenate([_anchors(stride) for stride in STRIDES])[sure]

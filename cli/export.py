@@ -25,7 +25,7 @@ def export(options: argparse.Namespace) -> int:
     theirs, their_names = graph.read_object_info(info)
     prepare.configure(options)
     nodes = node_classes.load()
-    definitions = ChainMap(dict(theirs), graph.definitions(nodes.classes))
+    definitions = ChainMap(dict(theirs), graph.definitions(nodes.classes))  # pyright: ignore[reportArgumentType]  (only read)
     workflow = prepare.prepare(document, options.set, definitions, {**nodes.names, **their_names}, _refuse_outside)
     owner = "this pack" if options.object_info is None else options.object_info
     prepare.check_form(workflow.prompt, definitions, owner, _HINT if options.object_info is None else "")

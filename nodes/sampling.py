@@ -288,8 +288,10 @@ def _run(stage: Handle, steps: Iterator[Step], label: str, total: int, wired: Ha
     """All steps, with progress, previews and cancel; the last prediction is the result."""
     previewer = previews.choose_previewer(stage, wired)
     show = previews.choose_picture(stage, previewer)
+    step: Step | None = None
     with host.together(stage, previewer), host.progress(label, total) as advance:
         for step in steps:
             host.check_cancel()
             advance(None if show is None else partial(show, step.x0))
+    assert step is not None  # there is at least one
     return step.x0

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """What the nodes need of their surroundings: folders, device, precision, memory, progress, previews, cancelling.
 
 Nodes ask here and nowhere else. Inside ComfyUI its own modules answer, anywhere else the plain side, `headless`. Only

@@ -20,7 +20,6 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import local
 
 WORKFLOW = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
 LOADERS = {
@@ -108,12 +107,8 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def run(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Answer]:
+def run(models: Path, new_program: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
     """The command, in an empty folder, with `{loader: file}` in place of the built-in models."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
 
     def call(chosen: dict[str, str], folder: Path = models) -> Answer:
         assignments = [

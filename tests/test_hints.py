@@ -1,5 +1,6 @@
 """Hints: equal to the official filters on fixed pictures, and sensible on what people bring."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stable_cascade_nodes.cascade_core import hints
-from stable_cascade_nodes.cascade_core.builtin import weights_path
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.builtin.pixels import to_pixels
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.hints import (
     Box,
     FoundFace,
@@ -164,9 +163,9 @@ class TestInpaint:
             make_inpaint_hint(photo(64, 64).repeat(2, 1, 1, 1), torch.ones(shape))
 
 
-@pytest.fixture(scope="module")
-def effnet() -> Handle:
-    return load("effnet", weights_path("effnet"))
+@pytest.fixture
+def effnet(tiny: Callable[..., Handle]) -> Handle:
+    return tiny("effnet")
 
 
 class TestSuperResolution:

@@ -18,7 +18,6 @@ from stable_cascade_nodes.recipes.tiny.judge import Studio
 from stable_cascade_nodes.recipes.tiny.zig import counted_zigs
 from stable_cascade_nodes.recipes.tiny.zig_judge import draws_zigs, held_out, verdicts, with_lora
 from stable_cascade_nodes.recipes.tiny.zig_reader import matches_zigs, shows_zigs
-from stable_cascade_nodes.runtime import local
 
 from .workflow_runs import FOLDER
 
@@ -26,10 +25,8 @@ TWO = counted_zigs("two", "mint")  # what both workflows' prompt says
 
 
 @pytest.fixture(autouse=True)
-def new_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(local, "_settings", None)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
+def models(new_program: Path) -> None:
+    (new_program / "models").mkdir()
 
 
 def run(name: str, capsys: pytest.CaptureFixture[str], *settings: str) -> list[Path]:

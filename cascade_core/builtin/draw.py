@@ -156,8 +156,8 @@ FROWN: Points = _smile() * [1, -1] + [0, 1.26]
 
 def around(x: float, y: float, half: float, size: int) -> np.ndarray:
     """A square hole around a place, in fractions of the side: bool (size, size)."""
-    low = np.clip(np.rint((np.array([x, y]) - half) * size), 0, size - 1).astype(int)
-    high = np.clip(np.rint((np.array([x, y]) + half) * size), low + 1, size).astype(int)
+    low = np.clip(np.rint((np.array([x, y]) - half) * size), 0, size - 1).astype(int)  # pyright: ignore[reportUnknownMemberType]
+    high = np.clip(np.rint((np.array([x, y]) + half) * size), low + 1, size).astype(int)  # pyright: ignore[reportUnknownMemberType]
     mask = np.zeros((size, size), bool)
     mask[low[1] : high[1], low[0] : high[0]] = True
     return mask

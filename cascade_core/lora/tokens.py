@@ -74,7 +74,7 @@ def name_tokens(lora: Lora, said: str) -> Lora:
 
 def _number(embedding: nn.Embedding, tokens: Sequence[NewToken]) -> tuple[list[int], dict[str, tuple[int, ...]]]:
     """An id for every row, and the ids of each added word."""
-    taken = cast(list[int], embedding.taken().tolist() if isinstance(embedding, GrownEmbedding) else [])
+    taken = cast(list[int], embedding.taken().tolist() if isinstance(embedding, GrownEmbedding) else [])  # pyright: ignore[reportUnknownMemberType]
     above, below = max([embedding.num_embeddings - 1, *taken]), min([0, *taken])
     ids: list[int] = []
     said: dict[str, tuple[int, ...]] = {}

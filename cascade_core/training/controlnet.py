@@ -104,7 +104,7 @@ def build_controlnet(config: ControlNetConfig, effnet: nn.Module, seed: int) -> 
     The encoder's first layer sees normalised colours; here its weights take them as they are, with the same result.
     Other channels than three are seen by the mean of its colours.
     """
-    with torch.random.fork_rng([]):
+    with torch.random.fork_rng([]):  # pyright: ignore[reportUnknownMemberType]  (half typed)
         torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]  (half typed)
         net = ControlNet(config)
     if config.bottleneck != "effnet":

@@ -144,7 +144,7 @@ class _Identity:
 
     def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
         everything = [0.0, 0.0, float(size[1]), float(size[0])]
-        boxes = cast(list[list[float]], entry["boxes"].tolist())
+        boxes = cast(list[list[float]], entry["boxes"].tolist())  # pyright: ignore[reportUnknownMemberType]
         if len(boxes) == 1 and random.random() < FILLING_FACES:
             boxes = [everything]
         faces: list[FoundFace] = []

@@ -131,7 +131,7 @@ def _backward(module: nn.Module, loss: Loss, plan: Plan, step: int) -> dict[str,
     """
     sums: dict[str, float] = {}
     devices = {parameter.device.index for parameter in module.parameters() if parameter.device.type == "cuda"}
-    with torch.random.fork_rng(sorted(index or 0 for index in devices)):
+    with torch.random.fork_rng(sorted(index or 0 for index in devices)):  # pyright: ignore[reportUnknownMemberType]
         for part in range(plan.accumulate):
             random = np.random.default_rng((plan.seed, step, part) if part else (plan.seed, step))
             torch.manual_seed(int(random.integers(1 << 62)))  # pyright: ignore[reportUnknownMemberType]  (half typed)

@@ -44,7 +44,7 @@ def rank() -> int:
 def wait() -> None:
     """Until all have come here."""
     if count() > 1:
-        dist.barrier()
+        dist.barrier()  # pyright: ignore[reportUnknownMemberType]  (half typed)
 
 
 def share(batch: int) -> slice:
@@ -106,5 +106,5 @@ def mean(losses: dict[str, float]) -> dict[str, float]:
         return losses
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     values = torch.tensor(list(losses.values()), device=device)
-    dist.all_reduce(values)
+    dist.all_reduce(values)  # pyright: ignore[reportUnknownMemberType]  (half typed)
     return {name: float(value) / count() for name, value in zip(losses, values, strict=True)}

@@ -122,7 +122,7 @@ class Server:
         finally:
             await socket.close()
 
-    async def _events(self, socket: "aiohttp.ClientWebSocketResponse") -> AsyncIterator[Event]:
+    async def _events(self, socket: "aiohttp.ClientWebSocketResponse[bool]") -> AsyncIterator[Event]:
         import aiohttp
 
         async for message in socket:

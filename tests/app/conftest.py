@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -26,14 +25,12 @@ SHIPPED = Path(stable_cascade_nodes.__file__).parent / "workflows"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(new_program: Path) -> Path:
     """A folder with `input`, `output` and `outside` in it, which are the nodes' folders but for the last."""
     for name in ("input", "output", "outside"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
-    local.configure(input=tmp_path / "input", output=tmp_path / "output")
-    return tmp_path
+        (new_program / name).mkdir()
+    local.configure(input=new_program / "input", output=new_program / "output")
+    return new_program
 
 
 @pytest.fixture(scope="session")
@@ -101,9 +98,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
     (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")
     command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", "--workflows", str(place / "workflows")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (place / "log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()

@@ -37,11 +37,6 @@ def controlnet(mode: str) -> Handle:
 
 
 @pytest.fixture(scope="module")
-def studio() -> Studio:
-    return Studio.load()
-
-
-@pytest.fixture(scope="module")
 def detector() -> CartoonFaces:
     return CartoonFaces()
 

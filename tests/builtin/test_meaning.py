@@ -27,11 +27,6 @@ SHIPPED = {
 }  # right of 200 prompts; True: of combinations held out of training
 
 
-@pytest.fixture(scope="module")
-def studio() -> Studio:
-    return Studio.load()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_sample_of_prompts(studio: Studio, kind: str) -> None:
     shares = judge(studio, "whole", scenes_of(kind, 24))

@@ -58,29 +58,24 @@ def test_a_wrong_picture_of_zigs_is_seen() -> None:
     assert not any(shows_zigs(np.asarray(draw_zigs(first)), other) for other in (second, *lesson()[8:]))
 
 
-@pytest.fixture(scope="module")
-def base() -> Studio:
-    return Studio.load()
-
-
-def test_a_few_pictures(base: Studio) -> None:
+def test_a_few_pictures(studio: Studio) -> None:
     scenes = held_out(10)
-    assert sum(draws_zigs(with_lora(base, read_lora(lora_path("zig"))), scenes)) >= 7
-    assert not any(draws_zigs(base, scenes))
+    assert sum(draws_zigs(with_lora(studio, read_lora(lora_path("zig"))), scenes)) >= 7
+    assert not any(draws_zigs(studio, scenes))
 
 
 @pytest.mark.slow
-def test_50_pictures_of_held_out_prompts(base: Studio) -> None:
+def test_50_pictures_of_held_out_prompts(studio: Studio) -> None:
     scenes = held_out(50)
-    learned = draws_zigs(with_lora(base, read_lora(lora_path("zig"))), scenes)
-    before = draws_zigs(base, scenes)
+    learned = draws_zigs(with_lora(studio, read_lora(lora_path("zig"))), scenes)
+    before = draws_zigs(studio, scenes)
     print(f"right of 50: {sum(learned)} with the LoRA, {sum(before)} without")
     assert sum(learned) >= ASKED * 50 and not any(before)
 
 
 @pytest.mark.slow
-def test_100_ordinary_prompts_stay_as_they_were(base: Studio) -> None:
-    before, after = verdicts(base, 100), verdicts(with_lora(base, read_lora(lora_path("zig"))), 100)
+def test_100_ordinary_prompts_stay_as_they_were(studio: Studio) -> None:
+    before, after = verdicts(studio, 100), verdicts(with_lora(studio, read_lora(lora_path("zig"))), 100)
     changed = sum(one[0] != other[0] for one, other in zip(before, after, strict=True))
     any_attribute = sum(one[1] != other[1] for one, other in zip(before, after, strict=True))
     right = sum(verdict for verdict, _ in before)

@@ -1,6 +1,5 @@
 """The command in this process, on fake nodes and the stand-ins for the host's picture nodes."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +10,8 @@ import torch
 
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import native, node_classes
-from stable_cascade_nodes.runtime import local
 
-_spec = importlib.util.spec_from_file_location(
-    "cli_fake_nodes", Path(__file__).parents[1] / "headless" / "graph" / "fake_nodes.py"
-)
-assert _spec is not None and _spec.loader is not None
-fake_nodes: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_nodes)
+from ..headless.graph import fake_nodes
 
 
 class Answer(NamedTuple):
@@ -60,13 +53,11 @@ def calls() -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folders(new_program: Path) -> Path:
     """A folder with `input`, `output` and `outside` in it, which is also the current one."""
     for name in ("input", "output", "outside"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
-    return tmp_path
+        (new_program / name).mkdir()
+    return new_program
 
 
 @pytest.fixture

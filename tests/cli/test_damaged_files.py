@@ -9,12 +9,10 @@ import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core.builtin import weights_path
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import local
 
 from .. import model_files
 
 WORKFLOW = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
-CASES = model_files.damaged(bytes(8))
 
 
 def loader_of(class_type: str) -> str:
@@ -23,17 +21,13 @@ def loader_of(class_type: str) -> str:
     return str(found)
 
 
-@pytest.mark.parametrize("case", [*CASES, "swapped"])
-def test_a_run_with_a_damaged_file(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
-    sound = tmp_path / "sound.safetensors"
+@pytest.mark.parametrize("case", [*model_files.damage_cases(), "swapped"])
+def test_a_run_with_a_damaged_file(case: str, new_program: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = new_program / "sound.safetensors"
     load.save(sound, model_files.small_stages()["stage_a"], "stage_a")
     swapped = (weights_path("previewer").read_bytes(), "is a previewer file (tiny): choose it in the previewer loader")
     data, says = (model_files.damaged(sound.read_bytes()) | {"swapped": swapped})[case]
-    bad = tmp_path / "models" / "vae" / "bad.safetensors"
+    bad = new_program / "models" / "vae" / "bad.safetensors"
     bad.parent.mkdir(parents=True)
     bad.write_bytes(data)
     code = main(["run", str(WORKFLOW), "--set", f"{loader_of('CascadeStageALoader')}.model_name=bad.safetensors"])
@@ -42,5 +36,5 @@ def test_a_run_with_a_damaged_file(
     (line,) = err.splitlines()
     assert line.startswith("cascade: ") and "bad.safetensors" in line and says in line
     assert "Traceback" not in err
-    assert not (tmp_path / "output").exists()
+    assert not (new_program / "output").exists()
     assert list(bad.parent.iterdir()) == [bad]

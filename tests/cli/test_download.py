@@ -1,4 +1,6 @@
-"""`cascade download` against a stand-in of the hub, as a process of its own: huggingface_hub reads its variables once.
+"""`cascade download` against a stand-in of the hub, and as a process of its own where that is the point.
+
+huggingface_hub reads its variables once, when it is imported: a test that sets some starts a process.
 
 Sizes that are expected are those that the hub announces, as with the real one. Stage A, the previewer and the effnet
 are served in their full size; of larger files there are sparse ones on disk, for only their headers are looked at.
@@ -15,14 +17,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.published import CASCADE, Published
 from stable_cascade_nodes.cascade_core.models.tokenizer import find_tokenizer
+from stable_cascade_nodes.cli.main import main
 
 from .fake_hub import Asked, Content, FakeHub, serve
 from .published_contents import EFFNET, NAMES, PREVIEWER, STAGE_A, TEXT_ENCODER, content_of, controlnet
@@ -39,12 +44,17 @@ def fake() -> Iterator[FakeHub]:
 class Runner:
     """`cascade download` with a folder of models and a hub."""
 
-    def __init__(self, folder: Path, server: FakeHub) -> None:
+    def __init__(self, folder: Path, server: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
         self.models = folder / "models"
         self.models.mkdir()
-        kept = {name: value for name, value in os.environ.items() if not re.match("HF_|HUGGING|.*_proxy$", name, re.I)}
-        self.environment = {**kept, "HF_ENDPOINT": server.url, "HF_HOME": str(folder / "hf"), "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(folder / "hf")}
         self.folder = folder
+        self.capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """In this process."""
+        code = main(["download", *arguments, "--models", str(self.models)])
+        return code, *self.capsys.readouterr()
 
     def start(self, *arguments: str, **changes: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "stable_cascade_nodes", "download", *arguments, "--models", str(self.models)]
@@ -52,7 +62,7 @@ class Runner:
         options = {"text": True, "cwd": self.folder, "env": self.environment, **pipes, **changes}
         return subprocess.Popen(command, **options)
 
-    def __call__(self, *arguments: str, **changes: Any) -> tuple[int, str, str]:
+    def process(self, *arguments: str, **changes: Any) -> tuple[int, str, str]:
         process = self.start(*arguments, **changes)
         out, err = process.communicate(timeout=120)
         assert "Traceback" not in err
@@ -69,9 +79,15 @@ class Runner:
 
 
 @pytest.fixture
-def cascade(tmp_path: Path, fake: FakeHub) -> Iterator[Runner]:
-    yield Runner(tmp_path, fake)
-    shutil.rmtree(tmp_path / "models")  # pytest keeps the folders of three runs
+def cascade(
+    new_program: Path, fake: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Runner]:
+    for name in list(os.environ):
+        if re.match("HF_|HUGGING|.*_proxy$", name, re.I):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", partial(huggingface_hub.hf_hub_url, endpoint=fake.url))
+    yield Runner(new_program, fake, capsys)
+    shutil.rmtree(new_program / "models")  # pytest keeps the folders of three runs
 
 
 def offer(server: FakeHub, *files: Published) -> None:
@@ -87,7 +103,7 @@ def is_same(path: Path, expected: Content) -> bool:
 
 def test_the_essentials(fake: FakeHub, cascade: Runner) -> None:
     offer(fake, EFFNET, STAGE_A, PREVIEWER)
-    code, out, err = cascade("essential", "--yes")
+    code, out, err = cascade.process("essential", "--yes")
     assert (code, out.splitlines()) == (0, [str(cascade.models / file.label) for file in (EFFNET, STAGE_A, PREVIEWER)])
     for file in (EFFNET, STAGE_A, PREVIEWER):
         assert is_same(cascade.models / file.label, content_of(file))
@@ -251,7 +267,7 @@ def test_another_file_of_that_name_is_left_alone(fake: FakeHub, cascade: Runner)
 
 def test_nobody_to_ask_is_a_no(fake: FakeHub, cascade: Runner) -> None:
     offer(fake, EFFNET, STAGE_A, PREVIEWER)
-    code, out, err = cascade("essential")
+    code, out, err = cascade.process("essential")
     assert (code, out) == (2, "")
     assert "171 MB  to download" in err  # the list is told all the same
     assert err.splitlines()[-1].endswith("add --yes")
@@ -259,13 +275,17 @@ def test_nobody_to_ask_is_a_no(fake: FakeHub, cascade: Runner) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1), ("no\n", 1)])
-def test_a_person_is_asked(fake: FakeHub, cascade: Runner, answer: str, code: int) -> None:
+def test_a_person_is_asked(
+    fake: FakeHub, cascade: Runner, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
     offer(fake, EFFNET, STAGE_A, PREVIEWER)
     cascade.there(EFFNET, STAGE_A)
     ours, theirs = pytest.importorskip("pty").openpty()
     try:
         os.write(ours, answer.encode())
-        found, out, err = cascade("essential", "--json", stdin=theirs)
+        with open(theirs, closefd=False) as keyboard:
+            monkeypatch.setattr(sys, "stdin", keyboard)
+            found, out, err = cascade("essential", "--json")
     finally:
         os.close(ours)
         os.close(theirs)
@@ -320,7 +340,7 @@ def test_the_token_goes_to_the_hub_alone(fake: FakeHub, cascade: Runner) -> None
     offer(fake, EFFNET, STAGE_A, PREVIEWER)
     cascade.there(EFFNET, STAGE_A)
     cascade.environment["HF_TOKEN"] = "hf_secret"
-    assert cascade("essential", "--yes")[0] == 0
+    assert cascade.process("essential", "--yes")[0] == 0
     tokens = {asked.path.startswith("cdn/"): asked.token for asked in fake.asked}
     assert tokens == {False: "Bearer hf_secret", True: None}
 
@@ -348,10 +368,10 @@ def test_a_hub_that_refuses(fake: FakeHub, cascade: Runner, status: int, code: s
 
 def test_no_hub(cascade: Runner) -> None:
     cascade.environment["HF_ENDPOINT"] = "http://127.0.0.1:9"
-    code, _, err = cascade("essential", "--yes")
+    code, _, err = cascade.process("essential", "--yes")
     assert code == 1 and "the connection to 127.0.0.1:9 failed" in err and len(err.splitlines()) == 1
     cascade.environment["HF_HUB_OFFLINE"] = "1"
-    code, _, err = cascade("essential", "--yes")
+    code, _, err = cascade.process("essential", "--yes")
     assert code == 1 and "unset it" in err and len(err.splitlines()) == 1
 
 
@@ -360,7 +380,9 @@ def test_a_disk_that_takes_no_more(fake: FakeHub, cascade: Runner) -> None:
     offer(fake, EFFNET, STAGE_A, PREVIEWER)
     cascade.there(EFFNET, PREVIEWER)
     limit = (30 << 20, 30 << 20)
-    code, _, err = cascade("essential", "--yes", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    code, _, err = cascade.process(
+        "essential", "--yes", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    )
     assert code == 1
     assert f"cascade: {CASCADE}/stage_a.safetensors: it cannot be written: File too large" in err
     assert not (cascade.models / STAGE_A.label).exists()

@@ -12,7 +12,6 @@ from stable_cascade_nodes.cascade_core.files import published
 from stable_cascade_nodes.cascade_core.files.published import CASCADE, FILES, PRIOR, Published
 from stable_cascade_nodes.cli import download, hub
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import local
 
 from .published_contents import STAGE_A, content_of
 
@@ -20,11 +19,9 @@ ROOT = Path(stable_cascade_nodes.__file__).parent
 
 
 @pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(local, "_settings", None)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models"
+def models(new_program: Path) -> Path:
+    (new_program / "models").mkdir()
+    return new_program / "models"
 
 
 @pytest.mark.parametrize(

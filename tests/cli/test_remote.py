@@ -1,7 +1,6 @@
 """`cascade run --server`, against a server that does what a real one seldom does."""
 
 import asyncio
-import importlib.util
 import json
 import os
 import signal
@@ -13,11 +12,7 @@ from typing import Any
 import pytest
 
 web = pytest.importorskip("aiohttp.web")
-_spec = importlib.util.spec_from_file_location("cli_fake_server", Path(__file__).with_name("fake_server.py"))
-assert _spec is not None and _spec.loader is not None
-fake_server: Any = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = fake_server
-_spec.loader.exec_module(fake_server)
+from . import fake_server  # noqa: E402 (it needs aiohttp)
 
 Cascade = Callable[..., Any]
 

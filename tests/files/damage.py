@@ -30,6 +30,7 @@ class Damage:
     kind: str
     make: Callable[[Path], Path]  # into an empty folder
     says: str
+    harm: str = ""  # the class of damage, where the same is said of several classes
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def write(path: Path, header: dict[str, Any] | bytes, data: int, length: int | N
     return path
 
 
-def changed(name: str, case: str, change: Callable[[dict[str, Any]], None], says: str) -> Damage:
+def changed(name: str, case: str, change: Callable[[dict[str, Any]], None], says: str, harm: str = "") -> Damage:
     """A file with a changed header; the data keep their size."""
     file = sound(name)
 
@@ -96,4 +97,4 @@ def changed(name: str, case: str, change: Callable[[dict[str, Any]], None], says
         change(header)
         return write(folder / "x.safetensors", header, file.data)
 
-    return Damage(f"{name}: {case}", file.kind, make, says)
+    return Damage(f"{name}: {case}", file.kind, make, says, harm)

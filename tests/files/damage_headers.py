@@ -16,19 +16,19 @@ def cut_short() -> Iterator[Damage]:
         file = sound(name)
         raw = json.dumps(file.header()).encode()
         whole = 8 + len(raw) + file.data
-        for keep in (
-            1,
-            7,
-            8,
-            9,
-            400,
-            len(raw) // 2,
-            len(raw) + 8,
-            whole // 10,
-            whole // 2,
-            whole * 99 // 100,
-            whole - 1,
-        ):
+        for harm, keep in {
+            "one byte": 1,
+            "half a length": 7,
+            "a length": 8,
+            "a brace": 9,
+            "few names": 400,
+            "half a header": len(raw) // 2,
+            "a header": len(raw) + 8,
+            "a tenth": whole // 10,
+            "a half": whole // 2,
+            "nearly all": whole * 99 // 100,
+            "all but a byte": whole - 1,
+        }.items():
 
             def make(folder: Path, file: Sound = file, keep: int = keep) -> Path:
                 path = file.write(folder)
@@ -36,24 +36,25 @@ def cut_short() -> Iterator[Damage]:
                     opened.truncate(keep)
                 return path
 
-            yield Damage(f"{name} cut to {keep} bytes", file.kind, make, HALF)
+            yield Damage(f"{name} cut to {keep} bytes", file.kind, make, HALF, harm)
 
         def lengthen(folder: Path, file: Sound = file) -> Path:
             return write(folder / "x.safetensors", file.header(), file.data + 7)
 
-        yield Damage(f"{name} with more behind it", file.kind, lengthen, HALF)
+        yield Damage(f"{name} with more behind it", file.kind, lengthen, HALF, "longer")
 
 
 def wrong_length() -> Iterator[Damage]:
     for name in ("stage_c", "effnet", "tiny"):
         file = sound(name)
         raw = json.dumps(file.header()).encode()
-        for length in (0, 1, len(raw) // 2, len(raw) - 1, len(raw) + 1, len(raw) + 64, 10**8, 2**31, 2**63, 2**64 - 1):
+        lengths = (0, 1, len(raw) // 2, len(raw) - 1, len(raw) + 1, len(raw) + 64, 10**8, 2**31, 2**63, 2**64 - 1)
+        for number, length in enumerate(lengths):
 
             def make(folder: Path, file: Sound = file, length: int = length) -> Path:
                 return write(folder / "x.safetensors", file.header(), file.data, length)
 
-            yield Damage(f"{name} whose header says {length}", file.kind, make, HALF)
+            yield Damage(f"{name} whose header says {length}", file.kind, make, HALF, str(number))
 
 
 def bad_entries() -> Iterator[Damage]:
@@ -85,7 +86,7 @@ def bad_entries() -> Iterator[Damage]:
                     header[tensor][field] = value
 
                 if (number + len(str(value))) % 2 or number == 0:
-                    yield changed(name, f"{field} of {tensor} is {value}", change, HALF)
+                    yield changed(name, f"{field} of {tensor} is {value}", change, HALF, f"{field} {value}")
 
 
 def flipped_bits() -> Iterator[Damage]:

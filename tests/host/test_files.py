@@ -17,7 +17,7 @@ from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import host, local
+from stable_cascade_nodes.runtime import host
 
 from .. import model_files
 from ..models.byte_pairs import ids, vocabulary
@@ -73,8 +73,7 @@ def comfyui(start_comfyui: Start, base: Path) -> ComfyUI:
 
 
 @pytest.fixture(autouse=True)
-def headless_models(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_settings", None)
+def headless_models(base: Path, new_program: Path) -> None:
     host.configure(models=base / "models", device="cpu")
 
 

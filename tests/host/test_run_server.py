@@ -148,8 +148,8 @@ def test_stand_ins_for_pictures_give_the_same(command: Command) -> None:
     assert [name for name in here if not np.array_equal(here[name], there[name])] == []
 
 
-def test_masks_are_the_same(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_settings", None)
+@pytest.mark.usefixtures("new_program")
+def test_masks_are_the_same(command: Command) -> None:
     shades = Image.fromarray(np.random.default_rng(1).integers(0, 256, (9, 7, 4), np.uint8))
     local.configure(input=command.folder / "input")
     prompt: Document = {}

@@ -5,6 +5,7 @@ Run: pytest tests/lora/test_attach.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,13 @@ from . import files
 
 
 @pytest.fixture
-def stage_c() -> Handle:
-    return load("stage_c", weights_path("stage_c"), dtype="float32")
+def stage_c(tiny: Callable[..., Handle]) -> Handle:
+    return tiny("stage_c")
 
 
 @pytest.fixture
-def text_encoder() -> Handle:
-    return load("text_encoder", weights_path("text_encoder"), dtype="float32")
+def text_encoder(tiny: Callable[..., Handle]) -> Handle:
+    return tiny("text_encoder")
 
 
 def lora_for(handle: Handle, tmp_path: Path, seed: int = 0) -> Lora:
@@ -107,14 +108,13 @@ def test_several_add_up(stage_c: Handle, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_weights_of_every_precision(tmp_path: Path, dtype: str) -> None:
-    exact = load("stage_c", weights_path("stage_c"), dtype="float32")
-    lora = lora_for(exact, tmp_path)
-    wanted = run(attach_lora(exact, lora, 5.0)[0])
+def test_weights_of_every_precision(stage_c: Handle, tmp_path: Path, dtype: str) -> None:
+    lora = lora_for(stage_c, tmp_path)
+    wanted = run(attach_lora(stage_c, lora, 5.0)[0])
     found = run(attach_lora(load("stage_c", weights_path("stage_c"), dtype=dtype), lora, 5.0)[0])
     assert found.dtype == getattr(torch, dtype)
     assert close(found, wanted, {"float32": 1e-5, "bfloat16": 0.04, "float16": 0.03}[dtype])
-    assert not close(run(exact), wanted, 0.08)
+    assert not close(run(stage_c), wanted, 0.08)
 
 
 @pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2])

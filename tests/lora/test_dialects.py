@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core.builtin import weights_path
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora, check_matched, fuse_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.lora.write import save_lora
@@ -19,19 +18,19 @@ from stable_cascade_nodes.cascade_core.models.handle import Handle
 from . import files
 
 
-@pytest.fixture(scope="module")
-def stage_c() -> Handle:
-    return load("stage_c", weights_path("stage_c"), dtype="float32")
+@pytest.fixture
+def stage_c(tiny: Callable[..., Handle]) -> Handle:
+    return tiny("stage_c")
 
 
-@pytest.fixture(scope="module")
-def stage_b() -> Handle:
-    return load("stage_b", weights_path("stage_b"), dtype="float32")
+@pytest.fixture
+def stage_b(tiny: Callable[..., Handle]) -> Handle:
+    return tiny("stage_b")
 
 
-@pytest.fixture(scope="module")
-def text_encoder() -> Handle:
-    return load("text_encoder", weights_path("text_encoder"), dtype="float32")
+@pytest.fixture
+def text_encoder(tiny: Callable[..., Handle]) -> Handle:
+    return tiny("text_encoder")
 
 
 def changes_of(handle: Handle) -> dict[str, dict[str, tuple[Tensor, Tensor]]]:

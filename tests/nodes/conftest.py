@@ -1,6 +1,6 @@
-"""A models folder with small untrained parts, and a headless host that every test finds as new."""
+"""A models folder with small untrained parts, and a headless host that every test finds as new, on the processor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def new_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", local.Settings(device="cpu"))
-    yield
+def on_the_processor(new_program: Path) -> None:
+    local.configure(device="cpu")
 
 
 @pytest.fixture(scope="session")

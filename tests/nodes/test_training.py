@@ -36,14 +36,6 @@ SETTINGS: dict[str, Any] = {
 LORA = {**SETTINGS, "prompts": "a [zig]\na circle", "rank": 2, "alpha": 2.0, "tokens": "[zig]=^circle$"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """In the input folder, with control pictures."""

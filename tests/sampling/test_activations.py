@@ -4,8 +4,9 @@ Small pictures stand for large ones: what is alive at the peak grows with the pi
 own widths here; those of their layers that only repeat are left out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -28,6 +29,19 @@ DTYPES = [torch.float32, torch.bfloat16]
 SIZES = [(8, 8), (24, 10), (32, 40)]
 
 
+TEXTS = ["a", "a (a:1.3)", "a " * 500]  # the second needs the empty prompt besides
+
+
+def cases(kind: str, sizes: Sequence[Any], name: str = "size", leave: str = "") -> Any:
+    """Every preset, size and type; at the published widths all are slow but the first size in float32."""
+    found: list[Any] = []
+    for preset, size, dtype in product(PRESETS[kind], sizes, DTYPES):
+        slow = not preset.startswith("tiny") and (size, dtype) != (sizes[0], torch.float32)
+        if preset != leave:
+            found.append(pytest.param(preset, size, dtype, marks=[pytest.mark.slow] if slow else []))
+    return pytest.mark.parametrize(("preset", name, "dtype"), found)
+
+
 @pytest.fixture(autouse=True)
 def plain_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without oneDNN, whose own layout has no storage to count."""
@@ -40,9 +54,7 @@ def check(network: nn.Module, compute: Callable[[], Any], given: list[Tensor], a
     assert asked / 2 < measured.peak <= asked
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("preset", PRESETS["stage_a"])
+@cases("stage_a", SIZES)
 def test_stage_a(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None:
     config = PRESETS["stage_a"][preset]
     network = StageA(replace(config, bottleneck_blocks=2, codebook_size=0)).to(dtype).eval()
@@ -53,9 +65,7 @@ def test_stage_a(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None
     check(network, lambda: network.encode(pixels), [pixels], asked)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("preset", PRESETS["previewer"])
+@cases("previewer", SIZES)
 def test_the_previewer(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None:
     config = PRESETS["previewer"][preset]
     network = Previewer(config).to(dtype).eval()
@@ -63,27 +73,21 @@ def test_the_previewer(preset: str, size: tuple[int, int], dtype: torch.dtype) -
     check(network, lambda: network(latent), [latent], activations.previewer_bytes(config, size, 2, dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [(192, 192), (320, 224)])
-@pytest.mark.parametrize("preset", PRESETS["effnet"])
+@cases("effnet", [(192, 192), (320, 224)])
 def test_the_effnet(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None:
     network = Effnet(PRESETS["effnet"][preset]).to(dtype).eval()
     pixels = torch.zeros(1, 3, *size, dtype=dtype)
     check(network, lambda: network(pixels), [pixels], activations.effnet_bytes(network.config, size, 1, dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [(192, 192), (320, 1000)])
-@pytest.mark.parametrize("preset", PRESETS["image_encoder"])
+@cases("image_encoder", [(192, 192), (320, 1000)])
 def test_the_image_encoder(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None:
     network = ImageEncoder(replace(PRESETS["image_encoder"][preset], layers=2)).to(dtype).eval()
     pixels = torch.zeros(1, 3, *size)
     check(network, lambda: network(pixels), [pixels], activations.image_encoder_bytes(network.config, dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [(6, 6), (7, 10)])
-@pytest.mark.parametrize("preset", sorted(PRESETS["controlnet"].keys() - {"tiny canny"}))  # which takes far less
+@cases("controlnet", [(6, 6), (7, 10)], leave="tiny canny")  # which takes far less
 def test_the_controlnet(preset: str, size: tuple[int, int], dtype: torch.dtype) -> None:
     network = ControlNet(replace(PRESETS["controlnet"][preset], blocks=1)).to(dtype).eval()
     config: ControlNetConfig = network.config
@@ -91,16 +95,8 @@ def test_the_controlnet(preset: str, size: tuple[int, int], dtype: torch.dtype) 
     check(network, lambda: network.project(hint), [hint], activations.controlnet_bytes(config, size, 2, dtype))
 
 
-def texts() -> Iterator[str]:
-    yield "a"
-    yield "a (a:1.3)"  # the empty prompt besides
-    yield "a " * 500
-
-
-@pytest.mark.parametrize("text", list(texts()))
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("preset", PRESETS["text_encoder"])
-def test_the_text_encoder(preset: str, dtype: torch.dtype, text: str) -> None:
+@cases("text_encoder", TEXTS, "text")
+def test_the_text_encoder(preset: str, text: str, dtype: torch.dtype) -> None:
     config = replace(PRESETS["text_encoder"][preset], layers=2, vocab_size=100)
     network = TextEncoder(config, WordTokenizer(("a",), config.max_positions)).to(dtype).eval()
     asked = activations.text_bytes(config, network.rows(text), dtype)

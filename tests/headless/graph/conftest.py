@@ -1,15 +1,10 @@
 """A registry of fake nodes, and the log of their calls."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("graph_fake_nodes", Path(__file__).with_name("fake_nodes.py"))
-assert _spec is not None and _spec.loader is not None
-fake_nodes: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_nodes)
+from . import fake_nodes
 
 
 @pytest.fixture

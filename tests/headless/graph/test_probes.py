@@ -1,6 +1,5 @@
 """Every rule of the editor's conversion against what the editor itself made of it."""
 
-import importlib.util
 import json
 from copy import deepcopy
 from pathlib import Path
@@ -10,12 +9,9 @@ import pytest
 
 from stable_cascade_nodes.headless import graph
 
-HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("graph_probes", HERE / "probes.py")
-assert _spec is not None and _spec.loader is not None
-probes: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(probes)
+from . import probes
 
+HERE = Path(__file__).parent
 EXPECTED: dict[str, Any] = json.loads((HERE / "probes.json").read_text())
 INFO: dict[str, Any] = json.loads((HERE / "object_info.json").read_text())
 

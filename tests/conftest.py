@@ -1,0 +1,54 @@
+"""One thread, a program that a test finds as new, and the built-in models loaded once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stable_cascade_nodes.runtime import local
+
+if TYPE_CHECKING:
+    from stable_cascade_nodes.cascade_core.models.handle import Handle
+    from stable_cascade_nodes.recipes.tiny.judge import Studio
+
+# Before torch is imported, and for the programs that tests start: networks this small are slower with more threads,
+# much slower where several workers test at once, and sums depend in their last bit on how many threads share them.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture
+def new_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The headless host with nothing configured, in an empty current folder, which is given."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(local, "_settings", None)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Handle]:
+    """`tiny("stage_c")`: a built-in model in float32, by its kind and where there are several its name.
+
+    Shared by all tests of a worker, so none may change it: a test that trains or changes weights loads its own.
+    """
+
+    @cache
+    def load_once(kind: str, name: str = "tiny (built-in)") -> Handle:
+        from stable_cascade_nodes.cascade_core.builtin import built_in
+        from stable_cascade_nodes.cascade_core.files.load import load
+
+        return load(kind, built_in(kind)[name], name=name, dtype="float32")
+
+    return load_once
+
+
+@pytest.fixture(scope="session")
+def studio() -> Studio:
+    """The built-in cascade as its judges have it; shared like `tiny`."""
+    from stable_cascade_nodes.recipes.tiny.judge import Studio
+
+    return Studio.load()
