@@ -51,11 +51,11 @@ def convert(options: argparse.Namespace) -> int:
     if not source.exists():
         raise WorkflowError(f"convert: expected a model file or a diffusers folder, but {str(source)!r} does not exist")
     from ..cascade_core.files.convert import convert as write
-    from ..cascade_core.files.identify import FOLDERS, identify
-    from ..cascade_core.sampling.family import KINDS
+    from ..cascade_core.files.identify import identify
+    from ..cascade_core.kinds import KINDS
 
-    if options.part is not None and options.part not in FOLDERS:
-        raise WorkflowError(f"--part: expected one of {list_choices(FOLDERS, options.part)}, found {options.part!r}")
+    if options.part is not None and options.part not in KINDS:
+        raise WorkflowError(f"--part: expected one of {list_choices(KINDS, options.part)}, found {options.part!r}")
     chosen: dict[str, Any] = {"layout": options.layout, "dtype": options.dtype, "kind": options.part}
     try:
         parts = identify(source)
@@ -75,7 +75,8 @@ def convert(options: argparse.Namespace) -> int:
     for path in done.files:
         print(path, flush=True)
     if done.left_out:
-        complain(f"left out, since diffusers has no layout for it: {', '.join(KINDS[kind] for kind in done.left_out)}")
+        names = ", ".join(KINDS[kind].name for kind in done.left_out)
+        complain(f"left out, since diffusers has no layout for it: {names}")
     return OK
 
 

@@ -90,13 +90,13 @@ def _examine_files(path: Path | None, as_json: bool) -> int:
 
 def _roots(path: Path | None) -> Sequence[Path]:
     """The folders to look through: the named one, else the models folder and what extra_model_paths.yaml adds."""
-    from ..cascade_core.files.identify import FOLDERS
+    from ..cascade_core.kinds import KINDS
     from ..runtime import local
 
     if path is not None:
         return [path]
     models = local.models_directory()
-    keys = dict.fromkeys(key for keys in FOLDERS.values() for key in keys)
+    keys = dict.fromkeys(key for kind in KINDS.values() for key in kind.folders)
     others = dict.fromkeys(folder for key in keys for folder in local.model_folders(key))
     return [models, *(folder for folder in others if not folder.is_relative_to(models))]
 

@@ -168,7 +168,7 @@ def _misfit(file: Published, path: Path) -> str | None:
     if file.kind == published.TOKENIZER:
         return None
     from ..cascade_core.files.identify import identify
-    from ..cascade_core.sampling.family import KINDS
+    from ..cascade_core.kinds import KINDS
 
     try:
         parts = identify(path)
@@ -177,8 +177,8 @@ def _misfit(file: Published, path: Path) -> str | None:
     found = [(part.kind, part.mode if part.kind == "controlnet" else part.preset) for part in parts]
     if found == [(file.kind, file.preset)]:
         return None
-    names = " and ".join(f"{KINDS.get(kind, kind)} {preset}" for kind, preset in found)
-    return f"expected {KINDS[file.kind]} {file.preset}, found {names}"
+    names = " and ".join(f"{KINDS[kind].name} {preset}" for kind, preset in found)
+    return f"expected {KINDS[file.kind].name} {file.preset}, found {names}"
 
 
 def _check_room(wanted: Sequence[Wanted]) -> None:

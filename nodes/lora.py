@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.kinds import KINDS
 from ..runtime import host, model_folders
 from . import sockets
 from .loaders import Loader
@@ -29,14 +30,13 @@ WIRED = (sockets.LORA, {"tooltip": "A LoRA that was just trained, instead of the
 
 
 class LoRAFiles(Loader):
-    KIND, PART = "lora", "LoRA"
-    FOLDERS = ("loras",)
+    KIND = KINDS["lora"]
 
 
 class _LoRAApply:
     """What both nodes share: the choice of the file, and its checks."""
 
-    FILE_INPUT, KIND, FOLDERS = "lora_name", LoRAFiles.KIND, LoRAFiles.FOLDERS
+    FILE_INPUT, KIND = "lora_name", LoRAFiles.KIND
     CATEGORY = CATEGORY
     FUNCTION, REHEARSE = "apply", "rehearse"
     DISPLAY_NAME: str

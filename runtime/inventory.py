@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.other_models import OtherModel
-from ..cascade_core.sampling.family import KINDS
+from ..cascade_core.kinds import KINDS
 from . import host, model_folders
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ def in_words(size: int) -> str:
 
 
 def _row(part: Part, path: Path, has_others: bool) -> Row:
-    from ..cascade_core.files.identify import FOLDERS
-
-    keys = FOLDERS[part.kind]
+    keys = KINDS[part.kind].folders
     belongs = FOLDER if path.is_dir() else ALL_IN_ONE if has_others and ALL_IN_ONE in keys else keys[0]
     around = _keys_of(path)
     size = sum(math.prod(info.shape) * BYTES.get(info.dtype, 1) for info in part.names.values())
@@ -127,7 +125,7 @@ def _row(part: Part, path: Path, has_others: bool) -> Row:
 
 
 def _name(part: Part) -> str:
-    kind = KINDS[part.kind]
+    kind = KINDS[part.kind].name
     if part.mode is not None:  # what is made for a Stage C
         return f"{kind} {part.mode}{part.preset and f', for {part.preset}'}"
     return kind if part.preset in UNSAID else f"{kind} {part.preset}"
@@ -135,8 +133,6 @@ def _name(part: Part) -> str:
 
 def _keys_of(path: Path) -> set[str]:
     """The folder keys under which a path is looked for."""
-    from ..cascade_core.files.identify import FOLDERS
-
     place = Path(os.path.abspath(path))
-    keys = {key for keys in FOLDERS.values() for key in keys}
+    keys = {key for kind in KINDS.values() for key in kind.folders}
     return {key for key in keys if any(place.is_relative_to(folder) for folder in host.model_folders(key))}

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from ..models.config import PRESETS
-from ..sampling.family import KINDS
-from .diffusers_config import DIFFUSERS_FOLDERS, write_config
+from .diffusers_config import write_config
 from .dtypes import NAMES, TYPES
 from .identify import find_part, identify
 from .layouts import Shape, Source, chain, from_official
@@ -79,9 +79,9 @@ def convert(
     if kind is not None:
         parts = (find_part(parts, kind, source.name),)
     several = len(parts) > 1
-    left_out = tuple(part.kind for part in parts if layout == "diffusers" and part.kind not in DIFFUSERS_FOLDERS)
+    left_out = tuple(part.kind for part in parts if layout == "diffusers" and not KINDS[part.kind].diffusers_folder)
     if len(left_out) == len(parts):
-        kinds = " and ".join(KINDS[kind] for kind in left_out)
+        kinds = " and ".join(KINDS[kind].name for kind in left_out)
         raise CascadeError(f"{source.name}: diffusers' layout has no place for the {kinds}: choose another layout")
     plans = [
         _plan(part, source, _place(part.kind, target, layout) if several else target, layout, dtype)
@@ -106,13 +106,13 @@ def convert(
 
 def _place(kind: str, folder: Path, layout: str) -> Path:
     """Where one of several parts goes."""
-    return folder / (DIFFUSERS_FOLDERS[kind] if layout == "diffusers" else f"{kind}.safetensors")
+    return folder / (KINDS[kind].diffusers_folder if layout == "diffusers" else f"{kind}.safetensors")
 
 
 def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) -> _Plan:
     if part.config is None:
-        networks = ", ".join(KINDS[kind] for kind in PRESETS)
-        raise CascadeError(f"{source.name} is a {KINDS.get(part.kind, part.kind)}: only {networks} have other layouts")
+        networks = ", ".join(KINDS[kind].name for kind in PRESETS)
+        raise CascadeError(f"{source.name} is a {KINDS[part.kind].name}: only {networks} have other layouts")
     config = write_config(part.kind, part.config) if layout == "diffusers" else None
     stored = find_sources(part, source.name, build(part, source.name))
     # ComfyUI's loose text encoders have our names; only those within its all-in-one files have others.

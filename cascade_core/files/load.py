@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from ..memory import Placement, StayPut
 from ..models.handle import Handle, Target
 from ..models.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
-from ..sampling.family import KINDS
 from .dtypes import NAMES, TYPES
 from .header import open_tensors
 from .identify import find_part, identify
@@ -32,16 +31,6 @@ from .tensors import read_pieces, whole, write_tensors
 from .wording import printable
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-NETWORKS = {
-    "stage_c": ("stage_c", "StageC"),
-    "stage_b": ("stage_b", "StageB"),
-    "stage_a": ("stage_a", "StageA"),
-    "effnet": ("effnet", "Effnet"),
-    "previewer": ("previewer", "Previewer"),
-    "text_encoder": ("text", "TextEncoder"),
-    "image_encoder": ("vision", "ImageEncoder"),
-    "controlnet": ("controlnet", "ControlNet"),
-}  # kind -> module of models/ and class; imported when used: no run needs all of them
 SHOWN = 3  # of the names that disagree
 
 
@@ -123,15 +112,14 @@ def save(
 
 def build(part: Part, file: str, tokenizer: Tokenizer | None = None) -> nn.Module:
     """The part's network on the meta device; a text encoder of which only the names are wanted needs no tokenizer."""
-    module, cls = NETWORKS[part.kind]
-    network: Callable[..., nn.Module] = getattr(import_module(f"..models.{module}", __package__), cls)
+    network: Callable[..., nn.Module] = KINDS[part.kind].network_class()
     extra = (tokenizer or WordTokenizer((), 2),) if part.kind == "text_encoder" else ()
     try:
         with torch.device("meta"):  # no memory, so initialisation computes nothing
             return network(part.config, *extra)
     except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise CascadeError(f"{file} describes a {KINDS[part.kind]} that cannot be built: {reason}") from error
+        raise CascadeError(f"{file} describes a {KINDS[part.kind].name} that cannot be built: {reason}") from error
 
 
 def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
@@ -157,7 +145,7 @@ def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
     said = [f"{len(names)} {what} ({_first(names)})" for what, names in problems.items() if names]
     if said:
         raise CascadeError(
-            f"{file} does not fit {KINDS[part.kind]} {part.preset}: of {len(wanted)} tensors,"
+            f"{file} does not fit {KINDS[part.kind].name} {part.preset}: of {len(wanted)} tensors,"
             f" {'; '.join(said)}. Use a complete file of this model"
         )
     return {name: sources[name] for name in expected}
@@ -166,11 +154,11 @@ def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
 def choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
     """The type of the weights that `load` gives for this `dtype`, which may be "auto"; raises CascadeError."""
     if dtype == "auto":
-        if kind not in ("stage_b", "stage_c") or device.type == "cpu":
+        if device.type == "cpu":
             return torch.float32
-        if device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.bfloat16
-        return torch.float16 if kind == "stage_b" else torch.float32  # Stage C overflows in float16
+        fast, old = KINDS[kind].gpu_dtypes
+        has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+        return DTYPES[fast if has_bfloat16 else old]
     if dtype not in DTYPES:
         raise CascadeError(f"dtype: expected auto, {', '.join(DTYPES)}, found {dtype!r}")
     return DTYPES[dtype]

@@ -20,7 +20,7 @@ class Part:
     """One network of a file. `names` are its tensors as the tables of its layout have them."""
 
     header: Header
-    kind: str  # a key of FOLDERS
+    kind: str  # a key of KINDS
     preset: str  # a name of PRESETS[kind], or "custom"; for a ControlNet or LoRA the Stage C it was made for, or ""
     config: Any | None = None  # the kind's dataclass of models/config.py; None for a LoRA
     layout: str = "official"  # whose names: "official", "comfyui", "diffusers" or "openclip"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from .other_models import OtherModel
 from .wording import damaged, first_of, printable, stranger
 
@@ -19,7 +20,6 @@ INDEX = re.compile(r".+\.index(\.[\w-]+)*\.json")
 COMPONENT_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 PIPELINE_FILE, CONFIG_FILE = "model_index.json", "config.json"
 OURS = "StableCascade"  # how the class of a pipeline of ours begins
-COMPONENTS = ("prior", "decoder", "vqgan", "text_encoder", "image_encoder")  # of a pipeline that does not name its own
 
 
 def siblings(path: Path) -> Sequence[Path]:
@@ -76,7 +76,7 @@ def component_weights(folder: Path) -> Sequence[Path]:
 def components(folder: Path) -> Sequence[Path]:
     """The components' folders of a pipeline's folder; none if it is none. CascadeError for another model's pipeline."""
     index = folder / PIPELINE_FILE
-    names: Sequence[str] = COMPONENTS
+    names = [kind.diffusers_folder for kind in KINDS.values() if kind.diffusers_folder]
     if index.is_file():
         entries = read_json(index)
         pipeline = str(entries.get("_class_name", ""))

@@ -8,11 +8,12 @@ from typing import cast
 import torch
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from ..memory import Beside
 from ..models.adapters import adapted, fused
+from ..models.family import describe
 from ..models.handle import Handle
 from ..models.text import TextEncoder
-from ..sampling.family import KINDS, describe
 from .fit import LoraReport, fit
 from .lora import Lora
 from .tokens import with_tokens
@@ -61,7 +62,7 @@ def detach_lora(handle: Handle) -> Handle:
 def check_matched(lora: Lora, reports: dict[str, LoraReport]) -> None:
     """CascadeError where no change of the LoRA found a place in the models of `reports`, by their kind."""
     if lora.changes and not any(report.matched for report in reports.values()):
-        asked = " and ".join(KINDS[kind] for kind in reports)
+        asked = " and ".join(KINDS[kind].name for kind in reports)
         names = list(lora.changes)
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise CascadeError(

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..files.wording import first_of
+from ..kinds import KINDS
 from ..models.adapters import Branch, Dense, LowRank, adaptable, merged
 from ..models.handle import Handle
-from ..sampling.family import KINDS
 from .lora import Change, Lora
 from .names import Place, find, is_of_text, places
 from .order import FILTERS, official_order
@@ -89,8 +89,8 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
     first = next(iter(lora.changes.values()))
     raise CascadeError(
         f"LoRA {lora.name} numbers {len(numbers)} weights (the first of {first.up.shape[0]} x {first.down.shape[1]}),"
-        f" which are no set of {KINDS[handle.kind]} {handle.name}: of its attention it has {len(usual)}, the first of"
-        f" {' x '.join(map(str, weights[usual[0]].shape))}: choose the Stage C that the LoRA was trained on"
+        f" which are no set of {KINDS[handle.kind].name} {handle.name}: of its attention it has {len(usual)}, the first"
+        f" of {' x '.join(map(str, weights[usual[0]].shape))}: choose the Stage C that the LoRA was trained on"
     )
 
 
@@ -116,7 +116,7 @@ def _check_shape(
         wanted = " x ".join(map(str, (out, *tensor.shape[1:])))
         raise CascadeError(
             f"LoRA {lora.name} was trained for another model: {name} changes a weight of {found}, but {weight} of"
-            f" {KINDS[handle.kind]} {handle.name} has {wanted}: choose the model that it was trained on"
+            f" {KINDS[handle.kind].name} {handle.name} has {wanted}: choose the model that it was trained on"
         )
 
 

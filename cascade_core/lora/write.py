@@ -16,10 +16,10 @@ from ..errors import CascadeError
 from ..files.dtypes import NAMES
 from ..files.load import DTYPES
 from ..files.tensors import whole, write_tensors
+from ..kinds import KINDS
 from ..models.adapters import adaptable
 from ..models.handle import Handle
 from ..models.text import TextEncoder
-from ..sampling.family import KINDS
 from .fit import place
 from .lora import Change, Lora, NewToken
 from .names import flat
@@ -65,7 +65,7 @@ def save_lora(
             tensors |= _named(lora, handle, dialect)
     lost = [name for name in lora.changes if name not in placed]
     if lost:
-        kinds = " or ".join(KINDS[handle.kind] for handle in handles)
+        kinds = " or ".join(KINDS[handle.kind].name for handle in handles)
         raise CascadeError(f"LoRA {lora.name}: {lost[0]} and {len(lost) - 1} more names are no weights of the {kinds}")
     tensors |= _tokens(lora.tokens, next((h for h in handles if h.kind == "text_encoder"), None), dialect)
     entry = {
@@ -128,8 +128,8 @@ def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[s
     """Numbers instead of names, all of one rank, alpha 1."""
     if handle.kind != "stage_c":
         raise CascadeError(
-            f"LoRA {lora.name} changes the {KINDS[handle.kind]}, for which the official dialect has no place: write"
-            " kohya or comfyui"
+            f"LoRA {lora.name} changes the {KINDS[handle.kind].name}, for which the official dialect has no place:"
+            " write kohya or comfyui"
         )
     if any(change.magnitude is not None for change in lora.changes.values()):
         raise CascadeError(f"LoRA {lora.name} is a DoRA, for which the official dialect has no place: write kohya")

@@ -22,11 +22,11 @@ from ..models.blocks import ResBlock
 from ..models.config import ControlNetConfig, StageCConfig
 from ..models.controlnet import ControlNet
 from ..models.effnet import IMAGENET_MEAN, IMAGENET_STD, Effnet
+from ..models.family import check_family, check_kind
 from ..models.handle import Handle
 from ..models.stage_c import StageC
 from ..sampling import control as sampling
 from ..sampling.activations import controlnet_bytes, training_bytes
-from ..sampling.family import check_family, check_kind
 from .buckets import CELL
 from .cache import Cache, Entry, mark_of
 from .controls import CHANNELS, Controls, fits_family
