@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+DTYPE_NAMES = ("float32", "bfloat16", "float16")  # the types of weights that networks compute with
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.kinds import DTYPE_NAMES
 from ..headless.graph import WorkflowError, list_choices
 from .output import FAILED, OK, complain
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 LAYOUTS = ("official", "comfyui", "diffusers", "kohya")
 MODEL_LAYOUTS = LAYOUTS[:3]
 LORA_LAYOUTS = ("official", "comfyui", "kohya")
-DTYPES = ("float32", "bfloat16", "float16")
 DESCRIPTION = """Write a model in another layout, another precision or both, and print the path of what was written.
   official   the single files of the official code
   comfyui    single files as ComfyUI names their tensors
@@ -37,7 +37,7 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a model file, or a diffusers folder")
     parser.add_argument("--to", dest="layout", choices=LAYOUTS, required=True, help="the layout")
-    parser.add_argument("--dtype", choices=DTYPES, help="the precision (as in FILE)")
+    parser.add_argument("--dtype", choices=DTYPE_NAMES, help="the precision (as in FILE)")
     parser.add_argument("--part", metavar="KIND", help="only this part, such as stage_c, effnet or text_encoder")
     parser.add_argument(
         "-o", "--output", dest="target", metavar="TARGET", type=Path, help="a file, or a folder (beside FILE)"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.published import command_for
-from ..cascade_core.kinds import KINDS, Kind
+from ..cascade_core.kinds import DTYPE_NAMES, KINDS, Kind
 from ..runtime import folders, host, model_folders
 
 if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
 
-DTYPES = ["auto", "float32", "bfloat16", "float16"]
+DTYPES = ["auto", *DTYPE_NAMES]
 
 
 class Loader:
@@ -52,24 +52,28 @@ class Loader:
         states = (path.stat() for path in model_folders.belonging(cls.path_of(model_name)))
         return " ".join(f"{state.st_mtime_ns} {state.st_size}" for state in states)
 
-    def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[Handle]:
+    def load(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
         from ..cascade_core.files.load import load
 
-        options: dict[str, Any] = {
-            "dtype": host.dtype(self.KIND.id) if dtype == "auto" else dtype,
-            "device": host.device(),
-            "placement": host.placement(),
-            "weights": weights,
-            "tokenizers": host.tokenizer_folders(),
-        }
-        return (load(self.KIND.id, self.path_of(model_name), name=model_name, **options),)
+        options = self._options(model_name, dtype)
+        return (load(self.KIND.id, self.path_of(model_name), placement=host.placement(), **options),)
 
     def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
         """What the file is, from its header: the models of a workflow need not all lie in memory at once."""
+        from ..cascade_core.files.load import describe
+
         try:
-            return self.load(model_name, dtype, weights=False)
+            return (describe(self.KIND.id, self.path_of(model_name), **self._options(model_name, dtype)),)
         except CascadeError as error:  # a bad file, which is no bad workflow
             raise OSError(str(error)) from error
+
+    def _options(self, model_name: str, dtype: str) -> dict[str, Any]:
+        return {
+            "name": model_name,
+            "dtype": host.dtype(self.KIND.id) if dtype == "auto" else dtype,
+            "device": host.device(),
+            "tokenizers": host.tokenizer_folders(),
+        }
 
     @classmethod
     def find(cls, model_name: object) -> Path | None:

@@ -13,7 +13,8 @@ import pytest
 import stable_cascade_nodes
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes.cascade_core.builtin import built_in
-from stable_cascade_nodes.cascade_core.files.load import load, save
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB

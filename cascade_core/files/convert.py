@@ -18,10 +18,10 @@ from ..errors import CascadeError
 from ..kinds import KINDS
 from ..models.config import PRESETS
 from .diffusers_config import write_config
-from .dtypes import NAMES, TYPES
+from .dtypes import DTYPES, NAMES, TYPES
 from .identify import find_part, identify
 from .layouts import Shape, Source, chain, from_official
-from .load import DTYPES, build, find_sources
+from .load import build, find_sources
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
 from .tensors import read_pieces, whole, write_tensors

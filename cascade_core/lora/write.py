@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..files.dtypes import NAMES
-from ..files.load import DTYPES
+from ..files.dtypes import DTYPES, NAMES
 from ..files.tensors import whole, write_tensors
 from ..kinds import KINDS
 from ..models.adapters import adaptable

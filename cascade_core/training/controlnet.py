@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CascadeError
-from ..files.load import save
+from ..files.save import save
 from ..hints import Detector
 from ..memory import Beside, StayPut
 from ..models.adapters import share

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files.load import DTYPES, save
+from ..files.dtypes import DTYPES
+from ..files.save import save
 from ..images import encode_resized
 from ..memory import StayPut
 from ..models.family import check_family

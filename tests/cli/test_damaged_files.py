@@ -7,7 +7,7 @@ import pytest
 
 import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core.builtin import weights_path
-from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.runtime import local
 
@@ -30,7 +30,7 @@ def test_a_run_with_a_damaged_file(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(local, "_settings", None)
     sound = tmp_path / "sound.safetensors"
-    load.save(sound, model_files.small_stages()["stage_a"], "stage_a")
+    save(sound, model_files.small_stages()["stage_a"], "stage_a")
     swapped = (weights_path("previewer").read_bytes(), "is a previewer file (tiny): choose it in the previewer loader")
     data, says = (model_files.damaged(sound.read_bytes()) | {"swapped": swapped})[case]
     bad = tmp_path / "models" / "vae" / "bad.safetensors"

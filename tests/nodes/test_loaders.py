@@ -11,9 +11,9 @@ import torch
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.files.convert import convert
 from stable_cascade_nodes.cascade_core.files.header import read_header
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.memory import OneAtATime
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.runtime import host
@@ -141,7 +141,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory, stages: dict[str, Any]) ->
         (folder / key).mkdir()
     for kind, module in stages.items():
         place = folder / FOLDERS[kind]
-        load.save(place / f"{kind}.safetensors", module, kind)
+        save(place / f"{kind}.safetensors", module, kind)
         convert(place / f"{kind}.safetensors", place / "comfyui" / f"{kind}.safetensors", layout="comfyui")
         header = read_header(place / f"{kind}.safetensors")
         model_files.write_shards(place, f"{kind}_set", module.state_dict(), 3, dict(header.metadata))
