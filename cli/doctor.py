@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cascade_core.wording import size_in_words
 from ..headless import graph, node_classes, prepare, workflow_file
 from .output import OK, REFUSED
 
@@ -103,14 +104,13 @@ def _roots(path: Path | None) -> Sequence[Path]:
 
 def _table(entries: Sequence[Entry], root: Path) -> Iterator[str]:
     """A line for each file, and under it one for each part, in columns; or the reason why there is none."""
-    from ..runtime.inventory import in_words
 
     if not entries:
         yield f"no model files in {root}"
         return
     cells = [
         [
-            (row.name, row.layout, in_words(row.bytes), row.precision, row.belongs_in, THERE[row.right_place])
+            (row.name, row.layout, size_in_words(row.bytes), row.precision, row.belongs_in, THERE[row.right_place])
             for row in e.rows
         ]
         for e in entries

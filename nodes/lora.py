@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import KINDS
+from ..cascade_core.wording import first_of
 from ..runtime import host, model_folders
 from . import sockets
 from .loaders import Loader
@@ -107,8 +108,7 @@ class _LoRAApply:
         lines: list[str] = []
         if left:
             left = list(dict.fromkeys(left))
-            shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-            lines.append(f"{len(left)} names of {lora.name} found no place in what is connected: {shown}")
+            lines.append(f"{len(left)} names of {lora.name} found no place in what is connected: {first_of(left)}")
         words = ", ".join(token.text for token in lora.tokens if token.text)
         if lora.tokens and "text_encoder" in handles and handles["text_encoder"][0] is None:
             lines.append(f"{lora.name} brings words ({words or 'without names'}): connect `text_encoder` to say them")

@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import CascadeError
 from ..kinds import KINDS
 from ..models.config import PRESETS
+from ..wording import first_of
 from .diffusers_config import write_config
 from .dtypes import DTYPES, NAMES, TYPES
 from .identify import find_part, identify
@@ -24,10 +25,10 @@ from .layouts import Shape, Source, chain, from_official
 from .load import build, find_sources
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
+from .shards import SAFETENSORS
 from .tensors import read_pieces, whole, write_tensors
 
 LAYOUTS = ("official", "comfyui", "diffusers")
-SUFFIXES = (".safetensors", ".sft")
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ def _weights(plan: _Plan) -> Path:
 
 def _check_target(plan: _Plan, overwrite: bool) -> None:
     path = plan.path
-    if plan.config is None and path.suffix not in SUFFIXES:
-        raise CascadeError(f"{path}: expected a file name that ends in {SUFFIXES[0]}; no loader finds others")
+    if plan.config is None and path.suffix not in SAFETENSORS:
+        raise CascadeError(f"{path}: expected a file name that ends in {SAFETENSORS[0]}; no loader finds others")
     if plan.config is None and path.is_dir():
         raise CascadeError(f"{path} is a folder: expected the name of a file in it")
     if plan.config is not None and path.exists() and not path.is_dir():
@@ -155,7 +156,7 @@ def _check_target(plan: _Plan, overwrite: bool) -> None:
     if plan.config is not None and path.is_dir():
         others = sorted({file.name for file in path.iterdir()} - {"config.json", _weights(plan).name})
         if others:
-            raise CascadeError(f"{path} holds other files ({', '.join(others[:3])}): name another folder")
+            raise CascadeError(f"{path} holds other files ({first_of(others)}): name another folder")
     if not overwrite and (path.exists() if plan.config is None else path.is_dir() and any(path.iterdir())):
         raise CascadeError(f"{path} exists: name another target, or say that it may be replaced")
 

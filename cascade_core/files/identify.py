@@ -15,6 +15,7 @@ from pathlib import Path
 from ..errors import CascadeError
 from ..kinds import KINDS
 from ..models.config import PRESETS, ControlNetConfig
+from ..wording import all_of, article, first_of
 from .diffusers_config import read_config
 from .header import Header, read_header
 from .layouts import layout_of
@@ -24,7 +25,6 @@ from .other_models import OtherModel, name_other_model
 from .shards import components
 from .signatures import DIALECTS, LORA_WIDTHS, SIGNATURES, Probe, Signature
 from .tensor_info import TensorInfo
-from .wording import all_of, article, first_of
 
 KNOWN_FORMS = "the official files, ComfyUI's and diffusers' are known here"
 

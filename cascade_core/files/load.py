@@ -20,15 +20,13 @@ from ..kinds import KINDS
 from ..memory import Placement, StayPut
 from ..models.handle import Handle
 from ..models.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
+from ..wording import first_of, printable
 from .dtypes import DTYPES, TYPES
 from .header import open_tensors
 from .identify import find_part, identify
 from .layouts import Shape, Source, from_official, to_official
 from .model_part import Part
 from .tensors import read_pieces
-from .wording import printable
-
-SHOWN = 3  # of the names that disagree
 
 
 def load(
@@ -129,7 +127,7 @@ def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
         "of another shape": [f"{name} {list(shape)} instead of {list(wanted[name])}" for name, shape in shapes.items()],
         "of a type that no weights have": [f"{printable(name)} {dtype}" for name, dtype in types.items()],
     }
-    said = [f"{len(names)} {what} ({_first(names)})" for what, names in problems.items() if names]
+    said = [f"{len(names)} {what} ({first_of(names, str)})" for what, names in problems.items() if names]
     if said:
         raise CascadeError(
             f"{file} does not fit {KINDS[part.kind].name} {part.preset}: of {len(wanted)} tensors,"
@@ -157,10 +155,6 @@ def _tokenizer(part: Part, path: Path, others: Sequence[Path]) -> Tokenizer | No
         return None
     length = part.config.max_positions
     return WordTokenizer(part.vocabulary, length) if part.vocabulary else load_tokenizer(path, length, others)
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def _read_tensors(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CascadeError
 from .tensor_info import TensorInfo
-from .wording import damaged, stranger
+from .wording import damaged, no_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,9 +65,9 @@ def _check_archive(path: Path) -> None:
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise CascadeError(damaged(path.name, "it is a torch or zip file without an end")) from error
     if any(name.endswith("/constants.pkl") for name in names):
-        raise CascadeError(stranger(path.name, "a TorchScript program", ADVICE))
+        raise CascadeError(no_weights(path.name, "a TorchScript program", ADVICE))
     if not any(name.endswith("/data.pkl") for name in names):
-        raise CascadeError(stranger(path.name, "a zip archive", "unpack it, and use the weights in it"))
+        raise CascadeError(no_weights(path.name, "a zip archive", "unpack it, and use the weights in it"))
 
 
 def _load(path: Path, device: str) -> dict[str, Tensor]:
@@ -98,7 +98,7 @@ def _load(path: Path, device: str) -> dict[str, Tensor]:
         found = cast(dict[Any, Any], found)["state_dict"]
     tensors = dict(_flatten(found, ""))
     if not tensors:
-        raise CascadeError(stranger(path.name, "a pickled file that holds no named tensors", ADVICE))
+        raise CascadeError(no_weights(path.name, "a pickled file that holds no named tensors", ADVICE))
     return tensors
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import CascadeError
+from ..wording import printable
 from .tensor_info import BITS, TensorInfo
-from .wording import damaged, printable
+from .wording import damaged
 
 LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 METADATA = "__metadata__"

@@ -10,10 +10,12 @@ from typing import Any, cast
 
 from ..errors import CascadeError
 from ..kinds import KINDS
+from ..wording import first_of, printable
 from .other_models import OtherModel
-from .wording import damaged, first_of, printable, stranger
+from .wording import damaged, no_weights
 
-SUFFIXES = (".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt")  # the first that is there wins
+SAFETENSORS = (".safetensors", ".sft")
+SUFFIXES = (*SAFETENSORS, ".ckpt", ".pt", ".pth", ".bin")  # of files of weights; the first that is there wins
 VARIANTS = ("", "bf16", "fp16")  # of a component, best first; others come after these, by name
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.)")
 INDEX = re.compile(r".+\.index(\.[\w-]+)*\.json")
@@ -40,7 +42,7 @@ def listed_in(index: Path) -> tuple[Sequence[Path], Mapping[str, str]]:
     """The files that an index JSON names, and in which of them each tensor should lie."""
     wanted = read_json(index).get("weight_map")
     if not isinstance(wanted, dict) or not wanted:
-        raise CascadeError(stranger(index.name, "a JSON text", "choose the weights, or the index of a set of them"))
+        raise CascadeError(no_weights(index.name, "a JSON text", "choose the weights, or the index of a set of them"))
     places = {str(name): str(file) for name, file in cast(dict[Any, Any], wanted).items()}
     for file in places.values():
         if Path(file).name != file:

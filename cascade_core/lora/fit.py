@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..files.wording import first_of
 from ..kinds import KINDS
 from ..models.adapters import Branch, Dense, LowRank, adaptable, merged
 from ..models.handle import Handle
+from ..wording import first_of
 from .lora import Change, Lora
 from .names import Place, find, is_of_text, places
 from .order import FILTERS, official_order

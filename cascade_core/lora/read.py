@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import CascadeError
 from ..files.header import Header, open_tensors, read_header
 from ..files.identify import identify
-from ..files.wording import first_of
+from ..wording import first_of
 from .lora import Change, Lora, NewToken
 
 ENTRY = "cascade_lora"  # our metadata: {"family", "filters", "tokens": [{"text", "start", "pooled"}]}
@@ -45,9 +45,8 @@ def read_lora(path: str | os.PathLike[str], name: str | None = None) -> Lora:
     (part, *_) = identify(path)
     if part.kind != "lora":
         raise CascadeError(f"{path.name} is no LoRA: put it where it belongs (`cascade doctor` says), choose a LoRA")
-    header = read_header(path)
-    with open_tensors(header) as get:
-        return _parse(header, name or path.name, get)
+    with open_tensors(part.header) as get:
+        return _parse(part.header, name or path.name, get)
 
 
 def read_embedding(path: Path) -> Tensor:

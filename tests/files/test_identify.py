@@ -15,9 +15,9 @@ from stable_cascade_nodes.cascade_core.files.identify import OtherModel, find_pa
 from stable_cascade_nodes.cascade_core.files.layouts import from_official
 from stable_cascade_nodes.cascade_core.files.model_part import Part
 from stable_cascade_nodes.cascade_core.files.signatures import SIGNATURES, Signature
-from stable_cascade_nodes.cascade_core.files.wording import article
 from stable_cascade_nodes.cascade_core.kinds import KINDS
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.wording import article
 
 from ..model_files import write_header
 from .headers import behind, header_of, refusal, shapes
