@@ -20,11 +20,11 @@ DTYPE_NAMES = ("float32", "bfloat16", "float16")  # the types of weights that ne
 class Kind:
     """One kind of model."""
 
-    id: str  # in metadata, in handles, and as the name of a node's input or output
-    name: str  # for people, within a sentence
+    id: str  # its name in metadata, in handles, and as a node's input or output
+    name: str  # its name for people, within a sentence
     folders: tuple[str, ...]  # ComfyUI's folder keys where a loader looks, in this order
     network: str = ""  # "module:Class" below models/; empty for what is no network of its own
-    diffusers_folder: str = ""  # in a pipeline; empty where diffusers and transformers have no class for it
+    diffusers_folder: str = ""  # its folder in a pipeline; empty where diffusers and transformers have no class for it
     gpu_dtypes: tuple[str, str] = ("float32", "float32")  # "auto" on a GPU, and on one that computes in no bfloat16
 
     @property

@@ -38,7 +38,7 @@ class Loader:
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_name: str | None = None) -> bool | str:
-        """Where a missing file belongs, instead of a list of those that are there; None is a link."""
+        """True, or where a missing file belongs; `model_name` is None where it is linked."""
         try:
             if model_name is not None:
                 cls.path_of(model_name)
@@ -59,7 +59,7 @@ class Loader:
         return (load(self.KIND.id, self.path_of(model_name), placement=host.placement(), **options),)
 
     def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
-        """What the file is, from its header: the models of a workflow need not all lie in memory at once."""
+        """The model as its header describes it: the models of a workflow need not all lie in memory at once."""
         from ..cascade_core.files.load import describe
 
         try:

@@ -35,7 +35,7 @@ class LoRAFiles(Loader):
 
 
 class _LoRAApply:
-    """What both nodes share: the choice of the file, and its checks."""
+    """The choice of the LoRA's file, its checks and its attaching, for both nodes."""
 
     FILE_INPUT, KIND = "lora_name", LoRAFiles.KIND
     CATEGORY = CATEGORY

@@ -106,7 +106,7 @@ def convert(
 
 
 def _place(kind: str, folder: Path, layout: str) -> Path:
-    """Where one of several parts goes."""
+    """The file or folder of one of several parts."""
     return folder / (KINDS[kind].diffusers_folder if layout == "diffusers" else f"{kind}.safetensors")
 
 
@@ -129,7 +129,7 @@ def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) 
 
 
 def _metadata(part: Part) -> dict[str, str]:
-    """What the names and shapes alone do not tell."""
+    """Metadata for what names and shapes alone do not tell."""
     entry = Entry(part.kind, part.config, part.family, part.target, part.x0_clamp, part.vocabulary)
     published = (preset for name, preset in PRESETS[part.kind].items() if name != "tiny")
     if any(entry == Entry(part.kind, preset, PUBLISHED_FAMILY) for preset in published):
@@ -185,7 +185,7 @@ def _write(plan: _Plan, count: Callable[[int], None]) -> None:
 
 
 def _missing_folders(folder: Path) -> list[Path]:
-    """Those that are still to be made, the innermost first."""
+    """The folders that are still to be made for `folder`, the innermost first."""
     missing: list[Path] = []
     while not folder.exists():
         missing.append(folder)

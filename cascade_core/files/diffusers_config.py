@@ -220,7 +220,7 @@ def _with_class(written: Any) -> dict[str, Any]:
 
 
 def _spread(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be one value for all levels as a list with one for each."""
+    """The values with a list, one value a level, where one value may stand for all levels."""
     channels = values.get("block_out_channels", StableCascadeUNet.block_out_channels)
     levels = len(cast(Sequence[Any], channels)) if isinstance(channels, list | tuple) else 0
     one = {"self_attn": True} | {name: values[name] for name in ("self_attn", "dropout") if name in values}

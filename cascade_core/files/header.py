@@ -1,4 +1,4 @@
-"""What lies in a file, a set of files or a component's folder: names, types and shapes. No tensor is read."""
+"""The header of a file, a set of files or a component's folder: names, types and shapes. No tensor is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Header:
     """`tensors` by their names, of all files together; `config` is the config.json of a component's folder."""
 
-    path: Path  # what was asked for
+    path: Path  # the file or folder that was asked for
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     config: Mapping[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What a file or folder is, told from its header alone: no tensor is read.
+"""Identification of a file or folder, from its header alone: no tensor is read.
 
 What the metadata says under `cascade` wins and may carry a configuration of any width; so does the config.json of a
 component's folder. Without them the names and shapes of the tensors are held against the signatures, one row per part
@@ -187,7 +187,7 @@ def _marked(signature: Signature, tensors: Mapping[str, TensorInfo]) -> bool:
 
 
 def _length(probe: Probe, tensors: Mapping[str, TensorInfo]) -> int:
-    """Of the probed axis; 0 where there is none."""
+    """The length of the probed axis; 0 where there is none."""
     tensor, axis = probe
     shape = tensors[tensor].shape if tensor in tensors else ()
     return shape[axis] if axis < len(shape) else 0

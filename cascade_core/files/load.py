@@ -108,7 +108,7 @@ def build(part: Part, file: str, tokenizer: Tokenizer | None = None) -> nn.Modul
 
 
 def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
-    """Where in the file each tensor of `module` is; CascadeError unless all names and shapes agree."""
+    """The origin in the file of each tensor of `module`; CascadeError unless all names and shapes agree."""
     expected: dict[str, Shape] = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     sources = to_official(part)
     wanted: dict[str, Shape] = {}  # by the file's own names
@@ -191,7 +191,7 @@ def _read_tensors(
 
 
 def _differs(stored: str, dtype: torch.dtype) -> bool:
-    """Whether safetensors' type `stored` is a floating one other than `dtype`; whole numbers stay what they are."""
+    """Is safetensors' type `stored` a floating one other than `dtype`? Whole numbers stay what they are."""
     return TYPES[stored].is_floating_point and TYPES[stored] != dtype
 
 

@@ -66,7 +66,7 @@ def explain_start(file: str, start: bytes, size: int) -> str:
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether these bytes, which may end within a character, are lines of UTF-8."""
+    """Are these bytes, which may end within a character, lines of UTF-8?"""
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -15,8 +15,8 @@ from .other_models import OtherModel
 from .wording import damaged, no_weights
 
 SAFETENSORS = (".safetensors", ".sft")
-SUFFIXES = (*SAFETENSORS, ".ckpt", ".pt", ".pth", ".bin")  # of files of weights; the first that is there wins
-VARIANTS = ("", "bf16", "fp16")  # of a component, best first; others come after these, by name
+SUFFIXES = (*SAFETENSORS, ".ckpt", ".pt", ".pth", ".bin")  # files of weights; the first that is there wins
+VARIANTS = ("", "bf16", "fp16")  # a component's variants, best first; others come after these, by name
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.)")
 INDEX = re.compile(r".+\.index(\.[\w-]+)*\.json")
 COMPONENT_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -128,7 +128,7 @@ def _weights_in(folder: Path) -> Sequence[Path]:
 
 
 def _stem(name: str) -> str:
-    """What stands before the variant, the suffix and the number of a shard."""
+    """The name without the variant, the suffix and the number of a shard."""
     return SHARD.sub("", name).partition(".")[0]
 
 

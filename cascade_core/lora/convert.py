@@ -46,7 +46,7 @@ def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32
 
 
 def find_networks(lora: Lora) -> list[Handle]:
-    """Of each kind the network in which the most of the LoRA has its place and shape, without values."""
+    """For each kind the network, without values, in which most of the LoRA has its place and shape."""
     found: list[Handle] = []
     for kind in KINDS:
         counted = [(_count(lora, handle), handle) for handle in _networks(kind)]
@@ -61,7 +61,7 @@ def find_networks(lora: Lora) -> list[Handle]:
 
 
 def _count(lora: Lora, handle: Handle) -> int:
-    """How many changes have a place; none where one has the place but not the shape."""
+    """The number of changes that have a place; 0 where one has the place but not the shape."""
     weights = adaptable(handle.module)
     try:
         places = place(lora, handle)

@@ -17,16 +17,16 @@ from .lora import Change, Lora
 from .names import Place, find, is_of_text, places
 from .order import FILTERS, official_order
 
-SMALLEST_NORM = 1e-12  # of a row that DoRA divides by
+SMALLEST_NORM = 1e-12  # DoRA divides by the norm of a row, and rows of zeros have none
 
 
 @dataclass(frozen=True)
 class LoraReport:
-    """What became of a file's changes, by the file's own names."""
+    """The fate of a file's changes, by the file's own names."""
 
     matched: tuple[str, ...]
-    unused: tuple[str, ...]  # those of the text encoder where a stage is asked, and the other way round
-    unmatched: tuple[str, ...]  # of no weight here, or of no kind that is read
+    unused: tuple[str, ...]  # changes of the text encoder where a stage is asked, and the other way round
+    unmatched: tuple[str, ...]  # changes of no weight here, or of no kind that is read
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} matched"]
@@ -62,7 +62,7 @@ def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
 
 
 def place(lora: Lora, handle: Handle) -> dict[str, Place]:
-    """Where each of the LoRA's changes belongs in this model, by the file's names; without those of other models."""
+    """The place in this model of each of the LoRA's changes, by the file's names; without those of other models."""
     return _numbered(lora, handle) if lora.numbered else _named(lora, handle)
 
 
@@ -95,7 +95,7 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
 
 
 def fits(change: Change, weight: Tensor, rows: tuple[int, int] | None) -> bool:
-    """Whether a change has the shape of (these rows of) a weight."""
+    """Has the change the shape of the weight, or of these rows of it?"""
     out = weight.shape[0] if rows is None else rows[1] - rows[0]
     kernel = change.down.shape[2:] in (weight.shape[2:], ())
     return change.up.shape[0] == out and change.down.shape[1] == weight.shape[1] and kernel
@@ -130,7 +130,7 @@ def _branch(
 
 
 def dora(change: Change, weight: Tensor) -> Tensor:
-    """What DoRA changes of a weight (out, in[, height, width]), in float32.
+    """The change by DoRA of a weight (out, in[, height, width]), in float32.
 
     magnitude * (W + D) / |W + D| - W, with the length of each row, or of each column (Liu et al. 2024, eq. 5).
     """
