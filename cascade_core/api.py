@@ -8,7 +8,8 @@ Importing this imports torch. docs/python.md shows how the names go together.
 from .builtin import built_in
 from .errors import CascadeError
 from .files.identify import identify
-from .files.load import load, save
+from .files.load import load
+from .files.save import save
 from .images import encode_pixels
 from .lora.attach import attach_lora, fuse_lora
 from .lora.read import read_lora

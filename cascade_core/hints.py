@@ -18,11 +18,11 @@ from torch import Tensor
 from .errors import CascadeError
 from .models.config import ControlNetConfig
 from .models.effnet import Effnet
+from .models.family import check_family, check_kind
 from .models.handle import Handle
 from .sampling.activations import effnet_bytes
 from .sampling.condition import Condition
 from .sampling.control import ASPECT, Control
-from .sampling.family import check_family, check_kind
 from .sampling.latents import encode_size
 from .sampling.masked import fit_mask
 

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import CascadeError
+from .models.family import check_kind
 from .models.handle import Handle
 from .sampling.activations import effnet_bytes, image_encoder_bytes
-from .sampling.family import check_kind
 from .sampling.latents import encode_size, stage_c_size
 from .sampling.masked import fit_mask
 

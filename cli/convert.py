@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.kinds import DTYPE_NAMES
 from ..headless.graph import WorkflowError, list_choices
 from .output import FAILED, OK, complain
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 LAYOUTS = ("official", "comfyui", "diffusers", "kohya")
 MODEL_LAYOUTS = LAYOUTS[:3]
 LORA_LAYOUTS = ("official", "comfyui", "kohya")
-DTYPES = ("float32", "bfloat16", "float16")
 DESCRIPTION = """Write a model in another layout, another precision or both, and print the path of what was written.
   official   the single files of the official code
   comfyui    single files as ComfyUI names their tensors
@@ -37,7 +37,7 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a model file, or a diffusers folder")
     parser.add_argument("--to", dest="layout", choices=LAYOUTS, required=True, help="the layout")
-    parser.add_argument("--dtype", choices=DTYPES, help="the precision (as in FILE)")
+    parser.add_argument("--dtype", choices=DTYPE_NAMES, help="the precision (as in FILE)")
     parser.add_argument("--part", metavar="KIND", help="only this part, such as stage_c, effnet or text_encoder")
     parser.add_argument(
         "-o", "--output", dest="target", metavar="TARGET", type=Path, help="a file, or a folder (beside FILE)"
@@ -51,11 +51,11 @@ def convert(options: argparse.Namespace) -> int:
     if not source.exists():
         raise WorkflowError(f"convert: expected a model file or a diffusers folder, but {str(source)!r} does not exist")
     from ..cascade_core.files.convert import convert as write
-    from ..cascade_core.files.identify import FOLDERS, identify
-    from ..cascade_core.sampling.family import KINDS
+    from ..cascade_core.files.identify import identify
+    from ..cascade_core.kinds import KINDS
 
-    if options.part is not None and options.part not in FOLDERS:
-        raise WorkflowError(f"--part: expected one of {list_choices(FOLDERS, options.part)}, found {options.part!r}")
+    if options.part is not None and options.part not in KINDS:
+        raise WorkflowError(f"--part: expected one of {list_choices(KINDS, options.part)}, found {options.part!r}")
     chosen: dict[str, Any] = {"layout": options.layout, "dtype": options.dtype, "kind": options.part}
     try:
         parts = identify(source)
@@ -75,7 +75,8 @@ def convert(options: argparse.Namespace) -> int:
     for path in done.files:
         print(path, flush=True)
     if done.left_out:
-        complain(f"left out, since diffusers has no layout for it: {', '.join(KINDS[kind] for kind in done.left_out)}")
+        names = ", ".join(KINDS[kind].name for kind in done.left_out)
+        complain(f"left out, since diffusers has no layout for it: {names}")
     return OK
 
 

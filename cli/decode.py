@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.wording import size_in_words
 from ..headless import prepare
 from ..headless.graph import WorkflowError
 from . import latents, parts
@@ -207,7 +208,6 @@ class _Run:
         complain(f"{name}: {why}")
 
     def _tell(self, psnr: dict[str, float], seconds: float) -> None:
-        from ..runtime.inventory import in_words
 
         skipped = len(self.tasks) - sum(map(len, self.todo))
         size = {
@@ -221,7 +221,9 @@ class _Run:
             answer |= {} if mean is None else {"psnr": psnr, "mean_psnr": mean}
             print(json.dumps(answer), flush=True)
         told = [f"{len(self.files)} pictures decoded in {seconds:.1f} s"]
-        told[0] += f": {in_words(size['latents'])} of latents, {in_words(size['pictures'])} of pictures in all"
+        told[0] += (
+            f": {size_in_words(size['latents'])} of latents, {size_in_words(size['pictures'])} of pictures in all"
+        )
         told += [f"already there: {skipped}"] if skipped else []
         told += [f"failed: {len(self.failed)}"] if self.failed else []
         if mean is not None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cascade_core.wording import size_in_words
 from ..headless import graph, node_classes, prepare, workflow_file
 from .output import OK, REFUSED
 
@@ -90,27 +91,26 @@ def _examine_files(path: Path | None, as_json: bool) -> int:
 
 def _roots(path: Path | None) -> Sequence[Path]:
     """The folders to look through: the named one, else the models folder and what extra_model_paths.yaml adds."""
-    from ..cascade_core.files.identify import FOLDERS
+    from ..cascade_core.kinds import KINDS
     from ..runtime import local
 
     if path is not None:
         return [path]
     models = local.models_directory()
-    keys = dict.fromkeys(key for keys in FOLDERS.values() for key in keys)
+    keys = dict.fromkeys(key for kind in KINDS.values() for key in kind.folders)
     others = dict.fromkeys(folder for key in keys for folder in local.model_folders(key))
     return [models, *(folder for folder in others if not folder.is_relative_to(models))]
 
 
 def _table(entries: Sequence[Entry], root: Path) -> Iterator[str]:
     """A line for each file, and under it one for each part, in columns; or the reason why there is none."""
-    from ..runtime.inventory import in_words
 
     if not entries:
         yield f"no model files in {root}"
         return
     cells = [
         [
-            (row.name, row.layout, in_words(row.bytes), row.precision, row.belongs_in, THERE[row.right_place])
+            (row.name, row.layout, size_in_words(row.bytes), row.precision, row.belongs_in, THERE[row.right_place])
             for row in e.rows
         ]
         for e in entries

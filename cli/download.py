@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import published
 from ..cascade_core.files.published import Published
+from ..cascade_core.wording import size_in_words
 from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
 from ..runtime import paths
@@ -168,7 +169,7 @@ def _misfit(file: Published, path: Path) -> str | None:
     if file.kind == published.TOKENIZER:
         return None
     from ..cascade_core.files.identify import identify
-    from ..cascade_core.sampling.family import KINDS
+    from ..cascade_core.kinds import KINDS
 
     try:
         parts = identify(path)
@@ -177,8 +178,8 @@ def _misfit(file: Published, path: Path) -> str | None:
     found = [(part.kind, part.mode if part.kind == "controlnet" else part.preset) for part in parts]
     if found == [(file.kind, file.preset)]:
         return None
-    names = " and ".join(f"{KINDS.get(kind, kind)} {preset}" for kind, preset in found)
-    return f"expected {KINDS[file.kind]} {file.preset}, found {names}"
+    names = " and ".join(f"{KINDS[kind].name} {preset}" for kind, preset in found)
+    return f"expected {KINDS[file.kind].name} {file.preset}, found {names}"
 
 
 def _check_room(wanted: Sequence[Wanted]) -> None:
@@ -193,8 +194,8 @@ def _check_room(wanted: Sequence[Wanted]) -> None:
         free = shutil.disk_usage(places[disk]).free
         if size > free:
             raise CascadeError(
-                f"{places[disk]}: {_amount(size)} are needed, but its disk has {_amount(free)} left. Nothing was"
-                " downloaded: make room, or choose another folder with --models"
+                f"{places[disk]}: {size_in_words(size)} are needed, but its disk has {size_in_words(free)} left."
+                " Nothing was downloaded: make room, or choose another folder with --models"
             )
 
 
@@ -202,11 +203,11 @@ def _show(wanted: Sequence[Wanted], models: Path) -> None:
     """What is there and what has to come, and under which licences, on stderr."""
     for item in wanted:
         begun = item.remote.size - item.missing
-        note = "  already there" if item.there else f"  {_amount(begun)} of it are there" if begun else ""
-        print(f"{_amount(item.remote.size):>10}  {item.file.label}{note}", file=sys.stderr)
+        note = "  already there" if item.there else f"  {size_in_words(begun)} of it are there" if begun else ""
+        print(f"{size_in_words(item.remote.size):>10}  {item.file.label}{note}", file=sys.stderr)
     coming = [item for item in wanted if not item.there]
     if coming:
-        total = _amount(sum(item.missing for item in coming))
+        total = size_in_words(sum(item.missing for item in coming))
         print(f"{total:>10}  to download into {models}\n\n{CASCADE_LICENCE}", file=sys.stderr)
         for kind, licence in CLIP_LICENCES.items():
             if any(item.file.kind == kind for item in coming):
@@ -236,7 +237,7 @@ def _bring(item: Wanted) -> None:
             hub.fetch(item.file, item.remote, item.part)
         except (hub.HubError, KeyboardInterrupt):
             if kept := hub.size_of(item.part):
-                complain(f"{item.file.label}: {_amount(kept)} are kept; the same command goes on from there")
+                complain(f"{item.file.label}: {size_in_words(kept)} are kept; the same command goes on from there")
             raise
         intact = hub.is_intact(item.file, item.remote, item.part)
         problem = _misfit(item.file, item.part) if intact else "its content is not what the hub announces"
@@ -248,11 +249,3 @@ def _bring(item: Wanted) -> None:
         item.part.unlink(missing_ok=True)
     except OSError as error:
         raise CascadeError(f"{item.path} cannot be written: {error.strerror or error}") from error
-
-
-def _amount(size: int) -> str:
-    """Bytes for people, as shops and README count them."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:.2f} {unit}" if unit == "GB" else f"{size / factor:.0f} {unit}"
-    return f"{size} B"

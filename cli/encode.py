@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.wording import size_in_words
 from ..headless import prepare
 from ..headless.graph import WorkflowError
 from . import latents, parts
@@ -225,7 +226,6 @@ class _Run:
         complain(f"{name} is left out: {why}")
 
     def _tell(self, seconds: float) -> None:
-        from ..runtime.inventory import in_words
 
         account = self.account
         account.bytes["latents"] = sum(path.stat().st_size for path in self.writer.files)
@@ -236,8 +236,8 @@ class _Run:
         told = f"{account.pictures} pictures encoded in {seconds:.1f} s"
         if after:
             told += (
-                f": {in_words(before)} of files, {in_words(pixels)} of pixels -> {in_words(after)} of latents"
-                f" ({before / after:.1f} and {pixels / after:.1f} times smaller)"
+                f": {size_in_words(before)} of files, {size_in_words(pixels)} of pixels ->"
+                f" {size_in_words(after)} of latents ({before / after:.1f} and {pixels / after:.1f} times smaller)"
             )
         more = {"already there": account.skipped, "left out": len(account.failed)}
         print("; ".join([told, *(f"{what}: {number}" for what, number in more.items() if number)]), file=sys.stderr)

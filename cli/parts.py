@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.kinds import DTYPE_NAMES
 from ..headless.graph import WorkflowError
 from .output import FAILED, complain
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
 
 TINY = "tiny (built-in)"
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPES = ("auto", *DTYPE_NAMES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -78,9 +78,9 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
 
 def _model(node_id: str, title: str, loader: Any, name: str, address: str | None) -> File:
     path: Path | None = loader.find(name)
-    folders = [folder for key in loader.FOLDERS for folder in host.model_folders(key)]
-    command = command_for(model_folders.file_name(name), loader.KIND)
-    problem = None if path is None else _misfit(path, loader.KIND, name, loader.IS_CHANGED(name))
+    folders = [folder for key in loader.KIND.folders for folder in host.model_folders(key)]
+    command = command_for(model_folders.file_name(name), loader.KIND.id)
+    problem = None if path is None else _misfit(path, loader.KIND.id, name, loader.IS_CHANGED(name))
     return File(node_id, title, name, path is not None, problem, folders, command, address)
 
 

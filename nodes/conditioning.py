@@ -157,7 +157,7 @@ class CascadeImageEncode:
         return (sockets.with_images(conditioning, embeddings, strength),)
 
     def _check(self, conditioning: sockets.Conditioning, image_encoder: Handle) -> None:
-        from ..cascade_core.sampling.family import check_family
+        from ..cascade_core.models.family import check_family
 
         for _, options in conditioning:
             check_family(image_encoder, "conditioning", options.get(sockets.FAMILY))
@@ -215,7 +215,7 @@ class CascadeControlNetApply:
         end_percent: float,
     ) -> tuple[sockets.Conditioning]:
         from ..cascade_core.hints import apply_control
-        from ..cascade_core.sampling.family import check_family
+        from ..cascade_core.models.family import check_family
 
         conditions = sockets.to_conditions("conditioning", conditioning)
         for condition in conditions:

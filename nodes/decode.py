@@ -72,7 +72,7 @@ class CascadePreviewDecode:
 
 def _check(decoder: Handle, latent: sockets.Latent) -> Tensor:
     """The samples (B, C, h, w); CascadeError where they are of another family, or not the decoder's."""
-    from ..cascade_core.sampling.family import check_family
+    from ..cascade_core.models.family import check_family
 
     check_family(decoder, "latent", latent.get(sockets.FAMILY))
     return sockets.samples_of("latent", latent, decoder.config.c_latent)

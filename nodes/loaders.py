@@ -8,38 +8,37 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.published import command_for
+from ..cascade_core.kinds import DTYPE_NAMES, KINDS, Kind
 from ..runtime import folders, host, model_folders
-from . import sockets
 
 if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
 
-DTYPES = ["auto", "float32", "bfloat16", "float16"]
+DTYPES = ["auto", *DTYPE_NAMES]
 
 
 class Loader:
-    """What all loaders share; a subclass says which kind it loads, and from where."""
+    """The choice of a model and its loading; a subclass says of which kind."""
 
     FILE_INPUT: ClassVar[str] = "model_name"  # which input names the file
-    KIND: ClassVar[str]
-    FOLDERS: ClassVar[tuple[str, ...]]  # folder keys, in the order in which they are searched
-    PART: ClassVar[str]  # the model's name within a sentence
+    KIND: ClassVar[Kind]
     CATEGORY = "Stable Cascade/loaders"
     FUNCTION, REHEARSE = "load", "rehearse"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        what = "file or diffusers folder (name/)" if folders.DIFFUSERS in cls.FOLDERS else "file"
+        kind = cls.KIND
+        what = "file or diffusers folder (name/)" if folders.DIFFUSERS in kind.folders else "file"
         tooltip = (
-            f"The {cls.PART}: tiny (built-in), a small demonstration model that needs no download, or a {what} in the"
-            f" model folders {', '.join(cls.FOLDERS)}. Of several models in one its own part is taken. All parts of a"
+            f"The {kind.name}: tiny (built-in), a small demonstration model that needs no download, or a {what} in the"
+            f" model folders {', '.join(kind.folders)}. Of several models in one its own part is taken. All parts of a"
             " workflow must be of one family."
         )
         return {"required": {"model_name": (model_folders.offered(cls.choices()), {"tooltip": tooltip})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_name: str | None = None) -> bool | str:
-        """Where a missing file belongs, instead of a list of those that are there; None is a link."""
+        """True, or where a missing file belongs; `model_name` is None where it is linked."""
         try:
             if model_name is not None:
                 cls.path_of(model_name)
@@ -53,24 +52,28 @@ class Loader:
         states = (path.stat() for path in model_folders.belonging(cls.path_of(model_name)))
         return " ".join(f"{state.st_mtime_ns} {state.st_size}" for state in states)
 
-    def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[Handle]:
+    def load(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
         from ..cascade_core.files.load import load
 
-        options: dict[str, Any] = {
-            "dtype": host.dtype(self.KIND) if dtype == "auto" else dtype,
-            "device": host.device(),
-            "placement": host.placement(),
-            "weights": weights,
-            "tokenizers": host.tokenizer_folders(),
-        }
-        return (load(self.KIND, self.path_of(model_name), name=model_name, **options),)
+        options = self._options(model_name, dtype)
+        return (load(self.KIND.id, self.path_of(model_name), placement=host.placement(), **options),)
 
     def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
-        """What the file is, from its header: the models of a workflow need not all lie in memory at once."""
+        """The model as its header describes it: the models of a workflow need not all lie in memory at once."""
+        from ..cascade_core.files.load import describe
+
         try:
-            return self.load(model_name, dtype, weights=False)
+            return (describe(self.KIND.id, self.path_of(model_name), **self._options(model_name, dtype)),)
         except CascadeError as error:  # a bad file, which is no bad workflow
             raise OSError(str(error)) from error
+
+    def _options(self, model_name: str, dtype: str) -> dict[str, Any]:
+        return {
+            "name": model_name,
+            "dtype": host.dtype(self.KIND.id) if dtype == "auto" else dtype,
+            "device": host.device(),
+            "tokenizers": host.tokenizer_folders(),
+        }
 
     @classmethod
     def find(cls, model_name: object) -> Path | None:
@@ -79,21 +82,21 @@ class Loader:
 
     @classmethod
     def choices(cls) -> dict[str, Path]:
-        return model_folders.first_wins([built_in(cls.KIND), host.model_files(cls.FOLDERS)])
+        return model_folders.first_wins([built_in(cls.KIND.id), host.model_files(cls.KIND.folders)])
 
     @classmethod
     def path_of(cls, model_name: str) -> Path:
         found = cls.find(model_name)
         if found is None:
             raise CascadeError(
-                f"There is no {cls.PART} {model_name!r} in the model folders {', '.join(cls.FOLDERS)}: put the file"
-                f" into {host.model_folder(cls.FOLDERS[0])}{cls._command(model_name)}, or choose another"
+                f"There is no {cls.KIND.name} {model_name!r} in the model folders {', '.join(cls.KIND.folders)}: put"
+                f" the file into {host.model_folder(cls.KIND.folders[0])}{cls._command(model_name)}, or choose another"
             )
         return found
 
     @classmethod
     def _command(cls, model_name: object) -> str:
-        command = command_for(model_folders.file_name(str(model_name)), cls.KIND)
+        command = command_for(model_folders.file_name(str(model_name)), cls.KIND.id)
         return "" if command is None else f" (`{command}` does so)"
 
 
@@ -113,41 +116,38 @@ class _StageLoader(Loader):
 
 
 class CascadeStageCLoader(_StageLoader):
-    KIND, PART = "stage_c", "Stage C"
-    FOLDERS = ("diffusion_models", "checkpoints", "diffusers")
+    KIND = KINDS["stage_c"]
+    RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DTYPE_TOOLTIP = _StageLoader.DTYPE_TOOLTIP + (
         " The published 3.6B Stage C overflows in float16 and gives black pictures; auto never chooses that."
     )
     DISPLAY_NAME = "Load Stage C"
     DESCRIPTION = "Loads Stage C, the model that turns text into the small latent which decides what the picture shows."
     SEARCH_ALIASES = ("stable cascade", "prior", "checkpoint", "unet", "diffusion model")
-    RETURN_TYPES, RETURN_NAMES = (sockets.STAGE_C,), ("stage_c",)
     OUTPUT_TOOLTIPS = ("Stage C, for the Stage C sampler.",)
 
 
 class CascadeStageBLoader(_StageLoader):
-    KIND, PART = "stage_b", "Stage B"
-    FOLDERS = ("diffusion_models", "checkpoints", "diffusers")
+    KIND = KINDS["stage_b"]
+    RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DISPLAY_NAME = "Load Stage B"
     DESCRIPTION = "Loads Stage B, the diffusion decoder that works out Stage C's small latent into the details."
     SEARCH_ALIASES = ("stable cascade", "decoder", "checkpoint", "unet", "diffusion model")
-    RETURN_TYPES, RETURN_NAMES = (sockets.STAGE_B,), ("stage_b",)
     OUTPUT_TOOLTIPS = ("Stage B, for the Stage B sampler.",)
 
 
 class CascadeStageALoader(_StageLoader):
-    KIND, PART = "stage_a", "Stage A"
-    FOLDERS = ("vae", "checkpoints", "diffusers")
+    KIND = KINDS["stage_a"]
+    RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DISPLAY_NAME = "Load Stage A"
     DESCRIPTION = "Loads Stage A, the autoencoder that turns Stage B's latent into pixels."
     SEARCH_ALIASES = ("stable cascade", "vae", "vqgan", "autoencoder")
-    RETURN_TYPES, RETURN_NAMES = (sockets.STAGE_A,), ("stage_a",)
     OUTPUT_TOOLTIPS = ("Stage A, for decoding.",)
 
 
 class CascadeTextEncoderLoader(Loader):
-    KIND, PART = "text_encoder", "text encoder"
-    FOLDERS = ("text_encoders", "checkpoints", "diffusers")
+    KIND = KINDS["text_encoder"]
+    RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DISPLAY_NAME = "Load Text Encoder"
     DESCRIPTION = (
         "Loads the CLIP text encoder. A published one needs CLIP's tokenizer files: those beside it or in a folder"
@@ -155,48 +155,43 @@ class CascadeTextEncoderLoader(Loader):
         " --text-encoder` fetched, else ComfyUI's own."
     )
     SEARCH_ALIASES = ("stable cascade", "clip", "clip g", "prompt")
-    RETURN_TYPES, RETURN_NAMES = (sockets.TEXT_ENCODER,), ("text_encoder",)
     OUTPUT_TOOLTIPS = ("The text encoder, for prompts.",)
 
 
 class CascadeImageEncoderLoader(Loader):
-    KIND, PART = "image_encoder", "image encoder"
-    FOLDERS = ("clip_vision", "checkpoints", "diffusers")
+    KIND = KINDS["image_encoder"]
+    RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DISPLAY_NAME = "Load Image Encoder"
     DESCRIPTION = "Loads the CLIP image encoder, which lets Stage C vary a picture."
     SEARCH_ALIASES = ("stable cascade", "clip vision", "image variation")
-    RETURN_TYPES, RETURN_NAMES = (sockets.IMAGE_ENCODER,), ("image_encoder",)
     OUTPUT_TOOLTIPS = ("The image encoder, for image variation.",)
 
 
 class CascadeEffnetLoader(Loader):
-    KIND, PART = "effnet", "effnet"
-    FOLDERS = ("vae", "checkpoints")
+    KIND = KINDS["effnet"]
+    RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DISPLAY_NAME = "Load Effnet"
     DESCRIPTION = "Loads the EfficientNet encoder, which turns a picture into a latent of Stage C."
     SEARCH_ALIASES = ("stable cascade", "efficientnet", "encoder", "vae", "img2img")
-    RETURN_TYPES, RETURN_NAMES = (sockets.EFFNET,), ("effnet",)
     OUTPUT_TOOLTIPS = ("The effnet, for encoding pictures.",)
 
 
 class CascadePreviewerLoader(Loader):
-    KIND, PART = "previewer", "previewer"
-    FOLDERS = ("vae", "checkpoints")
+    KIND = KINDS["previewer"]
+    RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DISPLAY_NAME = "Load Previewer"
     DESCRIPTION = "Loads the previewer, which shows roughly what a latent of Stage C will become, at once."
     SEARCH_ALIASES = ("stable cascade", "preview", "taesd", "vae")
-    RETURN_TYPES, RETURN_NAMES = (sockets.PREVIEWER,), ("previewer",)
     OUTPUT_TOOLTIPS = ("The previewer, for the Stage C sampler or for decoding a preview.",)
 
 
 class CascadeControlNetLoader(Loader):
-    KIND, PART = "controlnet", "ControlNet"
-    FOLDERS = ("controlnet",)
+    KIND = KINDS["controlnet"]
+    RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DISPLAY_NAME = "Load ControlNet"
     DESCRIPTION = (
         "Loads a ControlNet, which steers Stage C by a hint: canny, inpainting, super-resolution or face identity. The"
         " published ones fit the 3.6B Stage C."
     )
     SEARCH_ALIASES = ("stable cascade", "controlnet", "canny", "inpainting", "super resolution", "identity")
-    RETURN_TYPES, RETURN_NAMES = (sockets.CONTROLNET,), ("controlnet",)
     OUTPUT_TOOLTIPS = ("The ControlNet, for Apply ControlNet.",)

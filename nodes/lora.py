@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.kinds import KINDS
+from ..cascade_core.wording import first_of
 from ..runtime import host, model_folders
 from . import sockets
 from .loaders import Loader
@@ -29,14 +31,13 @@ WIRED = (sockets.LORA, {"tooltip": "A LoRA that was just trained, instead of the
 
 
 class LoRAFiles(Loader):
-    KIND, PART = "lora", "LoRA"
-    FOLDERS = ("loras",)
+    KIND = KINDS["lora"]
 
 
 class _LoRAApply:
-    """What both nodes share: the choice of the file, and its checks."""
+    """The choice of the LoRA's file, its checks and its attaching, for both nodes."""
 
-    FILE_INPUT, KIND, FOLDERS = "lora_name", LoRAFiles.KIND, LoRAFiles.FOLDERS
+    FILE_INPUT, KIND = "lora_name", LoRAFiles.KIND
     CATEGORY = CATEGORY
     FUNCTION, REHEARSE = "apply", "rehearse"
     DISPLAY_NAME: str
@@ -107,8 +108,7 @@ class _LoRAApply:
         lines: list[str] = []
         if left:
             left = list(dict.fromkeys(left))
-            shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-            lines.append(f"{len(left)} names of {lora.name} found no place in what is connected: {shown}")
+            lines.append(f"{len(left)} names of {lora.name} found no place in what is connected: {first_of(left)}")
         words = ", ".join(token.text for token in lora.tokens if token.text)
         if lora.tokens and "text_encoder" in handles and handles["text_encoder"][0] is None:
             lines.append(f"{lora.name} brings words ({words or 'without names'}): connect `text_encoder` to say them")

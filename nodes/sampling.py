@@ -186,7 +186,7 @@ class CascadeStageCSampler:
         **settings: Any,
     ) -> Iterator[Step]:
         """The steps, none of which is taken yet; CascadeError where the inputs do not fit."""
-        from ..cascade_core.sampling.family import check_family
+        from ..cascade_core.models.family import check_family
         from ..cascade_core.sampling.stages import sample_stage_c
 
         steps = sample_stage_c(

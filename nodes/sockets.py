@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.kinds import KINDS
 from ..cascade_core.sampling.latents import stage_c_size
 
 if TYPE_CHECKING:
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
     from ..cascade_core.sampling.condition import Condition
     from ..cascade_core.sampling.control import Control
 
-STAGE_C = "CASCADE_STAGE_C"
-STAGE_B = "CASCADE_STAGE_B"
-STAGE_A = "CASCADE_STAGE_A"
-TEXT_ENCODER = "CASCADE_TEXT_ENCODER"
-IMAGE_ENCODER = "CASCADE_IMAGE_ENCODER"
-EFFNET = "CASCADE_EFFNET"
-PREVIEWER = "CASCADE_PREVIEWER"
-CONTROLNET = "CASCADE_CONTROLNET"
+STAGE_C = KINDS["stage_c"].socket
+STAGE_B = KINDS["stage_b"].socket
+STAGE_A = KINDS["stage_a"].socket
+TEXT_ENCODER = KINDS["text_encoder"].socket
+IMAGE_ENCODER = KINDS["image_encoder"].socket
+EFFNET = KINDS["effnet"].socket
+PREVIEWER = KINDS["previewer"].socket
+CONTROLNET = KINDS["controlnet"].socket
 HINT = "CASCADE_HINT"  # a Hint
-LORA = "CASCADE_LORA"  # a Lora
+LORA = KINDS["lora"].socket  # a Lora
 DATASET = "CASCADE_DATASET"  # a Dataset
 
 FAMILY = "cascade_family"  # in CONDITIONING and LATENT: the models that made it

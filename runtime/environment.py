@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from ..cascade_core.wording import size_in_words
 from . import folders, local
-from .inventory import in_words
 
 LIBRARIES = ("torch", "transformers", "safetensors", "numpy", "Pillow")
 EXTRAS = {
@@ -67,10 +67,10 @@ def _memory() -> str:
 
     known: list[str] = []
     if hasattr(os, "sysconf"):
-        known.append(f"{in_words(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} in all")
+        known.append(f"{size_in_words(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} in all")
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        known.append(f"GPU: {in_words(free)} free of {in_words(total)}")
+        known.append(f"GPU: {size_in_words(free)} free of {size_in_words(total)}")
     return "; ".join(known) or "unknown"
 
 

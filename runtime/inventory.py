@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.other_models import OtherModel
-from ..cascade_core.sampling.family import KINDS
+from ..cascade_core.files.tensor_info import BITS
+from ..cascade_core.kinds import KINDS
+from ..cascade_core.wording import size_in_words
 from . import host, model_folders
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 UNFINISHED = (".part", ".partial", ".incomplete", ".crdownload", ".download", ".opdownload", ".aria2")
 ALL_IN_ONE, FOLDER = "checkpoints", "diffusers"  # the folder keys of files with several parts, and of folders
-BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # of a value; the other types have 1
 UNSAID = ("published",)  # presets that are the only size of their kind
 
 
@@ -65,8 +66,8 @@ def look_at(path: Path) -> Entry:
         return Entry(
             path,
             size,
-            problem=f"{path.name} is a half download ({in_words(size)} so far): let it finish, give the same `cascade"
-            " download` again, or delete it",
+            problem=f"{path.name} is a half download ({size_in_words(size)} so far): let it finish, give the same"
+            " `cascade download` again, or delete it",
         )
     try:
         parts = identify(path)
@@ -106,28 +107,18 @@ def walk(folder: Path) -> Iterator[Entry]:
     yield from (look_at(loose[name]) for name in model_folders.offered(names))
 
 
-def in_words(size: int) -> str:
-    """A size as people say it: "7.2 GB"."""
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} bytes"
-
-
 def _row(part: Part, path: Path, has_others: bool) -> Row:
-    from ..cascade_core.files.identify import FOLDERS
-
-    keys = FOLDERS[part.kind]
+    keys = KINDS[part.kind].folders
     belongs = FOLDER if path.is_dir() else ALL_IN_ONE if has_others and ALL_IN_ONE in keys else keys[0]
     around = _keys_of(path)
-    size = sum(math.prod(info.shape) * BYTES.get(info.dtype, 1) for info in part.names.values())
+    size = sum(math.prod(info.shape) * BITS[info.dtype] // 8 for info in part.names.values())
     layout = "diffusers" if path.is_dir() else "all-in-one" if part.prefix else part.layout
     right = bool(around & ({FOLDER} if path.is_dir() else {*keys})) if around else None
     return Row(part.kind, _name(part), layout, size, part.precision, belongs, right)
 
 
 def _name(part: Part) -> str:
-    kind = KINDS[part.kind]
+    kind = KINDS[part.kind].name
     if part.mode is not None:  # what is made for a Stage C
         return f"{kind} {part.mode}{part.preset and f', for {part.preset}'}"
     return kind if part.preset in UNSAID else f"{kind} {part.preset}"
@@ -135,8 +126,6 @@ def _name(part: Part) -> str:
 
 def _keys_of(path: Path) -> set[str]:
     """The folder keys under which a path is looked for."""
-    from ..cascade_core.files.identify import FOLDERS
-
     place = Path(os.path.abspath(path))
-    keys = {key for keys in FOLDERS.values() for key in keys}
+    keys = {key for kind in KINDS.values() for key in kind.folders}
     return {key for key in keys if any(place.is_relative_to(folder) for folder in host.model_folders(key))}

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")
-PIPELINE, COMPONENT = "model_index.json", "config.json"  # what makes a folder a diffusers model, or a part of one
+from ..cascade_core.files.shards import CONFIG_FILE, PIPELINE_FILE, SHARD
+from ..cascade_core.files.shards import SUFFIXES as MODEL_SUFFIXES
+
 INDEX_SUFFIX = ".index.json"
-_SHARD = re.compile(r"-(\d{5})-(of-\d{5})(?=\.)")  # of `model-00001-of-00003.safetensors`
 
 
 def files(folders: Iterable[Path], suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> dict[str, Path]:
@@ -60,7 +59,7 @@ def offered(names: Iterable[str]) -> list[str]:
     """The names that a list shows: of a sharded set the first, since any of them loads its siblings."""
     sets: dict[str, str] = {}
     for name in names:
-        sets.setdefault(_SHARD.sub(r"-\2", name), name)
+        sets.setdefault(SHARD.sub(r"-of-\2", name), name)
     return list(sets.values())
 
 
@@ -80,9 +79,9 @@ def belonging(path: Path) -> list[Path]:
     """All files that a choice stands for: itself, the shards of its set and their index, or a folder's."""
     if path.is_dir():
         found = (parent / name for parent, _, names in _walk(path, _is_hidden) for name in names)
-    elif _SHARD.search(path.name):
-        whole = _SHARD.sub(r"-\2", path.name), _SHARD.sub("", path.name) + INDEX_SUFFIX
-        found = (entry for entry in path.parent.iterdir() if _SHARD.sub(r"-\2", entry.name) in whole)
+    elif SHARD.search(path.name):
+        whole = SHARD.sub(r"-of-\2", path.name), SHARD.sub("", path.name) + INDEX_SUFFIX
+        found = (entry for entry in path.parent.iterdir() if SHARD.sub(r"-of-\2", entry.name) in whole)
     else:
         found = iter((path,))
     return sorted(file for file in found if file.is_file())
@@ -115,11 +114,11 @@ def _files(folder: Path, suffixes: tuple[str, ...], deep: bool = True) -> Iterat
 def _diffusers_folders(folder: Path) -> Iterator[Path]:
     """Pipelines; and components that stand alone, or that their pipeline does not name, such as its lite variants."""
     for parent, directories, names in _walk(folder, _is_hidden):
-        if PIPELINE in names:
-            named = _components(parent / PIPELINE)
+        if PIPELINE_FILE in names:
+            named = _components(parent / PIPELINE_FILE)
             directories[:] = [name for name in directories if name not in named]
             yield parent
-        elif COMPONENT in names and any(map(can_hold_weights, names)):
+        elif CONFIG_FILE in names and any(map(can_hold_weights, names)):
             directories.clear()
             yield parent
 

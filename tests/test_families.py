@@ -13,7 +13,8 @@ import pytest
 import stable_cascade_nodes
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes.cascade_core.builtin import built_in
-from stable_cascade_nodes.cascade_core.files.load import load, save
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
@@ -80,12 +81,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base") / "models"
     for name in LOADERS:
         loader: Any = NODE_CLASS_MAPPINGS[name]
-        (path,) = built_in(loader.KIND).values()
-        handle = load(loader.KIND, path)
-        place = folder / loader.FOLDERS[0] / loader.KIND / OTHER
+        (path,) = built_in(loader.KIND.id).values()
+        handle = load(loader.KIND.id, path)
+        place = folder / loader.KIND.folders[0] / loader.KIND.id / OTHER
         place.parent.mkdir(parents=True)
         words = getattr(handle.module, "known_words", None)
-        save(place, handle.module, loader.KIND, family="other", target=handle.target, vocabulary=words)
+        save(place, handle.module, loader.KIND.id, family="other", target=handle.target, vocabulary=words)
     return folder
 
 
@@ -123,7 +124,7 @@ def run(models: Path, new_program: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def other(name: str) -> str:
     loader: Any = NODE_CLASS_MAPPINGS[name]
-    return f"{loader.KIND}/{OTHER}"
+    return f"{loader.KIND.id}/{OTHER}"
 
 
 def test_every_loader_of_the_workflow_is_tried() -> None:

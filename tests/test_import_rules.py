@@ -35,10 +35,10 @@ FLOORS = {
 
 # The core from bottom to top: a file imports from its own level and from below.
 LEVELS = (
-    ("errors", "memory"),
+    ("errors", "kinds", "memory", "wording"),
     ("models",),
-    ("sampling",),
     ("files",),
+    ("sampling",),
     ("faces", "lora", "hints", "images"),
     ("pipeline",),
     ("training",),

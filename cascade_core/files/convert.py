@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from ..models.config import PRESETS
-from ..sampling.family import KINDS
-from .diffusers_config import DIFFUSERS_FOLDERS, write_config
-from .dtypes import NAMES, TYPES
+from ..wording import first_of
+from .diffusers_config import write_config
+from .dtypes import DTYPES, NAMES, TYPES
 from .identify import find_part, identify
 from .layouts import Shape, Source, chain, from_official
-from .load import DTYPES, build, find_sources
+from .load import build, find_sources
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
+from .shards import SAFETENSORS
 from .tensors import read_pieces, whole, write_tensors
 
 LAYOUTS = ("official", "comfyui", "diffusers")
-SUFFIXES = (".safetensors", ".sft")
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def convert(
     if kind is not None:
         parts = (find_part(parts, kind, source.name),)
     several = len(parts) > 1
-    left_out = tuple(part.kind for part in parts if layout == "diffusers" and part.kind not in DIFFUSERS_FOLDERS)
+    left_out = tuple(part.kind for part in parts if layout == "diffusers" and not KINDS[part.kind].diffusers_folder)
     if len(left_out) == len(parts):
-        kinds = " and ".join(KINDS[kind] for kind in left_out)
+        kinds = " and ".join(KINDS[kind].name for kind in left_out)
         raise CascadeError(f"{source.name}: diffusers' layout has no place for the {kinds}: choose another layout")
     plans = [
         _plan(part, source, _place(part.kind, target, layout) if several else target, layout, dtype)
@@ -105,14 +106,14 @@ def convert(
 
 
 def _place(kind: str, folder: Path, layout: str) -> Path:
-    """Where one of several parts goes."""
-    return folder / (DIFFUSERS_FOLDERS[kind] if layout == "diffusers" else f"{kind}.safetensors")
+    """The file or folder of one of several parts."""
+    return folder / (KINDS[kind].diffusers_folder if layout == "diffusers" else f"{kind}.safetensors")
 
 
 def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) -> _Plan:
     if part.config is None:
-        networks = ", ".join(KINDS[kind] for kind in PRESETS)
-        raise CascadeError(f"{source.name} is a {KINDS.get(part.kind, part.kind)}: only {networks} have other layouts")
+        networks = ", ".join(KINDS[kind].name for kind in PRESETS)
+        raise CascadeError(f"{source.name} is a {KINDS[part.kind].name}: only {networks} have other layouts")
     config = write_config(part.kind, part.config) if layout == "diffusers" else None
     stored = find_sources(part, source.name, build(part, source.name))
     # ComfyUI's loose text encoders have our names; only those within its all-in-one files have others.
@@ -128,7 +129,7 @@ def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) 
 
 
 def _metadata(part: Part) -> dict[str, str]:
-    """What the names and shapes alone do not tell."""
+    """Metadata for what names and shapes alone do not tell."""
     entry = Entry(part.kind, part.config, part.family, part.target, part.x0_clamp, part.vocabulary)
     published = (preset for name, preset in PRESETS[part.kind].items() if name != "tiny")
     if any(entry == Entry(part.kind, preset, PUBLISHED_FAMILY) for preset in published):
@@ -146,8 +147,8 @@ def _weights(plan: _Plan) -> Path:
 
 def _check_target(plan: _Plan, overwrite: bool) -> None:
     path = plan.path
-    if plan.config is None and path.suffix not in SUFFIXES:
-        raise CascadeError(f"{path}: expected a file name that ends in {SUFFIXES[0]}; no loader finds others")
+    if plan.config is None and path.suffix not in SAFETENSORS:
+        raise CascadeError(f"{path}: expected a file name that ends in {SAFETENSORS[0]}; no loader finds others")
     if plan.config is None and path.is_dir():
         raise CascadeError(f"{path} is a folder: expected the name of a file in it")
     if plan.config is not None and path.exists() and not path.is_dir():
@@ -155,7 +156,7 @@ def _check_target(plan: _Plan, overwrite: bool) -> None:
     if plan.config is not None and path.is_dir():
         others = sorted({file.name for file in path.iterdir()} - {"config.json", _weights(plan).name})
         if others:
-            raise CascadeError(f"{path} holds other files ({', '.join(others[:3])}): name another folder")
+            raise CascadeError(f"{path} holds other files ({first_of(others)}): name another folder")
     if not overwrite and (path.exists() if plan.config is None else path.is_dir() and any(path.iterdir())):
         raise CascadeError(f"{path} exists: name another target, or say that it may be replaced")
 
@@ -184,7 +185,7 @@ def _write(plan: _Plan, count: Callable[[int], None]) -> None:
 
 
 def _missing_folders(folder: Path) -> list[Path]:
-    """Those that are still to be made, the innermost first."""
+    """The folders that are still to be made for `folder`, the innermost first."""
     missing: list[Path] = []
     while not folder.exists():
         missing.append(folder)

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, cast
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from ..models.clip_config import TextConfig, VisionConfig
 from ..models.config import PRESETS, StageAConfig, StageBConfig, StageCConfig
-from ..sampling.family import KINDS
 from .metadata import fit
 
 LETTERS = {"SDCascadeResBlock": "C", "SDCascadeTimestepBlock": "T", "SDCascadeAttnBlock": "A"}
@@ -23,13 +23,6 @@ PER_LEVEL = (
     "up_blocks_repeat_mappers", "block_types_per_layer", "dropout", "self_attn",
 )  # fmt: skip
 T_CONDS = ("sca", "crp")
-DIFFUSERS_FOLDERS = {
-    "stage_c": "prior",
-    "stage_b": "decoder",
-    "stage_a": "vqgan",
-    "text_encoder": "text_encoder",
-    "image_encoder": "image_encoder",
-}  # what there is a class for -> its folder in a pipeline
 WUERSTCHEN_SCALE = 0.3764  # PaellaVQModel's default, for the model before Stable Cascade, whose Stage A has 0.43
 ACTIVATIONS = ("gelu", "quick_gelu")
 
@@ -184,8 +177,8 @@ def read_config(values: Mapping[str, Any], file: str) -> tuple[str, Any] | None:
 
 def write_config(kind: str, config: Any) -> dict[str, Any]:
     """Our configuration as a config.json; raises CascadeError where diffusers and transformers have no such network."""
-    if kind not in DIFFUSERS_FOLDERS:
-        raise CascadeError(f"Neither diffusers nor transformers has the {KINDS[kind]}: keep the layout official")
+    if not KINDS[kind].diffusers_folder:
+        raise CascadeError(f"Neither diffusers nor transformers has the {KINDS[kind].name}: keep the layout official")
     same = {theirs: getattr(config, ours) for ours, theirs in FIELDS[kind].items()}
     if kind == "text_encoder":
         return _with_class(CLIPTextModelWithProjection(**same))
@@ -227,7 +220,7 @@ def _with_class(written: Any) -> dict[str, Any]:
 
 
 def _spread(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be one value for all levels as a list with one for each."""
+    """The values with a list, one value a level, where one value may stand for all levels."""
     channels = values.get("block_out_channels", StableCascadeUNet.block_out_channels)
     levels = len(cast(Sequence[Any], channels)) if isinstance(channels, list | tuple) else 0
     one = {"self_attn": True} | {name: values[name] for name in ("self_attn", "dropout") if name in values}

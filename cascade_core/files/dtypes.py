@@ -1,6 +1,8 @@
-"""safetensors' names of types, and torch's."""
+"""Types of tensors: safetensors' names and people's, and torch's."""
 
 import torch
+
+from ..kinds import DTYPE_NAMES
 
 TYPES = {
     "F64": torch.float64,
@@ -16,4 +18,5 @@ TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }  # by safetensors' names
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 NAMES = {dtype: name for name, dtype in TYPES.items()}

@@ -1,4 +1,4 @@
-"""What lies in a file, a set of files or a component's folder: names, types and shapes. No tensor is read."""
+"""The header of a file, a set of files or a component's folder: names, types and shapes. No tensor is read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CascadeError
+from ..wording import first_of, printable
 from .not_weights import START, explain_start
 from .pickled import begins_pickled, open_pickled, read_pickled
 from .safetensors_header import begins_plain, read_plain
 from .shards import INDEX, component_weights, listed_in, read_config, siblings
 from .tensor_info import TensorInfo
-from .wording import damaged, first_of, printable, stranger
+from .wording import damaged, no_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Header:
     """`tensors` by their names, of all files together; `config` is the config.json of a component's folder."""
 
-    path: Path  # what was asked for
+    path: Path  # the file or folder that was asked for
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     config: Mapping[str, Any] | None = None
@@ -98,7 +99,7 @@ def _read_file(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode):
-            raise CascadeError(stranger(path.name, "a folder or a device", "choose a file"))
+            raise CascadeError(no_weights(path.name, "a folder or a device", "choose a file"))
         with path.open("rb") as file:
             start = file.read(START)
             if begins_plain(start):

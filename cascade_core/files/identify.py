@@ -1,4 +1,4 @@
-"""What a file or folder is, told from its header alone: no tensor is read.
+"""Identification of a file or folder, from its header alone: no tensor is read.
 
 What the metadata says under `cascade` wins and may carry a configuration of any width; so does the config.json of a
 component's folder. Without them the names and shapes of the tensors are held against the signatures, one row per part
@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from ..models.config import PRESETS, ControlNetConfig
-from ..sampling.family import KINDS
+from ..wording import all_of, article, first_of
 from .diffusers_config import read_config
 from .header import Header, read_header
 from .layouts import layout_of
@@ -24,19 +25,7 @@ from .other_models import OtherModel, name_other_model
 from .shards import components
 from .signatures import DIALECTS, LORA_WIDTHS, SIGNATURES, Probe, Signature
 from .tensor_info import TensorInfo
-from .wording import all_of, article, first_of
 
-FOLDERS: Mapping[str, tuple[str, ...]] = {
-    "stage_c": ("diffusion_models", "checkpoints", "diffusers"),
-    "stage_b": ("diffusion_models", "checkpoints", "diffusers"),
-    "stage_a": ("vae", "checkpoints", "diffusers"),
-    "effnet": ("vae", "checkpoints"),
-    "previewer": ("vae", "checkpoints"),
-    "text_encoder": ("text_encoders", "checkpoints", "diffusers"),
-    "image_encoder": ("clip_vision", "checkpoints", "diffusers"),
-    "controlnet": ("controlnet",),
-    "lora": ("loras",),
-}  # kind -> ComfyUI's folder keys where our loaders look, in this order
 KNOWN_FORMS = "the official files, ComfyUI's and diffusers' are known here"
 
 
@@ -60,8 +49,8 @@ def find_parts(header: Header) -> tuple[Part, ...]:
     for part in found:
         if "scaled_fp8" in part.names:
             raise CascadeError(
-                f"{header.path.name} holds {article(KINDS[part.kind])} in scaled float8, which cannot be read here:"
-                " expected bfloat16, float16, float32 or float8 without scales"
+                f"{header.path.name} holds {article(KINDS[part.kind].name)} in scaled float8, which cannot be read"
+                " here: expected bfloat16, float16, float32 or float8 without scales"
             )
     return found
 
@@ -71,16 +60,17 @@ def find_part(parts: Sequence[Part], kind: str, file: str) -> Part:
     for part in parts:
         if part.kind == kind:
             return part
-    wanted = f"{article(KINDS[kind])} file in the {KINDS[kind]} loader"
-    held = [f"{KINDS[part.kind]}{_size(part)}" for part in parts]
+    wanted = f"{article(KINDS[kind].name)} file in the {KINDS[kind].name} loader"
+    held = [f"{KINDS[part.kind].name}{_size(part)}" for part in parts]
     if len(parts) > 1:
-        raise CascadeError(f"{file} holds {all_of(held)}, but no {KINDS[kind]}: choose {wanted}")
+        raise CascadeError(f"{file} holds {all_of(held)}, but no {KINDS[kind].name}: choose {wanted}")
     (part,) = parts
     if part.kind in PRESETS:
-        name = KINDS[part.kind]
+        name = KINDS[part.kind].name
         raise CascadeError(f"{file} is {article(name)} file{_size(part)}: choose it in the {name} loader, and {wanted}")
     raise CascadeError(
-        f"{file} is {article(held[0])}, which belongs in the model folder {FOLDERS[part.kind][0]}: choose {wanted}"
+        f"{file} is {article(held[0])}, which belongs in the model folder {KINDS[part.kind].folders[0]}: choose"
+        f" {wanted}"
     )
 
 
@@ -168,7 +158,7 @@ def _explain(header: Header) -> CascadeError:
     close = [entry for entry in lacking if len(entry[0]) <= len(entry[1].keys) // 2]
     if close:
         missing, row, seen = min(close, key=lambda entry: len(entry[0]))
-        looks = f"{file} looks like {article(KINDS[row.kind])} file"
+        looks = f"{file} looks like {article(KINDS[row.kind].name)} file"
         if missing:
             return CascadeError(
                 f"{looks} with {row.layout} names, but it lacks {first_of(missing)}: it is not whole, or its names were"
@@ -181,8 +171,9 @@ def _explain(header: Header) -> CascadeError:
             f"{looks}, but of an unknown size: {tensor} has the shape {shape}, expected {known} along axis {axis}; a"
             " size of one's own is told by the file's metadata or a config.json beside it"
         )
+    kinds = all_of([kind.name for kind in KINDS.values()], "or")
     return CascadeError(
-        f"{file} is no part of Stable Cascade ({KNOWN_FORMS}): expected {all_of(list(KINDS.values()), 'or')}, found"
+        f"{file} is no part of Stable Cascade ({KNOWN_FORMS}): expected {kinds}, found"
         f" {len(tensors)} tensors ({first_of(sorted(tensors)) or 'none'}): choose another file"
     )
 
@@ -196,7 +187,7 @@ def _marked(signature: Signature, tensors: Mapping[str, TensorInfo]) -> bool:
 
 
 def _length(probe: Probe, tensors: Mapping[str, TensorInfo]) -> int:
-    """Of the probed axis; 0 where there is none."""
+    """The length of the probed axis; 0 where there is none."""
     tensor, axis = probe
     shape = tensors[tensor].shape if tensor in tensors else ()
     return shape[axis] if axis < len(shape) else 0

@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Source:
-    """Where one tensor comes from: a tensor of another name, several put together, or the rows of one."""
+    """The origin of one tensor: a tensor of another name, several put together, or the rows of one."""
 
     names: tuple[str, ...]  # more than one are stacked along the rows
     rows: tuple[int, int] = (0, 1)  # (i, n): the i-th of n equal parts
@@ -41,7 +41,7 @@ class Source:
         return shape if self.plain else (shape[0] * self.rows[1] // len(self.names), *shape[1:])
 
     def pieces(self, get: Callable[[str], Tensor]) -> Iterator[Tensor]:
-        """What the tensor is made of, from top to bottom."""
+        """The pieces that make the tensor, from top to bottom."""
         for name in self.names:
             tensor = get(name)
             if self.transposed:
@@ -200,7 +200,7 @@ def _translate(
 
 
 def _match(pattern: str, name: str) -> str | None:
-    """What the pattern's star stands for in `name` (nothing, where it has none); None where they do not match."""
+    """The text of the pattern's star in `name`, "" for a pattern without one; None where they do not match."""
     head, star, tail = pattern.partition("*")
     if not star:
         return "" if name == pattern else None

@@ -1,4 +1,4 @@
-"""Files to models and back.
+"""Files to models.
 
 `load` learns from the header what a file or folder holds, builds the network without values (on torch's meta device)
 and hands it the file's own pages: nothing is copied until a weight is touched, unless it must be cast or put together
@@ -9,40 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from ..memory import Placement, StayPut
-from ..models.handle import Handle, Target
+from ..models.handle import Handle
 from ..models.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
-from ..sampling.family import KINDS
-from .dtypes import NAMES, TYPES
+from ..wording import first_of, printable
+from .dtypes import DTYPES, TYPES
 from .header import open_tensors
 from .identify import find_part, identify
 from .layouts import Shape, Source, from_official, to_official
-from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
-from .tensors import read_pieces, whole, write_tensors
-from .wording import printable
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-NETWORKS = {
-    "stage_c": ("stage_c", "StageC"),
-    "stage_b": ("stage_b", "StageB"),
-    "stage_a": ("stage_a", "StageA"),
-    "effnet": ("effnet", "Effnet"),
-    "previewer": ("previewer", "Previewer"),
-    "text_encoder": ("text", "TextEncoder"),
-    "image_encoder": ("vision", "ImageEncoder"),
-    "controlnet": ("controlnet", "ControlNet"),
-}  # kind -> module of models/ and class; imported when used: no run needs all of them
-SHOWN = 3  # of the names that disagree
+from .tensors import read_pieces
 
 
 def load(
@@ -53,89 +37,78 @@ def load(
     dtype: str = "auto",
     device: str | torch.device = "cpu",
     placement: Placement | None = None,
-    weights: bool = True,
     tokenizers: Sequence[Path] = (),
 ) -> Handle:
-    """The `kind` that the file holds, ready to compute on `device`; without `weights` a handle for checks alone.
+    """The `kind` that the file holds, ready to compute on `device`.
 
     name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
     "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (on old cards float16 and float32), float32 for the
-    small parts. placement: who brings the weights to the device; they are loaded there at once if None. weights: False
-    leaves the network on the meta device: what it is and fits is known from the header, and no tensor is read.
-    tokenizers: folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. Raises
-    CascadeError.
+    small parts. placement: who brings the weights to the device; they are loaded there at once if None. tokenizers:
+    folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. Raises CascadeError.
     """
-    path, device = Path(path), torch.device(device)
-    part = find_part(identify(path), kind, path.name)
-    weights_dtype = choose_dtype(dtype, kind, device)
-
+    part, module, sources = _prepare(kind, Path(path), tokenizers)
+    weights_dtype = choose_dtype(dtype, kind, torch.device(device))
+    home = torch.device(device if placement is None else "cpu")
     # The host runs nodes under inference_mode, whose tensors could never be trained.
     with torch.inference_mode(False), torch.no_grad():
+        module.load_state_dict(_read_tensors(part, sources, weights_dtype, home), strict=True, assign=True)
+        module.to(home)
+    return _handle(part, module, name, weights_dtype, placement)
+
+
+def describe(
+    kind: str,
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    dtype: str = "auto",
+    device: str | torch.device = "cpu",
+    tokenizers: Sequence[Path] = (),
+) -> Handle:
+    """A handle for checks alone: what `load` would give, with the network on the meta device; no tensor is read.
+
+    The arguments are those of `load`, and so are the errors, but for tensors that cannot be read.
+    """
+    part, module, _ = _prepare(kind, Path(path), tokenizers)
+    return _handle(part, module, name, choose_dtype(dtype, kind, torch.device(device)), None)
+
+
+def _prepare(kind: str, path: Path, tokenizers: Sequence[Path]) -> tuple[Part, nn.Module, dict[str, Source]]:
+    """The part of the file, its network on the meta device, and where in the file each of its tensors is."""
+    part = find_part(identify(path), kind, path.name)
+    with torch.inference_mode(False):
         module = build(part, path.name, _tokenizer(part, path, tokenizers))
-        sources = find_sources(part, path.name, module)
-        if weights:
-            home = device if placement is None else torch.device("cpu")
-            module.load_state_dict(_read_tensors(part, sources, weights_dtype, home), strict=True, assign=True)
-            module.to(home)
-    module.eval().requires_grad_(False)
+    return part, module, find_sources(part, path.name, module)
+
+
+def _handle(part: Part, module: nn.Module, name: str | None, dtype: torch.dtype, placement: Placement | None) -> Handle:
     return Handle(
-        module=module,
-        kind=kind,
-        name=name or path.name,
+        module=module.eval().requires_grad_(False),
+        kind=part.kind,
+        name=name or part.header.path.name,
         family=part.family,
         config=part.config,
         target=part.target,
         x0_clamp=part.x0_clamp,
-        dtype=weights_dtype,
+        dtype=dtype,
         placement=placement or StayPut(),
     )
 
 
-def save(
-    path: str | os.PathLike[str],
-    module: nn.Module,
-    kind: str,
-    *,
-    family: str = PUBLISHED_FAMILY,
-    target: Target = "epsilon",
-    x0_clamp: float | None = None,
-    vocabulary: Sequence[str] | None = None,
-    dtype: str | None = None,
-) -> None:
-    """Write `module` with all that `load` needs to know; the file appears whole or not at all.
-
-    dtype casts what is floating point; None keeps what there is. vocabulary: a text encoder's own words.
-    """
-    path = Path(path)
-    config: Any = module.config
-    words = None if vocabulary is None else tuple(vocabulary)
-    entry = write_entry(Entry(kind, config, family, target, x0_clamp, words))
-    state: dict[str, Tensor] = module.state_dict()
-    specs = {
-        name: (NAMES[DTYPES[dtype] if dtype and tensor.is_floating_point() else tensor.dtype], tuple(tensor.shape))
-        for name, tensor in state.items()
-    }
-    with whole(path) as temporary:
-        write_tensors(
-            temporary, specs, lambda names: ([state[name]] for name in names), {"format": "pt", METADATA_KEY: entry}
-        )
-
-
 def build(part: Part, file: str, tokenizer: Tokenizer | None = None) -> nn.Module:
     """The part's network on the meta device; a text encoder of which only the names are wanted needs no tokenizer."""
-    module, cls = NETWORKS[part.kind]
-    network: Callable[..., nn.Module] = getattr(import_module(f"..models.{module}", __package__), cls)
+    network: Callable[..., nn.Module] = KINDS[part.kind].network_class()
     extra = (tokenizer or WordTokenizer((), 2),) if part.kind == "text_encoder" else ()
     try:
         with torch.device("meta"):  # no memory, so initialisation computes nothing
             return network(part.config, *extra)
     except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise CascadeError(f"{file} describes a {KINDS[part.kind]} that cannot be built: {reason}") from error
+        raise CascadeError(f"{file} describes a {KINDS[part.kind].name} that cannot be built: {reason}") from error
 
 
 def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
-    """Where in the file each tensor of `module` is; CascadeError unless all names and shapes agree."""
+    """The origin in the file of each tensor of `module`; CascadeError unless all names and shapes agree."""
     expected: dict[str, Shape] = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     sources = to_official(part)
     wanted: dict[str, Shape] = {}  # by the file's own names
@@ -154,10 +127,10 @@ def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
         "of another shape": [f"{name} {list(shape)} instead of {list(wanted[name])}" for name, shape in shapes.items()],
         "of a type that no weights have": [f"{printable(name)} {dtype}" for name, dtype in types.items()],
     }
-    said = [f"{len(names)} {what} ({_first(names)})" for what, names in problems.items() if names]
+    said = [f"{len(names)} {what} ({first_of(names, str)})" for what, names in problems.items() if names]
     if said:
         raise CascadeError(
-            f"{file} does not fit {KINDS[part.kind]} {part.preset}: of {len(wanted)} tensors,"
+            f"{file} does not fit {KINDS[part.kind].name} {part.preset}: of {len(wanted)} tensors,"
             f" {'; '.join(said)}. Use a complete file of this model"
         )
     return {name: sources[name] for name in expected}
@@ -166,11 +139,11 @@ def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
 def choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
     """The type of the weights that `load` gives for this `dtype`, which may be "auto"; raises CascadeError."""
     if dtype == "auto":
-        if kind not in ("stage_b", "stage_c") or device.type == "cpu":
+        if device.type == "cpu":
             return torch.float32
-        if device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.bfloat16
-        return torch.float16 if kind == "stage_b" else torch.float32  # Stage C overflows in float16
+        fast, old = KINDS[kind].gpu_dtypes
+        has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+        return DTYPES[fast if has_bfloat16 else old]
     if dtype not in DTYPES:
         raise CascadeError(f"dtype: expected auto, {', '.join(DTYPES)}, found {dtype!r}")
     return DTYPES[dtype]
@@ -182,10 +155,6 @@ def _tokenizer(part: Part, path: Path, others: Sequence[Path]) -> Tokenizer | No
         return None
     length = part.config.max_positions
     return WordTokenizer(part.vocabulary, length) if part.vocabulary else load_tokenizer(path, length, others)
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def _read_tensors(
@@ -222,7 +191,7 @@ def _read_tensors(
 
 
 def _differs(stored: str, dtype: torch.dtype) -> bool:
-    """Whether safetensors' type `stored` is a floating one other than `dtype`; whole numbers stay what they are."""
+    """Is safetensors' type `stored` a floating one other than `dtype`? Whole numbers stay what they are."""
     return TYPES[stored].is_floating_point and TYPES[stored] != dtype
 
 

@@ -20,11 +20,11 @@ class Part:
     """One network of a file. `names` are its tensors as the tables of its layout have them."""
 
     header: Header
-    kind: str  # a key of FOLDERS
+    kind: str  # a key of KINDS
     preset: str  # a name of PRESETS[kind], or "custom"; for a ControlNet or LoRA the Stage C it was made for, or ""
     config: Any | None = None  # the kind's dataclass of models/config.py; None for a LoRA
-    layout: str = "official"  # whose names: "official", "comfyui", "diffusers" or "openclip"
-    prefix: str = ""  # before each of its names in the file
+    layout: str = "official"  # the names' origin: "official", "comfyui", "diffusers" or "openclip"
+    prefix: str = ""  # text before each of its names in the file
     family: str = PUBLISHED_FAMILY
     target: Target = "epsilon"
     x0_clamp: float | None = None
@@ -41,7 +41,7 @@ class Part:
 
     @cached_property
     def precision(self) -> str:
-        """What most of the floating values are stored as: "float32", "bfloat16", "float16", "float8_e4m3fn", ..."""
+        """The type of most floating values: "float32", "bfloat16", "float16", "float8_e4m3fn", ..., or "unknown"."""
         elements: Counter[str] = Counter()
         for info in self.names.values():
             if info.dtype in PRECISIONS:
@@ -50,6 +50,7 @@ class Part:
 
 
 def behind(prefix: str, tensors: Mapping[str, TensorInfo]) -> Mapping[str, TensorInfo]:
+    """The tensors whose names begin with the prefix, by their names without it."""
     if not prefix:
         return tensors
     return {name[len(prefix) :]: info for name, info in tensors.items() if name.startswith(prefix)}

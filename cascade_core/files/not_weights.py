@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .wording import damaged, stranger
+from .wording import damaged, no_weights
 
 START = 512  # bytes that are enough to tell
 
@@ -38,34 +38,35 @@ def explain_start(file: str, start: bytes, size: int) -> str:
     Not to be asked about what begins as safetensors or pickles do.
     """
     if size == 0:
-        return stranger(file, "empty (0 bytes)", f"its download did not begin, or the disk was full; {AGAIN}")
+        return no_weights(file, "empty (0 bytes)", f"its download did not begin, or the disk was full; {AGAIN}")
     if size <= 8:
         return damaged(file, f"it ends with byte {size}")
     for magic, what, advice in MAGIC:
         if start.startswith(magic):
-            return stranger(file, what, advice)
+            return no_weights(file, what, advice)
     if start[257:262] == b"ustar":
-        return stranger(file, "a tar archive", UNPACK)
+        return no_weights(file, "a tar archive", UNPACK)
     if not any(start):
-        return stranger(file, "filled with zeros", f"room was kept for a download that did not happen; {AGAIN}")
+        return no_weights(file, "filled with zeros", f"room was kept for a download that did not happen; {AGAIN}")
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(HTML):
-        return stranger(file, "a web page", BROWSER)
+        return no_weights(file, "a web page", BROWSER)
     if text.startswith(b"<"):
-        return stranger(file, "an XML or HTML text", BROWSER)
+        return no_weights(file, "an XML or HTML text", BROWSER)
     if text.startswith((b'{"', b"{\n", b"{\r", b"{ ", b"{}", b"[")):
-        return stranger(file, "a JSON text", "choose the weights, not a description of them or a message of the server")
+        advice = "choose the weights, not a description of them or a message of the server"
+        return no_weights(file, "a JSON text", advice)
     if _is_text(start):
         beginning = " ".join(start.decode("utf-8", "ignore").split())[:60]
-        return stranger(file, f"a text that begins with {beginning!r}", AGAIN)
+        return no_weights(file, f"a text that begins with {beginning!r}", AGAIN)
     if start[8:10] == b'{"':
         length = int.from_bytes(start[:8], "little")
         return damaged(file, f"its header would have {length:,} bytes, the file has {size:,}")
-    return stranger(file, f"of no known format (it begins with {start[:8]!r})", OTHER)
+    return no_weights(file, f"of no known format (it begins with {start[:8]!r})", OTHER)
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether these bytes, which may end within a character, are lines of UTF-8."""
+    """Are these bytes, which may end within a character, lines of UTF-8?"""
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:

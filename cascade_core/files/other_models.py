@@ -84,7 +84,7 @@ ROWS = (
 
 
 def name_other_model(tensors: Mapping[str, TensorInfo]) -> tuple[str, str] | None:
-    """What a file with these tensors is, and what to do instead; None for what is not known here."""
+    """The name of a file with these tensors, and what to do instead; None for a model that is not known here."""
     for row in ROWS:
         pattern = re.compile(row.pattern)
         for name, info in tensors.items():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CascadeError
 from .tensor_info import TensorInfo
-from .wording import damaged, stranger
+from .wording import damaged, no_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ SAFE_SINCE = (2, 6)  # before this version of torch, weights_only could be trick
 ZIP = b"PK\x03\x04"  # torch's files since version 1.6
 PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))  # and those before
 FOREIGN = re.compile(r"Unsupported (global|class)|unsupported class|unrecognized function|Can only")  # torch's words
-DEEPEST = 4  # of dictionaries in one another; one that holds itself would have no end
+DEEPEST = 4  # levels of dictionaries that are followed; one that holds itself would have no end
 ADVICE = "use the model's .safetensors file"
 
 
@@ -65,9 +65,9 @@ def _check_archive(path: Path) -> None:
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise CascadeError(damaged(path.name, "it is a torch or zip file without an end")) from error
     if any(name.endswith("/constants.pkl") for name in names):
-        raise CascadeError(stranger(path.name, "a TorchScript program", ADVICE))
+        raise CascadeError(no_weights(path.name, "a TorchScript program", ADVICE))
     if not any(name.endswith("/data.pkl") for name in names):
-        raise CascadeError(stranger(path.name, "a zip archive", "unpack it, and use the weights in it"))
+        raise CascadeError(no_weights(path.name, "a zip archive", "unpack it, and use the weights in it"))
 
 
 def _load(path: Path, device: str) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ def _load(path: Path, device: str) -> dict[str, Tensor]:
     with path.open("rb") as file:
         mapped = file.read(len(ZIP)) == ZIP
     try:
-        with warnings.catch_warnings():  # what torch says of a strange file is said here, once
+        with warnings.catch_warnings():  # this module says once what torch warns of
             warnings.simplefilter("ignore")
             found = torch.load(path, map_location=device, weights_only=True, mmap=mapped and device == "cpu")
     except (OSError, EOFError) as error:
@@ -98,7 +98,7 @@ def _load(path: Path, device: str) -> dict[str, Tensor]:
         found = cast(dict[Any, Any], found)["state_dict"]
     tensors = dict(_flatten(found, ""))
     if not tensors:
-        raise CascadeError(stranger(path.name, "a pickled file that holds no named tensors", ADVICE))
+        raise CascadeError(no_weights(path.name, "a pickled file that holds no named tensors", ADVICE))
     return tensors
 
 

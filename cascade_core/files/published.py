@@ -24,9 +24,9 @@ class Published:
     """One file of a repository."""
 
     repository: str
-    path: str  # in the repository
+    path: str  # its path in the repository
     folder: str  # ComfyUI's key of the folder where it belongs
-    name: str  # in that folder, with `/`
+    name: str  # its name in that folder, with `/`
     kind: str  # as identification has it, or TOKENIZER
     preset: str  # as identification has it; a ControlNet's mode
     precision: str | None  # one of PRECISIONS; None where there is one file

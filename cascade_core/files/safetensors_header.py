@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import CascadeError
+from ..wording import printable
 from .tensor_info import BITS, TensorInfo
-from .wording import damaged, printable
+from .wording import damaged
 
 LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 METADATA = "__metadata__"
 
 
 def begins_plain(start: bytes) -> bool:
-    """Whether a file with these first bytes is a safetensors file, whole or not."""
+    """Is a file with these first bytes a safetensors file, whole or not?"""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
 
 
@@ -85,7 +86,7 @@ def _tensor(name: str, entry: Any, path: Path) -> TensorInfo:
 
 
 def _end_of_tensors(entries: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> int:
-    """Where the last tensor ends, in bytes behind the header; each must begin where the one before it ends."""
+    """The end of the last tensor, in bytes behind the header; each must begin where the one before it ends."""
     for name, entry in entries.items():
         if not _are_counts(entry["data_offsets"]) or len(entry["data_offsets"]) != 2:
             raise ValueError(f"{printable(name)} has the place {entry['data_offsets']!r:.40}")

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import CascadeError
+from ..kinds import KINDS
+from ..wording import first_of, printable
 from .other_models import OtherModel
-from .wording import damaged, first_of, printable, stranger
+from .wording import damaged, no_weights
 
-SUFFIXES = (".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt")  # the first that is there wins
-VARIANTS = ("", "bf16", "fp16")  # of a component, best first; others come after these, by name
+SAFETENSORS = (".safetensors", ".sft")
+SUFFIXES = (*SAFETENSORS, ".ckpt", ".pt", ".pth", ".bin")  # files of weights; the first that is there wins
+VARIANTS = ("", "bf16", "fp16")  # a component's variants, best first; others come after these, by name
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.)")
 INDEX = re.compile(r".+\.index(\.[\w-]+)*\.json")
 COMPONENT_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 PIPELINE_FILE, CONFIG_FILE = "model_index.json", "config.json"
 OURS = "StableCascade"  # how the class of a pipeline of ours begins
-COMPONENTS = ("prior", "decoder", "vqgan", "text_encoder", "image_encoder")  # of a pipeline that does not name its own
 
 
 def siblings(path: Path) -> Sequence[Path]:
@@ -40,7 +42,7 @@ def listed_in(index: Path) -> tuple[Sequence[Path], Mapping[str, str]]:
     """The files that an index JSON names, and in which of them each tensor should lie."""
     wanted = read_json(index).get("weight_map")
     if not isinstance(wanted, dict) or not wanted:
-        raise CascadeError(stranger(index.name, "a JSON text", "choose the weights, or the index of a set of them"))
+        raise CascadeError(no_weights(index.name, "a JSON text", "choose the weights, or the index of a set of them"))
     places = {str(name): str(file) for name, file in cast(dict[Any, Any], wanted).items()}
     for file in places.values():
         if Path(file).name != file:
@@ -76,7 +78,7 @@ def component_weights(folder: Path) -> Sequence[Path]:
 def components(folder: Path) -> Sequence[Path]:
     """The components' folders of a pipeline's folder; none if it is none. CascadeError for another model's pipeline."""
     index = folder / PIPELINE_FILE
-    names: Sequence[str] = COMPONENTS
+    names = [kind.diffusers_folder for kind in KINDS.values() if kind.diffusers_folder]
     if index.is_file():
         entries = read_json(index)
         pipeline = str(entries.get("_class_name", ""))
@@ -126,7 +128,7 @@ def _weights_in(folder: Path) -> Sequence[Path]:
 
 
 def _stem(name: str) -> str:
-    """What stands before the variant, the suffix and the number of a shard."""
+    """The name without the variant, the suffix and the number of a shard."""
     return SHARD.sub("", name).partition(".")[0]
 
 

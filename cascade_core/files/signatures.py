@@ -1,4 +1,4 @@
-"""How the parts look on disk: one row per kind and layout, told by names and by one dimension.
+"""Signatures of the parts on disk: one row per kind and layout, told by names and by one dimension.
 
 A row describes tensors behind a prefix: the same network lies in its own file, or in an all-in-one file of ComfyUI.
 """
@@ -29,7 +29,7 @@ class Signature:
 
 STAGE_C = {2048: "3.6B", 1536: "1B"}
 STAGE_B = {640: "1.5B", 576: "700M"}
-DIFFUSION = ("", "model.diffusion_model.")  # what precedes a diffusion model in files of ComfyUI, and nothing
+DIFFUSION = ("", "model.diffusion_model.")  # prefixes of a diffusion model in its own file and in files of ComfyUI
 STAGE_C_KEYS = ("clip_txt_mapper.weight", "clip_txt_pooled_mapper.weight", "clip_img_mapper.weight", "clf.1.weight")
 STAGE_C_PROBE = ("clip_txt_mapper.weight", 0)
 STAGE_B_KEYS = ("effnet_mapper.0.weight", "pixels_mapper.0.weight", "embedding.1.weight", "clf.1.weight")
@@ -38,7 +38,7 @@ STAGE_A_KEYS = ("in_block.1.weight", "up_blocks.0.0.weight", "out_block.0.weight
 STAGE_A_PROBE = ("in_block.1.weight", 0)
 FUSED, SPLIT, RENAMED = ".attention.attn.in_proj_weight", ".attention.attn.to_q.weight", ".attention.to_q.weight"
 PROJECTED = "projections.0.0.weight"
-WIDTH = ("projections.0.2.weight", 0)  # of the Stage C that a ControlNet steers
+WIDTH = ("projections.0.2.weight", 0)  # its length is the width of the Stage C that a ControlNet steers
 
 SIGNATURES = (
     Signature("stage_c", "official", STAGE_C_KEYS, STAGE_C_PROBE, STAGE_C, FUSED, DIFFUSION),
@@ -162,10 +162,10 @@ SIGNATURES = (
 
 @dataclass(frozen=True)
 class Dialect:
-    """Whose LoRA names a file has; the first dialect with such a name is the file's."""
+    """The origin of a LoRA file's names; the first dialect with such a name is the file's."""
 
     name: str
-    pattern: str  # of some name in it
+    pattern: str  # a regular expression that some name in the file matches
 
 
 _BLOCK = r"(down|up)_blocks[._]\d+[._]\d+[._](attention|channelwise|depthwise|kv_mapper|mapper)"  # ours alone

@@ -1,4 +1,4 @@
-"""What a header says of one tensor, and what its types are called."""
+"""One tensor as a header describes it, and the types of tensors by name."""
 
 from __future__ import annotations
 

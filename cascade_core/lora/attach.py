@@ -8,11 +8,13 @@ from typing import cast
 import torch
 
 from ..errors import CascadeError
+from ..kinds import KINDS
 from ..memory import Beside
 from ..models.adapters import adapted, fused
+from ..models.family import describe
 from ..models.handle import Handle
 from ..models.text import TextEncoder
-from ..sampling.family import KINDS, describe
+from ..wording import first_of
 from .fit import LoraReport, fit
 from .lora import Lora
 from .tokens import with_tokens
@@ -53,20 +55,13 @@ def fuse_lora(handle: Handle) -> Handle:
         return beside(handle.root, fused(handle.module))
 
 
-def detach_lora(handle: Handle) -> Handle:
-    """The model without anything that was attached to it."""
-    return handle.root
-
-
 def check_matched(lora: Lora, reports: dict[str, LoraReport]) -> None:
     """CascadeError where no change of the LoRA found a place in the models of `reports`, by their kind."""
     if lora.changes and not any(report.matched for report in reports.values()):
-        asked = " and ".join(KINDS[kind] for kind in reports)
-        names = list(lora.changes)
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        asked = " and ".join(KINDS[kind].name for kind in reports)
         raise CascadeError(
             f"LoRA {lora.name} changes nothing of the {asked}: expected names of its weights in a known dialect, found"
-            f" {shown}: choose a LoRA of this model"
+            f" {first_of(list(lora.changes))}: choose a LoRA of this model"
         )
 
 

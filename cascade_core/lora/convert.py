@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from ..errors import CascadeError
-from ..files.convert import SUFFIXES
 from ..files.header import Header
 from ..files.load import build
 from ..files.metadata import PUBLISHED_FAMILY
 from ..files.model_part import Part
+from ..files.shards import SAFETENSORS
 from ..memory import StayPut
 from ..models.adapters import adaptable
 from ..models.config import PRESETS
@@ -30,8 +30,8 @@ def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32
 
     Raises CascadeError where no known network has its weights, and where the dialect has no place for it.
     """
-    if target.suffix not in SUFFIXES:
-        raise CascadeError(f"{target}: expected a file name that ends in {SUFFIXES[0]}; no loader finds others")
+    if target.suffix not in SAFETENSORS:
+        raise CascadeError(f"{target}: expected a file name that ends in {SAFETENSORS[0]}; no loader finds others")
     if target.exists() and not overwrite:
         raise CascadeError(f"{target} exists: name another target, or say that it may be replaced")
     lora = read_lora(source)
@@ -46,7 +46,7 @@ def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32
 
 
 def find_networks(lora: Lora) -> list[Handle]:
-    """Of each kind the network in which the most of the LoRA has its place and shape, without values."""
+    """For each kind the network, without values, in which most of the LoRA has its place and shape."""
     found: list[Handle] = []
     for kind in KINDS:
         counted = [(_count(lora, handle), handle) for handle in _networks(kind)]
@@ -61,7 +61,7 @@ def find_networks(lora: Lora) -> list[Handle]:
 
 
 def _count(lora: Lora, handle: Handle) -> int:
-    """How many changes have a place; none where one has the place but not the shape."""
+    """The number of changes that have a place; 0 where one has the place but not the shape."""
     weights = adaptable(handle.module)
     try:
         places = place(lora, handle)

@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..files.wording import first_of
+from ..kinds import KINDS
 from ..models.adapters import Branch, Dense, LowRank, adaptable, merged
 from ..models.handle import Handle
-from ..sampling.family import KINDS
+from ..wording import first_of
 from .lora import Change, Lora
 from .names import Place, find, is_of_text, places
 from .order import FILTERS, official_order
 
-SMALLEST_NORM = 1e-12  # of a row that DoRA divides by
+SMALLEST_NORM = 1e-12  # DoRA divides by the norm of a row, and rows of zeros have none
 
 
 @dataclass(frozen=True)
 class LoraReport:
-    """What became of a file's changes, by the file's own names."""
+    """The fate of a file's changes, by the file's own names."""
 
     matched: tuple[str, ...]
-    unused: tuple[str, ...]  # those of the text encoder where a stage is asked, and the other way round
-    unmatched: tuple[str, ...]  # of no weight here, or of no kind that is read
+    unused: tuple[str, ...]  # changes of the text encoder where a stage is asked, and the other way round
+    unmatched: tuple[str, ...]  # changes of no weight here, or of no kind that is read
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} matched"]
@@ -62,7 +62,7 @@ def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
 
 
 def place(lora: Lora, handle: Handle) -> dict[str, Place]:
-    """Where each of the LoRA's changes belongs in this model, by the file's names; without those of other models."""
+    """The place in this model of each of the LoRA's changes, by the file's names; without those of other models."""
     return _numbered(lora, handle) if lora.numbered else _named(lora, handle)
 
 
@@ -89,13 +89,13 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
     first = next(iter(lora.changes.values()))
     raise CascadeError(
         f"LoRA {lora.name} numbers {len(numbers)} weights (the first of {first.up.shape[0]} x {first.down.shape[1]}),"
-        f" which are no set of {KINDS[handle.kind]} {handle.name}: of its attention it has {len(usual)}, the first of"
-        f" {' x '.join(map(str, weights[usual[0]].shape))}: choose the Stage C that the LoRA was trained on"
+        f" which are no set of {KINDS[handle.kind].name} {handle.name}: of its attention it has {len(usual)}, the first"
+        f" of {' x '.join(map(str, weights[usual[0]].shape))}: choose the Stage C that the LoRA was trained on"
     )
 
 
 def fits(change: Change, weight: Tensor, rows: tuple[int, int] | None) -> bool:
-    """Whether a change has the shape of (these rows of) a weight."""
+    """Has the change the shape of the weight, or of these rows of it?"""
     out = weight.shape[0] if rows is None else rows[1] - rows[0]
     kernel = change.down.shape[2:] in (weight.shape[2:], ())
     return change.up.shape[0] == out and change.down.shape[1] == weight.shape[1] and kernel
@@ -116,7 +116,7 @@ def _check_shape(
         wanted = " x ".join(map(str, (out, *tensor.shape[1:])))
         raise CascadeError(
             f"LoRA {lora.name} was trained for another model: {name} changes a weight of {found}, but {weight} of"
-            f" {KINDS[handle.kind]} {handle.name} has {wanted}: choose the model that it was trained on"
+            f" {KINDS[handle.kind].name} {handle.name} has {wanted}: choose the model that it was trained on"
         )
 
 
@@ -130,7 +130,7 @@ def _branch(
 
 
 def dora(change: Change, weight: Tensor) -> Tensor:
-    """What DoRA changes of a weight (out, in[, height, width]), in float32.
+    """The change by DoRA of a weight (out, in[, height, width]), in float32.
 
     magnitude * (W + D) / |W + D| - W, with the length of each row, or of each column (Liu et al. 2024, eq. 5).
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..models.adapters import LowRank
 
 PATHS = {"stage_c": "", "stage_b": "stage_b.", "text_encoder": "text_encoder."}
-"""What stands before a module's own path in the names that `lora_of` gives."""
+"""Prefixes of a module's own path in the names that `lora_of` gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Lora:
     changes: Mapping[str, Change]
     tokens: tuple[NewToken, ...] = ()
     family: str | None = None  # None: the file does not say
-    filters: tuple[str, ...] | None = None  # of an official file, which numbers weights: those that were trained
+    filters: tuple[str, ...] | None = None  # an official file numbers weights: these chose the trained ones
     numbered: bool = False
     others: Sequence[str] = field(default=())  # names in the file that are no part of a LoRA as read here
 
@@ -64,7 +64,7 @@ class Lora:
 def lora_of(
     name: str, weights: Mapping[str, Mapping[str, LowRank]], tokens: Sequence[NewToken] = (), family: str | None = None
 ) -> Lora:
-    """What was trained as a LoRA: kind ("stage_c", "stage_b", "text_encoder") -> name of the weight -> its branch."""
+    """The trained branches as a LoRA: kind ("stage_c", "stage_b", "text_encoder") -> name of a weight -> its branch."""
     changes = {
         PATHS[kind] + weight.removesuffix(".weight").removesuffix("_weight"): _frozen(branch)
         for kind, of_kind in weights.items()

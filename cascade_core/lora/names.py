@@ -26,10 +26,11 @@ PREFIXES = {
         *("text_encoder_clip_g_transformer_", "text_encoders_clip_g_transformer_", "base_model_model_", ""),
     ),
 }
-"""What stands before a module's name, as underscores: kohya's, OneTrainer's, ComfyUI's, PEFT's and none."""
+"""Prefixes of a module's name, with underscores: kohya's, OneTrainer's, ComfyUI's, PEFT's and none."""
 
 
 def flat(name: str) -> str:
+    """The name with underscores for dots, as kohya's files have it."""
     return name.replace(".", "_")
 
 
@@ -65,5 +66,5 @@ def find(kind: str, known: dict[str, Place], name: str) -> Place | None:
 
 
 def is_of_text(name: str) -> bool:
-    """Whether a name is one of a text encoder's, of whatever size."""
+    """Is the name one of a text encoder's, of whatever size?"""
     return "text_model_" in flat(name) or flat(name).endswith("text_projection")

@@ -18,7 +18,7 @@ FILTERS = (
     *((".attn",), (".attention",), ("kv_mapper",), (".attn", "kv_mapper"), ("channelwise",), ("depthwise",)),
     *(("mapper",), ("down_blocks",), ("up_blocks",), ("",)),
 )
-"""What is tried where a file does not say: the official one first; the last is all weights."""
+"""The filters that are tried where a file names none: the official one first; the last is all weights."""
 
 
 def official_order(module: nn.Module, filters: Sequence[str]) -> list[str]:
@@ -28,9 +28,9 @@ def official_order(module: nn.Module, filters: Sequence[str]) -> list[str]:
     """
     names: list[str] = []
     for name in adaptable(module):
-        before = name.endswith(
-            ".attn.out_proj.weight"
-        )  # here it follows the fused rows, there it is the other way round
-        names.insert(len(names) - before, name)
+        if name.endswith(".attn.out_proj.weight"):  # here it follows the fused rows, there it comes before them
+            names.insert(len(names) - 1, name)
+        else:
+            names.append(name)
     names.sort(key=lambda name: FIRST.index(name.split(".")[0]) if name.split(".")[0] in FIRST else len(FIRST))
     return [name for name in names if any(part in name.rpartition(".")[0] for part in filters)]

@@ -16,12 +16,12 @@ from torch import Tensor
 from ..errors import CascadeError
 from ..files.header import Header, open_tensors, read_header
 from ..files.identify import identify
-from ..files.wording import first_of
+from ..wording import first_of
 from .lora import Change, Lora, NewToken
 
 ENTRY = "cascade_lora"  # our metadata: {"family", "filters", "tokens": [{"text", "start", "pooled"}]}
 PEFT_CONFIG = "adapter_config.json"
-EMBEDDING_KEY = "clip_g"  # of bigG's vectors, in ComfyUI's and OneTrainer's embedding files
+EMBEDDING_KEY = "clip_g"  # the tensor of bigG's vectors in ComfyUI's and OneTrainer's embedding files
 
 _END = re.compile(
     r"\.(?P<slot>lora_down|lora_up|lora_A|lora_B|lora\.down|lora\.up|alpha|dora_scale|lora_magnitude_vector)"
@@ -45,9 +45,8 @@ def read_lora(path: str | os.PathLike[str], name: str | None = None) -> Lora:
     (part, *_) = identify(path)
     if part.kind != "lora":
         raise CascadeError(f"{path.name} is no LoRA: put it where it belongs (`cascade doctor` says), choose a LoRA")
-    header = read_header(path)
-    with open_tensors(header) as get:
-        return _parse(header, name or path.name, get)
+    with open_tensors(part.header) as get:
+        return _parse(part.header, name or path.name, get)
 
 
 def read_embedding(path: Path) -> Tensor:
@@ -101,7 +100,7 @@ def _change(group: _Group, key: str, file: str, numbered: bool, default: float |
     if down is None or up is None:
         lacking = "its lora_down" if down is None else "its lora_up"
         raise CascadeError(f"{file}: {key} lacks {lacking}: the file is not whole, get it again")
-    up = up.flatten(1)  # of convolutions (out, rank, 1, 1)
+    up = up.flatten(1)  # (out, rank, 1, 1) for a convolution
     down = down.flatten(1) if down.shape[2:].numel() == 1 else down
     rank = down.shape[0]
     if up.shape[1] != rank or rank == 0:
@@ -156,7 +155,7 @@ def _peft_scale(path: Path) -> float | None:
 
 
 def _read_entry(header: Header, name: str) -> dict[str, Any]:
-    """What our own files say of themselves."""
+    """The metadata entry of our own files; empty where there is none."""
     text = header.metadata.get(ENTRY)
     if text is None:
         return {}

@@ -6,20 +6,20 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..files.dtypes import NAMES
-from ..files.load import DTYPES
+from ..files.dtypes import DTYPES, NAMES
 from ..files.tensors import whole, write_tensors
+from ..kinds import KINDS
 from ..models.adapters import adaptable
 from ..models.handle import Handle
 from ..models.text import TextEncoder
-from ..sampling.family import KINDS
 from .fit import place
 from .lora import Change, Lora, NewToken
 from .names import flat
@@ -65,18 +65,18 @@ def save_lora(
             tensors |= _named(lora, handle, dialect)
     lost = [name for name in lora.changes if name not in placed]
     if lost:
-        kinds = " or ".join(KINDS[handle.kind] for handle in handles)
+        kinds = " or ".join(KINDS[handle.kind].name for handle in handles)
         raise CascadeError(f"LoRA {lora.name}: {lost[0]} and {len(lost) - 1} more names are no weights of the {kinds}")
-    tensors |= _tokens(lora.tokens, next((h for h in handles if h.kind == "text_encoder"), None), dialect)
-    entry = {
-        "family": lora.family or handles[0].family,
-        **({} if filters is None else {"filters": list(filters)}),
-        "tokens": [
-            {"text": t.text, "start": t.start, "pooled": t.pooled, "known": t.known}
-            for t in lora.tokens
-            for _ in t.rows
-        ],
-    }
+    encoder = next((handle for handle in handles if handle.kind == "text_encoder"), None)
+    tensors |= _tokens(lora.tokens, encoder, dialect)
+    entry: dict[str, Any] = {"family": lora.family or handles[0].family}
+    if filters is not None:
+        entry["filters"] = list(filters)
+    entry["tokens"] = [
+        {"text": token.text, "start": token.start, "pooled": token.pooled, "known": token.known}
+        for token in lora.tokens
+        for _ in token.rows
+    ]
     kept = {
         name: tensor if tensor.dtype == torch.int64 else tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()
     }
@@ -93,10 +93,11 @@ def _named(lora: Lora, handle: Handle, dialect: str) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, (weight, rows) in place(lora, handle).items():
         path = weight.rpartition(".")[0]
-        thirds = _thirds(lora.changes[name], rows, weights[weight]) if weight.endswith(".in_proj_weight") else {}
-        for module, change in {f"{path}.to_{letter}": one for letter, one in thirds.items()}.items() or [
-            (path, lora.changes[name])
-        ]:
+        changes = {path: lora.changes[name]}
+        if weight.endswith(".in_proj_weight"):
+            thirds = _thirds(lora.changes[name], rows, weights[weight])
+            changes = {f"{path}.to_{letter}": third for letter, third in thirds.items()}
+        for module, change in changes.items():
             key = prefix + (flat(module) if dialect == "kohya" else module)
             kernel = weights[weight].shape[2:]
             down = change.down[..., None, None] if kernel and change.down.ndim == 2 else change.down
@@ -128,8 +129,8 @@ def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[s
     """Numbers instead of names, all of one rank, alpha 1."""
     if handle.kind != "stage_c":
         raise CascadeError(
-            f"LoRA {lora.name} changes the {KINDS[handle.kind]}, for which the official dialect has no place: write"
-            " kohya or comfyui"
+            f"LoRA {lora.name} changes the {KINDS[handle.kind].name}, for which the official dialect has no place:"
+            " write kohya or comfyui"
         )
     if any(change.magnitude is not None for change in lora.changes.values()):
         raise CascadeError(f"LoRA {lora.name} is a DoRA, for which the official dialect has no place: write kohya")
@@ -173,12 +174,8 @@ def _tokens(tokens: Sequence[NewToken], encoder: Handle | None, dialect: str) ->
     if not tokens:
         return {}
     vocabulary = encoder.config.vocab_size if encoder is not None else 49408  # the published one's
-    ids: list[int] = []
-    above = vocabulary
-    for token in tokens:
-        for _ in token.rows:
-            ids.append(token.known if token.known is not None else above)
-            above += token.known is None
+    new_ids = count(vocabulary)
+    ids = [next(new_ids) if token.known is None else token.known for token in tokens for _ in token.rows]
     tensors = {EMBEDDINGS: torch.cat([token.rows for token in tokens]), INDICES: torch.tensor(ids)}
     words = None if encoder is None else cast(TextEncoder, encoder.module)
     if dialect != "official" and words is not None and not words.text_projection.weight.is_meta:

@@ -34,7 +34,7 @@ class LowRank(nn.Module):
         self.rows = rows
 
     def act(self, x: Tensor, rows: slice) -> Tensor:
-        """What the given of its own rows add for x (..., in)."""
+        """The output (..., n) that these n of its own rows add for x (..., in)."""
         low = F.linear(x, self.down.to(x.dtype))
         return F.linear(low, self.up[rows].to(x.dtype)) * self.scale
 
@@ -63,7 +63,7 @@ Branches = Mapping[str, Sequence[Branch]]  # by the name of the weight that they
 
 
 class _Adapted(nn.Module):
-    """What has branches: a second module over the tensors of a first."""
+    """A module with branches: a second one over the tensors of a first."""
 
     branches: nn.ModuleList
 
@@ -154,6 +154,7 @@ def fused(module: nn.Module) -> nn.Module:
 
 def share(module: nn.Module, cls: type[nn.Module] | None = None) -> nn.Module:
     """A second tree of modules over the same parameters and buffers; its top is of class `cls`."""
+    # copy.deepcopy with the tensors in its memo would do, but copies a text encoder's vocabulary for every prompt, too.
     twin: nn.Module = object.__new__(cls or type(module))
     state: dict[str, Any] = {k: cast(Any, v).copy() if isinstance(v, dict) else v for k, v in vars(module).items()}
     state["_modules"] = {name: share(child) for name, child in module.named_children()}
@@ -173,16 +174,19 @@ def merged(weight: Tensor, branches: Sequence[Branch], dtype: torch.dtype | None
 
 
 def _add(y: Tensor, x: Tensor, branches: Sequence[Branch], first: int = 0) -> Tensor:
-    """y, the weight's rows from `first` on times x, plus what the branches add to these rows."""
+    """y, the weight's rows from `first` on times x, plus what the branches add to these rows.
+
+    rows of the weight   0        first     start          end       last
+    y                             |---------------------------------|
+    a branch's rows        begin |----------|--------------|
+    what it adds to y                       |--------------|
+    """
     last = first + y.shape[-1]
     for branch in branches:
         begin, end = branch.rows or (0, last)
-        wanted = max(begin, first), end
-        if wanted[0] >= wanted[1]:
+        start = max(begin, first)
+        if start >= end:
             continue
-        change = branch.act(x, slice(wanted[0] - begin, wanted[1] - begin))
-        if (wanted[0], wanted[1]) == (first, last):
-            y = y + change
-        else:
-            y = y + F.pad(change, (wanted[0] - first, last - wanted[1]))
+        change = branch.act(x, slice(start - begin, end - begin))
+        y = y + (change if (start, end) == (first, last) else F.pad(change, (start - first, last - end)))
     return y

@@ -98,23 +98,6 @@ class ResBlock(nn.Module):
         return add_residual(self.channelwise(h), x)
 
 
-class FeedForwardBlock(nn.Module):
-    """A channel mixer alone; no published network uses it, the level letters know it."""
-
-    def __init__(self, channels: int, dropout: float) -> None:
-        super().__init__()
-        self.channelwise = nn.Sequential(
-            Linear(channels, channels * 4),
-            nn.GELU(),
-            GlobalResponseNorm(channels * 4),
-            nn.Dropout(dropout),
-            Linear(channels * 4, channels),
-        )
-
-    def forward(self, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
-        return add_residual(self.channelwise(layer_norm(x)), x)
-
-
 class TimestepBlock(nn.Module):
     """x * (1 + a) + b; (a, b) come from the embedded timestep and the embedded extra conditions. Not residual."""
 

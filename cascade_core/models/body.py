@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]  (half typed)
 
-from .blocks import AttnBlock, Conditions, FeedForwardBlock, ResBlock, TimestepBlock, channels_first, layer_norm, resize
+from .blocks import AttnBlock, Conditions, ResBlock, TimestepBlock, channels_first, layer_norm, resize
 from .config import StageBConfig, StageCConfig
 
 Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block
@@ -93,9 +93,7 @@ class Body(nn.Module):
                 return TimestepBlock(c, config.c_r, config.t_conds, next(numbers[TimestepBlock]))
             if letter == "A":
                 return AttnBlock(c, config.c_cond, config.nhead[level], next(numbers[AttnBlock]))
-            if letter == "F":
-                return FeedForwardBlock(c, dropout)
-            raise ValueError(f"level_config: expected the letters C, T, A or F, found {letter!r}")
+            raise ValueError(f"level_config: expected the letters C, T or A, found {letter!r}")
 
         def repeat_mappers(level: int, repeats: int) -> nn.ModuleList:
             c = config.c_hidden[level]
@@ -183,7 +181,7 @@ class Body(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for module in self.modules():
-            if isinstance(module, ResBlock | FeedForwardBlock):
+            if isinstance(module, ResBlock):
                 module.get_parameter("channelwise.4.weight").data *= math.sqrt(1 / residual_blocks)
         for name, parameter in self.named_parameters():
             if "_mapper." in name and "repeat" not in name and "kv_mapper" not in name and name.endswith("weight"):

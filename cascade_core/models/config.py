@@ -95,7 +95,7 @@ class PreviewerConfig:
         return 2 ** (len(self.widths) - 1)
 
 
-PROJECTED_BLOCKS = (0, 4, 8, 12, 51, 55, 59, 63)  # of the 64 residual blocks of Stage C 3.6B
+PROJECTED_BLOCKS = (0, 4, 8, 12, 51, 55, 59, 63)  # numbers among the 64 residual blocks of Stage C 3.6B
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class ControlNetConfig:
     c_wide: int = 0  # simple and large: channels after the first convolution
     c_blocks: int = 0  # large: of its residual blocks
     blocks: int = 0
-    c_out: int = 1280  # of the features that are projected; simple: c_in
+    c_out: int = 1280  # channels of the features that are projected; simple: c_in
 
 
 STAGE_C = StageCConfig()

@@ -18,15 +18,15 @@ Target = Literal["epsilon", "v"]
 @dataclass(frozen=True, eq=False)
 class Handle:
     module: nn.Module
-    kind: str  # "stage_c", "stage_b", ...: a key of models.config.PRESETS
-    name: str  # what the person chose: a file name or "tiny (built-in)"
+    kind: str  # "stage_c", "stage_b", ...: a key of kinds.KINDS
+    name: str  # the person's choice: a file name or "tiny (built-in)"
     family: str  # models whose latents and conditions fit together: "stable-cascade", "tiny", ...
     config: Any  # the frozen dataclass of the kind
-    target: Target  # what the network predicts
+    target: Target  # the quantity that the network predicts
     x0_clamp: float | None  # bound of the predicted clean latent, for models trained with one
-    dtype: torch.dtype  # of the weights
+    dtype: torch.dtype  # the weights' type
     placement: Placement
-    base: "Handle | None" = None  # whose weights this shares, where something is attached to them
+    base: "Handle | None" = None  # the model whose weights this shares, where something is attached to them
 
     @property
     def root(self) -> "Handle":

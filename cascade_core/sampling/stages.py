@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..models.config import StageBConfig, StageCConfig
+from ..models.family import check_family, check_kind, describe
 from ..models.handle import Handle
 from ..models.stage_b import StageB
 from ..models.stage_c import StageC
@@ -20,7 +21,6 @@ from .activations import stage_bytes
 from .condition import Condition, check_conditions
 from .control import check_control, project
 from .denoise import Branch, Predictor, controls_of, make_denoise, plan
-from .family import check_family, check_kind, describe
 from .guidance import Guidance, RescaleOver
 from .masked import fit_noise_mask, keep_unmasked
 from .noise import Noise, image_seeds, stage_b_seed

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CascadeError
-from ..files.load import save
+from ..files.save import save
 from ..hints import Detector
 from ..memory import Beside, StayPut
 from ..models.adapters import share
@@ -22,11 +22,11 @@ from ..models.blocks import ResBlock
 from ..models.config import ControlNetConfig, StageCConfig
 from ..models.controlnet import ControlNet
 from ..models.effnet import IMAGENET_MEAN, IMAGENET_STD, Effnet
+from ..models.family import check_family, check_kind
 from ..models.handle import Handle
 from ..models.stage_c import StageC
 from ..sampling import control as sampling
 from ..sampling.activations import controlnet_bytes, training_bytes
-from ..sampling.family import check_family, check_kind
 from .buckets import CELL
 from .cache import Cache, Entry, mark_of
 from .controls import CHANNELS, Controls, fits_family

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..wording import first_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 CONTROL = "control"  # the sub-folder of control pictures
@@ -126,7 +127,7 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
         "taken away": [name for name in before if name not in after],
         "changed, or their captions were": [name for name in after if before.get(name, after[name]) != after[name]],
     }
-    return [f"pictures were {what} ({_first(names)})" for what, names in parts.items() if names]
+    return [f"pictures were {what} ({first_of(names)})" for what, names in parts.items() if names]
 
 
 def _pictures(folder: Path) -> Iterator[str]:
@@ -166,7 +167,3 @@ def _mark(example: Example) -> str:
 def _unreadable(path: Path, error: Exception) -> CascadeError:
     why = "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
     return CascadeError(f"{path} cannot be read: {why}; repair it, or take it out of the folder")
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

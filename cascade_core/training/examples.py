@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..images import embed_pixels, encode_resized
+from ..models.family import check_family
 from ..models.handle import Handle
 from ..models.text import TextEncoder
 from ..sampling.activations import text_bytes
-from ..sampling.family import check_family
 from .buckets import Size, draw_batch, fit, nearest, sizes
 from .cache import Cache, Entry, key_of, mark_of
 from .dataset import Dataset, read_pixels

@@ -14,15 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files.load import DTYPES, save
+from ..files.dtypes import DTYPES
+from ..files.save import save
 from ..images import encode_resized
 from ..memory import StayPut
+from ..models.family import check_family
 from ..models.handle import Handle
 from ..models.stage_a import StageA
 from ..models.stage_b import StageB
 from ..models.stage_c import StageC
 from ..sampling.activations import stage_a_bytes
-from ..sampling.family import check_family
 from . import sharded
 from .buckets import CELL
 from .cache import Cache, Entry, key_of, mark_of

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...cascade_core.builtin import FAMILY, control_path, weights_path
-from ...cascade_core.files.load import load, save
+from ...cascade_core.files.load import load
+from ...cascade_core.files.save import save
 from ...cascade_core.models.body import Body
 from ...cascade_core.models.config import PRESETS
 from ...cascade_core.models.controlnet import ControlNet

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import torch
 
-from stable_cascade_nodes.cascade_core.files.load import NETWORKS
 from stable_cascade_nodes.cascade_core.files.published import FILES, Published
+from stable_cascade_nodes.cascade_core.kinds import KINDS
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
 
@@ -24,10 +23,9 @@ TEXT_ENCODER = NAMES["text_encoders/model.bf16.safetensors"]
 @cache
 def content(kind: str, preset: str, precision: str | None = None) -> Content:
     """What is published as this, of zeros."""
-    module, name = NETWORKS[kind]
     extra = (WordTokenizer(("a",), 77),) if kind == "text_encoder" else ()
     with torch.device("meta"):
-        cls: Any = getattr(import_module(f"stable_cascade_nodes.cascade_core.models.{module}"), name)
+        cls: Any = KINDS[kind].network_class()
         network = cls(PRESETS[kind][preset], *extra)
     if precision == "bfloat16":
         network = network.to(torch.bfloat16)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stable_cascade_nodes.cascade_core.files import load as checkpoint
 from stable_cascade_nodes.cascade_core.files.convert import LAYOUTS
 from stable_cascade_nodes.cascade_core.files.identify import identify
 from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.lora.write import DIALECTS
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
@@ -35,7 +35,7 @@ def stages() -> dict[str, Any]:
 @pytest.fixture
 def files(tmp_path: Path, stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder, the current one, with a Stage C, a pipeline and a damaged file."""
-    checkpoint.save(tmp_path / "c.safetensors", stages["stage_c"], "stage_c")
+    save(tmp_path / "c.safetensors", stages["stage_c"], "stage_c")
     model_files.write_pipeline(tmp_path / "pipeline", stages)
     lora_files.write(tmp_path / "l.safetensors", lora_files.official(CHANGES))
     stray = "lora_unet_down_blocks_9_2_attention_attn_to_q"
@@ -61,7 +61,6 @@ def run(files: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 def test_the_choices_are_the_cores() -> None:
     assert convert.MODEL_LAYOUTS == LAYOUTS
     assert set(convert.LORA_LAYOUTS) == set(DIALECTS)
-    assert tuple(checkpoint.DTYPES) == convert.DTYPES
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core.builtin import weights_path
-from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cli.main import main
 
 from .. import model_files
@@ -24,7 +24,7 @@ def loader_of(class_type: str) -> str:
 @pytest.mark.parametrize("case", [*model_files.damage_cases(), "swapped"])
 def test_a_run_with_a_damaged_file(case: str, new_program: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sound = new_program / "sound.safetensors"
-    load.save(sound, model_files.small_stages()["stage_a"], "stage_a")
+    save(sound, model_files.small_stages()["stage_a"], "stage_a")
     swapped = (weights_path("previewer").read_bytes(), "is a previewer file (tiny): choose it in the previewer loader")
     data, says = (model_files.damaged(sound.read_bytes()) | {"swapped": swapped})[case]
     bad = new_program / "models" / "vae" / "bad.safetensors"

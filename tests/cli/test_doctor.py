@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 from safetensors.torch import save_file
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_VISION
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
@@ -61,13 +61,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model_files.write_decoder_all_in_one(auto / "whole.safetensors")
 
     stages = model_files.small_stages()
-    load.save(models / "vae" / "small.safetensors", stages["stage_a"], "stage_a", dtype="float16")
+    save(models / "vae" / "small.safetensors", stages["stage_a"], "stage_a", dtype="float16")
     header = (models / "vae" / "small.safetensors").read_bytes()
     metadata = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])["__metadata__"]
     model_files.write_shards(models / "vae", "set", stages["stage_a"].state_dict(), 2, metadata)
     model_files.write_pipeline(models / "diffusers" / "pipeline", stages, model_files.SMALL_TEXT)
     torch.save({"weights": StageA}, models / "vae" / "code.ckpt")
-    load.save(base / "sound.safetensors", stages["stage_a"], "stage_a")
+    save(base / "sound.safetensors", stages["stage_a"], "stage_a")
     whole = (base / "sound.safetensors").read_bytes()
     for name, (data, _) in model_files.damaged(whole).items():
         (models / "vae" / f"bad_{name}.safetensors").write_bytes(data)

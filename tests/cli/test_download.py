@@ -109,7 +109,7 @@ def test_the_essentials(fake: FakeHub, cascade: Runner) -> None:
         assert is_same(cascade.models / file.label, content_of(file))
         assert f" MB  {file.label}\n" in err
     assert len(cascade.found()) == 3  # and nothing hidden beside them
-    assert "171 MB  to download into" in err
+    assert "171.1 MB  to download into" in err
     assert "Non-Commercial Research Community License" in err and f"huggingface.co/{CASCADE}/blob/main/LICENSE" in err
     assert "CLIP" not in err  # whose licence is another
     assert {asked.path for asked in fake.gets} == {
@@ -156,14 +156,16 @@ def test_ctrl_c_keeps_what_came(fake: FakeHub, cascade: Runner) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out.splitlines()) == (130, [str(cascade.models / EFFNET.label)])
-    assert re.search(r"cascade: vae/stage_a.safetensors: 2\d MB are kept; the same command goes on from there\n", err)
+    assert re.search(
+        r"cascade: vae/stage_a.safetensors: 2\d\.\d MB are kept; the same command goes on from there\n", err
+    )
     assert err.endswith("cascade: stopped\n") and "Traceback" not in err
     (part,) = cascade.found().keys() - {EFFNET.label, PREVIEWER.label}
     assert re.fullmatch(r"vae/\.stage_a\.safetensors\.[0-9a-f]{12}\.part", part)
 
     code, _, err = cascade("essential", "--yes")
     assert code == 0
-    assert re.search(r"74 MB  vae/stage_a.safetensors  2\d MB of it are there\n", err)
+    assert re.search(r"73\.6 MB  vae/stage_a.safetensors  2\d\.\d MB of it are there\n", err)
     assert_resumed(fake.gets, cut, entry.content.size)
     assert is_same(cascade.models / STAGE_A.label, entry.content)
     assert len(cascade.found()) == 3
@@ -269,7 +271,7 @@ def test_nobody_to_ask_is_a_no(fake: FakeHub, cascade: Runner) -> None:
     offer(fake, EFFNET, STAGE_A, PREVIEWER)
     code, out, err = cascade.process("essential")
     assert (code, out) == (2, "")
-    assert "171 MB  to download" in err  # the list is told all the same
+    assert "171.1 MB  to download" in err  # the list is told all the same
     assert err.splitlines()[-1].endswith("add --yes")
     assert (fake.gets, cascade.found()) == ([], {})
 
@@ -290,7 +292,7 @@ def test_a_person_is_asked(
         os.close(ours)
         os.close(theirs)
     assert found == code
-    assert err.index("16 MB  to download") < err.index("License") < err.index("Download now? [y/N] ")
+    assert err.index("15.9 MB  to download") < err.index("License") < err.index("Download now? [y/N] ")
     answered = json.loads(out)["files"]
     if code == 0:
         sizes = [content_of(file).size for file in (EFFNET, STAGE_A, PREVIEWER)]

@@ -16,6 +16,7 @@ from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.files.convert import LAYOUTS, Conversion, convert
 from stable_cascade_nodes.cascade_core.files.identify import identify
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
@@ -48,7 +49,7 @@ DIFFUSERS = [kind for kind in NETWORKS if kind not in ("effnet", "previewer")]
 def write(kind: str, path: Path, **options: Any) -> Path:
     network, config = NETWORKS[kind]
     words = WORDS if kind == "text_encoder" else None
-    load.save(path, alive(network, config), kind, vocabulary=words, **options)
+    save(path, alive(network, config), kind, vocabulary=words, **options)
     return path
 
 
@@ -147,7 +148,7 @@ def test_published_sizes_at_full_size(kind: str, preset: str, layout: str, tmp_p
 
 
 def test_published_files_need_no_metadata(tmp_path: Path) -> None:
-    load.save(tmp_path / "a.safetensors", alive(StageA, PRESETS["stage_a"]["published"]), "stage_a")
+    save(tmp_path / "a.safetensors", alive(StageA, PRESETS["stage_a"]["published"]), "stage_a")
     convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", layout="official")
     assert metadata_of(tmp_path / "b.safetensors") == {"format": "pt"}
     assert_equal_tensors(tmp_path / "b.safetensors", tmp_path / "a.safetensors")

@@ -11,14 +11,13 @@ import torch
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.diffusers_config import write_config
 from stable_cascade_nodes.cascade_core.files.header import Header, TensorInfo
-from stable_cascade_nodes.cascade_core.files.identify import FOLDERS, OtherModel, find_part, find_parts, identify
+from stable_cascade_nodes.cascade_core.files.identify import OtherModel, find_part, find_parts, identify
 from stable_cascade_nodes.cascade_core.files.layouts import from_official
 from stable_cascade_nodes.cascade_core.files.model_part import Part
 from stable_cascade_nodes.cascade_core.files.signatures import SIGNATURES, Signature
-from stable_cascade_nodes.cascade_core.files.wording import article
+from stable_cascade_nodes.cascade_core.kinds import KINDS
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
-from stable_cascade_nodes.cascade_core.sampling.family import KINDS
-from stable_cascade_nodes.nodes import loaders
+from stable_cascade_nodes.cascade_core.wording import article
 
 from ..model_files import write_header
 from .headers import behind, header_of, refusal, shapes
@@ -40,12 +39,6 @@ def test_every_part_in_every_layout(kind: str, preset: str, layout: str) -> None
     assert (part.config, part.precision, part.ignored) == (PRESETS[kind][preset], "bfloat16", ())
     assert (part.family, part.target, part.x0_clamp, part.vocabulary) == ("stable-cascade", "epsilon", None, None)
     assert {name: info.shape for name, info in part.names.items()} == tensors
-
-
-def test_loaders_look_where_parts_belong() -> None:
-    classes = [cls for cls in vars(loaders).values() if isinstance(cls, type) and hasattr(cls, "KIND")]
-    assert {cls.KIND: cls.FOLDERS for cls in classes} == {kind: FOLDERS[kind] for kind in PRESETS}
-    assert FOLDERS.keys() == KINDS.keys()
 
 
 class TestAllInOne:
@@ -168,7 +161,9 @@ class TestPrecision:
 def test_a_size_that_no_row_knows_is_shown(row: Signature) -> None:
     names = (*row.keys, row.probe[0], f"x{row.mark}")
     said = refusal({row.prefixes[0] + name: (7, 7, 7, 7) for name in names})
-    assert f"looks like {article(KINDS[row.kind])} file, but of an unknown size: {row.probe[0]} has the shape" in said
+    assert (
+        f"looks like {article(KINDS[row.kind].name)} file, but of an unknown size: {row.probe[0]} has the shape" in said
+    )
     assert all(f"{length} ({preset})" in said for length, preset in row.presets.items())
 
 

@@ -15,8 +15,10 @@ from torch import nn
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.dtypes import DTYPES
 from stable_cascade_nodes.cascade_core.files.header import read_header
 from stable_cascade_nodes.cascade_core.files.layouts import TABLES, from_official
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
@@ -67,14 +69,14 @@ def small_disk() -> Iterator[None]:
 
 @pytest.fixture
 def stage_b_file(tmp_path: Path) -> Path:
-    load.save(tmp_path / "b.safetensors", tiny("stage_b"), "stage_b", family="tiny", target="v", x0_clamp=3.0)
+    save(tmp_path / "b.safetensors", tiny("stage_b"), "stage_b", family="tiny", target="v", x0_clamp=3.0)
     return tmp_path / "b.safetensors"
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_save_and_load_give_back_every_value_and_setting(kind: str, tmp_path: Path) -> None:
     module, file = tiny(kind), tmp_path / "file.safetensors"
-    load.save(file, module, kind, family="tiny", target="v", x0_clamp=3.0)
+    save(file, module, kind, family="tiny", target="v", x0_clamp=3.0)
 
     handle = load.load(kind, file)
 
@@ -90,7 +92,7 @@ def test_save_and_load_give_back_every_value_and_setting(kind: str, tmp_path: Pa
 def test_text_encoder_brings_its_vocabulary(tmp_path: Path) -> None:
     config = replace(PRESETS["text_encoder"]["tiny"], vocab_size=len(WORDS) + 2)
     encoder = TextEncoder(config, WordTokenizer(WORDS, config.max_positions)).eval()
-    load.save(tmp_path / "t.safetensors", encoder, "text_encoder", family="tiny", vocabulary=WORDS)
+    save(tmp_path / "t.safetensors", encoder, "text_encoder", family="tiny", vocabulary=WORDS)
 
     loaded: Any = load.load("text_encoder", tmp_path / "t.safetensors", name="tiny (built-in)")
 
@@ -101,14 +103,14 @@ def test_text_encoder_brings_its_vocabulary(tmp_path: Path) -> None:
 
 
 def test_cast_while_loading_leaves_counters_alone(tmp_path: Path) -> None:
-    load.save(tmp_path / "p.safetensors", tiny("previewer"), "previewer")
+    save(tmp_path / "p.safetensors", tiny("previewer"), "previewer")
     module = load.load("previewer", tmp_path / "p.safetensors", dtype="bfloat16").module
     assert {tensor.dtype for tensor in module.parameters()} == {torch.bfloat16}
     assert module.get_buffer("blocks.2.num_batches_tracked").dtype == torch.int64
 
 
 def test_save_casts(tmp_path: Path) -> None:
-    load.save(tmp_path / "p.safetensors", tiny("previewer"), "previewer", dtype="bfloat16")
+    save(tmp_path / "p.safetensors", tiny("previewer"), "previewer", dtype="bfloat16")
     assert read_header(tmp_path / "p.safetensors").tensors["blocks.0.weight"].dtype == "BF16"
     assert load.load("previewer", tmp_path / "p.safetensors").dtype == torch.float32
 
@@ -172,7 +174,7 @@ def test_a_vocabulary_that_does_not_fit_its_encoder(tmp_path: Path) -> None:
     config = PRESETS["text_encoder"]["tiny"]
     encoder = TextEncoder(config, WordTokenizer(WORDS, config.max_positions))
     words = [f"word{i}" for i in range(config.vocab_size)]
-    load.save(tmp_path / "t.safetensors", encoder, "text_encoder", vocabulary=words)
+    save(tmp_path / "t.safetensors", encoder, "text_encoder", vocabulary=words)
     with pytest.raises(
         CascadeError, match=r"t\.safetensors describes a text encoder that cannot be built: This tokenizer does not fit"
     ):
@@ -212,11 +214,11 @@ def test_every_layout_gives_the_same_weights(kind: str, layout: str, dtype: str,
     if kind == "text_encoder":
         config = replace(PRESETS[kind]["tiny"], vocab_size=len(WORDS) + 2)
         encoder = TextEncoder(config, WordTokenizer(WORDS, config.max_positions))
-        load.save(official, encoder, kind, vocabulary=WORDS)
+        save(official, encoder, kind, vocabulary=WORDS)
     else:
-        load.save(official, tiny(kind), kind)
+        save(official, tiny(kind), kind)
     other = in_layout(kind, layout, official, tmp_path / "other.safetensors")
-    assert_same(load.load(kind, other, dtype=dtype).module, official, load.DTYPES[dtype])
+    assert_same(load.load(kind, other, dtype=dtype).module, official, DTYPES[dtype])
 
 
 def test_only_what_is_put_together_is_copied(stage_b_file: Path, tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_pickled_files_of_the_official_code(stage_b_file: Path, tmp_path: Path) 
     """With an outer entry; there they tell no configuration, so only published sizes can be read: Stage A."""
     module = StageA(PRESETS["stage_a"]["published"])
     torch.save({"state_dict": module.state_dict()}, tmp_path / "vqgan.pt")
-    load.save(tmp_path / "same.safetensors", module, "stage_a")
+    save(tmp_path / "same.safetensors", module, "stage_a")
     assert_same(load.load("stage_a", tmp_path / "vqgan.pt").module, tmp_path / "same.safetensors")
 
 
@@ -327,7 +329,7 @@ def test_auto_on_cards(kind: str, new_card: bool, expected: torch.dtype, monkeyp
     """Old cards compute in no bfloat16; there Stage C stays in float32, for it overflows in float16."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: new_card)
     path = built_in(kind)["tiny (built-in)"]
-    assert load.load(kind, path, device="cuda", weights=False).dtype == expected
+    assert load.describe(kind, path, device="cuda").dtype == expected
 
 
 def test_cast_weights_lie_in_one_block(stage_b_file: Path) -> None:
@@ -348,7 +350,7 @@ def test_unknown_dtype(stage_b_file: Path) -> None:
 def test_save_replaces_whole_files_only(stage_b_file: Path, small_disk: None) -> None:
     before = stage_b_file.read_bytes()
     with pytest.raises(CascadeError, match=r"b\.safetensors.* cannot be written: File too large"):
-        load.save(stage_b_file, tiny("stage_b"), "stage_b")
+        save(stage_b_file, tiny("stage_b"), "stage_b")
     assert stage_b_file.read_bytes() == before
     assert os.listdir(stage_b_file.parent) == [stage_b_file.name]
 

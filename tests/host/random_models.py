@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
@@ -40,8 +40,8 @@ def write_models(models: Path, tokenizer: Path) -> None:
     for key in ("text_encoders", "diffusion_models", "vae", "controlnet"):
         (models / key).mkdir(parents=True, exist_ok=True)
     save_file(_text_encoder(tokenizer), models / "text_encoders" / TEXT_ENCODER, {"format": "pt"})
-    load.save(models / "diffusion_models" / STAGE_C, alive(StageC, NARROW_C), "stage_c")
-    load.save(models / "diffusion_models" / STAGE_B, alive(StageB, NARROW_B), "stage_b")
+    save(models / "diffusion_models" / STAGE_C, alive(StageC, NARROW_C), "stage_c")
+    save(models / "diffusion_models" / STAGE_B, alive(StageB, NARROW_B), "stage_b")
     save_file(dict(alive(StageA, PRESETS["stage_a"]["published"]).state_dict()), models / "vae" / STAGE_A)
     # All that ComfyUI asks before it applies one: the tests want to see it refused.
     save_file({"lora_controlnet": torch.zeros(1)}, models / "controlnet" / CONTROL)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.runtime import host
@@ -47,9 +47,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages = model_files.small_stages()
     for folder in (models / "vae", models / "unet", models / "diffusion_models" / "sub", disk / "first", disk / "last"):
         folder.mkdir(parents=True)
-    load.save(models / "diffusion_models" / "sub" / "c.safetensors", stages["stage_c"], "stage_c")
+    save(models / "diffusion_models" / "sub" / "c.safetensors", stages["stage_c"], "stage_c")
     for place in (models / "unet", models / "vae", disk / "first", disk / "last"):
-        load.save(place / "same.safetensors", stages["stage_a"], "stage_a")
+        save(place / "same.safetensors", stages["stage_a"], "stage_a")
     shutil.copy(disk / "last" / "same.safetensors", disk / "last" / "Extra.safetensors")
     model_files.write_shards(models / "vae", "set", stages["stage_a"].state_dict(), 3, {})
     for name in ("b.CKPT", "half.safetensors.part", "notes.txt", "code.pkl"):

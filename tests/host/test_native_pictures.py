@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 import stable_cascade_nodes
-from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_VISION
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
@@ -47,10 +47,10 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
         (folder / name).mkdir(parents=True)
     (folder / "custom_nodes" / "stable-cascade-nodes").symlink_to(ROOT, target_is_directory=True)
     stage_c = replace(PRESETS["stage_c"]["tiny"], c_clip_img=PUBLISHED_VISION.projection_dim)
-    load.save(folder / "models/diffusion_models" / STAGE_C, alive(StageC, stage_c), "stage_c", family="tiny")
+    save(folder / "models/diffusion_models" / STAGE_C, alive(StageC, stage_c), "stage_c", family="tiny")
     encoder = alive(ImageEncoder, PUBLISHED_VISION)
     # In float16, as which ComfyUI keeps it anyway; both compute in float32.
-    load.save(folder / "models/clip_vision" / VISION, encoder, "image_encoder", family="tiny", dtype="float16")
+    save(folder / "models/clip_vision" / VISION, encoder, "image_encoder", family="tiny", dtype="float16")
     write_pictures(folder / "input")
     with InProcess(python, path, folder) as comfy:
         yield comfy

@@ -214,7 +214,8 @@ def large_stage_c(request: pytest.FixtureRequest, comfyui: ComfyUI) -> tuple[str
     import torch
 
     from stable_cascade_nodes.cascade_core.builtin import built_in
-    from stable_cascade_nodes.cascade_core.files.load import load, save
+    from stable_cascade_nodes.cascade_core.files.load import load
+    from stable_cascade_nodes.cascade_core.files.save import save
     from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
     ((name, path),) = built_in("stage_c").items()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stable_cascade_nodes.cascade_core.files import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, ControlNetConfig
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 
@@ -150,7 +151,7 @@ def test_saved_and_loaded(bottleneck: str, tmp_path: Path) -> None:
     config = SMALL[bottleneck]
     module = alive(ControlNet, config)
     path = tmp_path / "net.safetensors"
-    load.save(path, module, "controlnet", family="mine")
+    save(path, module, "controlnet", family="mine")
     handle = load.load("controlnet", path)
     assert (handle.kind, handle.config, handle.family) == ("controlnet", config, "mine")
     hint = torch.rand(1, config.c_in, 64, 64)

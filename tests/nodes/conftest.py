@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core.files import load as checkpoint
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
@@ -67,11 +68,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / place).mkdir(parents=True, exist_ok=True)
         words = WORDS if kind == "text_encoder" else None
         file = folder / place / f"{kind}.safetensors"
-        checkpoint.save(file, build(kind), kind, family="tiny", target="v", x0_clamp=3.0, vocabulary=words)
+        save(file, build(kind), kind, family="tiny", target="v", x0_clamp=3.0, vocabulary=words)
     (folder / "controlnet").mkdir()
     for mode in MODES:
         file = folder / "controlnet" / f"{mode}.safetensors"
-        checkpoint.save(file, build_controlnet(mode), "controlnet", family="tiny")
+        save(file, build_controlnet(mode), "controlnet", family="tiny")
     return folder
 
 

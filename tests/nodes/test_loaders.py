@@ -11,10 +11,9 @@ import torch
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.files.convert import convert
 from stable_cascade_nodes.cascade_core.files.header import read_header
-from stable_cascade_nodes.cascade_core.files.identify import FOLDERS as KEYS
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.memory import OneAtATime
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.runtime import host
@@ -63,7 +62,7 @@ def test_a_file_cannot_take_the_name_of_a_built_in(tmp_path: Path) -> None:
 
 
 def test_the_folders_are_those_of_the_design() -> None:
-    found = {name: node.FOLDERS for name, node in NODE_CLASS_MAPPINGS.items() if name.endswith("Loader")}
+    found = {name: node.KIND.folders for name, node in NODE_CLASS_MAPPINGS.items() if name.endswith("Loader")}
     assert found == {
         "CascadeStageCLoader": ("diffusion_models", "checkpoints", "diffusers"),
         "CascadeStageBLoader": ("diffusion_models", "checkpoints", "diffusers"),
@@ -74,11 +73,6 @@ def test_the_folders_are_those_of_the_design() -> None:
         "CascadePreviewerLoader": ("vae", "checkpoints"),
         "CascadeControlNetLoader": ("controlnet",),
     }
-
-
-def test_the_folders_are_those_that_identification_names() -> None:
-    loaders = [node for name, node in NODE_CLASS_MAPPINGS.items() if name.endswith("Loader")]
-    assert {node.KIND: node.FOLDERS for node in loaders} == {node.KIND: KEYS[node.KIND] for node in loaders}
 
 
 def test_the_precision_can_be_chosen(models: Path) -> None:
@@ -147,7 +141,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory, stages: dict[str, Any]) ->
         (folder / key).mkdir()
     for kind, module in stages.items():
         place = folder / FOLDERS[kind]
-        load.save(place / f"{kind}.safetensors", module, kind)
+        save(place / f"{kind}.safetensors", module, kind)
         convert(place / f"{kind}.safetensors", place / "comfyui" / f"{kind}.safetensors", layout="comfyui")
         header = read_header(place / f"{kind}.safetensors")
         model_files.write_shards(place, f"{kind}_set", module.state_dict(), 3, dict(header.metadata))

@@ -153,7 +153,7 @@ def test_the_editor_can_offer_the_published_models() -> None:
         assert model["name"] == node["widgets_values"][0]
         assert model["url"].startswith("https://huggingface.co/stabilityai/stable-cascade/resolve/main/")
         assert model["url"].endswith(f"/{model['name']}") and model["name"].endswith(".safetensors")
-        assert model["directory"] == NODE_CLASS_MAPPINGS[node["type"]].FOLDERS[0]
+        assert model["directory"] == NODE_CLASS_MAPPINGS[node["type"]].KIND.folders[0]
     (note,) = [node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote"]
     assert "Stability AI Non-Commercial Research Community License" in note
     assert all(model["name"] in note for model in models.values())

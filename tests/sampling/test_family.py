@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.sampling.family import check_family
+from stable_cascade_nodes.cascade_core.models.family import check_family
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_b, sample_stage_c
 
 C, B = torch.zeros(1, 16, 3, 3), torch.zeros(1, 4, 8, 8)

@@ -119,7 +119,7 @@ def text_names() -> dict[str, Any]:
     import comfy.lora
     import comfy.utils
     from the_pack.cascade_core.builtin import weights_path
-    from the_pack.cascade_core.checkpoint import load
+    from the_pack.cascade_core.files.load import load
     from the_pack.cascade_core.lora.lora import lora_of
     from the_pack.cascade_core.lora.write import save_lora
     from the_pack.cascade_core.models.adapters import LowRank, adaptable

@@ -4,24 +4,13 @@ The tiny and the published parts have latents of equal shape, so that a mix woul
 """
 
 from ..errors import CascadeError
-from ..models.handle import Handle
-
-KINDS = {
-    "stage_a": "Stage A",
-    "stage_b": "Stage B",
-    "stage_c": "Stage C",
-    "effnet": "effnet",
-    "previewer": "previewer",
-    "text_encoder": "text encoder",
-    "image_encoder": "image encoder",
-    "controlnet": "ControlNet",
-    "lora": "LoRA",
-}
+from ..kinds import KINDS
+from .handle import Handle
 
 
 def describe(handle: Handle) -> str:
     """The beginning of a message about a model: "Stage C is tiny (built-in)"."""
-    kind = KINDS[handle.kind]
+    kind = KINDS[handle.kind].name
     return f"{kind[0].upper()}{kind[1:]} is {handle.name}"
 
 
@@ -29,10 +18,9 @@ def check_family(handle: Handle, name: str, family: str | None) -> None:
     """Refuse the input `name` if it was made by another family than the model's; None, unknown, passes."""
     if family is None or family == handle.family:
         return
-    kind = KINDS[handle.kind]
     raise CascadeError(
         f"{describe(handle)}, but `{name}` comes from {_any_of(family)}: "
-        f"choose {_any_of(handle.family)} in its loader, or {_one_of(family, kind)}"
+        f"choose {_any_of(handle.family)} in its loader, or {_one_of(family, KINDS[handle.kind].name)}"
     )
 
 
@@ -40,7 +28,7 @@ def check_kind(handle: Handle, kind: str) -> None:
     """Refuse a model of another kind."""
     if handle.kind != kind:
         raise CascadeError(
-            f"Expected a {KINDS[kind]}, but {handle.name} is a {KINDS[handle.kind]}: choose another model"
+            f"Expected a {KINDS[kind].name}, but {handle.name} is a {KINDS[handle.kind].name}: choose another model"
         )
 
 

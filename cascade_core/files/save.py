@@ -1,0 +1,44 @@
+"""Models to files: safetensors, with all that `load` needs to know in the metadata."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..models.handle import Target
+from .dtypes import DTYPES, NAMES
+from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
+from .tensors import whole, write_tensors
+
+
+def save(
+    path: str | os.PathLike[str],
+    module: nn.Module,
+    kind: str,
+    *,
+    family: str = PUBLISHED_FAMILY,
+    target: Target = "epsilon",
+    x0_clamp: float | None = None,
+    vocabulary: Sequence[str] | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Write `module`, a network of this kind with its `config`; the file appears whole or not at all.
+
+    vocabulary: a text encoder's own words. dtype: "float32", "bfloat16" or "float16", for what is floating point; None
+    keeps what there is. Raises CascadeError where the file cannot be written.
+    """
+    config: Any = module.config
+    words = None if vocabulary is None else tuple(vocabulary)
+    entry = write_entry(Entry(kind, config, family, target, x0_clamp, words))
+    state: dict[str, Tensor] = module.state_dict()
+    specs = {
+        name: (NAMES[DTYPES[dtype] if dtype and tensor.is_floating_point() else tensor.dtype], tuple(tensor.shape))
+        for name, tensor in state.items()
+    }
+    metadata = {"format": "pt", METADATA_KEY: entry}
+    with whole(Path(path)) as temporary:
+        write_tensors(temporary, specs, lambda names: ([state[name]] for name in names), metadata)
