@@ -15,7 +15,7 @@ from .lora.read import read_lora
 from .models.handle import Handle
 from .pipeline import Cascade, decode_pixels, encode_text, preview_pixels, text_to_image
 from .sampling.condition import Condition
-from .sampling.latents import stage_b_size, stage_c_size
+from .sampling.sizes import stage_b_size, stage_c_size
 from .sampling.stages import sample_stage_b, sample_stage_c
 from .training.dataset import read_dataset
 from .training.examples import TrainingModels

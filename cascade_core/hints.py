@@ -23,12 +23,11 @@ from .sampling.activations import effnet_bytes
 from .sampling.condition import Condition
 from .sampling.control import ASPECT, Control
 from .sampling.family import check_family, check_kind
-from .sampling.latents import encode_size
 from .sampling.masked import fit_mask
+from .sampling.sizes import CELL, encode_size
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
-CELL = 32  # pixels of the encoder's picture in one latent cell
 CANNY_SIDE = 224  # edges are found at this size, whatever the picture's
 SMALLEST_SIDE = 192  # of a picture that is encoded for super-resolution: of less the encoder sees too little
 FACE_COLORS = [
@@ -228,7 +227,7 @@ def foremost(faces: Sequence[FoundFace], size: tuple[int, int], count: int) -> l
 
 
 def paint_faces(faces: Sequence[FoundFace], height: int, width: int) -> Tensor:
-    """Embeddings of at least one face painted over their boxes into zeros: (D, height // 32, width // 32)."""
+    """Embeddings of at least one face painted over their boxes into zeros: (D, height // CELL, width // CELL)."""
     painted = torch.zeros(len(faces[0].embedding), height // CELL, width // CELL)
     for face in faces:
         left, top, right, bottom = (max(round(edge / CELL), 0) for edge in face.box)

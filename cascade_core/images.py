@@ -18,11 +18,10 @@ from .errors import CascadeError
 from .models.handle import Handle
 from .sampling.activations import effnet_bytes, image_encoder_bytes
 from .sampling.family import check_kind
-from .sampling.latents import encode_size, stage_c_size
 from .sampling.masked import fit_mask
+from .sampling.sizes import CELL, encode_size, stage_c_size
 
 Resize = Literal["ours", "official"]
-CELL = 32  # pixels of the encoded picture in one cell of the latent
 EQUAL = 100.0  # decibels of two equal pictures, or all but equal ones
 
 

@@ -14,7 +14,7 @@ from .models.handle import Handle
 from .sampling.activations import previewer_bytes, stage_a_bytes, text_bytes
 from .sampling.condition import Condition
 from .sampling.family import check_family
-from .sampling.latents import decoded_size, stage_b_size, stage_c_size
+from .sampling.sizes import decoded_size, stage_b_size, stage_c_size
 from .sampling.stages import Step, sample_stage_b, sample_stage_c
 
 

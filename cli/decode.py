@@ -104,7 +104,7 @@ class _Task:
     @property
     def kind(self) -> tuple[int, ...]:
         """What pictures of one pass have in common: the sizes of both latents."""
-        from ..cascade_core.sampling.latents import stage_b_size
+        from ..cascade_core.sampling.sizes import stage_b_size
 
         height, width = self.picture.size
         return *self.shape, *stage_b_size(width, height)
@@ -252,7 +252,7 @@ class _Decoder:
         import torch
 
         from ..cascade_core.pipeline import decode_pixels, last
-        from ..cascade_core.sampling.latents import stage_b_size
+        from ..cascade_core.sampling.sizes import stage_b_size
         from ..cascade_core.sampling.stages import sample_stage_b
 
         height, width = batch[0].picture.size

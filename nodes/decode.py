@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..cascade_core.sampling.latents import decoded_size
+from ..cascade_core.sampling.sizes import decoded_size
 from . import sockets
 
 if TYPE_CHECKING:

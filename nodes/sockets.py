@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.sampling.latents import stage_c_size
+from ..cascade_core.models.config import StageAConfig, StageBConfig, StageCConfig
+from ..cascade_core.sampling.sizes import stage_c_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,9 +42,9 @@ CONTROLS = "cascade_controls"  # in CONDITIONING: the ControlNets that steer Sta
 SIZE = "cascade_size"  # in LATENT: (H, W), the wanted pixels
 UNCLIP = "unclip_conditioning"  # in CONDITIONING, native: image embeddings with their strengths
 NOISE_MASK = "noise_mask"  # in LATENT, native: 1 where it is made anew
-STAGE_C_CHANNELS = 16
-STAGE_B_CHANNELS = 4
-STAGE_B_SCALE = 0.43  # Stage A space / model space
+STAGE_C_CHANNELS = StageCConfig.channels
+STAGE_B_CHANNELS = StageBConfig.channels
+STAGE_B_SCALE = StageAConfig.scale  # Stage A space / model space
 
 Conditioning = list[list[Any]]  # [[sequence (B, T, D), {"pooled_output": (B, P), ...}], ...]
 Latent = dict[str, Any]  # {"samples": (B, C, h, w), ...}
