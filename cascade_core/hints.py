@@ -20,8 +20,9 @@ from .models.config import ControlNetConfig
 from .models.effnet import Effnet
 from .models.handle import Handle
 from .sampling.activations import effnet_bytes
+from .sampling.checks import ASPECT
 from .sampling.condition import Condition
-from .sampling.control import ASPECT, Control
+from .sampling.control import Control
 from .sampling.family import check_family, check_kind
 from .sampling.masked import fit_mask
 from .sampling.sizes import CELL, encode_size

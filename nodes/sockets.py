@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.models.config import StageAConfig, StageBConfig, StageCConfig
-from ..cascade_core.sampling.sizes import stage_c_size
+from ..cascade_core.sampling.sizes import stage_b_size, stage_c_size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..cascade_core.sampling import latent as core
     from ..cascade_core.sampling.condition import Condition
     from ..cascade_core.sampling.control import Control
 
@@ -174,11 +175,24 @@ def samples_of(name: str, latent: Latent, channels: int) -> Tensor:
 
 
 def size_of(latent: Latent) -> tuple[int, int] | None:
-    """The pixels (H, W) that a latent of Stage C stands for; None where it does not say, or was resized since."""
-    size = latent.get(SIZE)
-    if size is None or stage_c_size(size[1], size[0]) != tuple(latent["samples"].shape[-2:]):
-        return None
-    return size
+    """The pixels (H, W) that a latent stands for; None where it does not say, or was resized since."""
+    size, samples = latent.get(SIZE), latent["samples"]
+    cells = stage_c_size if samples.shape[1] == STAGE_C_CHANNELS else stage_b_size
+    return None if size is None or cells(size[1], size[0]) != tuple(samples.shape[-2:]) else size
+
+
+def to_latent(name: str, latent: Latent, channels: int) -> core.Latent:
+    """The input `name` in model space; CascadeError for a latent of other channels."""
+    from ..cascade_core.sampling import latent as core
+
+    samples = samples_of(name, latent, channels)
+    return core.Latent(
+        samples / STAGE_B_SCALE if channels == STAGE_B_CHANNELS else samples,
+        size=size_of(latent),
+        family=latent.get(FAMILY),
+        batch_index=latent.get("batch_index"),
+        noise_mask=latent.get(NOISE_MASK),
+    )
 
 
 def placeholder_image(batch: int, height: int, width: int) -> Tensor:
@@ -194,5 +208,6 @@ def placeholder_latent(latent: Latent, family: str) -> Latent:
 
 
 def with_samples(latent: Latent, samples: Tensor, family: str) -> Latent:
-    """The latent with other samples, float32 on the CPU, and whatever else it carried."""
-    return {**latent, "samples": samples.float().cpu(), FAMILY: family}
+    """The latent with other samples, given in model space, float32 on the CPU, and whatever else it carried."""
+    travelling = samples * STAGE_B_SCALE if samples.shape[1] == STAGE_B_CHANNELS else samples
+    return {**latent, "samples": travelling.float().cpu(), FAMILY: family}

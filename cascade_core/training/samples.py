@@ -14,6 +14,8 @@ from ..models.text import TextEncoder
 from ..pipeline import decode_pixels, encode_text, last, preview_pixels
 from ..sampling.condition import Condition
 from ..sampling.control import Control
+from ..sampling.latent import Latent
+from ..sampling.settings import STAGE_C
 from ..sampling.sizes import CELL, CELL_B, stage_b_size_of
 from ..sampling.stages import sample_stage_b, sample_stage_c
 from .examples import TrainingModels
@@ -41,14 +43,15 @@ def paint(
     sizes: (height, width) at which the effnet would encode each; controls: one for each, or none.
     """
     negative = [encode_text(text_encoder, "")]
+    settings = replace(STAGE_C, cfg=samples.cfg)
     pictures: list[Tensor] = []
     for number, prompt in enumerate(samples.prompts):
         condition = encode_text(text_encoder, prompt)
         steered = replace(condition, controls=(controls[number],)) if controls else condition
         seed = samples.seed + number
         height, width = sizes[number]
-        empty = torch.zeros(1, stage_c.config.channels, height // CELL, width // CELL)
-        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, cfg=samples.cfg))
+        empty = Latent(torch.zeros(1, stage_c.config.channels, height // CELL, width // CELL))
+        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, settings=settings))
         pictures.append(_decode(models, latent, condition, negative, seed))
     return pictures
 
@@ -60,8 +63,8 @@ def _decode(
         assert models.previewer is not None
         return preview_pixels(models.previewer, latent)[0]
     sides = stage_b_size_of((latent.shape[-2], latent.shape[-1]))
-    empty = torch.zeros(1, models.stage_b.config.channels, *sides)
-    full = last(sample_stage_b(models.stage_b, [condition], negative, latent, empty, seed=seed))
+    empty = Latent(torch.zeros(1, models.stage_b.config.channels, *sides))
+    full = last(sample_stage_b(models.stage_b, [condition], negative, Latent(latent), empty, seed=seed))
     return decode_pixels(models.stage_a, full)[0]
 
 

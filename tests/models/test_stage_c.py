@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core.models.blocks import Conditions, FeedForwardBlock
-from stable_cascade_nodes.cascade_core.models.body import Context, slice_modulation
+from stable_cascade_nodes.cascade_core.models.blocks import BlockInputs, FeedForwardBlock
+from stable_cascade_nodes.cascade_core.models.body import Prepared, slice_modulation
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageCConfig
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
@@ -144,7 +144,7 @@ def test_contexts_are_joined_and_shared() -> None:
     module, given = alive(StageC, SMALL), inputs(SMALL, batch=2)
     modulation = module.modulate(given["r"][:1])
     each = [module.prepare(*(given[name][i : i + 1] for name in ("text", "pooled", "images"))) for i in range(2)]
-    joined = module.evaluate(given["x"], modulation, Context.cat(each))
+    joined = module.evaluate(given["x"], modulation, Prepared.cat(each))
     for i in range(2):
         assert deviation(joined[i : i + 1], module.evaluate(given["x"][i : i + 1], modulation, each[i])) < 1e-5
     shared = module.evaluate(given["x"], modulation, each[0])  # one context serves a batch
@@ -191,7 +191,7 @@ def test_feed_forward_block_is_the_channel_mixer_of_a_residual_block() -> None:
     h = gelu(first((x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-6).sqrt()))
     norm = h.norm(dim=(1, 2), keepdim=True)
     h = grn.gamma * h * norm / (norm.mean(-1, keepdim=True) + 1e-6) + grn.beta + h
-    assert deviation(block(x, None, Conditions((), ())), last(h) + x) < 1e-5
+    assert deviation(block(x, None, BlockInputs((), ())), last(h) + x) < 1e-5
 
 
 def test_unknown_letters_are_named() -> None:

@@ -1,6 +1,8 @@
 """The samplers against diffusers, against their formulas, and against each other."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS, ddim, 
 
 PROCESS = Process(TARGETS["epsilon"])
 SHAPE = (2, 4, 5, 5)
+SETTINGS = "stable_cascade_nodes.cascade_core.sampling.settings"  # imports the table of samplers
 
 
 def normal(seed):
@@ -31,8 +34,14 @@ def prediction(x, i):
     return torch.tanh(x.flip(-1) + 0.1 * i)
 
 
-def test_the_table_of_samplers():
-    assert list(SAMPLERS.items()) == [("ddpm", ddpm), ("ddim", ddim), ("euler", euler), ("lcm", lcm)]
+def test_a_sampler_is_known_by_its_name_and_a_line_of_help():
+    assert {name: sampler.run.__name__ for name, sampler in SAMPLERS.items()} == {name: name for name in SAMPLERS}
+    assert all(sampler.help for sampler in SAMPLERS.values())
+
+
+def test_names_and_help_need_no_torch():
+    script = f"import sys, {SETTINGS}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_ddpm_has_the_mean_and_deviation_of_diffusers():
@@ -116,7 +125,7 @@ def test_every_sampler_keeps_the_noise_level_and_finds_the_one_picture(sampler):
 
     x = table[0][0] * picture[:1] + table[0][1] * torch.randn(shape, generator=generator)
     seen = 0
-    for i, x0, after in sampler(denoise, x, table, lambda: torch.randn(shape, generator=generator)):
+    for i, x0, after in sampler.run(denoise, x, table, lambda: torch.randn(shape, generator=generator)):
         a, b = table[i + 1]
         unit = (after - a * picture[:1]) / b
         assert unit.std().item() == pytest.approx(1, abs=0.05)
