@@ -30,23 +30,23 @@ from .sampling.sizes import CELL, encode_size
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 CANNY_SIDE = 224  # edges are found at this size, whatever the picture's
-SMALLEST_SIDE = 192  # of a picture that is encoded for super-resolution: of less the encoder sees too little
+SMALLEST_SIDE = 192  # pixels of a picture's short side for super-resolution: of less the encoder sees too little
 FACE_COLORS = [
     tuple(level * half for level in color)
     for half in (1.0, 0.5)
     for color in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 0))
-]  # of the boxes in the overview
+]  # boxes in the overview, in turn
 
 
 @dataclass(frozen=True, eq=False)
 class Hint:
-    """What a ControlNet is shown, and a picture of it."""
+    """A ControlNet's input, and a picture of it for people."""
 
     kind: str  # "picture", "canny", "inpainting", "super_resolution", "identity"
     map: Tensor  # (B, C, H, W), what the network takes; C tells the kinds apart
     picture: Tensor  # (B, 3, H, W) in 0..1, what a person can see of it
     size: tuple[int, int]  # (height, width) in pixels of the picture that it covers
-    family: str | None = None  # of the encoder or detector that made it; None: none was needed
+    family: str | None = None  # the encoder's or detector's that made it; None: none was needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +62,12 @@ class Detector(Protocol):
 
     @property
     def name(self) -> str:
-        """What the person chose."""
+        """Name that the person chose."""
         ...
 
     @property
     def family(self) -> str:
-        """Of the ControlNets that know its embeddings."""
+        """Family of the ControlNets that know its embeddings."""
         ...
 
     @property

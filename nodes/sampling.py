@@ -97,7 +97,7 @@ def _guidance_inputs(defaults: SamplerSettings) -> dict[str, tuple[Any, ...]]:
 
 
 class _StageSampler:
-    """What both samplers have: `STAGE` is the input of the model, and `_start` takes the inputs of `sample`."""
+    """The part that both samplers share. `STAGE` is the model's input; `_start` takes the inputs of `sample`."""
 
     CATEGORY = "Stable Cascade/sampling"
     FUNCTION, REHEARSE = "sample", "rehearse"

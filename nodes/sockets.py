@@ -1,4 +1,4 @@
-"""What travels on the wires: socket names, and native values to the core's and back.
+"""Sockets: their names, and the native values on wires to the core's and back.
 
 IMAGE is (B, H, W, C) in 0..1, pixels of the core are (B, 3, H, W). MASK is (B, H, W), but (H, W) and (B, 1, H, W)
 occur; the core's is (B, 1, H, W). Values on wires are shared by the whole graph, so everything here makes new ones.
@@ -97,7 +97,7 @@ def to_mask(mask: Tensor, image: Tensor) -> Tensor:
 
 
 def to_conditioning(condition: Condition) -> Conditioning:
-    """What a text encoder made, in native form."""
+    """An encoded prompt in native form."""
     return [[condition.sequence, {"pooled_output": condition.pooled, FAMILY: condition.family}]]
 
 
@@ -134,7 +134,7 @@ def _to_condition(name: str, sequence: Tensor, options: dict[str, Any]) -> Condi
 
 @dataclass(frozen=True, eq=False)
 class ImageEmbeddings:
-    """What ComfyUI calls a CLIP_VISION_OUTPUT, as far as Stable Cascade reads it."""
+    """ComfyUI's CLIP_VISION_OUTPUT, as far as Stable Cascade reads it."""
 
     image_embeds: Tensor  # (n, Di)
 
@@ -203,7 +203,7 @@ def placeholder_image(batch: int, height: int, width: int) -> Tensor:
 
 
 def placeholder_latent(latent: Latent, family: str) -> Latent:
-    """What `with_samples` will give for new samples of the same shape."""
+    """The result of `with_samples` for new samples of the same shape, not computed yet."""
     return {**latent, "samples": latent["samples"].to("meta").float(), FAMILY: family}
 
 

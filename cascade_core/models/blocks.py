@@ -23,7 +23,7 @@ Maps = Sequence[Tensor | None]  # one for each residual block, added before it: 
 
 @dataclass(frozen=True)
 class BlockInputs:
-    """What the blocks get at a step; each block reads the entry of its own number."""
+    """Inputs of the blocks at a step; each block reads the entry of its own number."""
 
     kv: Sequence[tuple[Tensor, Tensor]]  # text keys and values per attention block, (B, heads, L, d) each
     modulation: Sequence[Tensor]  # scale and shift per timestep block, (B or 1, 2C)
@@ -79,7 +79,7 @@ class ResBlock(nn.Module):
 
     def __init__(self, channels: int, c_skip: int, kernel_size: int, dropout: float, index: int) -> None:
         super().__init__()
-        self.index = index  # which entry of the control list is added to the input
+        self.index = index  # its entry of the control maps
         self.depthwise = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.channelwise = nn.Sequential(
             Linear(channels + c_skip, channels * 4),

@@ -34,7 +34,7 @@ Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a stage is given once per image, as it stays over the steps."""
+    """Inputs of a stage that stay the same over the steps of an image, prepared once."""
 
     kv: tuple[tuple[Tensor, Tensor], ...]  # per attention block, (B, heads, L, d) each
     constant: Tensor | None = None  # (B, h, w, C), added to the embedded input (Stage B)

@@ -1,4 +1,4 @@
-"""What the samplers refuse before anything is computed; every message says what to change."""
+"""Checks before anything is computed: inputs that do not fit raise CascadeError, which says what to change."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast

@@ -1,4 +1,4 @@
-"""What a picture is conditioned on, and when: the core's form of one entry of a CONDITIONING."""
+"""An encoded prompt with all that steers by it, and when: the core's form of one entry of a CONDITIONING."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class Condition:
     strength: float = 1.0
     start: float = 0.0  # percent of the way from noise to picture, 0..1
     end: float = 1.0
-    family: str | None = None  # of the encoder; None: unknown
-    controls: tuple[Control, ...] = ()  # of Stage C; on a positive condition they act on the unconditional pass too
+    family: str | None = None  # the encoder's; None: unknown
+    controls: tuple[Control, ...] = ()  # for Stage C; on a positive condition they act on the unconditional pass too
 
     def active(self, r: float) -> bool:
         return self.strength > 0 and within(r, self.start, self.end)

@@ -24,7 +24,7 @@ Side = tuple[Condition, ...]
 
 
 class Network(Protocol):
-    """What denoising needs of a stage."""
+    """A stage, as far as denoising knows it."""
 
     def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
         """One step: latents (B, C, h, w) -> the raw prediction."""
@@ -43,7 +43,7 @@ class Sides:
     controls: frozenset[Control]
 
     def weights(self, condition: Condition) -> dict[Control, float]:
-        """How much each control acts on a condition; a negative one without its own has the positive ones' mean."""
+        """Weight of each control on a condition; a negative one without its own has the positive ones' mean."""
         own = condition.controls
         if own or condition in self.positive:
             return {control: 1.0 for control in own if control in self.controls}
@@ -148,7 +148,7 @@ def _mean(predictions: Mapping[Condition, Tensor], side: Side) -> Tensor:
 
 
 def make_denoise(predict: Predictor, guidance: Guidance, process: Process, times: Timesteps) -> Denoise:
-    """What a sampler calls."""
+    """The function that a sampler calls."""
 
     def denoise(x: Tensor, index: int) -> tuple[Tensor, Tensor]:
         cond, uncond = predict(x, index)

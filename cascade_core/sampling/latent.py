@@ -14,7 +14,7 @@ class Latent:
 
     samples: Tensor
     size: tuple[int, int] | None = None  # pixels (height, width) that it stands for; None: unknown
-    family: str | None = None  # of the models that made it; None: unknown, or empty
+    family: str | None = None  # the models' that made it; None: unknown, or empty
     batch_index: Sequence[int] | None = None  # place of each image in the batch of its seed; None: in order
     noise_mask: Tensor | None = None  # 1 where it is made anew; see `fit_noise_mask` for the shapes
 

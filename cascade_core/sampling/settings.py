@@ -27,7 +27,7 @@ class SamplerSettings:
     rescale_over: RescaleOver = "image"
     cfg_start_percent: float = 0.0
     cfg_end_percent: float = 1.0
-    noise_shift: Literal["same", "official"] = "same"  # of the noise that is put on the given latent
+    noise_shift: Literal["same", "official"] = "same"  # see start_shift
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -40,7 +40,7 @@ class SamplerSettings:
             raise CascadeError(f"shift: expected over 0 (1 is no shift), found {self.shift}")
         if self.noise_shift not in ("same", "official"):
             raise CascadeError(f"noise_shift: expected same or official, found {self.noise_shift}")
-        _ = self.guidance  # whose settings are checked there
+        _ = self.guidance  # checks its own
 
     @cached_property
     def guidance(self) -> Guidance:

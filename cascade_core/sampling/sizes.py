@@ -5,9 +5,9 @@ from math import ceil
 from ..errors import CascadeError
 
 SMALLEST, LARGEST = 16, 8192  # pixels per side
-PIXELS_PER_CELL = 42.67  # of the picture, for a cell of Stage C's latent
-CELL = 32  # pixels of the picture that the effnet sees, for a cell of Stage C's latent
-CELL_B = 4  # pixels of the picture, for a cell of Stage B's latent
+PIXELS_PER_CELL = 42.67  # side of a cell of Stage C's latent, in pixels of the picture
+CELL = 32  # the same in pixels of the smaller picture that the effnet sees
+CELL_B = 4  # side of a cell of Stage B's latent, in pixels of the picture
 
 
 def stage_c_size(width: int, height: int) -> tuple[int, int]:

@@ -30,14 +30,14 @@ from .process import TARGETS, Process
 from .samplers import SAMPLERS
 from .settings import STAGE_B, STAGE_C, SamplerSettings
 
-Prepare = Callable[[torch.device], Mapping[Condition, Prepared]]  # of all conditions of both sides
+Prepare = Callable[[torch.device], Mapping[Condition, Prepared]]  # all conditions of both sides
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one evaluation predicts: x0 (N, C, h, w) float32, on the model's device."""
+    """A step's prediction: x0 (N, C, h, w) float32, on the model's device."""
 
-    index: int  # from 0
+    index: int  # counts from 0
     total: int
     x0: Tensor
 
@@ -151,7 +151,7 @@ def _start(
     prepare: Prepare,
     tokens: int,
 ) -> Iterator[Step]:
-    """What can be known without the network, at once; then the generator that uses it.
+    """Plan a run, which needs no network, and give the generator that performs it.
 
     tokens: text tokens of the longest condition.
     """

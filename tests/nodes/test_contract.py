@@ -289,3 +289,11 @@ def test_importing_the_pack_is_cheap() -> None:
     code = f"import sys, stable_cascade_nodes; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_declaring_inputs_needs_no_torch() -> None:
+    """The editor's list of nodes and `cascade validate` are there at once."""
+    declare = "[node.INPUT_TYPES() for node in stable_cascade_nodes.NODE_CLASS_MAPPINGS.values()]"
+    code = f"import sys, stable_cascade_nodes; {declare}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

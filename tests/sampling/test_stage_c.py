@@ -32,7 +32,7 @@ def a_b(r, shift):
 
 
 def heard(a):
-    """What the network hears of the time at which the signal is `a`."""
+    """The network's time for a signal of `a`."""
     min_var = math.cos(0.008 / 1.008 * math.pi / 2) ** 2
     return math.acos(math.sqrt(a * a * min_var)) / (math.pi / 2) * 1.008 - 0.008
 
