@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.sampling.latents import LARGEST
+from ..cascade_core.sampling.sizes import LARGEST
 from ..runtime import folders, host, local, paths
 
 if TYPE_CHECKING:

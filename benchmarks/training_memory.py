@@ -24,12 +24,13 @@ from torch.utils._pytree import tree_leaves
 from stable_cascade_nodes.cascade_core.models.adapters import adapted
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from stable_cascade_nodes.cascade_core.sampling.sizes import CELL
 from stable_cascade_nodes.cascade_core.training.denoising import Noised, denoising_loss
 from stable_cascade_nodes.cascade_core.training.lora import Branches, LoraSettings
 from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
 
 GIB = 2**30
-CELL, TOKENS = 32, 77
+TOKENS = 77
 DTYPE = torch.bfloat16
 
 

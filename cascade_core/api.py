@@ -16,7 +16,9 @@ from .lora.read import read_lora
 from .models.handle import Handle
 from .pipeline import Cascade, decode_pixels, encode_text, preview_pixels, text_to_image
 from .sampling.condition import Condition
-from .sampling.latents import stage_b_size, stage_c_size
+from .sampling.latent import Latent
+from .sampling.settings import SamplerSettings
+from .sampling.sizes import stage_b_size, stage_c_size
 from .sampling.stages import sample_stage_b, sample_stage_c
 from .training.dataset import read_dataset
 from .training.examples import TrainingModels
@@ -28,7 +30,9 @@ __all__ = [
     "CascadeError",
     "Condition",
     "Handle",
+    "Latent",
     "LoraSettings",
+    "SamplerSettings",
     "TrainingModels",
     "attach_lora",
     "built_in",

@@ -21,32 +21,32 @@ from .models.effnet import Effnet
 from .models.family import check_family, check_kind
 from .models.handle import Handle
 from .sampling.activations import effnet_bytes
+from .sampling.checks import ASPECT
 from .sampling.condition import Condition
-from .sampling.control import ASPECT, Control
-from .sampling.latents import encode_size
+from .sampling.control import Control
 from .sampling.masked import fit_mask
+from .sampling.sizes import CELL, encode_size
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
-CELL = 32  # pixels of the encoder's picture in one latent cell
 CANNY_SIDE = 224  # edges are found at this size, whatever the picture's
-SMALLEST_SIDE = 192  # of a picture that is encoded for super-resolution: of less the encoder sees too little
+SMALLEST_SIDE = 192  # pixels of a picture's short side for super-resolution: of less the encoder sees too little
 FACE_COLORS = [
     tuple(level * half for level in color)
     for half in (1.0, 0.5)
     for color in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 0))
-]  # of the boxes in the overview
+]  # boxes in the overview, in turn
 
 
 @dataclass(frozen=True, eq=False)
 class Hint:
-    """What a ControlNet is shown, and a picture of it."""
+    """A ControlNet's input, and a picture of it for people."""
 
     kind: str  # "picture", "canny", "inpainting", "super_resolution", "identity"
     map: Tensor  # (B, C, H, W), what the network takes; C tells the kinds apart
     picture: Tensor  # (B, 3, H, W) in 0..1, what a person can see of it
     size: tuple[int, int]  # (height, width) in pixels of the picture that it covers
-    family: str | None = None  # of the encoder or detector that made it; None: none was needed
+    family: str | None = None  # the encoder's or detector's that made it; None: none was needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +62,12 @@ class Detector(Protocol):
 
     @property
     def name(self) -> str:
-        """What the person chose."""
+        """Name that the person chose."""
         ...
 
     @property
     def family(self) -> str:
-        """Of the ControlNets that know its embeddings."""
+        """Family of the ControlNets that know its embeddings."""
         ...
 
     @property
@@ -228,7 +228,7 @@ def foremost(faces: Sequence[FoundFace], size: tuple[int, int], count: int) -> l
 
 
 def paint_faces(faces: Sequence[FoundFace], height: int, width: int) -> Tensor:
-    """Embeddings of at least one face painted over their boxes into zeros: (D, height // 32, width // 32)."""
+    """Embeddings of at least one face painted over their boxes into zeros: (D, height // CELL, width // CELL)."""
     painted = torch.zeros(len(faces[0].embedding), height // CELL, width // CELL)
     for face in faces:
         left, top, right, bottom = (max(round(edge / CELL), 0) for edge in face.box)

@@ -18,11 +18,10 @@ from .errors import CascadeError
 from .models.family import check_kind
 from .models.handle import Handle
 from .sampling.activations import effnet_bytes, image_encoder_bytes
-from .sampling.latents import encode_size, stage_c_size
 from .sampling.masked import fit_mask
+from .sampling.sizes import CELL, encode_size, stage_c_size
 
 Resize = Literal["ours", "official"]
-CELL = 32  # pixels of the encoded picture in one cell of the latent
 EQUAL = 100.0  # decibels of two equal pictures, or all but equal ones
 
 
@@ -49,7 +48,7 @@ def encode_pixels(effnet: Handle, pixels: Tensor, resize: Resize = "ours") -> Te
 
 @torch.inference_mode()
 def encode_resized(effnet: Handle, pixels: Tensor) -> Tensor:
-    """What `resize_to_encode` gave, perhaps of several pictures -> their latents (B, 16, h, w), in one pass."""
+    """Pictures from `resize_to_encode` -> their latents (B, 16, h, w), in one pass."""
     check_kind(effnet, "effnet")
     size = pixels.shape[-2], pixels.shape[-1]
     device = effnet.acquire(effnet_bytes(effnet.config, size, len(pixels), effnet.dtype))
@@ -113,11 +112,11 @@ def paste_back(pixels: Tensor, original: Tensor, mask: Tensor, feather: int = 0)
 def psnr(found: Tensor, expected: Tensor) -> float:
     """Decibels by which the error of a picture, or of a part of it, lies under the full range; `EQUAL` at most."""
     error = (found.float() - expected.float()).square().mean().item()
-    return -10 * math.log10(max(error, 10 ** (-EQUAL / 10)))  # of an error that is no number: no number
+    return -10 * math.log10(max(error, 10 ** (-EQUAL / 10)))  # NaN stays NaN
 
 
 def common_batch(**counts: int) -> int:
-    """How many pictures come of inputs of these counts, of which those of one serve all; CascadeError names them."""
+    """The batch of inputs of these counts, where one serves all; CascadeError names counts that differ."""
     several = {count for count in counts.values() if count != 1}
     if len(several) > 1:
         found = ", ".join(f"{count} in `{name}`" for name, count in counts.items())

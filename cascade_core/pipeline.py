@@ -14,7 +14,8 @@ from .models.family import check_family
 from .models.handle import Handle
 from .sampling.activations import previewer_bytes, stage_a_bytes, text_bytes
 from .sampling.condition import Condition
-from .sampling.latents import decoded_size, stage_b_size, stage_c_size
+from .sampling.latent import Latent
+from .sampling.sizes import decoded_size, stage_b_size, stage_c_size
 from .sampling.stages import Step, sample_stage_b, sample_stage_c
 
 
@@ -80,10 +81,10 @@ def text_to_image(
     positive = [encode_text(cascade.text_encoder, prompt)]
     unwanted = [encode_text(cascade.text_encoder, negative)]
 
-    stage_c = torch.zeros(batch, cascade.stage_c.config.channels, *stage_c_size(width, height))
-    stage_c = last(sample_stage_c(cascade.stage_c, positive, unwanted, stage_c, seed=seed))
+    empty = Latent(torch.zeros(batch, cascade.stage_c.config.channels, *stage_c_size(width, height)))
+    stage_c = last(sample_stage_c(cascade.stage_c, positive, unwanted, empty, seed=seed))
 
-    stage_b = torch.zeros(batch, cascade.stage_b.config.channels, *stage_b_size(width, height))
-    stage_b = last(sample_stage_b(cascade.stage_b, positive, unwanted, stage_c, stage_b, seed=seed))
+    empty = Latent(torch.zeros(batch, cascade.stage_b.config.channels, *stage_b_size(width, height)))
+    stage_b = last(sample_stage_b(cascade.stage_b, positive, unwanted, Latent(stage_c), empty, seed=seed))
 
     return decode_pixels(cascade.stage_a, stage_b, (height, width))

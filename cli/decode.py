@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,7 @@ class _Task:
     @property
     def kind(self) -> tuple[int, ...]:
         """What pictures of one pass have in common: the sizes of both latents."""
-        from ..cascade_core.sampling.latents import stage_b_size
+        from ..cascade_core.sampling.sizes import stage_b_size
 
         height, width = self.picture.size
         return *self.shape, *stage_b_size(width, height)
@@ -254,7 +254,9 @@ class _Decoder:
         import torch
 
         from ..cascade_core.pipeline import decode_pixels, last
-        from ..cascade_core.sampling.latents import stage_b_size
+        from ..cascade_core.sampling.latent import Latent
+        from ..cascade_core.sampling.settings import STAGE_B
+        from ..cascade_core.sampling.sizes import stage_b_size
         from ..cascade_core.sampling.stages import sample_stage_b
 
         height, width = batch[0].picture.size
@@ -263,12 +265,10 @@ class _Decoder:
             self.stage_b,
             [self.condition],
             [self.condition],
-            torch.stack([latent.float() for latent in stage_c]),
-            empty,
+            Latent(torch.stack([latent.float() for latent in stage_c])),
+            Latent(empty, batch_index=[task.picture.index for task in batch]),
             seed=self.options.seed,
-            steps=self.options.steps,
-            cfg=self.options.cfg,
-            batch_index=[task.picture.index for task in batch],
+            settings=replace(STAGE_B, steps=self.options.steps, cfg=self.options.cfg),
         )
         pixels = decode_pixels(self.stage_a, last(steps))
         return [one[:, : task.picture.size[0], : task.picture.size[1]] for one, task in zip(pixels, batch, strict=True)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.sampling.latents import stage_c_size
+from ..cascade_core.sampling.sizes import stage_c_size
 from ..runtime import paths
 
 if TYPE_CHECKING:

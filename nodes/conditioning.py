@@ -86,7 +86,7 @@ class CascadeTextEncode:
         return with_embeddings(text_encoder, vectors) if vectors else text_encoder
 
     def rehearse(self, text_encoder: Handle | None, text: str) -> tuple[sockets.Conditioning]:
-        """As for a prompt of one piece: no check asks for the number of tokens."""
+        """A prompt of one piece, whatever the text: no check asks for the number of tokens."""
         import torch
 
         from ..cascade_core.sampling.condition import Condition

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..cascade_core.sampling.latents import decoded_size
+from ..cascade_core.sampling.sizes import decoded_size
 from . import sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..cascade_core.models.handle import Handle
+    from ..cascade_core.sampling.latent import Latent
 
 
 class CascadeStageADecode:
@@ -34,12 +35,12 @@ class CascadeStageADecode:
     def decode(self, stage_a: Handle, latent: sockets.Latent) -> tuple[Tensor]:
         from ..cascade_core.pipeline import decode_pixels
 
-        samples = _check(stage_a, latent) / sockets.STAGE_B_SCALE
-        return (sockets.to_image(decode_pixels(stage_a, samples, latent.get(sockets.SIZE))),)
+        found = _check(stage_a, latent)
+        return (sockets.to_image(decode_pixels(stage_a, found.samples, found.size)),)
 
     def rehearse(self, stage_a: Handle, latent: sockets.Latent) -> tuple[Tensor]:
-        batch, _, h, w = _check(stage_a, latent).shape
-        return (sockets.placeholder_image(batch, *decoded_size((h, w), latent.get(sockets.SIZE))),)
+        found = _check(stage_a, latent)
+        return (sockets.placeholder_image(len(found.samples), *decoded_size(found.cells, found.size)),)
 
 
 class CascadePreviewDecode:
@@ -63,16 +64,16 @@ class CascadePreviewDecode:
     def decode(self, previewer: Handle, latent: sockets.Latent) -> tuple[Tensor]:
         from ..cascade_core.pipeline import preview_pixels
 
-        return (sockets.to_image(preview_pixels(previewer, _check(previewer, latent))),)
+        return (sockets.to_image(preview_pixels(previewer, _check(previewer, latent).samples)),)
 
     def rehearse(self, previewer: Handle, latent: sockets.Latent) -> tuple[Tensor]:
-        batch, _, h, w = _check(previewer, latent).shape
+        batch, _, h, w = _check(previewer, latent).samples.shape
         return (sockets.placeholder_image(batch, h * previewer.config.factor, w * previewer.config.factor),)
 
 
-def _check(decoder: Handle, latent: sockets.Latent) -> Tensor:
-    """The samples (B, C, h, w); CascadeError where they are of another family, or not the decoder's."""
+def _check(decoder: Handle, latent: sockets.Latent) -> Latent:
+    """The latent in model space; CascadeError where it is of another family, or not the decoder's."""
     from ..cascade_core.models.family import check_family
 
     check_family(decoder, "latent", latent.get(sockets.FAMILY))
-    return sockets.samples_of("latent", latent, decoder.config.c_latent)
+    return sockets.to_latent("latent", latent, decoder.config.c_latent)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.sampling.latents import LARGEST, stage_c_size
+from ..cascade_core.sampling.sizes import LARGEST, stage_c_size
 from ..runtime import host
 from . import sockets
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..cascade_core.sampling.latents import LARGEST, SMALLEST, stage_b_size, stage_c_size
+from ..cascade_core.sampling.sizes import CELL, LARGEST, SMALLEST, stage_b_size, stage_c_size
 from . import sockets
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class CascadeEncodeImage:
     def rehearse(self, effnet: Handle, image: Tensor, resize: Resize = "ours") -> tuple[sockets.Latent, sockets.Latent]:
         import torch
 
-        from ..cascade_core.images import CELL, encoded_size
+        from ..cascade_core.images import encoded_size
 
         batch, height, width = sockets.image_size("image", image)
         h, w = (side // CELL for side in encoded_size(height, width, resize))

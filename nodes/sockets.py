@@ -1,4 +1,4 @@
-"""What travels on the wires: socket names, and native values to the core's and back.
+"""Sockets: their names, and the native values on wires to the core's and back.
 
 IMAGE is (B, H, W, C) in 0..1, pixels of the core are (B, 3, H, W). MASK is (B, H, W), but (H, W) and (B, 1, H, W)
 occur; the core's is (B, 1, H, W). Values on wires are shared by the whole graph, so everything here makes new ones.
@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import KINDS
-from ..cascade_core.sampling.latents import stage_c_size
+from ..cascade_core.models.config import StageAConfig, StageBConfig, StageCConfig
+from ..cascade_core.sampling.sizes import stage_b_size, stage_c_size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..cascade_core.sampling import latent as core
     from ..cascade_core.sampling.condition import Condition
     from ..cascade_core.sampling.control import Control
 
@@ -42,9 +44,9 @@ CONTROLS = "cascade_controls"  # in CONDITIONING: the ControlNets that steer Sta
 SIZE = "cascade_size"  # in LATENT: (H, W), the wanted pixels
 UNCLIP = "unclip_conditioning"  # in CONDITIONING, native: image embeddings with their strengths
 NOISE_MASK = "noise_mask"  # in LATENT, native: 1 where it is made anew
-STAGE_C_CHANNELS = 16
-STAGE_B_CHANNELS = 4
-STAGE_B_SCALE = 0.43  # Stage A space / model space
+STAGE_C_CHANNELS = StageCConfig.channels
+STAGE_B_CHANNELS = StageBConfig.channels
+STAGE_B_SCALE = StageAConfig.scale  # Stage A space / model space
 
 Conditioning = list[list[Any]]  # [[sequence (B, T, D), {"pooled_output": (B, P), ...}], ...]
 Latent = dict[str, Any]  # {"samples": (B, C, h, w), ...}
@@ -96,7 +98,7 @@ def to_mask(mask: Tensor, image: Tensor) -> Tensor:
 
 
 def to_conditioning(condition: Condition) -> Conditioning:
-    """What a text encoder made, in native form."""
+    """An encoded prompt in native form."""
     return [[condition.sequence, {"pooled_output": condition.pooled, FAMILY: condition.family}]]
 
 
@@ -133,7 +135,7 @@ def _to_condition(name: str, sequence: Tensor, options: dict[str, Any]) -> Condi
 
 @dataclass(frozen=True, eq=False)
 class ImageEmbeddings:
-    """What ComfyUI calls a CLIP_VISION_OUTPUT, as far as Stable Cascade reads it."""
+    """ComfyUI's CLIP_VISION_OUTPUT, as far as Stable Cascade reads it."""
 
     image_embeds: Tensor  # (n, Di)
 
@@ -174,11 +176,24 @@ def samples_of(name: str, latent: Latent, channels: int) -> Tensor:
 
 
 def size_of(latent: Latent) -> tuple[int, int] | None:
-    """The pixels (H, W) that a latent of Stage C stands for; None where it does not say, or was resized since."""
-    size = latent.get(SIZE)
-    if size is None or stage_c_size(size[1], size[0]) != tuple(latent["samples"].shape[-2:]):
-        return None
-    return size
+    """The pixels (H, W) that a latent stands for; None where it does not say, or was resized since."""
+    size, samples = latent.get(SIZE), latent["samples"]
+    cells = stage_c_size if samples.shape[1] == STAGE_C_CHANNELS else stage_b_size
+    return None if size is None or cells(size[1], size[0]) != tuple(samples.shape[-2:]) else size
+
+
+def to_latent(name: str, latent: Latent, channels: int) -> core.Latent:
+    """The input `name` in model space; CascadeError for a latent of other channels."""
+    from ..cascade_core.sampling import latent as core
+
+    samples = samples_of(name, latent, channels)
+    return core.Latent(
+        samples / STAGE_B_SCALE if channels == STAGE_B_CHANNELS else samples,
+        size=size_of(latent),
+        family=latent.get(FAMILY),
+        batch_index=latent.get("batch_index"),
+        noise_mask=latent.get(NOISE_MASK),
+    )
 
 
 def placeholder_image(batch: int, height: int, width: int) -> Tensor:
@@ -189,10 +204,11 @@ def placeholder_image(batch: int, height: int, width: int) -> Tensor:
 
 
 def placeholder_latent(latent: Latent, family: str) -> Latent:
-    """What `with_samples` will give for new samples of the same shape."""
+    """The result of `with_samples` for new samples of the same shape, not computed yet."""
     return {**latent, "samples": latent["samples"].to("meta").float(), FAMILY: family}
 
 
 def with_samples(latent: Latent, samples: Tensor, family: str) -> Latent:
-    """The latent with other samples, float32 on the CPU, and whatever else it carried."""
-    return {**latent, "samples": samples.float().cpu(), FAMILY: family}
+    """The latent with other samples, given in model space, float32 on the CPU, and whatever else it carried."""
+    travelling = samples * STAGE_B_SCALE if samples.shape[1] == STAGE_B_CHANNELS else samples
+    return {**latent, "samples": travelling.float().cpu(), FAMILY: family}

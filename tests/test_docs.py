@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.builtin.world import one_shape
-from stable_cascade_nodes.cascade_core.sampling.latents import stage_c_size
+from stable_cascade_nodes.cascade_core.sampling.sizes import stage_c_size
 from stable_cascade_nodes.recipes.tiny.reader import is_right
 from stable_cascade_nodes.recipes.tiny.zig import counted_zigs
 from stable_cascade_nodes.recipes.tiny.zig_reader import shows_zigs

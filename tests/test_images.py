@@ -14,7 +14,7 @@ from stable_cascade_nodes.cascade_core.images import embed_pixels, encode_pixels
 from stable_cascade_nodes.cascade_core.memory import StayPut
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.cascade_core.sampling.latents import stage_c_size
+from stable_cascade_nodes.cascade_core.sampling.sizes import stage_c_size
 
 
 class Noting(nn.Module):

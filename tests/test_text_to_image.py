@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from PIL import Image
 import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.pipeline import Cascade
+from stable_cascade_nodes.cascade_core.sampling.latent import Latent
+from stable_cascade_nodes.cascade_core.sampling.settings import STAGE_C
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.nodes.decode import CascadeStageADecode
@@ -128,7 +131,8 @@ def test_steps_are_told_as_they_are_made(cascade: Cascade) -> None:
     from stable_cascade_nodes.cascade_core.pipeline import encode_text
 
     conditions = [encode_text(cascade.text_encoder, PROMPT)]
-    steps = sample_stage_c(cascade.stage_c, conditions, conditions, torch.zeros(1, 16, 6, 6), seed=0, steps=3)
+    empty, settings = Latent(torch.zeros(1, 16, 6, 6)), replace(STAGE_C, steps=3)
+    steps = sample_stage_c(cascade.stage_c, conditions, conditions, empty, seed=0, settings=settings)
     assert [(step.index, step.total) for step in steps] == [(0, 3), (1, 3), (2, 3)]
 
 

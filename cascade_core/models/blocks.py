@@ -1,8 +1,8 @@
 """The blocks that Stage B and Stage C are made of, on token-major activations (B, H, W, C).
 
-Module names are the published checkpoints' names. Every block is called as `block(x, skip, conditions)` and takes
-from `conditions` what it needs at its own place, which it is told once, at construction; a forward therefore depends
-on its inputs alone. The blocks know nothing of timesteps as numbers, text, or files.
+Module names are the published checkpoints' names. Every block is called as `block(x, skip, inputs)` and takes from
+`inputs` what it needs at its own place, which it is told once, at construction; a forward therefore depends on its
+arguments alone. The blocks know nothing of timesteps as numbers, text, or files.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from .linear import Linear, linear
 
 NORM_EPS = 1e-6
 GRN_CHUNK = 64  # tokens summed at a time: their float32 squares stay in the cache
+Maps = Sequence[Tensor | None]  # one for each residual block, added before it: (1 or B, C, h, w) of any size
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What the blocks are conditioned on; each block reads the entry of its own number."""
+class BlockInputs:
+    """Inputs of the blocks at a step; each block reads the entry of its own number."""
 
     kv: Sequence[tuple[Tensor, Tensor]]  # text keys and values per attention block, (B, heads, L, d) each
     modulation: Sequence[Tensor]  # scale and shift per timestep block, (B or 1, 2C)
-    control: Sequence[Tensor | None] = ()  # added before the residual blocks, (B, C, h, w) of any size, or None
+    control: Maps = ()
 
 
 def layer_norm(x: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ class ResBlock(nn.Module):
 
     def __init__(self, channels: int, c_skip: int, kernel_size: int, dropout: float, index: int) -> None:
         super().__init__()
-        self.index = index  # which entry of the control list is added to the input
+        self.index = index  # its entry of the control maps
         self.depthwise = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.channelwise = nn.Sequential(
             Linear(channels + c_skip, channels * 4),
@@ -88,8 +89,8 @@ class ResBlock(nn.Module):
             Linear(channels * 4, channels),
         )
 
-    def forward(self, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
-        control = conditions.control[self.index] if self.index < len(conditions.control) else None
+    def forward(self, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
+        control = inputs.control[self.index] if self.index < len(inputs.control) else None
         if control is not None:
             x = x + resize(control, *x.shape[1:3]).permute(0, 2, 3, 1).to(x.dtype)
         h = layer_norm(self.depthwise(channels_first(x)).permute(0, 2, 3, 1))
@@ -113,8 +114,8 @@ class TimestepBlock(nn.Module):
         mapped = [self.get_submodule(name)(e) for name, e in zip(self.names, embeddings, strict=True)]
         return torch.stack(mapped).sum(0)
 
-    def forward(self, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
-        a, b = conditions.modulation[self.index][:, None, None].chunk(2, dim=-1)
+    def forward(self, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
+        a, b = inputs.modulation[self.index][:, None, None].chunk(2, dim=-1)
         return torch.addcmul(b, x, 1 + a)
 
 
@@ -163,6 +164,6 @@ class AttnBlock(nn.Module):
         assert isinstance(attn, Attention)
         return attn.key_value(self.kv_mapper(clip))
 
-    def forward(self, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
         tokens = layer_norm(x).flatten(1, 2)
-        return add_residual(self.attention["attn"](tokens, conditions.kv[self.index]).view_as(x), x)
+        return add_residual(self.attention["attn"](tokens, inputs.kv[self.index]).view_as(x), x)

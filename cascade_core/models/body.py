@@ -16,35 +16,45 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]  (half typed)
 
-from .blocks import AttnBlock, Conditions, ResBlock, TimestepBlock, channels_first, layer_norm, resize
+from .blocks import AttnBlock, BlockInputs, Maps, ResBlock, TimestepBlock, channels_first, layer_norm, resize
 from .config import StageBConfig, StageCConfig
 
 Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block
 
 
 @dataclass(frozen=True)
-class Context:
-    """What is constant over the steps of an image."""
+class Prepared:
+    """Inputs of a stage that stay the same over the steps of an image, prepared once."""
 
     kv: tuple[tuple[Tensor, Tensor], ...]  # per attention block, (B, heads, L, d) each
     constant: Tensor | None = None  # (B, h, w, C), added to the embedded input (Stage B)
-    control: Sequence[Tensor | None] = ()  # maps added before the residual blocks (Stage C), see Conditions
+    control: Maps = ()  # Stage C
+
+    @property
+    def batch(self) -> int:
+        """Images: 1 for all, or one for each."""
+        return self.kv[0][0].shape[0]
+
+    @property
+    def tokens(self) -> int:
+        """Text tokens; what is equally long can lie in one batch."""
+        return self.kv[0][0].shape[2]
 
     @staticmethod
-    def cat(contexts: Sequence[Context]) -> Context:
-        """Several images' contexts, without control yet, as one batch; their text must be equally long."""
+    def cat(each: Sequence[Prepared]) -> Prepared:
+        """Several as one batch, without control yet; their text must be equally long."""
         kv = tuple(
             (torch.cat([k for k, _ in pairs]), torch.cat([v for _, v in pairs]))
-            for pairs in zip(*(context.kv for context in contexts), strict=True)
+            for pairs in zip(*(one.kv for one in each), strict=True)
         )
-        constants = [context.constant for context in contexts if context.constant is not None]
-        return Context(kv, torch.cat(constants) if constants else None)
+        constants = [one.constant for one in each if one.constant is not None]
+        return Prepared(kv, torch.cat(constants) if constants else None)
 
 
-def recomputed(block: nn.Module, x: Tensor, skip: Tensor | None, conditions: Conditions) -> Tensor:
+def recomputed(block: nn.Module, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
     """The block's output, of which the backward pass computes all but x and the skip again."""
     again = cast(Callable[..., Tensor], checkpoint)
-    return again(block, x, skip, conditions, use_reentrant=False)
+    return again(block, x, skip, inputs, use_reentrant=False)
 
 
 def slice_modulation(modulation: Modulation, step: int) -> Modulation:
@@ -141,24 +151,24 @@ class Body(nn.Module):
         ]
         return tuple(m.modulate(embeddings) for m in self.modules() if isinstance(m, TimestepBlock))
 
-    def trunk(self, x: Tensor, conditions: Conditions) -> Tensor:
+    def trunk(self, x: Tensor, inputs: BlockInputs) -> Tensor:
         """The levels down and up, on (B, H, W, C)."""
         outputs: list[Tensor] = []
         for level in range(len(self.down_blocks)):
             x = _rescale(self.down_downscalers[level], x)
-            x = self._run_level(self.down_blocks[level], self.down_repeat_mappers[level], x, None, conditions)
+            x = self._run_level(self.down_blocks[level], self.down_repeat_mappers[level], x, None, inputs)
             outputs.append(x)
         for i in range(len(self.up_blocks)):
             skip = outputs[-1 - i] if i else None  # the deepest output is x itself
             if skip is not None:
                 x = channels_first(x)
                 x = resize(x, *skip.shape[1:3]).permute(0, 2, 3, 1)
-            x = self._run_level(self.up_blocks[i], self.up_repeat_mappers[i], x, skip, conditions)
+            x = self._run_level(self.up_blocks[i], self.up_repeat_mappers[i], x, skip, inputs)
             x = _rescale(self.up_upscalers[i], x)
         return x
 
     def _run_level(
-        self, blocks: nn.Module, repeat_mappers: nn.Module, x: Tensor, skip: Tensor | None, conditions: Conditions
+        self, blocks: nn.Module, repeat_mappers: nn.Module, x: Tensor, skip: Tensor | None, inputs: BlockInputs
     ) -> Tensor:
         """One level's blocks, run once more after each repeat mapper; the skip enters every run's first block."""
         again = self.checkpointing and torch.is_grad_enabled()
@@ -168,7 +178,7 @@ class Body(nn.Module):
             entering = skip
             for block in blocks.children():
                 run = partial(recomputed, block) if again else block
-                x = run(x, entering, conditions)
+                x = run(x, entering, inputs)
                 entering = None
         return x
 

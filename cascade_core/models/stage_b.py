@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import Conditions, channels_first, layer_norm, resize
-from .body import Body, Context, LayerNorm, Modulation
+from .blocks import BlockInputs, channels_first, layer_norm, resize
+from .body import Body, LayerNorm, Modulation, Prepared
 from .config import StageBConfig
 
 
@@ -29,7 +29,7 @@ class StageB(Body):
         self.embedding = nn.Sequential(nn.PixelUnshuffle(config.patch_size), nn.Conv2d(patched, c[0], 1), LayerNorm())
         self.clf = nn.Sequential(LayerNorm(), nn.Conv2d(c[0], patched, 1), nn.PixelShuffle(config.patch_size))
 
-    def prepare(self, effnet: Tensor, pooled: Tensor, size: tuple[int, int], pixels: Tensor | None = None) -> Context:
+    def prepare(self, effnet: Tensor, pooled: Tensor, size: tuple[int, int], pixels: Tensor | None = None) -> Prepared:
         """Effnet latent (B, 16, hc, wc), pooled text (B, D) or (B, n, D), latent size (h, w) in multiples of the patch.
 
         The effnet latent is resized before its mapper, the pixels (B, 3, H, W) after theirs. No pixels means an 8 x 8
@@ -42,13 +42,13 @@ class StageB(Body):
             pixels = effnet.new_zeros(1, self.c_pixels, 8, 8)
         constant = _run_mapper(self.effnet_mapper, resize(effnet, *size))
         picture = channels_first(_run_mapper(self.pixels_mapper, pixels))
-        return Context(self.text_kv(clip), constant + resize(picture, *size).permute(0, 2, 3, 1))
+        return Prepared(self.text_kv(clip), constant + resize(picture, *size).permute(0, 2, 3, 1))
 
-    def evaluate(self, x: Tensor, modulation: Modulation, context: Context) -> Tensor:
+    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
         """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape."""
         h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
-        h = h if context.constant is None else h + context.constant
-        h = self.trunk(h, Conditions(context.kv, modulation))
+        h = h if prepared.constant is None else h + prepared.constant
+        h = self.trunk(h, BlockInputs(prepared.kv, modulation))
         return self.clf[2](self.clf[1](channels_first(layer_norm(h)))).contiguous()
 
     def forward(
@@ -61,8 +61,8 @@ class StageB(Body):
         sca: Tensor | None = None,
     ) -> Tensor:
         """Latent (B, 4, h, w) and noise condition r (B,) -> the raw prediction."""
-        context = self.prepare(effnet, pooled, (x.shape[-2], x.shape[-1]), pixels)
-        return self.evaluate(x, self.modulate(r, sca), context)
+        prepared = self.prepare(effnet, pooled, (x.shape[-2], x.shape[-1]), pixels)
+        return self.evaluate(x, self.modulate(r, sca), prepared)
 
 
 def _map_mapper(c_in: int, c_out: int) -> nn.Sequential:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from .blocks import Conditions, channels_first, layer_norm
-from .body import Body, Context, LayerNorm, Modulation
+from .blocks import BlockInputs, channels_first, layer_norm
+from .body import Body, LayerNorm, Modulation, Prepared
 from .config import StageCConfig
 
 
@@ -62,14 +62,14 @@ class StageC(Body):
         ]
         return layer_norm(torch.cat(parts, dim=1))
 
-    def prepare(self, text: Tensor, pooled: Tensor, images: Tensor | None = None) -> Context:
+    def prepare(self, text: Tensor, pooled: Tensor, images: Tensor | None = None) -> Prepared:
         """The text's keys and values; see `clip_tokens` for the shapes."""
-        return Context(self.text_kv(self.clip_tokens(text, pooled, images)))
+        return Prepared(self.text_kv(self.clip_tokens(text, pooled, images)))
 
-    def evaluate(self, x: Tensor, modulation: Modulation, context: Context) -> Tensor:
+    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
         """One step: latent (B, 16, h, w) -> the raw prediction, of the same shape."""
         h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
-        h = self.trunk(h, Conditions(context.kv, modulation, context.control))
+        h = self.trunk(h, BlockInputs(prepared.kv, modulation, prepared.control))
         return self.clf[2](self.clf[1](channels_first(layer_norm(h)))).contiguous()
 
     def forward(
@@ -84,5 +84,5 @@ class StageC(Body):
         control: Sequence[Tensor | None] = (),
     ) -> Tensor:
         """Latent (B, 16, h, w) and noise condition r (B,) -> the raw prediction."""
-        context = replace(self.prepare(text, pooled, images), control=control)
-        return self.evaluate(x, self.modulate(r, sca, crp), context)
+        prepared = replace(self.prepare(text, pooled, images), control=control)
+        return self.evaluate(x, self.modulate(r, sca, crp), prepared)

@@ -1,1 +1,1 @@
-"""How images come about: the process, its samplers, guidance, and the sampling of Stage C and Stage B."""
+"""Sampling: the diffusion process, samplers, guidance, and the runs of Stage C and Stage B."""

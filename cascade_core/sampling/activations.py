@@ -1,4 +1,4 @@
-"""How much memory a computation takes beside the weights, for whoever must make room for it.
+"""Memory that a computation takes beside the weights, for whoever must make room for it.
 
 All are estimates from above, in bytes, with little to spare: too much would push other models off the device in vain.
 The factors were measured on the real modules, published and tiny: how many units are alive at the peak, one unit being
@@ -11,9 +11,9 @@ from ..models.clip_config import TextConfig, VisionConfig
 from ..models.config import ControlNetConfig, EffnetConfig, PreviewerConfig, StageAConfig, StageBConfig, StageCConfig
 
 STAGE_UNITS = 16  # 13.5 to 15.7: the residual block of the first level, with its four times wider hidden layer
-CHECKPOINT_UNITS = 1  # of a block whose activations are computed again
-BLOCK_UNITS = 8  # of a block whose activations are kept, of residual, timestep and attention blocks on average
-BACKWARD_UNITS = 40  # of the residual block whose gradients are being computed
+CHECKPOINT_UNITS = 1  # a block whose activations are computed again
+BLOCK_UNITS = 8  # a block whose activations are kept, on average of residual, timestep and attention blocks
+BACKWARD_UNITS = 40  # the residual block whose gradients are being computed
 STAGE_LATENTS = 12  # float32 latents alive at once: x, x0, noise, predictions and the temporaries of guidance
 STAGE_A_UNITS = 12  # 11.0: the same kind of block, before and after GELU
 PREVIEWER_UNITS = 3  # 2.0: a layer's input and output

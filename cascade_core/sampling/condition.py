@@ -1,15 +1,12 @@
-"""What a picture is conditioned on, and when: the core's form of one entry of a CONDITIONING."""
+"""An encoded prompt with all that steers by it, and when: the core's form of one entry of a CONDITIONING."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..errors import CascadeError
 from .control import Control
 from .times import within
-
-FIELDS = {"sequence": ("text tokens", 3), "pooled": ("pooled text vectors", 2), "images": ("image embeddings", 3)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,35 +22,17 @@ class Condition:
     strength: float = 1.0
     start: float = 0.0  # percent of the way from noise to picture, 0..1
     end: float = 1.0
-    family: str | None = None  # of the encoder; None: unknown
-    controls: tuple[Control, ...] = ()  # of Stage C; on a positive condition they act on the unconditional pass too
+    family: str | None = None  # the encoder's; None: unknown
+    controls: tuple[Control, ...] = ()  # for Stage C; on a positive condition they act on the unconditional pass too
 
     def active(self, r: float) -> bool:
         return self.strength > 0 and within(r, self.start, self.end)
 
+    @property
+    def image_count(self) -> int:
+        return 0 if self.images is None else self.images.shape[1]
 
-def check_conditions(
-    name: str, conditions: Sequence[Condition], model: str, widths: Mapping[str, int], batch: int
-) -> None:
-    """Ranks, widths and batch of the input `name`: `widths` has the fields that are read, `model` says by whom."""
-    for condition in conditions:
-        if condition.strength < 0:
-            raise CascadeError(f"`{name}`: expected a strength of at least 0, found {condition.strength}")
-        for field, width in widths.items():
-            value: Tensor | None = getattr(condition, field)
-            if value is None:
-                continue
-            shape = tuple(value.shape)
-            words, rank = FIELDS[field]
-            if len(shape) != rank:
-                raise CascadeError(f"`{name}`: expected {words} with {rank} axes, found shape {shape}: encode it anew")
-            if shape[-1] != width:
-                raise CascadeError(
-                    f"{model}, which takes {words} {width} wide, but those of `{name}` are {shape[-1]} wide: "
-                    "encode it with the encoder that belongs to this model"
-                )
-            if shape[0] not in (1, batch):
-                raise CascadeError(
-                    f"`{name}`: expected one entry or as many as there are images ({batch}), found {shape[0]}: "
-                    "encode one prompt, or change the latent's batch size"
-                )
+
+def controls_of(conditions: Iterable[Condition]) -> list[Control]:
+    """Each control once, as several conditions may share it."""
+    return list(dict.fromkeys(control for condition in conditions for control in condition.controls))

@@ -8,16 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import CascadeError
-from ..models.blocks import resize
-from ..models.config import ControlNetConfig, StageCConfig
+from ..models.blocks import Maps, resize
 from ..models.controlnet import ControlNet
 from ..models.handle import Handle
 from .activations import controlnet_bytes
 from .times import within
-
-ASPECT = 0.02  # how far a hint's picture may be off the wanted one
-Maps = Sequence[Tensor | None]  # by number of the residual block; (1 or N, C, h, w)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,50 +28,6 @@ class Control:
 
     def active(self, r: float) -> bool:
         return self.strength > 0 and within(r, self.start, self.end)
-
-
-def check_control(
-    control: Control, stage_c: Handle, cells: tuple[int, int], images: int, size: tuple[int, int] | None
-) -> None:
-    """Refuse a ControlNet or hint that does not fit the Stage C, its latent (h, w) or its batch.
-
-    size: pixels (height, width) that the latent stands for, if known.
-    """
-    net = cast(ControlNetConfig, control.controlnet.config)
-    config = cast(StageCConfig, stage_c.config)
-    widths = sorted({*config.c_hidden})
-    name = control.controlnet.name
-    if widths != [net.c_proj]:
-        raise CascadeError(
-            f"ControlNet {name} of width {net.c_proj} does not fit Stage C {stage_c.name} of width"
-            f" {', '.join(map(str, widths))}: choose a ControlNet made for this Stage C, or the Stage C it was made for"
-        )
-    if control.controlnet.family != stage_c.family:
-        raise CascadeError(
-            f"ControlNet {name} belongs to {control.controlnet.family} models, but Stage C {stage_c.name} to"
-            f" {stage_c.family}: choose two that belong together"
-        )
-    if control.strength < 0:
-        raise CascadeError(f"strength of ControlNet {name}: expected at least 0, found {control.strength}")
-    if len(control.hint) not in (1, images):
-        raise CascadeError(
-            f"ControlNet {name}: expected one hint or as many as there are images ({images}), found"
-            f" {len(control.hint)}: give one picture, or change the latent's batch size"
-        )
-    if not _same_aspect(control.size, cells, size):
-        found = " x ".join(map(str, reversed(control.size)))
-        wanted = f"{cells[1]} x {cells[0]} latent cells" if size is None else f"{size[1]} x {size[0]} pixels"
-        raise CascadeError(
-            f"ControlNet {name}: the hint's picture is {found} pixels, but the picture to be made is {wanted}: their"
-            " aspects differ by more than 2 %; crop the picture, or change the size to be made"
-        )
-
-
-def _same_aspect(hint: tuple[int, int], cells: tuple[int, int], size: tuple[int, int] | None) -> bool:
-    """A latent alone may stand for any size that fills its last row and column in part."""
-    lowest = (cells[1] - 1) / cells[0] if size is None else size[1] / size[0]
-    highest = cells[1] / max(cells[0] - 1, 0.5) if size is None else size[1] / size[0]
-    return lowest * (1 - ASPECT) <= hint[1] / hint[0] <= highest * (1 + ASPECT)
 
 
 def project(control: Control, cells: tuple[int, int]) -> Maps:

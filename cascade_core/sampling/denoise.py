@@ -1,4 +1,4 @@
-"""From a network to `denoise(x, index) -> (x0, eps)`: conditions, guidance, parameterisation, precision.
+"""From a network to `denoise(x, index) -> (x0, eps)`: two sides of conditions, guidance, parameterisation, precision.
 
 Knows no sampler, and of a network only how it evaluates one step. Latents and arithmetic are float32; the network gets
 its own type.
@@ -11,39 +11,57 @@ from typing import Protocol, cast
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..models.body import Context, Modulation, slice_modulation
+from ..models.blocks import Maps
+from ..models.body import Modulation, Prepared, slice_modulation
 from ..models.handle import Handle
-from .condition import Condition
-from .control import Control, Maps, blend
+from .condition import Condition, controls_of
+from .control import Control, blend
 from .guidance import Guidance
 from .process import Process, Timesteps
 from .samplers import Denoise
 
+Side = tuple[Condition, ...]
+
 
 class Network(Protocol):
-    """What denoising needs of a stage."""
+    """A stage, as far as denoising knows it."""
 
-    def evaluate(self, x: Tensor, modulation: Modulation, context: Context) -> Tensor:
+    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
         """One step: latents (B, C, h, w) -> the raw prediction."""
         ...
 
 
 @dataclass(frozen=True)
-class Active:
-    """What a step averages, by index of the conditions; no negative ones: a single conditional pass."""
+class Sides:
+    """The conditions and controls that act at a step; no negative ones: a single conditional pass.
 
-    positive: tuple[int, ...]
-    negative: tuple[int, ...]
-    controls: frozenset[Control] = frozenset()  # of those in all the conditions
+    An entry of a CONDITIONING is a Condition of its own, told apart by identity.
+    """
+
+    positive: Side
+    negative: Side
+    controls: frozenset[Control]
+
+    def weights(self, condition: Condition) -> dict[Control, float]:
+        """Weight of each control on a condition; a negative one without its own has the positive ones' mean."""
+        own = condition.controls
+        if own or condition in self.positive:
+            return {control: 1.0 for control in own if control in self.controls}
+        weights: dict[Control, float] = {}
+        for other, share in _shares(self.positive).items():
+            for control in other.controls:
+                if control in self.controls:
+                    weights[control] = weights.get(control, 0.0) + share
+        return weights
 
 
 def plan(
     r: Sequence[float], positive: Sequence[Condition], negative: Sequence[Condition], guidance: Guidance
-) -> list[Active]:
-    """What acts at each time of a run; CascadeError where nothing would."""
+) -> list[Sides]:
+    """The two sides at each time of a run; CascadeError where nothing would act."""
     controls = controls_of((*positive, *negative))
     return [
-        Active(
+        Sides(
             _active("positive", positive, time),
             _active("negative", negative, time) if guidance.active(time) else (),
             frozenset(control for control in controls if control.active(time)),
@@ -52,13 +70,8 @@ def plan(
     ]
 
 
-def controls_of(conditions: Sequence[Condition]) -> list[Control]:
-    """Each control once, as several conditions may share it."""
-    return list(dict.fromkeys(control for condition in conditions for control in condition.controls))
-
-
-def _active(name: str, conditions: Sequence[Condition], r: float) -> tuple[int, ...]:
-    found = tuple(k for k, condition in enumerate(conditions) if condition.active(r))
+def _active(name: str, conditions: Sequence[Condition], r: float) -> Side:
+    found = tuple(condition for condition in conditions if condition.active(r))
     if not found:
         given = ", ".join(f"{c.start:g} to {c.end:g} at strength {c.strength:g}" for c in conditions) or "none"
         raise CascadeError(
@@ -68,111 +81,74 @@ def _active(name: str, conditions: Sequence[Condition], r: float) -> tuple[int, 
     return found
 
 
-@dataclass(frozen=True)
-class Branch:
-    """A condition, prepared for the network."""
-
-    strength: float
-    context: Context
-    batch: int  # of the context: 1 for all images, or one for each
-    tokens: int  # of text; branches of equal length share an evaluation
-    controls: tuple[Control, ...] = ()
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One call of the network for several branches, whose contexts lie in one batch."""
-
-    members: tuple[int, ...]  # positive branches first, then negative ones
-    context: Context
-
-
 class Predictor:
-    """The raw prediction of each side at a step: the mean of its active conditions, weighted by strength."""
+    """The raw prediction of each side at a step: the mean of its conditions, weighted by strength."""
 
     def __init__(
         self,
         handle: Handle,
         room: int,
-        modulation: Modulation,
-        steps: Sequence[Active],
-        positive: Sequence[Branch],
-        negative: Sequence[Branch],
         images: int,
+        steps: Sequence[Sides],
+        modulation: Modulation,
+        prepared: Mapping[Condition, Prepared],
         maps: Mapping[Control, Maps],
     ) -> None:
-        """`room`: bytes that an evaluation takes; `modulation`: a row for each of the `steps`; `maps`: of all that
-        steers at some step."""
+        """room: bytes that an evaluation takes. modulation: a row for each of the `steps`. prepared: of all conditions.
+        maps: of all controls that act at some step."""
         self.handle = handle
         self.network = cast(Network, handle.module)
         self.room = room
-        self.modulation = modulation
         self.images = images
-        self.branches = (*positive, *negative)
+        self.steps = steps
+        self.modulation = modulation
+        self.prepared = prepared
         self.maps = maps
-        self.steps = [replace(s, negative=tuple(len(positive) + k for k in s.negative)) for s in steps]
-        self.evaluations = {active: self._evaluations(active) for active in set(self.steps)}
+        self.passes = {sides: self._passes(sides) for sides in set(steps)}
 
     def __call__(self, x: Tensor, index: int) -> tuple[Tensor, Tensor | None]:
         """x (N, C, h, w) -> conditional and, where guided, unconditional prediction."""
-        active = self.steps[index]
+        sides = self.steps[index]
         modulation = slice_modulation(self.modulation, index)
         self.handle.acquire(self.room)  # the caller may have used another model since the last step
-        predictions: dict[int, Tensor] = {}
-        for evaluation in self.evaluations[active]:
-            count = len(evaluation.members)
-            batch = x.to(self.handle.dtype).repeat(count, 1, 1, 1)
-            predicted = self.network.evaluate(batch, modulation, evaluation.context).float()
-            predictions.update(zip(evaluation.members, predicted.chunk(count), strict=True))
-        cond, uncond = active.positive, active.negative
-        return self._mean(predictions, cond), self._mean(predictions, uncond) if uncond else None
+        predictions: dict[Condition, Tensor] = {}
+        for conditions, prepared in self.passes[sides].items():
+            batch = x.to(self.handle.dtype).repeat(len(conditions), 1, 1, 1)
+            predicted = self.network.evaluate(batch, modulation, prepared).float()
+            predictions.update(zip(conditions, predicted.chunk(len(conditions)), strict=True))
+        unconditional = _mean(predictions, sides.negative) if sides.negative else None
+        return _mean(predictions, sides.positive), unconditional
 
-    def _mean(self, predictions: dict[int, Tensor], members: Sequence[int]) -> Tensor:
-        if len(members) == 1:
-            return predictions[members[0]]
-        weighted = [share * predictions[k] for k, share in self._shares(members).items()]
-        return sum(weighted[1:], start=weighted[0])
+    def _passes(self, sides: Sides) -> dict[Side, Prepared]:
+        """The calls of the network: conditions of equally much text share one, one after the other in its batch."""
+        groups: dict[int, list[Condition]] = {}
+        for condition in (*sides.positive, *sides.negative):
+            groups.setdefault(self.prepared[condition].tokens, []).append(condition)
+        return {tuple(group): self._join(group, sides) for group in groups.values()}
 
-    def _shares(self, members: Sequence[int]) -> dict[int, float]:
-        total = sum(self.branches[k].strength for k in members)
-        return {k: self.branches[k].strength / total for k in members}
+    def _join(self, conditions: Sequence[Condition], sides: Sides) -> Prepared:
+        prepared = [self.prepared[condition] for condition in conditions]
+        control = blend([sides.weights(condition) for condition in conditions], self.maps, self.images)
+        if len(prepared) == 1:
+            return replace(prepared[0], control=control)  # a batch of one serves all images
+        each = [one for one in prepared for _ in range(self.images // one.batch)]
+        return replace(Prepared.cat(each), control=control)
 
-    def _evaluations(self, active: Active) -> list[Evaluation]:
-        groups: dict[int, list[int]] = {}
-        for k in (*active.positive, *active.negative):
-            groups.setdefault(self.branches[k].tokens, []).append(k)
-        return [
-            Evaluation(
-                tuple(members),
-                replace(
-                    self._join(members),
-                    control=blend([self._weights(k, active) for k in members], self.maps, self.images),
-                ),
-            )
-            for members in groups.values()
-        ]
 
-    def _weights(self, member: int, active: Active) -> dict[Control, float]:
-        """How much each control acts on a branch; a negative one without its own has the mean of the positive ones."""
-        own = self.branches[member].controls
-        if own or member in active.positive:
-            return {control: 1.0 for control in own if control in active.controls}
-        weights: dict[Control, float] = {}
-        for k, share in self._shares(active.positive).items():
-            for control in self.branches[k].controls:
-                if control in active.controls:
-                    weights[control] = weights.get(control, 0.0) + share
-        return weights
+def _shares(side: Side) -> dict[Condition, float]:
+    total = sum(condition.strength for condition in side)
+    return {condition: condition.strength / total for condition in side}
 
-    def _join(self, members: Sequence[int]) -> Context:
-        if len(members) == 1:
-            return self.branches[members[0]].context  # a batch of one serves all images
-        repeated = [[self.branches[k].context] * (self.images // self.branches[k].batch) for k in members]
-        return Context.cat([context for contexts in repeated for context in contexts])
+
+def _mean(predictions: Mapping[Condition, Tensor], side: Side) -> Tensor:
+    if len(side) == 1:
+        return predictions[side[0]]
+    weighted = [share * predictions[condition] for condition, share in _shares(side).items()]
+    return sum(weighted[1:], start=weighted[0])
 
 
 def make_denoise(predict: Predictor, guidance: Guidance, process: Process, times: Timesteps) -> Denoise:
-    """What a sampler calls."""
+    """The function that a sampler calls."""
 
     def denoise(x: Tensor, index: int) -> tuple[Tensor, Tensor]:
         cond, uncond = predict(x, index)

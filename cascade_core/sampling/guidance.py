@@ -1,12 +1,15 @@
 """Classifier-free guidance: how a conditional and an unconditional prediction become one."""
 
-from dataclasses import dataclass
-from typing import Literal
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import CascadeError
 from .times import within
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RescaleOver = Literal["image", "batch"]
 

@@ -35,7 +35,7 @@ class CosineSchedule:
         return (torch.log(var / (1 - var)) - 2 * math.log(shift)).clamp(low, high)
 
     def noise_condition(self, log_snr: Tensor) -> Tensor:
-        """What the network is told about the noise: the time that has this logSNR at shift 1, float32.
+        """The network's word for the noise: the time that has this logSNR at shift 1, float32.
 
         The inverse of the cosine without its shift: with shift 2 the network hears of 0.897511 at r = 0.8.
         """
@@ -56,10 +56,10 @@ def variance_preserving(log_snr: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Target(Protocol):
-    """What the network predicts of x = a·x0 + b·noise."""
+    """The network's prediction: a quantity of x = a·x0 + b·noise."""
 
     def of(self, x0: Tensor, noise: Tensor, a: Coefficient, b: Coefficient) -> Tensor:
-        """What it should say: the target of training."""
+        """The right prediction: the target of training."""
         ...
 
     def x0(self, x: Tensor, prediction: Tensor, a: Coefficient, b: Coefficient) -> Tensor:
@@ -120,7 +120,7 @@ class Timesteps:
 
 @dataclass(frozen=True)
 class Process:
-    """How pictures become noise and what a prediction says about them.
+    """The way from picture to noise, and back by predictions.
 
     `x0_clamp` bounds the predicted latent to ±x0_clamp, for models that are too small to keep it there themselves.
     """

@@ -3,19 +3,26 @@
 Each is a generator of (index, x0, x): the prediction of step `index` and the latent of the next time. The result is the
 x0 of the last step. A sampler knows no network, no guidance and no schedule: `denoise(x, index)` returns (x0, eps) with
 x = a·x0 + b·eps, `table` has (a, b) of each time (one more than there are steps), `noise()` draws standard noise anew.
+
+Importing this needs no torch: names and help are read where nothing is computed. A new sampler is a generator here and
+its line in SAMPLERS; the help pages in web/docs name it too.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
+from typing import TYPE_CHECKING, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Denoise = Callable[[Tensor, int], tuple[Tensor, Tensor]]
-Table = Sequence[tuple[float, float]]
-Draw = Callable[[], Tensor]
-Trace = Iterator[tuple[int, Tensor, Tensor]]
-Sampler = Callable[[Denoise, Tensor, Table, Draw], Trace]
+Denoise: TypeAlias = "Callable[[Tensor, int], tuple[Tensor, Tensor]]"
+Table: TypeAlias = Sequence[tuple[float, float]]
+Draw: TypeAlias = "Callable[[], Tensor]"
+Trace: TypeAlias = "Iterator[tuple[int, Tensor, Tensor]]"
 
 
 def ddpm(denoise: Denoise, x: Tensor, table: Table, noise: Draw) -> Trace:
@@ -55,4 +62,17 @@ def lcm(denoise: Denoise, x: Tensor, table: Table, noise: Draw) -> Trace:
         yield i, x0, x
 
 
-SAMPLERS: dict[str, Sampler] = {"ddpm": ddpm, "ddim": ddim, "euler": euler, "lcm": lcm}
+@dataclass(frozen=True)
+class Sampler:
+    """A sampler as people choose it: `help` says in a few words what it is for."""
+
+    run: Callable[[Denoise, Tensor, Table, Draw], Trace]
+    help: str
+
+
+SAMPLERS = {
+    "ddpm": Sampler(ddpm, "the official one, adds fresh noise in every step"),
+    "ddim": Sampler(ddim, "adds none"),
+    "euler": Sampler(euler, "adds none and gives the same picture as ddim"),
+    "lcm": Sampler(lcm, "for distilled models"),
+}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 import numpy as np
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ..pipeline import encode_text, last
+from ..sampling.latent import Latent
+from ..sampling.settings import STAGE_C
 from ..sampling.stages import sample_stage_c
 from .buckets import CELL
 from .cache import Entry, key_of, mark_of
@@ -23,7 +25,7 @@ from .examples import Examples, Said, TrainingModels
 
 LEARNED, EMPTY = 0.25, 0.1  # shares: of pictures to learn from, of the empty prompt
 CHOICE = re.compile(r"\{([^{}]*)\}")
-CFG = 1.5  # of the latents: what the network thinks likely, not what guidance makes of it
+SETTINGS = replace(STAGE_C, cfg=1.5)  # of the latents: what the network thinks likely, not what guidance makes of it
 
 
 def draw_prompts(templates: Sequence[str], count: int) -> list[str]:
@@ -88,7 +90,7 @@ class Keeping:
 
     def _draw(self, number: int) -> Entry:
         models, side = self.models, self.examples.settings.size // CELL
-        empty = torch.zeros(1, models.stage_c.config.channels, side, side)
+        empty = Latent(torch.zeros(1, models.stage_c.config.channels, side, side))
         positive, negative = ([encode_text(models.text_encoder, text)] for text in (self.prompts[number], ""))
-        latent = last(sample_stage_c(models.stage_c, positive, negative, empty, seed=number, cfg=CFG))
+        latent = last(sample_stage_c(models.stage_c, positive, negative, empty, seed=number, settings=SETTINGS))
         return {"latent": latent[0].float().cpu()}

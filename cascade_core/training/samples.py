@@ -14,25 +14,20 @@ from ..models.text import TextEncoder
 from ..pipeline import decode_pixels, encode_text, last, preview_pixels
 from ..sampling.condition import Condition
 from ..sampling.control import Control
+from ..sampling.latent import Latent
+from ..sampling.settings import STAGE_C
+from ..sampling.sizes import CELL, CELL_B, stage_b_size_of
 from ..sampling.stages import sample_stage_b, sample_stage_c
-from .buckets import CELL
 from .examples import TrainingModels
 from .settings import TrainingSamples
-
-PIXELS_PER_CELL = 128 / 3  # of the picture that Stage C stands for
 
 
 def sample_side(models: TrainingModels, size: int) -> int | None:
     """Pixels of a square sample's side; None where nothing can show it."""
     cells = size // CELL
     if models.stage_b is not None and models.stage_a is not None:
-        return 4 * _side_b(cells)
+        return CELL_B * stage_b_size_of((cells, cells))[0]
     return None if models.previewer is None else cells * models.previewer.config.factor
-
-
-def _side_b(cells: int) -> int:
-    """Of Stage B's latent, for so many cells of Stage C's."""
-    return round(cells * PIXELS_PER_CELL / 4)
 
 
 def paint(
@@ -48,14 +43,15 @@ def paint(
     sizes: (height, width) at which the effnet would encode each; controls: one for each, or none.
     """
     negative = [encode_text(text_encoder, "")]
+    settings = replace(STAGE_C, cfg=samples.cfg)
     pictures: list[Tensor] = []
     for number, prompt in enumerate(samples.prompts):
         condition = encode_text(text_encoder, prompt)
         steered = replace(condition, controls=(controls[number],)) if controls else condition
         seed = samples.seed + number
         height, width = sizes[number]
-        empty = torch.zeros(1, stage_c.config.channels, height // CELL, width // CELL)
-        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, cfg=samples.cfg))
+        empty = Latent(torch.zeros(1, stage_c.config.channels, height // CELL, width // CELL))
+        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, settings=settings))
         pictures.append(_decode(models, latent, condition, negative, seed))
     return pictures
 
@@ -66,9 +62,9 @@ def _decode(
     if models.stage_b is None or models.stage_a is None:
         assert models.previewer is not None
         return preview_pixels(models.previewer, latent)[0]
-    sides = [_side_b(side) for side in latent.shape[-2:]]
-    empty = torch.zeros(1, models.stage_b.config.channels, *sides)
-    full = last(sample_stage_b(models.stage_b, [condition], negative, latent, empty, seed=seed))
+    sides = stage_b_size_of((latent.shape[-2], latent.shape[-1]))
+    empty = Latent(torch.zeros(1, models.stage_b.config.channels, *sides))
+    full = last(sample_stage_b(models.stage_b, [condition], negative, Latent(latent), empty, seed=seed))
     return decode_pixels(models.stage_a, full)[0]
 
 

@@ -20,7 +20,7 @@ from ...cascade_core.builtin.pixels import to_pixels
 from ...cascade_core.hints import enlarged
 from ...cascade_core.models.effnet import Effnet
 from ...cascade_core.models.stage_a import StageA
-from .data import CELLS, encoder_picture, picture, training_scene
+from .data import CELLS, ENCODED_SIZE, encoder_picture, picture, training_scene
 from .part import shipped
 
 PICTURES = 24576  # kept with their Stage A latents, for the decoder's parts
@@ -68,7 +68,7 @@ def _weights(kind: str) -> str:
 
 def pictures_cache(work: Path) -> tuple[Cache, Cache]:
     """Pictures at the encoder's size, and their Stage A latents."""
-    pixels = Cache(work / "pictures.npy", PICTURES, (CELLS * 32, CELLS * 32, 3), np.uint8)
+    pixels = Cache(work / "pictures.npy", PICTURES, (ENCODED_SIZE, ENCODED_SIZE, 3), np.uint8)
     latents = Cache(work / f"latents_a-{_weights('stage_a')}.npy", PICTURES, (4, 64, 64), np.float16)
     return pixels, latents
 

@@ -25,11 +25,12 @@ from ...cascade_core.hints import (
 from ...cascade_core.images import psnr
 from ...cascade_core.models.handle import Handle
 from ...cascade_core.pipeline import last
+from ...cascade_core.sampling.latent import Latent
 from ...cascade_core.sampling.stages import sample_stage_c
 from .caches import shrunk
 from .captions import bare_face_caption, told_apart
 from .data import CELLS, SIZE, picture, test_scenes
-from .judge import BATCH, CFG, Studio
+from .judge import BATCH, SETTINGS, Studio
 from .reader import matches, read
 
 SMALL_SIDE = 16  # pixels a side of the pictures that super-resolution enlarges to 256
@@ -129,9 +130,9 @@ def steer(studio: Studio, controlnet: Handle, mode: str, trials: Sequence[Trial]
     prompts = [trial.prompt for trial in trials]
     hint = hint_of(mode, studio, trials)
     positive = [apply_control(one, controlnet, hint, strength) for one in studio.conditions(prompts)]
-    empty = torch.zeros(len(trials), 16, CELLS, CELLS)
+    empty = Latent(torch.zeros(len(trials), 16, CELLS, CELLS))
     negative = studio.conditions([""])
-    latents = last(sample_stage_c(studio.cascade.stage_c, positive, negative, empty, seed=seed, cfg=CFG))
+    latents = last(sample_stage_c(studio.cascade.stage_c, positive, negative, empty, seed=seed, settings=SETTINGS))
     return studio.decode(latents, prompts, seed)
 
 

@@ -10,11 +10,12 @@ from PIL import Image
 
 from ...cascade_core.builtin.draw import draw
 from ...cascade_core.builtin.world import Scene, sample_scene
+from ...cascade_core.sampling.sizes import CELL
 from .captions import captions
 
 SIZE = 256  # side of a picture: 6 x 6 cells of Stage C, 64 x 64 of Stage A
 CELLS = 6  # Stage C cells per side
-ENCODED_SIZE = 32 * CELLS  # side at which the encoder sees it
+ENCODED_SIZE = CELL * CELLS  # side at which the encoder sees it
 RESERVED_PERCENT = {"one": 8, "relation": 5, "count": 25, "face": 18}  # leaves 200 prompts of a kind or more
 
 

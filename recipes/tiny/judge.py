@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -18,13 +18,15 @@ from ...cascade_core.models.handle import Handle
 from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.pipeline import Cascade, decode_pixels, last, preview_pixels
 from ...cascade_core.sampling.condition import Condition
+from ...cascade_core.sampling.latent import Latent
+from ...cascade_core.sampling.settings import STAGE_C
 from ...cascade_core.sampling.stages import sample_stage_b, sample_stage_c
 from .captions import captions
 from .data import CELLS, SIZE, encoder_picture, picture
 from .reader import RIGHT, matches, read
 
 BATCH = 32
-CFG = 1.5  # of Stage C, as in the shipped workflow: the tiny world leaves little to guess, more guidance overdoes it
+SETTINGS = replace(STAGE_C, cfg=1.5)  # as in the shipped workflow: the tiny world leaves guidance little to do
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,15 @@ class Studio:
 
     def latents(self, prompts: Sequence[str], seed: int) -> Tensor:
         """Prompts -> Stage C latents (N, 16, 6, 6), with the workflow's settings."""
-        empty = torch.zeros(len(prompts), 16, CELLS, CELLS)
+        empty = Latent(torch.zeros(len(prompts), 16, CELLS, CELLS))
         conditions = self.conditions(prompts), self.conditions([""])
-        return last(sample_stage_c(self.cascade.stage_c, *conditions, empty, seed=seed, cfg=CFG))
+        return last(sample_stage_c(self.cascade.stage_c, *conditions, empty, seed=seed, settings=SETTINGS))
 
     def decode(self, latents: Tensor, prompts: Sequence[str], seed: int) -> Tensor:
         """Stage C latents -> pixels (N, 3, 256, 256) by Stage B and Stage A, with the default settings."""
-        empty = torch.zeros(len(prompts), 4, SIZE // 4, SIZE // 4)
+        empty = Latent(torch.zeros(len(prompts), 4, SIZE // 4, SIZE // 4))
         conditions = self.conditions(prompts), self.conditions([""])
-        stage_b = last(sample_stage_b(self.cascade.stage_b, *conditions, latents, empty, seed=seed))
+        stage_b = last(sample_stage_b(self.cascade.stage_b, *conditions, Latent(latents), empty, seed=seed))
         return decode_pixels(self.cascade.stage_a, stage_b)
 
     def encode(self, scenes: Sequence[Scene]) -> Tensor:

@@ -22,7 +22,7 @@ from stable_cascade_nodes.cascade_core.files import tensors
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.images import EQUAL, encode_pixels
-from stable_cascade_nodes.cascade_core.sampling.latents import stage_c_size
+from stable_cascade_nodes.cascade_core.sampling.sizes import stage_c_size
 from stable_cascade_nodes.cli import decode, encode, latents
 from stable_cascade_nodes.cli.batches import batches
 from stable_cascade_nodes.cli.main import main

@@ -29,6 +29,8 @@ from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
 from stable_cascade_nodes.cascade_core.sampling.condition import Condition
+from stable_cascade_nodes.cascade_core.sampling.latent import Latent
+from stable_cascade_nodes.cascade_core.sampling.settings import SamplerSettings
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 
 from ..models.peers import deviation
@@ -275,10 +277,9 @@ def test_average_concat_and_zero_out(comfy: InProcess, prompts: dict[str, Encode
     }
     found = samples(comfy, prompt, *(sampled_c(prompt, link, red, steps=3, cfg=4.0) for link in links))
     for (name, encoded), latent in zip(expected.items(), found, strict=True):
-        settings: dict[str, Any] = {"seed": 5, "steps": 3, "cfg": 4.0, "sampler": "ddim"}
-        *_, step = sample_stage_c(
-            stage_c, [Condition(*encoded)], [Condition(*r)], torch.zeros(1, 16, *latent.shape[-2:]), **settings
-        )
+        settings = SamplerSettings(steps=3, cfg=4.0, shift=2.0, sampler="ddim")
+        empty = Latent(torch.zeros(1, 16, *latent.shape[-2:]))
+        *_, step = sample_stage_c(stage_c, [Condition(*encoded)], [Condition(*r)], empty, seed=5, settings=settings)
         print(f"{name}: {deviation(latent, step.x0):.1e}")
         assert deviation(latent, step.x0) < EQUAL
 

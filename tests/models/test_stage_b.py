@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core.models.body import Context, slice_modulation
+from stable_cascade_nodes.cascade_core.models.body import Prepared, slice_modulation
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageBConfig
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 
@@ -117,6 +117,6 @@ def test_contexts_are_joined() -> None:
     module, given = alive(StageB, SMALL), inputs(SMALL)
     modulation = module.modulate(given["r"][:1])
     each = [module.prepare(given["effnet"][i : i + 1], given["pooled"][i : i + 1], (32, 48)) for i in range(2)]
-    joined = module.evaluate(given["x"], modulation, Context.cat(each))
+    joined = module.evaluate(given["x"], modulation, Prepared.cat(each))
     for i in range(2):
         assert deviation(joined[i : i + 1], module.evaluate(given["x"][i : i + 1], modulation, each[i])) < 1e-5

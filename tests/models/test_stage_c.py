@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stable_cascade_nodes.cascade_core.models.body import Context, slice_modulation
+from stable_cascade_nodes.cascade_core.models.body import Prepared, slice_modulation
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageCConfig
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
@@ -143,7 +143,7 @@ def test_contexts_are_joined_and_shared() -> None:
     module, given = alive(StageC, SMALL), inputs(SMALL, batch=2)
     modulation = module.modulate(given["r"][:1])
     each = [module.prepare(*(given[name][i : i + 1] for name in ("text", "pooled", "images"))) for i in range(2)]
-    joined = module.evaluate(given["x"], modulation, Context.cat(each))
+    joined = module.evaluate(given["x"], modulation, Prepared.cat(each))
     for i in range(2):
         assert deviation(joined[i : i + 1], module.evaluate(given["x"][i : i + 1], modulation, each[i])) < 1e-5
     shared = module.evaluate(given["x"], modulation, each[0])  # one context serves a batch

@@ -221,7 +221,8 @@ def test_ids_inputs_and_outputs_are_as_promised() -> None:
 
 def test_combos_keep_their_spelling() -> None:
     sampler = inputs_of(NODE_CLASS_MAPPINGS["CascadeStageCSampler"])
-    assert sampler["sampler"].choices == list(SAMPLERS) == ["ddpm", "ddim", "euler", "lcm"]
+    assert sampler["sampler"].choices == list(SAMPLERS)
+    assert list(SAMPLERS)[:4] == ["ddpm", "ddim", "euler", "lcm"]  # others follow
     assert sampler["rescale_over"].choices == ["image", "batch"]
     assert sampler["noise_shift"].choices == ["same", "official"]
     loader = inputs_of(NODE_CLASS_MAPPINGS["CascadeStageCLoader"])
@@ -288,3 +289,11 @@ def test_importing_the_pack_is_cheap() -> None:
     code = f"import sys, stable_cascade_nodes; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_declaring_inputs_needs_no_torch() -> None:
+    """The editor's list of nodes and `cascade validate` are there at once."""
+    declare = "[node.INPUT_TYPES() for node in stable_cascade_nodes.NODE_CLASS_MAPPINGS.values()]"
+    code = f"import sys, stable_cascade_nodes; {declare}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

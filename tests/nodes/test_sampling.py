@@ -27,7 +27,7 @@ class Untouchable(nn.Module):
 
 
 def fake(handle: Handle, **changes: Any) -> Handle:
-    """The same model as far as it is described, but nothing of it may be used."""
+    """A model that is described like this one, but of which nothing may be used."""
     return replace(handle, module=Untouchable(), **changes)
 
 

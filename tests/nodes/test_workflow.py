@@ -120,7 +120,7 @@ def test_it_is_valid_and_says_what_it_does() -> None:
     by_title = {graph.title_of(node): node["inputs"] for node in prompt.values()}
     assert by_title["Prompt"]["text"] == "a large red circle at the top left on a white background"
     assert (by_title["Size"]["width"], by_title["Size"]["height"]) == (256, 256)
-    assert by_title["Stage C"]["cfg"] == judge.CFG  # so that the levels that tests assert are the workflow's
+    assert by_title["Stage C"]["cfg"] == judge.SETTINGS.cfg  # so that the levels that tests assert are the workflow's
     assert {inputs["model_name"] for inputs in by_title.values() if "model_name" in inputs} == {"tiny (built-in)"}
 
 

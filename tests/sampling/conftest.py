@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stable_cascade_nodes.cascade_core.memory import StayPut
-from stable_cascade_nodes.cascade_core.models.body import Context
+from stable_cascade_nodes.cascade_core.models.body import Prepared
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.sampling.condition import Condition
@@ -38,16 +38,16 @@ class StandIn(nn.Module):
         numbers = sum(t.float().mean(dim=tuple(range(1, t.ndim))) for t in tensors if isinstance(t, torch.Tensor))
         text = tensors[0] if tensors[0].ndim == 3 else tensors[1][:, None]
         k = numbers.view(-1, 1, 1, 1).repeat(1, 1, text.shape[1], 1)
-        return Context(((k, k),))
+        return Prepared(((k, k),))
 
     def modulate(self, r):
         self.conditions = r
         return (r[:, None].repeat(1, 2),)
 
-    def evaluate(self, x, modulation, context):
+    def evaluate(self, x, modulation, prepared):
         assert torch.is_inference_mode_enabled()
         self.inputs.append(x.clone())
-        number = context.kv[0][0][:, 0, 0].view(-1, 1, 1, 1)
+        number = prepared.kv[0][0][:, 0, 0].view(-1, 1, 1, 1)
         return self.predict(x, modulation[0][0, 0], number).to(x.dtype)
 
 

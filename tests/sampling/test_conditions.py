@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
+
+from .runs import run_c
 
 LATENT = torch.zeros(1, 16, 3, 4)
 
 
 def sample(model, positive, negative=(), latent=LATENT, **options):
-    return list(sample_stage_c(model, positive, negative, latent, **({"seed": 0, "steps": 4, "cfg": 1.0} | options)))
+    return list(run_c(model, positive, negative, latent, **({"seed": 0, "steps": 4, "cfg": 1.0} | options)))
 
 
 def test_active_conditions_are_averaged_by_strength(handle, condition):
@@ -51,9 +52,9 @@ def test_a_condition_acts_within_its_percents(handle, condition):
     number = []
     evaluate = model.module.evaluate
 
-    def spy(x, modulation, context):
-        number.append(context.kv[0][0].flatten()[0].item())
-        return evaluate(x, modulation, context)
+    def spy(x, modulation, prepared):
+        number.append(prepared.kv[0][0].flatten()[0].item())
+        return evaluate(x, modulation, prepared)
 
     model.module.evaluate = spy
     sample(model, [condition(1, end=0.3), condition(2, start=0.3)], steps=10)

@@ -14,7 +14,8 @@ from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.condition import Condition
 from stable_cascade_nodes.cascade_core.sampling.control import Control
 from stable_cascade_nodes.cascade_core.sampling.process import CosineSchedule
-from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_b, sample_stage_c
+
+from .runs import run_b, run_c
 
 CONFIG = PRESETS["stage_c"]["tiny"]
 EMPTY = torch.zeros(1, 16, 2, 3)
@@ -63,7 +64,7 @@ def prompt():
 
 
 def run(stage_c, positive, negative, latent=EMPTY, **options):
-    return [s.x0 for s in sample_stage_c(stage_c, positive, negative, latent, **{"seed": 3, "steps": 4} | options)]
+    return [s.x0 for s in run_c(stage_c, positive, negative, latent, **{"seed": 3, "steps": 4} | options)]
 
 
 def test_equals_a_loop_written_out(network, stage_c, control, prompt):
@@ -197,10 +198,10 @@ def test_it_is_computed_once_and_stage_c_comes_back_after_it(handle, network, co
 
 def test_stage_b_does_not_know_them(handle, condition, control):
     model = handle("stage_b")
-    options = {"stage_c": torch.zeros(1, 16, 2, 2), "latent": torch.zeros(1, 4, 8, 8), "seed": 1, "steps": 2}
+    options = {"stage_c": torch.zeros(1, 16, 2, 2), "samples": torch.zeros(1, 4, 8, 8), "seed": 1, "steps": 2}
     steered = [replace(condition(0.3), controls=(control(),))]
-    found = [s.x0 for s in sample_stage_b(model, steered, [condition(0.1)], **options)]
-    plain = [s.x0 for s in sample_stage_b(handle("stage_b"), [condition(0.3)], [condition(0.1)], **options)]
+    found = [s.x0 for s in run_b(model, steered, [condition(0.1)], **options)]
+    plain = [s.x0 for s in run_b(handle("stage_b"), [condition(0.3)], [condition(0.1)], **options)]
     assert torch.equal(found[-1], plain[-1])
 
 
@@ -215,14 +216,14 @@ def test_stage_b_does_not_know_them(handle, condition, control):
 )
 def test_what_does_not_fit_is_refused_before_anything_is_computed(stage_c, control, prompt, change, message):
     with pytest.raises(CascadeError, match=message):
-        sample_stage_c(stage_c, [prompt(0, controls=(control(**change),))], [prompt(9)], EMPTY, seed=1)
+        run_c(stage_c, [prompt(0, controls=(control(**change),))], [prompt(9)], EMPTY, seed=1)
 
 
 def test_another_family_is_refused(stage_c, control, prompt):
     one = control()
     one = replace(one, controlnet=replace(one.controlnet, family="stable-cascade"))
     with pytest.raises(CascadeError, match=r"belongs to stable-cascade models, but Stage C .* to tiny"):
-        sample_stage_c(stage_c, [prompt(0, controls=(one,))], [prompt(9)], EMPTY, seed=1)
+        run_c(stage_c, [prompt(0, controls=(one,))], [prompt(9)], EMPTY, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_the_aspect_may_be_two_percent_off(stage_c, control, prompt, hint, laten
     def start():
         one = control(size=hint, hint_size=latent)
         positive, negative = [prompt(0, controls=(one,))], [prompt(9)]
-        return sample_stage_c(stage_c, positive, negative, torch.zeros(1, 16, *latent), seed=1, size=size)
+        return run_c(stage_c, positive, negative, torch.zeros(1, 16, *latent), seed=1, size=size)
 
     if fits:
         start()

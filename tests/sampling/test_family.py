@@ -5,7 +5,8 @@ import torch
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.models.family import check_family
-from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_b, sample_stage_c
+
+from .runs import run_b, run_c
 
 C, B = torch.zeros(1, 16, 3, 3), torch.zeros(1, 4, 8, 8)
 
@@ -43,13 +44,13 @@ def test_the_same_family_and_an_unknown_one_pass(handle):
 def test_stage_c_asks_every_input(handle, condition, name):
     families = {"positive": "tiny", "negative": "tiny", "latent": "tiny"} | {name: "stable-cascade"}
     with pytest.raises(CascadeError, match=f"but `{name}` comes from"):
-        sample_stage_c(
+        run_c(
             handle(),
             [condition(0), condition(0, family=families["positive"])],
             [condition(0, family=families["negative"])],
             C,
             seed=0,
-            latent_family=families["latent"],
+            family=families["latent"],
         )
 
 
@@ -57,7 +58,7 @@ def test_stage_c_asks_every_input(handle, condition, name):
 def test_stage_b_asks_every_input(handle, condition, name):
     families = {"positive": None, "negative": "tiny", "stage_c": "tiny", "latent": None} | {name: "birds"}
     with pytest.raises(CascadeError, match=f"but `{name}` comes from a model of the family birds"):
-        sample_stage_b(
+        run_b(
             handle("stage_b"),
             [condition(0, family=families["positive"])],
             [condition(0, family=families["negative"])],
@@ -65,12 +66,12 @@ def test_stage_b_asks_every_input(handle, condition, name):
             B,
             seed=0,
             stage_c_family=families["stage_c"],
-            latent_family=families["latent"],
+            family=families["latent"],
         )
 
 
 def test_a_model_of_another_kind_is_refused(handle, condition):
     with pytest.raises(CascadeError, match=r"Expected a Stage C, but tiny \(built-in\) is a Stage B"):
-        sample_stage_c(handle("stage_b"), [condition(0)], [condition(0)], C, seed=0)
+        run_c(handle("stage_b"), [condition(0)], [condition(0)], C, seed=0)
     with pytest.raises(CascadeError, match=r"Expected a Stage B, but tiny \(built-in\) is a Stage C"):
-        sample_stage_b(handle("stage_c"), [condition(0)], [condition(0)], C, B, seed=0)
+        run_b(handle("stage_c"), [condition(0)], [condition(0)], C, B, seed=0)

@@ -6,19 +6,21 @@ import torch
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.sampling.masked import fit_mask, fit_noise_mask
 from stable_cascade_nodes.cascade_core.sampling.process import TARGETS, Process
-from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
+from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
+
+from .runs import run_c
 
 SIZE = (3, 4)
 LATENT = torch.linspace(-1, 1, 2 * 16 * 3 * 4).view(2, 16, *SIZE)
 LEFT = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(1, 1, *SIZE)  # the left half is made anew
-each_sampler = pytest.mark.parametrize("sampler", ["ddpm", "ddim", "euler", "lcm"])
+each_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 
 
 def run(handle, condition, latent=LATENT, **settings):
     """The last prediction, and the stand-in that saw the steps."""
     model = handle()
     settings = {"seed": 5, "steps": 4, "cfg": 1.0, **settings}
-    *_, step = sample_stage_c(model, [condition(0.1)], [], latent, **settings)
+    *_, step = run_c(model, [condition(0.1)], [], latent, **settings)
     return step.x0, model.module
 
 
@@ -98,5 +100,5 @@ def test_a_mask_smaller_than_the_latent_is_stretched_within_its_bounds():
 def test_what_is_no_mask_is_refused_before_anything_is_computed(handle, condition, shape):
     model = handle()
     with pytest.raises(CascadeError, match=rf"noise_mask: expected the shape .*found \({shape[0]}.*connect a mask"):
-        sample_stage_c(model, [condition(0.1)], [], LATENT, seed=0, noise_mask=torch.ones(shape))
+        run_c(model, [condition(0.1)], [], LATENT, seed=0, noise_mask=torch.ones(shape))
     assert model.module.prepared == []

@@ -11,9 +11,9 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.condition import Condition
 from stable_cascade_nodes.cascade_core.sampling.process import CosineSchedule
-from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_b, sample_stage_c
 
 from .peak import PeakBytes
+from .runs import run_b, run_c
 
 CLASSES = {"stage_c": StageC, "stage_b": StageB}
 
@@ -46,8 +46,8 @@ def prompt():
 def test_stage_c_batches_and_separate_passes_agree(networks, handle, prompt):
     model = handle("stage_c", networks["stage_c"], config=networks["stage_c"].config, target="v", x0_clamp=3.0)
     inputs = ([prompt(0, images=2), prompt(1, tokens=12), prompt(2)], [prompt(3)])  # 19, 20, 15 and 19 tokens
-    both = list(sample_stage_c(model, *inputs, torch.zeros(2, 16, 6, 5), seed=3, steps=3))
-    alone = list(sample_stage_c(model, *inputs, torch.zeros(1, 16, 6, 5), seed=4, steps=3))
+    both = list(run_c(model, *inputs, torch.zeros(2, 16, 6, 5), seed=3, steps=3))
+    alone = list(run_c(model, *inputs, torch.zeros(1, 16, 6, 5), seed=4, steps=3))
     for together, single in zip(both, alone, strict=True):
         torch.testing.assert_close(together.x0[1:], single.x0, atol=1e-4, rtol=1e-4)
     assert both[-1].x0.std() > 0.1
@@ -57,7 +57,7 @@ def test_stage_c_is_what_its_forward_says(networks, handle, prompt):
     network = networks["stage_c"]
     model = handle("stage_c", network, config=network.config, target="v")
     positive = prompt(0)
-    step = next(sample_stage_c(model, [positive], [], torch.zeros(1, 16, 4, 4), seed=3, steps=5, cfg=1.0))
+    step = next(run_c(model, [positive], [], torch.zeros(1, 16, 4, 4), seed=3, steps=5, cfg=1.0))
     x = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(3))
     schedule = CosineSchedule()
     heard = schedule.noise_condition(schedule.log_snr(torch.ones(1), 2.0))
@@ -71,8 +71,8 @@ def test_stage_b_takes_odd_sides_and_a_map_of_another_aspect(networks, handle, p
     model = handle("stage_b", network, config=network.config, target="v", x0_clamp=3.0)
     stage_c = torch.randn(2, 16, 3, 6, generator=torch.Generator().manual_seed(1))
     inputs = ([prompt(0)], [prompt(1)])
-    both = list(sample_stage_b(model, *inputs, stage_c, torch.zeros(2, 4, 21, 26), seed=3, steps=2))
-    alone = list(sample_stage_b(model, *inputs, stage_c[1:], torch.zeros(1, 4, 21, 26), seed=4, steps=2))
+    both = list(run_b(model, *inputs, stage_c, torch.zeros(2, 4, 21, 26), seed=3, steps=2))
+    alone = list(run_b(model, *inputs, stage_c[1:], torch.zeros(1, 4, 21, 26), seed=4, steps=2))
     assert both[-1].x0.shape == (2, 4, 21, 26)
     torch.testing.assert_close(both[-1].x0[1:], alone[-1].x0, atol=1e-4, rtol=1e-4)
 
@@ -81,7 +81,7 @@ def test_stage_b_takes_odd_sides_and_a_map_of_another_aspect(networks, handle, p
 def test_stage_b_takes_pictures_smaller_than_its_deepest_cell(networks, handle, prompt, size):
     model = handle("stage_b", networks["stage_b"], config=networks["stage_b"].config, target="v", x0_clamp=3.0)
     maps = torch.ones(1, 16, 1, 1)
-    *_, step = sample_stage_b(model, [prompt(0)], [prompt(1)], maps, torch.zeros(1, 4, *size), seed=3, steps=2)
+    *_, step = run_b(model, [prompt(0)], [prompt(1)], maps, torch.zeros(1, 4, *size), seed=3, steps=2)
     assert step.x0.shape == (1, 4, *size) and step.x0.std() > 0.1
 
 
@@ -105,7 +105,7 @@ def test_the_memory_asked_for_is_enough_and_not_twice_too_much(networks, handle,
     measured = PeakBytes([*network.parameters(), stage_c, stage_b])
     with measured:
         if kind == "stage_c":
-            list(sample_stage_c(model, positive, negative, stage_c, seed=0, steps=2))
+            list(run_c(model, positive, negative, stage_c, seed=0, steps=2))
         else:
-            list(sample_stage_b(model, positive, negative, stage_c, stage_b, seed=0, steps=2))
+            list(run_b(model, positive, negative, stage_c, stage_b, seed=0, steps=2))
     assert asked.bytes / 2 < measured.peak < asked.bytes

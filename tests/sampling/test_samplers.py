@@ -31,8 +31,9 @@ def prediction(x, i):
     return torch.tanh(x.flip(-1) + 0.1 * i)
 
 
-def test_the_table_of_samplers():
-    assert list(SAMPLERS.items()) == [("ddpm", ddpm), ("ddim", ddim), ("euler", euler), ("lcm", lcm)]
+def test_a_sampler_is_known_by_its_name_and_a_line_of_help():
+    assert {name: sampler.run.__name__ for name, sampler in SAMPLERS.items()} == {name: name for name in SAMPLERS}
+    assert all(sampler.help for sampler in SAMPLERS.values())
 
 
 def test_ddpm_has_the_mean_and_deviation_of_diffusers():
@@ -116,7 +117,7 @@ def test_every_sampler_keeps_the_noise_level_and_finds_the_one_picture(sampler):
 
     x = table[0][0] * picture[:1] + table[0][1] * torch.randn(shape, generator=generator)
     seen = 0
-    for i, x0, after in sampler(denoise, x, table, lambda: torch.randn(shape, generator=generator)):
+    for i, x0, after in sampler.run(denoise, x, table, lambda: torch.randn(shape, generator=generator)):
         a, b = table[i + 1]
         unit = (after - a * picture[:1]) / b
         assert unit.std().item() == pytest.approx(1, abs=0.05)

@@ -5,14 +5,15 @@ import torch
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.sampling.noise import stage_b_seed
-from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_b, sample_stage_c
+
+from .runs import run_b, run_c
 
 STAGE_C = torch.linspace(-1, 1, 16 * 3 * 5).view(1, 16, 3, 5)
 LATENT = torch.zeros(1, 4, 16, 16)
 
 
 def sample(model, positive, negative=(), stage_c=STAGE_C, latent=LATENT, **options):
-    return list(sample_stage_b(model, positive, negative, stage_c, latent, **({"seed": 5, "steps": 3} | options)))
+    return list(run_b(model, positive, negative, stage_c, latent, **({"seed": 5, "steps": 3} | options)))
 
 
 def test_unconditional_is_the_negative_prompt_over_an_empty_map(handle, condition):
@@ -63,7 +64,7 @@ def test_a_padded_picture_goes_on_beyond_its_edge(handle, condition):
 
 def test_equal_seeds_are_other_noise_than_in_stage_c(handle, condition):
     c, b = handle("stage_c"), handle("stage_b")
-    next(sample_stage_c(c, [condition(0)], [], torch.zeros(1, 16, 8, 8), seed=5, cfg=1.0))
+    next(run_c(c, [condition(0)], [], torch.zeros(1, 16, 8, 8), seed=5, cfg=1.0))
     sample(b, [condition(0)], cfg=1.0)
     stage_c, stage_b = (model.module.inputs[0].flatten()[:256] for model in (c, b))
     assert torch.corrcoef(torch.stack([stage_c, stage_b]))[0, 1].abs() < 0.2

@@ -18,6 +18,7 @@ from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageCConfi
 from stable_cascade_nodes.cascade_core.models.effnet import IMAGENET_MEAN, IMAGENET_STD
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from stable_cascade_nodes.cascade_core.sampling.latent import Latent
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 from stable_cascade_nodes.cascade_core.training.cache import mark_of
 from stable_cascade_nodes.cascade_core.training.controlnet import (
@@ -32,9 +33,9 @@ from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
 from stable_cascade_nodes.cascade_core.training.masks import random_mask
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
 from stable_cascade_nodes.cascade_core.training.start import train_controlnet
-from stable_cascade_nodes.recipes.tiny import data
+from stable_cascade_nodes.recipes.tiny import data, judge
 from stable_cascade_nodes.recipes.tiny.captions import told_apart
-from stable_cascade_nodes.recipes.tiny.judge import CFG, Studio
+from stable_cascade_nodes.recipes.tiny.judge import Studio
 from stable_cascade_nodes.recipes.tiny.reader import matches, read
 
 from .scenes import silhouette, write_silhouettes
@@ -182,8 +183,9 @@ def _steered(net: Handle, strength: float) -> float:
     hint = make_picture_hint(data.to_pixels(np.stack([np.asarray(silhouette(scene)) for scene in scenes])))
     with torch.inference_mode():
         positive = [apply_control(one, net, hint, strength) for one in studio.conditions(prompts)]
-        empty = torch.zeros(len(scenes), 16, data.CELLS, data.CELLS)
-        steps = sample_stage_c(studio.cascade.stage_c, positive, studio.conditions([""]), empty, seed=0, cfg=CFG)
+        empty = Latent(torch.zeros(len(scenes), 16, data.CELLS, data.CELLS))
+        negative = studio.conditions([""])
+        steps = sample_stage_c(studio.cascade.stage_c, positive, negative, empty, seed=0, settings=judge.SETTINGS)
         *_, step = steps
         pictures = studio.decode(step.x0, prompts, 0)
     verdicts = [

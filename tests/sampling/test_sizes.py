@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.sampling.latents import encode_size, stage_b_size, stage_c_size
 from stable_cascade_nodes.cascade_core.sampling.noise import Noise, image_seeds, stage_b_seed
+from stable_cascade_nodes.cascade_core.sampling.sizes import encode_size, stage_b_size, stage_c_size
 
 PIXELS = [512, 640, 704, 720, 768, 832, 896, 960, 1024, 1080, 1152, 1280, 1344, 1536, 1600, 2048]
 STAGE_C = [12, 15, 17, 17, 18, 20, 21, 23, 24, 26, 27, 30, 32, 36, 38, 48]

@@ -1,0 +1,48 @@
+"""Pixels and latent cells: the one rounding rule. Sizes are (height, width), as tensors have them."""
+
+from math import ceil
+
+from ..errors import CascadeError
+
+SMALLEST, LARGEST = 16, 8192  # pixels per side
+PIXELS_PER_CELL = 42.67  # side of a cell of Stage C's latent, in pixels of the picture
+CELL = 32  # the same in pixels of the smaller picture that the effnet sees
+CELL_B = 4  # side of a cell of Stage B's latent, in pixels of the picture
+
+
+def stage_c_size(width: int, height: int) -> tuple[int, int]:
+    """Stage C's latent (h, w) for a picture of these pixels, rounded up."""
+    _check(width, height)
+    return ceil(height / PIXELS_PER_CELL), ceil(width / PIXELS_PER_CELL)
+
+
+def stage_b_size(width: int, height: int) -> tuple[int, int]:
+    """Stage B's latent (h, w), rounded up. Its sampler pads odd sides, the decoder crops to the pixels."""
+    _check(width, height)
+    return ceil(height / CELL_B), ceil(width / CELL_B)
+
+
+def stage_b_size_of(stage_c: tuple[int, int]) -> tuple[int, int]:
+    """Stage B's latent (h, w) for Stage C's, of a picture whose pixels nobody said."""
+    h, w = (round(cells * PIXELS_PER_CELL / CELL_B) for cells in stage_c)
+    return h, w
+
+
+def encode_size(width: int, height: int) -> tuple[int, int]:
+    """Pixels (h, w) to resize a picture to before the effnet, so that its latent has `stage_c_size`."""
+    h, w = stage_c_size(width, height)
+    return CELL * h, CELL * w
+
+
+def decoded_size(latent: tuple[int, int], wanted: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Pixels (h, w) of the picture that Stage A makes of a latent: those `wanted` where it is their latent."""
+    h, w = latent
+    return wanted if wanted is not None and stage_b_size(wanted[1], wanted[0]) == (h, w) else (CELL_B * h, CELL_B * w)
+
+
+def _check(width: int, height: int) -> None:
+    for name, pixels in (("width", width), ("height", height)):
+        if not SMALLEST <= pixels <= LARGEST:
+            raise CascadeError(
+                f"{name}: expected {SMALLEST} to {LARGEST} pixels, found {pixels}: choose a size within that range"
+            )
