@@ -255,7 +255,7 @@ class _Decoder:
 
         from ..cascade_core.pipeline import decode_pixels, last
         from ..cascade_core.sampling.latent import Latent
-        from ..cascade_core.sampling.settings import STAGE_B
+        from ..cascade_core.sampling.settings import STAGE_B_DEFAULTS
         from ..cascade_core.sampling.sizes import stage_b_size
         from ..cascade_core.sampling.stages import sample_stage_b
 
@@ -268,7 +268,7 @@ class _Decoder:
             Latent(torch.stack([latent.float() for latent in stage_c])),
             Latent(empty, batch_index=[task.picture.index for task in batch]),
             seed=self.options.seed,
-            settings=replace(STAGE_B, steps=self.options.steps, cfg=self.options.cfg),
+            settings=replace(STAGE_B_DEFAULTS, steps=self.options.steps, cfg=self.options.cfg),
         )
         pixels = decode_pixels(self.stage_a, last(steps))
         return [one[:, : task.picture.size[0], : task.picture.size[1]] for one, task in zip(pixels, batch, strict=True)]

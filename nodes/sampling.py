@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.sampling.samplers import SAMPLERS
-from ..cascade_core.sampling.settings import STAGE_B, STAGE_C, SamplerSettings
+from ..cascade_core.sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
 from ..runtime import host, previews
 from . import sockets
 
@@ -152,7 +152,7 @@ class CascadeStageCSampler(_StageSampler):
                     },
                 ),
                 **_inputs(
-                    STAGE_C,
+                    STAGE_C_DEFAULTS,
                     cfg_tooltip="How closely the prompt is followed: 4 officially. 1 is no guidance, at half the cost.",
                     shift_tooltip="How many of the steps go to coarse structure: 2 officially; higher is coarser.",
                 ),
@@ -160,7 +160,7 @@ class CascadeStageCSampler(_StageSampler):
                     "FLOAT",
                     {
                         **PERCENT,
-                        "default": STAGE_C.denoise,
+                        "default": STAGE_C_DEFAULTS.denoise,
                         "min": 0.01,
                         "tooltip": "How much of the given latent is made anew; 1 is all. All of the steps are taken.",
                     },
@@ -171,11 +171,11 @@ class CascadeStageCSampler(_StageSampler):
                     sockets.PREVIEWER,
                     {"tooltip": "Shows the picture while it comes about, also where ComfyUI's previews are off."},
                 ),
-                **_guidance_inputs(STAGE_C),
+                **_guidance_inputs(STAGE_C_DEFAULTS),
                 "noise_shift": (
                     ["same", "official"],
                     {
-                        "default": STAGE_C.noise_shift,
+                        "default": STAGE_C_DEFAULTS.noise_shift,
                         "tooltip": "Below denoise 1: the noise on the given latent is what the sampler expects, or"
                         " less, as in the official notebook, which stays closer to the picture.",
                     },
@@ -243,12 +243,12 @@ class CascadeStageBSampler(_StageSampler):
                 "stage_c": ("LATENT", {"tooltip": "The result of the Stage C sampler, or an encoded picture."}),
                 "latent": ("LATENT", {"tooltip": "An empty latent of Stage B, for its size."}),
                 **_inputs(
-                    STAGE_B,
+                    STAGE_B_DEFAULTS,
                     cfg_tooltip="Guidance: 1.1 officially. 1 is no guidance, at half the cost, hardly different.",
                     shift_tooltip="How many of the steps go to coarse structure: 1 officially.",
                 ),
             },
-            "optional": _guidance_inputs(STAGE_B),
+            "optional": _guidance_inputs(STAGE_B_DEFAULTS),
         }
 
     def sample(

@@ -23,7 +23,7 @@ import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.pipeline import Cascade
 from stable_cascade_nodes.cascade_core.sampling.latent import Latent
-from stable_cascade_nodes.cascade_core.sampling.settings import STAGE_C
+from stable_cascade_nodes.cascade_core.sampling.settings import STAGE_C_DEFAULTS
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.nodes.decode import CascadeStageADecode
@@ -131,7 +131,7 @@ def test_steps_are_told_as_they_are_made(cascade: Cascade) -> None:
     from stable_cascade_nodes.cascade_core.pipeline import encode_text
 
     conditions = [encode_text(cascade.text_encoder, PROMPT)]
-    empty, settings = Latent(torch.zeros(1, 16, 6, 6)), replace(STAGE_C, steps=3)
+    empty, settings = Latent(torch.zeros(1, 16, 6, 6)), replace(STAGE_C_DEFAULTS, steps=3)
     steps = sample_stage_c(cascade.stage_c, conditions, conditions, empty, seed=0, settings=settings)
     assert [(step.index, step.total) for step in steps] == [(0, 3), (1, 3), (2, 3)]
 

@@ -26,19 +26,19 @@ def stage_bytes(
     config: StageBConfig | StageCConfig,
     size: tuple[int, int],
     batch: int,
-    contexts: int,
+    prepared: int,
     tokens: int,
     dtype: torch.dtype,
 ) -> int:
     """An evaluation of Stage B or C.
 
-    size: latent (h, w). batch: latents in one evaluation, the unconditional ones included. contexts: prepared
-    conditions times images. tokens: text tokens of each. No later level is larger than the first.
+    size: latent (h, w). batch: latents in one evaluation, the unconditional ones included. prepared: conditions
+    times images. tokens: text tokens of each condition. No later level is larger than the first.
     """
     first = (size[0] // config.patch_size) * (size[1] // config.patch_size) * config.c_hidden[0]
     widths = zip(config.level_config, config.c_hidden, config.blocks[0], reversed(config.blocks[1]), strict=True)
     kv = sum(2 * width * letters.count("A") * (down + up) for letters, width, down, up in widths)
-    networks = (STAGE_UNITS * batch * first + contexts * (tokens * kv + first)) * dtype.itemsize
+    networks = (STAGE_UNITS * batch * first + prepared * (tokens * kv + first)) * dtype.itemsize
     return networks + STAGE_LATENTS * batch * config.channels * size[0] * size[1] * torch.float32.itemsize
 
 

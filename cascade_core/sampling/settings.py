@@ -52,6 +52,6 @@ class SamplerSettings:
         return self.shift if self.noise_shift == "same" else 1.0
 
 
-STAGE_C = SamplerSettings(steps=20, cfg=4.0, shift=2.0)
-STAGE_B = SamplerSettings(steps=10, cfg=1.1, shift=1.0)
+STAGE_C_DEFAULTS = SamplerSettings(steps=20, cfg=4.0, shift=2.0)
+STAGE_B_DEFAULTS = SamplerSettings(steps=10, cfg=1.1, shift=1.0)
 """The official settings of the two stages, which are the nodes' defaults."""

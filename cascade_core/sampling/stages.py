@@ -28,9 +28,7 @@ from .masked import fit_noise_mask, keep_unmasked
 from .noise import Noise, image_seeds, stage_b_seed
 from .process import TARGETS, Process
 from .samplers import SAMPLERS
-from .settings import STAGE_B, STAGE_C, SamplerSettings
-
-Prepare = Callable[[torch.device], Mapping[Condition, Prepared]]  # all conditions of both sides
+from .settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def sample_stage_c(
     latent: Latent,
     *,
     seed: int,
-    settings: SamplerSettings = STAGE_C,
+    settings: SamplerSettings = STAGE_C_DEFAULTS,
 ) -> Iterator[Step]:
     """Text to the latent of Stage C.
 
@@ -91,7 +89,7 @@ def sample_stage_b(
     latent: Latent,
     *,
     seed: int,
-    settings: SamplerSettings = STAGE_B,
+    settings: SamplerSettings = STAGE_B_DEFAULTS,
 ) -> Iterator[Step]:
     """The latent of Stage C to that of Stage B, in model space.
 
@@ -148,12 +146,12 @@ def _start(
     negative: Sequence[Condition],
     latent: Latent,
     seeds: Sequence[int],
-    prepare: Prepare,
+    prepare: Callable[[torch.device], Mapping[Condition, Prepared]],
     tokens: int,
 ) -> Iterator[Step]:
     """Plan a run, which needs no network, and give the generator that performs it.
 
-    tokens: text tokens of the longest condition.
+    prepare: all conditions of both sides for the network. tokens: text tokens of the longest condition.
     """
     images, channels, h, w = latent.samples.shape
     mask = None if latent.noise_mask is None else fit_noise_mask(latent.noise_mask, images, (h, w))

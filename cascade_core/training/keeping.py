@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..pipeline import encode_text, last
 from ..sampling.latent import Latent
-from ..sampling.settings import STAGE_C
+from ..sampling.settings import STAGE_C_DEFAULTS
 from ..sampling.stages import sample_stage_c
 from .buckets import CELL
 from .cache import Entry, key_of, mark_of
@@ -25,7 +25,7 @@ from .examples import Examples, Said, TrainingModels
 
 LEARNED, EMPTY = 0.25, 0.1  # shares: of pictures to learn from, of the empty prompt
 CHOICE = re.compile(r"\{([^{}]*)\}")
-SETTINGS = replace(STAGE_C, cfg=1.5)  # of the latents: what the network thinks likely, not what guidance makes of it
+SETTINGS = replace(STAGE_C_DEFAULTS, cfg=1.5)  # latents that the network thinks likely: little guidance
 
 
 def draw_prompts(templates: Sequence[str], count: int) -> list[str]:

@@ -15,7 +15,7 @@ from ..pipeline import decode_pixels, encode_text, last, preview_pixels
 from ..sampling.condition import Condition
 from ..sampling.control import Control
 from ..sampling.latent import Latent
-from ..sampling.settings import STAGE_C
+from ..sampling.settings import STAGE_C_DEFAULTS
 from ..sampling.sizes import CELL, CELL_B, stage_b_size_of
 from ..sampling.stages import sample_stage_b, sample_stage_c
 from .examples import TrainingModels
@@ -43,7 +43,7 @@ def paint(
     sizes: (height, width) at which the effnet would encode each; controls: one for each, or none.
     """
     negative = [encode_text(text_encoder, "")]
-    settings = replace(STAGE_C, cfg=samples.cfg)
+    settings = replace(STAGE_C_DEFAULTS, cfg=samples.cfg)
     pictures: list[Tensor] = []
     for number, prompt in enumerate(samples.prompts):
         condition = encode_text(text_encoder, prompt)

@@ -19,14 +19,14 @@ from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.pipeline import Cascade, decode_pixels, last, preview_pixels
 from ...cascade_core.sampling.condition import Condition
 from ...cascade_core.sampling.latent import Latent
-from ...cascade_core.sampling.settings import STAGE_C
+from ...cascade_core.sampling.settings import STAGE_C_DEFAULTS
 from ...cascade_core.sampling.stages import sample_stage_b, sample_stage_c
 from .captions import captions
 from .data import CELLS, SIZE, encoder_picture, picture
 from .reader import RIGHT, matches, read
 
 BATCH = 32
-SETTINGS = replace(STAGE_C, cfg=1.5)  # as in the shipped workflow: the tiny world leaves guidance little to do
+SETTINGS = replace(STAGE_C_DEFAULTS, cfg=1.5)  # as in the shipped workflow: the tiny world leaves guidance little to do
 
 
 @dataclass(frozen=True)

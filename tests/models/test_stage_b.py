@@ -107,13 +107,13 @@ def test_parts_equal_the_whole_over_several_steps(config: StageBConfig) -> None:
     module, given = alive(StageB, config), inputs(config)
     steps = torch.tensor([1.0, 0.975, 0.5, 0.0023])
     modulation = module.modulate(steps)
-    context = module.prepare(given["effnet"], given["pooled"], (32, 48))
+    prepared = module.prepare(given["effnet"], given["pooled"], (32, 48))
     for i, r in enumerate(steps):
         expected = module(**given | {"r": r.expand(2)})
-        assert deviation(module.evaluate(given["x"], slice_modulation(modulation, i), context), expected) < 1e-5
+        assert deviation(module.evaluate(given["x"], slice_modulation(modulation, i), prepared), expected) < 1e-5
 
 
-def test_contexts_are_joined() -> None:
+def test_prepared_conditions_are_joined() -> None:
     module, given = alive(StageB, SMALL), inputs(SMALL)
     modulation = module.modulate(given["r"][:1])
     each = [module.prepare(given["effnet"][i : i + 1], given["pooled"][i : i + 1], (32, 48)) for i in range(2)]

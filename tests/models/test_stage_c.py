@@ -133,20 +133,20 @@ def test_parts_equal_the_whole_over_several_steps(config: StageCConfig) -> None:
     module, given = alive(StageC, config), inputs(config, images=2)
     steps = torch.tensor([1.0, 0.975, 0.5, 0.0023])
     modulation = module.modulate(steps)
-    context = module.prepare(given["text"], given["pooled"], given["images"])
+    prepared = module.prepare(given["text"], given["pooled"], given["images"])
     for i, r in enumerate(steps):
         expected = module(**given | {"r": r.expand(2)})
-        assert deviation(module.evaluate(given["x"], slice_modulation(modulation, i), context), expected) < 1e-5
+        assert deviation(module.evaluate(given["x"], slice_modulation(modulation, i), prepared), expected) < 1e-5
 
 
-def test_contexts_are_joined_and_shared() -> None:
+def test_prepared_conditions_are_joined_and_shared() -> None:
     module, given = alive(StageC, SMALL), inputs(SMALL, batch=2)
     modulation = module.modulate(given["r"][:1])
     each = [module.prepare(*(given[name][i : i + 1] for name in ("text", "pooled", "images"))) for i in range(2)]
     joined = module.evaluate(given["x"], modulation, Prepared.cat(each))
     for i in range(2):
         assert deviation(joined[i : i + 1], module.evaluate(given["x"][i : i + 1], modulation, each[i])) < 1e-5
-    shared = module.evaluate(given["x"], modulation, each[0])  # one context serves a batch
+    shared = module.evaluate(given["x"], modulation, each[0])  # one serves a batch
     assert deviation(shared[1:], module.evaluate(given["x"][1:], modulation, each[0])) < 1e-5
 
 

@@ -179,7 +179,7 @@ def ask(host: Any, stage_c: Any, requests: list[int]) -> list[list[int]]:
     """What three steps of Stage C ask a plain placement for, and what they ask the manager for."""
     from the_pack.cascade_core.sampling.condition import Condition
     from the_pack.cascade_core.sampling.latent import Latent
-    from the_pack.cascade_core.sampling.settings import STAGE_C
+    from the_pack.cascade_core.sampling.settings import STAGE_C_DEFAULTS
     from the_pack.cascade_core.sampling.stages import sample_stage_c
 
     class Noting:
@@ -196,7 +196,9 @@ def ask(host: Any, stage_c: Any, requests: list[int]) -> list[list[int]]:
             torch.zeros(1, 24, config.c_clip_text), torch.zeros(1, config.c_clip_text_pooled), family="tiny"
         )
         latent = Latent(torch.zeros(1, config.channels, 6, 6))
-        return sample_stage_c(handle, [condition], [condition], latent, seed=0, settings=replace(STAGE_C, steps=3))
+        return sample_stage_c(
+            handle, [condition], [condition], latent, seed=0, settings=replace(STAGE_C_DEFAULTS, steps=3)
+        )
 
     noting = Noting()
     with host.together(stage_c):
