@@ -64,8 +64,8 @@ def members(target: Path) -> list[Path]:
 
 def read(path: Path) -> Shard:
     """What a file holds; no latent is read. CascadeError for what is no whole, sound file of latents."""
+    from ..cascade_core.files.fields import fit
     from ..cascade_core.files.header import read_header
-    from ..cascade_core.files.metadata import fit
 
     try:
         header = read_header(path)

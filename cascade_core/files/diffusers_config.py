@@ -7,14 +7,14 @@ unknown, or what our networks cannot be told to do, is refused by the field's na
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from ..errors import CascadeError
 from ..kinds import KINDS
 from ..models.clip_config import TextConfig, VisionConfig
 from ..models.config import PRESETS, StageAConfig, StageBConfig, StageCConfig
-from .metadata import fit
+from .fields import fit
 
 LETTERS = {"SDCascadeResBlock": "C", "SDCascadeTimestepBlock": "T", "SDCascadeAttnBlock": "A"}
 BLOCKS = {letter: block for block, letter in LETTERS.items()}
@@ -158,12 +158,9 @@ def read_config(values: Mapping[str, Any], file: str) -> tuple[str, Any] | None:
     if cls is None:
         return None
     try:
-        if cls in DIFFUSERS:
-            own = {name: value for name, value in values.items() if not name.startswith("_")}
-        else:  # transformers writes much that is no part of the network
-            known = {field.name for field in fields(cls)}
-            own = {name: value for name, value in values.items() if name in known}
-        given = fit(cls, _spread(own) if cls is StableCascadeUNet else own)
+        own = {name: value for name, value in values.items() if not name.startswith("_")}
+        # transformers writes much that is no part of the network
+        given = fit(cls, _spread(own) if cls is StableCascadeUNet else own, strict=cls in DIFFUSERS)
         if isinstance(given, StableCascadeUNet):
             return _read_unet(given)
         if isinstance(given, PaellaVQModel):

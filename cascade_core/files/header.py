@@ -14,8 +14,8 @@ from ..errors import CascadeError
 from ..wording import first_of, printable
 from .not_weights import START, explain_start
 from .pickled import begins_pickled, open_pickled, read_pickled
-from .safetensors_header import begins_plain, read_plain
-from .shards import INDEX, component_weights, listed_in, read_config, siblings
+from .safetensors_header import begins_safetensors, read_safetensors
+from .shards import INDEX, component_config, component_weights, listed_in, siblings
 from .tensor_info import TensorInfo
 from .wording import damaged, no_weights
 
@@ -50,7 +50,7 @@ def read_header(path: Path) -> Header:
     lost = [name for name, file in places.items() if name not in tensors or tensors[name].file.name != file]
     if lost:
         raise CascadeError(damaged(path.name, f"its files lack {len(lost)} tensors that it names: {first_of(lost)}"))
-    return Header(path, tensors, metadata, read_config(path))
+    return Header(path, tensors, metadata, component_config(path))
 
 
 @contextmanager
@@ -102,8 +102,8 @@ def _read_file(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
             raise CascadeError(no_weights(path.name, "a folder or a device", "choose a file"))
         with path.open("rb") as file:
             start = file.read(START)
-            if begins_plain(start):
-                return read_plain(path, file, status.st_size)
+            if begins_safetensors(start):
+                return read_safetensors(path, file, status.st_size)
         if begins_pickled(start):
             return read_pickled(path), {}
     except OSError as error:

@@ -21,12 +21,12 @@ LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 METADATA = "__metadata__"
 
 
-def begins_plain(start: bytes) -> bool:
+def begins_safetensors(start: bytes) -> bool:
     """Is a file with these first bytes a safetensors file, whole or not?"""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
 
 
-def read_plain(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+def read_safetensors(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     """Tensors and metadata of the open `file` of `size` bytes; CascadeError if it is damaged or cut short."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")

@@ -93,7 +93,7 @@ def components(folder: Path) -> Sequence[Path]:
     return [folder / name for name in names if _weights_in(folder / name)]
 
 
-def read_config(path: Path) -> Mapping[str, Any] | None:
+def component_config(path: Path) -> Mapping[str, Any] | None:
     """config.json of a component's folder, or beside a file that is called as the weights of a component are."""
     if path.is_dir():
         file = path / CONFIG_FILE

@@ -18,11 +18,9 @@ from ..models.adapters import adaptable
 from ..models.config import PRESETS
 from ..models.handle import Handle
 from .fit import fits, place
-from .lora import Lora
+from .lora import PATHS, Lora
 from .read import read_lora
 from .write import save_lora
-
-KINDS = ("stage_c", "stage_b", "text_encoder")
 
 
 def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32", overwrite: bool = False) -> None:
@@ -37,7 +35,7 @@ def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32
     lora = read_lora(source)
     handles = find_networks(lora)
     if not handles:
-        known = ", ".join(preset for kind in KINDS for preset in PRESETS[kind])
+        known = ", ".join(preset for kind in PATHS for preset in PRESETS[kind])
         raise CascadeError(
             f"{source.name} fits no network that is known ({known}): its names or sizes are another model's"
         )
@@ -48,7 +46,7 @@ def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32
 def find_networks(lora: Lora) -> list[Handle]:
     """For each kind the network, without values, in which most of the LoRA has its place and shape."""
     found: list[Handle] = []
-    for kind in KINDS:
+    for kind in PATHS:
         counted = [(_count(lora, handle), handle) for handle in _networks(kind)]
         best, handle = max(counted, key=lambda each: each[0])
         if best > 0:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..files.fields import fit
 from ..files.header import Header, open_tensors, read_header
 from ..files.identify import identify
 from ..wording import first_of
 from .lora import Change, Lora, NewToken
 
-ENTRY = "cascade_lora"  # our metadata: {"family", "filters", "tokens": [{"text", "start", "pooled"}]}
+ENTRY = "cascade_lora"  # the name of our metadata entry
 PEFT_CONFIG = "adapter_config.json"
 EMBEDDING_KEY = "clip_g"  # the tensor of bigG's vectors in ComfyUI's and OneTrainer's embedding files
 
@@ -34,6 +34,25 @@ _SLOTS = {
 _NUMBERED = re.compile(r"weights\.\d+")
 EMBEDDINGS, INDICES = "embeddings.embeddings", "embeddings.indices"
 _BUNDLED = re.compile(rf"bundle_emb\.(?P<text>.+)\.({EMBEDDING_KEY}|text_encoder_2|string_to_param)$")
+
+
+@dataclass(frozen=True)
+class TokenEntry:
+    """One row of the embeddings; the fields are those of NewToken."""
+
+    text: str
+    start: str
+    pooled: bool
+    known: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The metadata entry of our own files."""
+
+    family: str | None = None
+    filters: tuple[str, ...] | None = None
+    tokens: tuple[TokenEntry, ...] = ()
 
 
 _Group = dict[str, Tensor]  # the tensors of one changed module, by the values of _SLOTS
@@ -88,8 +107,8 @@ def _parse(header: Header, name: str, get: Callable[[str], Tensor]) -> Lora:
         name,
         {key.removeprefix("weights."): change for key, change in changes.items()} if numbered else changes,
         tuple(tokens),
-        entry.get("family"),
-        tuple(entry["filters"]) if "filters" in entry else None,
+        entry.family,
+        entry.filters,
         numbered,
         tuple(others),
     )
@@ -119,25 +138,23 @@ def _change(group: _Group, key: str, file: str, numbered: bool, default: float |
     return Change(down.float().clone(), up.float().clone(), scale, magnitude)
 
 
-def _official_tokens(
-    header: Header, entry: Mapping[str, Any], name: str, get: Callable[[str], Tensor]
-) -> list[NewToken]:
+def _official_tokens(header: Header, entry: Entry, name: str, get: Callable[[str], Tensor]) -> list[NewToken]:
     if EMBEDDINGS not in header.tensors or INDICES not in header.tensors:
         return []
     rows, indices = get(EMBEDDINGS).float().clone(), [int(index) for index in get(INDICES)]
-    told: list[dict[str, Any]] = entry.get("tokens", [])
-    if len(rows) != len(indices) or (told and len(told) != len(indices)):
+    if len(rows) != len(indices) or (entry.tokens and len(entry.tokens) != len(indices)):
         raise CascadeError(f"{name}: {len(rows)} embeddings, but {len(indices)} indices: get the file again")
     tokens: list[NewToken] = []
     for i in sorted(range(len(indices)), key=indices.__getitem__):
-        if told:
-            about = told[i]
-            if tokens and about["text"] and tokens[-1].text == about["text"]:  # a token of several vectors
-                tokens[-1] = replace(tokens[-1], rows=torch.cat([tokens[-1].rows, rows[i][None]]))
-                continue
-            tokens.append(NewToken(about["text"], rows[i][None], about["start"], about["pooled"], about.get("known")))
+        row = rows[i][None]
+        if not entry.tokens:
+            tokens.append(NewToken("", row, known=indices[i]))
+            continue
+        about = entry.tokens[i]
+        if tokens and about.text and tokens[-1].text == about.text:  # a token of several vectors
+            tokens[-1] = replace(tokens[-1], rows=torch.cat([tokens[-1].rows, row]))
         else:
-            tokens.append(NewToken("", rows[i][None], known=indices[i]))
+            tokens.append(NewToken(about.text, row, about.start, about.pooled, about.known))
     return tokens
 
 
@@ -154,23 +171,11 @@ def _peft_scale(path: Path) -> float | None:
         raise CascadeError(f"{config}: expected PEFT's lora_alpha and r, found {error}: get the file again") from error
 
 
-def _read_entry(header: Header, name: str) -> dict[str, Any]:
-    """The metadata entry of our own files; empty where there is none."""
+def _read_entry(header: Header, name: str) -> Entry:
     text = header.metadata.get(ENTRY)
     if text is None:
-        return {}
+        return Entry()
     try:
-        entry: Any = json.loads(text)
-        tokens = entry.get("tokens", [])
-        sound = (
-            isinstance(entry.get("family", ""), str)
-            and all(isinstance(part, str) for part in entry.get("filters", []))
-            and all(
-                isinstance(t["text"], str) and isinstance(t["start"], str) and type(t["pooled"]) is bool for t in tokens
-            )
-        )
-        if not sound:
-            raise ValueError("values of other types")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return fit(Entry, json.loads(text), strict=False)
+    except (ValueError, TypeError, RecursionError) as error:
         raise CascadeError(f"{name}: the metadata entry `{ENTRY}` cannot be used: get the file again") from error
-    return cast(dict[str, Any], entry)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
@@ -232,3 +233,20 @@ def test_official_numbers_of_other_filters(stage_c: Handle, tmp_path: Path) -> N
 def test_damaged(tmp_path: Path, tensors: dict[str, Tensor], message: str) -> None:
     with pytest.raises(CascadeError, match=message):
         read_lora(files.write(tmp_path / "l.safetensors", tensors))
+
+
+PAIR = {"lora_unet_clf_1.lora_down.weight": torch.zeros(2, 4), "lora_unet_clf_1.lora_up.weight": torch.zeros(4, 2)}
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "[]", "null", '{"family": 3}', '{"filters": [1]}', '{"tokens": [{"text": "a"}]}', "[" * 100_000]
+)
+def test_an_entry_that_cannot_be_used(tmp_path: Path, entry: str) -> None:
+    save_file(PAIR, tmp_path / "x.safetensors", {"cascade_lora": entry})
+    with pytest.raises(CascadeError, match=r"x\.safetensors: the metadata entry `cascade_lora` cannot be used: get"):
+        read_lora(tmp_path / "x.safetensors")
+
+
+def test_an_entry_may_know_more(tmp_path: Path) -> None:
+    save_file(PAIR, tmp_path / "x.safetensors", {"cascade_lora": '{"family": "mine", "later": 1}'})
+    assert read_lora(tmp_path / "x.safetensors").family == "mine"
