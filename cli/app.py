@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..headless import node_classes, prepare
 from ..headless.graph import WorkflowError
+from . import arguments
 from .output import OK, complain
 
 if TYPE_CHECKING:
@@ -32,14 +33,13 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
         "app",
         help="open the workflows as a page in the browser",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", metavar="NAME", default=HOST, help="the address to listen at (%(default)s)")
     parser.add_argument("--port", metavar="N", type=int, default=PORT, help="the port; 0: a free one (%(default)s)")
-    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
-    parser.add_argument("--input", metavar="DIR", type=Path, help="where pictures are read (./input)")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="where pictures are written (./output)")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (the first GPU, else cpu)")
+    arguments.add_models(parser)
+    arguments.add_input(parser)
+    arguments.add_output(parser)
+    arguments.add_device(parser)
     parser.add_argument(
         "--workflows", metavar="DIR", type=Path, default=SHIPPED, help="the workflow files (those that are shipped)"
     )
@@ -80,7 +80,7 @@ def app(options: argparse.Namespace) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Taken before the page is drawn, which takes seconds: a port that is in use is told at once."""
+    """The port, taken before the page is drawn, which takes seconds: one that is in use is told at once."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family)

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cascade_core.errors import CascadeError
 from ..headless.graph import WorkflowError, list_choices
-from .output import FAILED, OK, complain
+from .output import OK, complain, errors_as_failures
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -33,7 +32,6 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
         "convert",
         help="write a model file in another layout or precision",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a model file, or a diffusers folder")
     parser.add_argument("--to", dest="layout", choices=LAYOUTS, required=True, help="the layout")
@@ -57,7 +55,7 @@ def convert(options: argparse.Namespace) -> int:
     if options.part is not None and options.part not in FOLDERS:
         raise WorkflowError(f"--part: expected one of {list_choices(FOLDERS, options.part)}, found {options.part!r}")
     chosen: dict[str, Any] = {"layout": options.layout, "dtype": options.dtype, "kind": options.part}
-    try:
+    with errors_as_failures():
         parts = identify(source)
         if parts[0].kind == "lora":
             return _convert_lora(source, options)
@@ -69,9 +67,6 @@ def convert(options: argparse.Namespace) -> int:
             raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
         with _Bar(source.name) as bar:
             done = write(source, target, overwrite=options.force, progress=bar.show, **chosen)
-    except CascadeError as error:
-        complain(str(error))
-        return FAILED
     for path in done.files:
         print(path, flush=True)
     if done.left_out:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.errors import CascadeError
 from ..headless import prepare
 from ..headless.graph import WorkflowError
-from . import latents, parts
+from . import arguments, latents
 from .batches import batches
-from .output import FAILED, OK, complain
+from .output import FAILED, OK, complain, errors_as_failures
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -46,28 +46,27 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
         "decode",
         help="decode latents into pictures",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("latents", metavar="LATENTS", type=Path, help="a file that `cascade encode` wrote")
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="where pictures are written")
     for option, what in (("--stage-b", "Stage B"), ("--stage-a", "Stage A")):
-        parser.add_argument(option, metavar="NAME", default=parts.TINY, help=f"the model for {what} (%(default)s)")
+        parser.add_argument(option, metavar="NAME", default=arguments.TINY, help=f"the model for {what} (%(default)s)")
     parser.add_argument(
         "--text-encoder",
         metavar="NAME",
-        help=f"the text encoder of Stage B's family, or {NO_TEXT} ({parts.TINY} for a tiny Stage B)",
+        help=f"the text encoder of Stage B's family, or {NO_TEXT} ({arguments.TINY} for a tiny Stage B)",
     )
-    parser.add_argument("--dtype", choices=parts.DTYPES, default="auto", help="precision of Stage B (%(default)s)")
-    parser.add_argument("--steps", metavar="N", type=parts.count, default=10, help="of Stage B (%(default)s)")
+    parser.add_argument("--dtype", choices=arguments.DTYPES, default="auto", help="precision of Stage B (%(default)s)")
+    parser.add_argument("--steps", metavar="N", type=arguments.count, default=10, help="of Stage B (%(default)s)")
     parser.add_argument("--cfg", metavar="X", type=_guidance, default=1.1, help="guidance of Stage B (%(default)s)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="(%(default)s)")
     parser.add_argument(
-        "--batch", metavar="N", type=parts.count, default=4, help="pictures of like size in one pass (%(default)s)"
+        "--batch", metavar="N", type=arguments.count, default=4, help="pictures of like size in one pass (%(default)s)"
     )
     parser.add_argument(
         "--workers",
         metavar="N",
-        type=parts.count,
+        type=arguments.count,
         default=min(8, os.cpu_count() or 1),
         help="threads that write pictures (%(default)s)",
     )
@@ -75,7 +74,9 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--compare", metavar="FOLDER", type=Path, help="the original pictures: tell each one's PSNR in dB"
     )
-    parts.add_arguments(parser)
+    arguments.add_models(parser)
+    arguments.add_device(parser)
+    arguments.add_json(parser)
     parser.set_defaults(command=decode)
 
 
@@ -90,7 +91,8 @@ def decode(options: argparse.Namespace) -> int:
     from ..runtime import host
 
     host.device()  # refuses a device that is not there
-    return parts.told(lambda: _Run(options, [latents.read(path) for path in paths]).all(started))
+    with errors_as_failures(latents.LESS_MEMORY):
+        return _Run(options, [latents.read(path) for path in paths]).all(started)
 
 
 @dataclass(frozen=True)
@@ -239,8 +241,8 @@ class _Decoder:
         from ..nodes import loaders
 
         self.options = options
-        self.stage_b = parts.load(loaders.CascadeStageBLoader, "--stage-b", options.stage_b, options.dtype)
-        self.stage_a = parts.load(loaders.CascadeStageALoader, "--stage-a", options.stage_a)
+        self.stage_b = arguments.load_model(loaders.CascadeStageBLoader, "--stage-b", options.stage_b, options.dtype)
+        self.stage_a = arguments.load_model(loaders.CascadeStageALoader, "--stage-a", options.stage_a)
         for shard in shards:
             origin = shard.origin
             _check(self.stage_b, "--stage-b", f"{shard.header.path.name}, by {origin.effnet},", origin.family)
@@ -279,7 +281,7 @@ class _Decoder:
         from ..cascade_core.sampling.condition import Condition
         from ..nodes import loaders
 
-        name = self.options.text_encoder or (parts.TINY if self.stage_b.family == "tiny" else None)
+        name = self.options.text_encoder or (arguments.TINY if self.stage_b.family == "tiny" else None)
         if name is None:
             raise WorkflowError(
                 f"--text-encoder: expected the text encoder of {self.stage_b.name}, for the empty prompt that Stage B"
@@ -287,7 +289,7 @@ class _Decoder:
             )
         if name == NO_TEXT:
             return Condition(torch.zeros(1, 1, 1), torch.zeros(1, self.stage_b.config.c_clip))
-        encoder = parts.load(loaders.CascadeTextEncoderLoader, "--text-encoder", name)
+        encoder = arguments.load_model(loaders.CascadeTextEncoderLoader, "--text-encoder", name)
         _check(encoder, "--text-encoder", self.stage_b.name, self.stage_b.family)
         return encode_text(encoder, "")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..headless import graph, node_classes, prepare, workflow_file
+from . import arguments
 from .output import OK, REFUSED
 
 if TYPE_CHECKING:
@@ -47,13 +48,12 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
         "doctor",
         help="say what model files are, or what a workflow needs",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "path", metavar="PATH", nargs="?", type=Path, help="a model file, a folder or a workflow (the model folders)"
     )
-    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    arguments.add_models(parser)
+    arguments.add_json(parser)
     parser.set_defaults(command=doctor)
 
 

@@ -19,7 +19,7 @@ from ..cascade_core.files.published import Published
 from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
 from ..runtime import paths
-from . import hub
+from . import arguments, hub
 from .output import FAILED, OK, REFUSED, complain
 
 if TYPE_CHECKING:
@@ -71,15 +71,14 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
         "download",
         help="download published models",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", metavar="WORD", nargs="*", help=", ".join(_words()))
     parser.add_argument("--controlnet", metavar="A,B", help=f"ControlNets: {', '.join(published.CONTROLNETS)}")
     parser.add_argument(published.TEXT_ENCODER, action="store_true", help="the text encoder, and CLIP's tokenizer")
     parser.add_argument(published.IMAGE_ENCODER, action="store_true", help="the image encoder")
-    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
+    arguments.add_models(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask: the licences are accepted")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    arguments.add_json(parser)
     parser.set_defaults(command=download)
 
 

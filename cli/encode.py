@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.errors import CascadeError
 from ..headless import prepare
 from ..headless.graph import WorkflowError
-from . import latents, parts
+from . import arguments, latents
 from .batches import batches
-from .output import FAILED, OK, complain
+from .output import FAILED, OK, complain, errors_as_failures
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -44,17 +44,18 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
         "encode",
         help="encode a folder of pictures into small latents",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the pictures are")
     parser.add_argument("--to", metavar="NAME.safetensors", type=Path, required=True, help="the file to write")
-    parser.add_argument("--effnet", metavar="NAME", default=parts.TINY, help="the encoder's model (%(default)s)")
-    parser.add_argument("--dtype", choices=parts.DTYPES, default="auto", help="precision of its weights (%(default)s)")
+    parser.add_argument("--effnet", metavar="NAME", default=arguments.TINY, help="the encoder's model (%(default)s)")
+    parser.add_argument(
+        "--dtype", choices=arguments.DTYPES, default="auto", help="precision of its weights (%(default)s)"
+    )
     parser.add_argument(
         "--precision", choices=tuple(latents.PRECISIONS), default="float16", help="of the latents (%(default)s)"
     )
     parser.add_argument(
-        "--size", metavar="PX", type=parts.count, help="shrink pictures whose longer side is more than this"
+        "--size", metavar="PX", type=arguments.count, help="shrink pictures whose longer side is more than this"
     )
     parser.add_argument(
         "--shard-size",
@@ -64,16 +65,18 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
         help="pictures in a file, or its size such as 256MB (%(default)s)",
     )
     parser.add_argument(
-        "--batch", metavar="N", type=parts.count, default=8, help="pictures of like size in one pass (%(default)s)"
+        "--batch", metavar="N", type=arguments.count, default=8, help="pictures of like size in one pass (%(default)s)"
     )
     parser.add_argument(
         "--workers",
         metavar="N",
-        type=parts.count,
+        type=arguments.count,
         default=min(8, os.cpu_count() or 1),
         help="threads that read pictures (%(default)s)",
     )
-    parts.add_arguments(parser)
+    arguments.add_models(parser)
+    arguments.add_device(parser)
+    arguments.add_json(parser)
     parser.set_defaults(command=encode)
 
 
@@ -92,11 +95,9 @@ def encode(options: argparse.Namespace) -> int:
     if not names:
         raise WorkflowError(f"encode: there are no pictures in {folder}")
     host.device()  # refuses a device that is not there
-    return parts.told(
-        lambda: _Run(options, parts.load(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)).all(
-            names, started
-        )
-    )
+    with errors_as_failures(latents.LESS_MEMORY):
+        effnet = arguments.load_model(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)
+        return _Run(options, effnet).all(names, started)
 
 
 def read(path: Path, longest: int | None) -> Tensor:
@@ -136,7 +137,7 @@ class _Run:
     def __init__(self, options: argparse.Namespace, effnet: Handle) -> None:
         self.options, self.effnet = options, effnet
         self.origin = latents.Origin(
-            effnet.family, effnet.name, parts.identity(effnet), options.precision, options.size
+            effnet.family, effnet.name, latents.identity(effnet), options.precision, options.size
         )
         self.writer = latents.Writer(options.to, self.origin, *options.shard_size)
         self.account = _Account()

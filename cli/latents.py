@@ -7,6 +7,7 @@ files is NAME.safetensors where one holds all, else NAME-00001.safetensors, NAME
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..cascade_core.files.header import Header
+    from ..cascade_core.models.handle import Handle
 
 KEY, KIND = "cascade_latents", "latents"
 SUFFIX = ".safetensors"
 CHANNELS = 16
+LESS_MEMORY = "choose a smaller --batch, fewer --workers, or another --device"
 PRECISIONS = {"float16": "F16", "float32": "F32"}  # as people and as safetensors name them
 
 
@@ -54,6 +57,17 @@ class Shard:
     header: Header
     origin: Origin
     pictures: Mapping[str, Picture]
+
+
+def identity(handle: Handle) -> str:
+    """What tells weights from others of the same shapes: a digest of them, as they are loaded."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(handle.module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def members(target: Path) -> list[Path]:
