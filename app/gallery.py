@@ -1,4 +1,4 @@
-"""Pictures on the page, and of the chosen one how it was made."""
+"""A gallery on the page: pictures, and how the chosen one was made."""
 
 import json
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from typing import Any
 import gradio as gr
 
 from ..headless import graph
-from . import gallery, looks, wording
+from . import assets, output_pictures, wording
 from .runs import Runner, Shown
 from .tabs import Tab
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # for events of the page
 
 
-class Shelf:
+class Gallery:
     """`updates` fills `outputs`; `chosen` holds the path of the chosen picture, and `restore` is pressed for it."""
 
     def __init__(self, tabs: Sequence[Tab], runner: Runner, label: str, columns: int, beside: bool = False) -> None:
-        """beside: what is told of a picture stands beside the pictures where there is room, else below them."""
+        """beside: the details of a picture stand beside the pictures where there is room, else below them."""
         self.tabs, self.nodes = tabs, runner.nodes
         with gr.Row() if beside else nullcontext():
             with gr.Column(scale=3, min_width=320) if beside else nullcontext():
@@ -31,7 +31,7 @@ class Shelf:
                     height="auto",
                     interactive=False,
                     buttons=["download", "fullscreen"],
-                    elem_classes=["shelf", "many"] if beside else ["shelf"],
+                    elem_classes=["pictures", "many"] if beside else ["pictures"],
                 )
             with gr.Column(scale=2, min_width=320) if beside else nullcontext():
                 self.details = gr.HTML()
@@ -44,12 +44,12 @@ class Shelf:
         self.pictures.select(self._choose, self.paths, [self.chosen, self.details, self.actions], **QUIET)
         text, name = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
         done = save.click(self._workflow, self.chosen, [text, name], **QUIET)
-        done.then(None, [text, name], js=looks.SAVE_FILE)
+        done.then(None, [text, name], js=assets.SAVE_FILE)
 
     def updates(self, found: Sequence[Shown]) -> list[Any]:
-        """What shows these pictures, those that are kept first, and the first of them chosen."""
+        """Updates that show these pictures, those that are kept first, and the first of them chosen."""
         ordered = sorted(((path, title) for path, title in found if path.is_file()), key=lambda pair: bool(pair[1]))
-        shown = [(str(path), title or gallery.caption(path, self.tabs, self.nodes)) for path, title in ordered]
+        shown = [(str(path), title or output_pictures.caption(path, self.tabs, self.nodes)) for path, title in ordered]
         paths = [str(path) for path, _ in ordered]
         return [gr.Gallery(value=shown, selected_index=None), paths, *self._show(paths[0] if paths else "")]
 
@@ -61,7 +61,7 @@ class Shelf:
         if not path:
             return ["", "", gr.Row(visible=False)]
         try:
-            made = gallery.origin(Path(path), self.tabs, self.nodes)
+            made = output_pictures.origin(Path(path), self.tabs, self.nodes)
         except graph.WorkflowError:
             made = None
         return [path, wording.details(Path(path).name, made), gr.Row(visible=made is not None)]
@@ -69,5 +69,5 @@ class Shelf:
     def _workflow(self, path: str) -> list[str]:
         if not path:
             return ["", ""]
-        document = gallery.origin(Path(path), self.tabs, self.nodes).document
+        document = output_pictures.origin(Path(path), self.tabs, self.nodes).document
         return [json.dumps(document, indent=1), f"{Path(path).stem}.json"]

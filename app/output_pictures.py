@@ -1,4 +1,4 @@
-"""What the output folder holds, and how each picture was made."""
+"""The pictures of the output folder, and how each was made."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -24,7 +24,7 @@ class Origin:
     values: Sequence[Any] | None
 
 
-def pictures() -> list[Path]:
+def latest() -> list[Path]:
     """The pictures of the output folder, the latest first; links that lead out of it are left out."""
     root = local.output_directory()
     real = root.resolve()
@@ -57,9 +57,9 @@ def caption(path: Path, tabs: Sequence[Tab], nodes: node_classes.Nodes) -> str:
         return path.name
     if made.tab is None or made.values is None:
         return path.name
-    pairs = list(zip(made.tab.controls, made.values, strict=True))
-    seed = next((value for control, value in pairs if control.is_seed), None)
-    batch = max((value for control, value in pairs if control.name == "batch_size"), default=1)
+    pairs = list(zip(made.tab.fields, made.values, strict=True))
+    seed = next((value for field, value in pairs if field.is_seed), None)
+    batch = max((value for field, value in pairs if field.name == "batch_size"), default=1)
     if seed is None:
         return path.name
     return f"seeds {seed} to {seed + batch - 1} · {path.name}" if batch > 1 else f"seed {seed} · {path.name}"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..cascade_core.errors import CascadeError
 from ..headless import graph, node_classes
-from ..headless import run as performance
+from ..headless.run import in_words, is_foreseen, perform
 from ..runtime import local
 
 LIMIT = 12  # runs that may wait
@@ -174,7 +174,7 @@ class Runner:
                 self._tell()
 
         try:
-            complete = performance.perform(
+            complete = perform(
                 run.checked,
                 run.editor,
                 self.nodes,
@@ -187,9 +187,9 @@ class Runner:
         except KeyboardInterrupt:
             return "stopped"
         except graph.NodeFailure as failure:
-            if not performance.is_foreseen(failure):
+            if not is_foreseen(failure):
                 traceback.print_exception(failure.error)
-            run.messages.append(performance.in_words(failure))
+            run.messages.append(in_words(failure))
         except CascadeError as error:
             run.messages.append(str(error))
         except Exception as error:  # a bug, which must not end the app

@@ -1,4 +1,4 @@
-"""What a training writes while it runs: its curve, and how it ended in pictures."""
+"""The files that a training writes while it runs, of which the page shows the curve of the loss."""
 
 import io
 import json

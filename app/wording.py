@@ -1,16 +1,16 @@
-"""What the page says of runs and pictures, as HTML; everything that comes from elsewhere is escaped."""
+"""Runs, pictures and errors in words, as HTML; everything that comes from elsewhere is escaped."""
 
 import base64
 from collections.abc import Sequence
 from html import escape
 
 from . import values
-from .gallery import Origin
+from .output_pictures import Origin
 from .runs import Run, Runner
 
 
 def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) -> str:
-    """Of the runs that one press of a button made: what is going on, or how they ended; `curves` are PNG files."""
+    """The runs that one press of a button made: what is going on, or how they ended; `curves` are PNG files."""
     over = [run for run in runs if run.is_over]
     if len(over) == len(runs):
         return _ended(runs, curves)
@@ -34,6 +34,11 @@ def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) ->
 
 def problem(messages: Sequence[str]) -> str:
     return _box("failed", _list("message", messages))
+
+
+def error(found: Exception) -> str:
+    """All sentences of a WorkflowError, or the one of another error."""
+    return problem(getattr(found, "messages", [str(found)]))
 
 
 def notice(text: str) -> str:
