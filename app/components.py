@@ -39,7 +39,7 @@ def value(field: Field, found: Any) -> Any:
 
 
 def choices(field: Field) -> list[tuple[str, Any]]:
-    """What a list offers now, as (label, value); what the workflow names and is not here stays, and says so."""
+    """The choices of a list now, as (label, value); a file that the workflow names and is not here says so."""
     offered = list(field.entry.choices or ())
     if field.takes_picture:
         offered += [name for name in pictures.names() if name not in offered]

@@ -17,7 +17,7 @@ DEPTH = 3  # folders into each other that are looked into
 
 @dataclass(frozen=True)
 class Origin:
-    """How a picture was made; `tab` and `values` are None where no tab has its workflow."""
+    """The workflow that made a picture; `tab` and `values` are None where no tab has that workflow."""
 
     document: dict[str, Any]
     tab: Tab | None
@@ -38,7 +38,7 @@ def latest() -> list[Path]:
 
 
 def origin(path: Path, tabs: Sequence[Tab], nodes: node_classes.Nodes) -> Origin:
-    """Raises WorkflowError for a file that carries no workflow, or one with values that no tab can show."""
+    """The workflow in a picture; WorkflowError where there is none, or one with values that no tab can show."""
     document = workflow_file.read(path)
     prompt = graph.convert(deepcopy(document), graph.definitions(nodes.classes), nodes.names).prompt
     tab = find(tabs, prompt)
@@ -50,7 +50,7 @@ def origin(path: Path, tabs: Sequence[Tab], nodes: node_classes.Nodes) -> Origin
 
 
 def caption(path: Path, tabs: Sequence[Tab], nodes: node_classes.Nodes) -> str:
-    """The seed and the name of a picture, for under it; of one of a batch, which does not say which, all seeds."""
+    """The line under a picture: its seed and name; all seeds of a batch, whose pictures do not say which is theirs."""
     try:
         made = origin(path, tabs, nodes)
     except graph.WorkflowError:

@@ -71,8 +71,9 @@ def _restoring(
     def restore(path: str, name: str) -> dict[Any, Any]:
         made = output_pictures.origin(Path(path), tabs, runner.nodes)
         if made.tab is None or made.values is None:
-            told = f"{name}: expected the workflow of one of the tabs, found another: put it into the workflows folder"
-            return {notice: wording.problem([f"{told} as a file, and start the app again"])}
+            advice = "put it into the workflows folder as a file, and start the app again"
+            problem = f"{name}: expected the workflow of one of the tabs, found another: {advice}"
+            return {notice: wording.problem([problem])}
         panel = panels[tabs.index(made.tab)]
         return {
             chooser: gr.Tabs(selected=made.tab.key),

@@ -165,7 +165,7 @@ class Panel:
         return {"background": picture, "layers": [], "composite": picture}
 
     def _models(self) -> None:
-        """Whether the tab's models are here."""
+        """Draw which of the tab's models are missing."""
         self.models = gr.HTML(self.handlers.describe_models({}))
         self.again = gr.Button("Look again", size="sm", elem_classes=["look-again"])
 

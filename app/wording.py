@@ -46,16 +46,16 @@ def notice(text: str) -> str:
 
 
 def details(name: str, made: Origin | None) -> str:
-    """How a picture was made."""
+    """The settings that made a picture, and the command that makes it again."""
     if made is None:
         return f'<p class="details"><b>{escape(name)}</b>: no workflow in it</p>'
     if made.tab is None or made.values is None:
         return f'<p class="details"><b>{escape(name)}</b>: made by a workflow that none of the tabs has</p>'
     rows = [f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in values.labels(made.tab, made.values)]
-    told = values.command(made.tab, values.changes(made.tab, made.values))
+    command = values.command(made.tab, values.changes(made.tab, made.values))
     return (
         f'<div class="details"><p><b>{escape(name)}</b>, made by {escape(made.tab.title)}</p><dl>{"".join(rows)}</dl>'
-        f"<p>The same by the command:</p><pre>{escape(told)}</pre></div>"
+        f"<p>The same by the command:</p><pre>{escape(command)}</pre></div>"
     )
 
 

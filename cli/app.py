@@ -29,11 +29,7 @@ SHIPPED = Path(__file__).parents[1] / "workflows"
 
 
 def add_parser(commands: _SubParsersAction[Any]) -> None:
-    parser = commands.add_parser(
-        "app",
-        help="open the workflows as a page in the browser",
-        description=DESCRIPTION,
-    )
+    parser = commands.add_parser("app", help="open the workflows as a page in the browser", description=DESCRIPTION)
     parser.add_argument("--host", metavar="NAME", default=HOST, help="the address to listen at (%(default)s)")
     parser.add_argument("--port", metavar="N", type=int, default=PORT, help="the port; 0: a free one (%(default)s)")
     arguments.add_models(parser)

@@ -29,9 +29,7 @@ Exit code: 0 all is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 
 def add_parser(commands: _SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
-        "convert",
-        help="write a model file in another layout or precision",
-        description=DESCRIPTION,
+        "convert", help="write a model file in another layout or precision", description=DESCRIPTION
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a model file, or a diffusers folder")
     parser.add_argument("--to", dest="layout", choices=LAYOUTS, required=True, help="the layout")

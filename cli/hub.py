@@ -121,7 +121,7 @@ def _get(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[byte
 
 
 def is_intact(file: Published, remote: Remote, path: Path) -> bool:
-    """Whether a file has the size and the content that the hub tells of; its tag may be no checksum known here."""
+    """Whether a file has the size and the content that the hub announces; its tag may be no checksum known here."""
     from tqdm import tqdm
 
     if size_of(path) != remote.size:

@@ -43,7 +43,7 @@ def complain(*messages: str) -> None:
 
 
 def _printable(character: str) -> str:
-    """What a file says may hold anything, and a terminal obeys some of it."""
+    """The character, escaped where a terminal might obey it: texts of files may hold anything."""
     return character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
 
 

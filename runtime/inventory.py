@@ -1,4 +1,4 @@
-"""What model files are, and whether they lie where loaders look, told from their headers. Prints nothing."""
+"""An inventory of model files by their headers: what each is, and whether it lies where loaders look."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 UNFINISHED = (".part", ".partial", ".incomplete", ".crdownload", ".download", ".opdownload", ".aria2")
 ALL_IN_ONE, FOLDER = "checkpoints", "diffusers"  # the folder keys of files with several parts, and of folders
-BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # of a value; the other types have 1
 UNSAID = ("published",)  # presets that are the only size of their kind
 
 
@@ -81,7 +80,7 @@ def look_at(path: Path) -> Entry:
 
 
 def misfit(part: Part, file: str) -> str | None:
-    """Why a part's tensors are not those of its network; None where they are, or the network is not known."""
+    """The reason why a part's tensors are not those of its network; None where they are, or it is not known."""
     if part.config is None:
         return None
     from ..cascade_core.files.load import build, find_sources
@@ -116,11 +115,12 @@ def in_words(size: int) -> str:
 
 def _row(part: Part, path: Path, has_others: bool) -> Row:
     from ..cascade_core.files.identify import FOLDERS
+    from ..cascade_core.files.tensor_info import BITS
 
     keys = FOLDERS[part.kind]
     belongs = FOLDER if path.is_dir() else ALL_IN_ONE if has_others and ALL_IN_ONE in keys else keys[0]
     around = _keys_of(path)
-    size = sum(math.prod(info.shape) * BYTES.get(info.dtype, 1) for info in part.names.values())
+    size = sum(math.prod(info.shape) * BITS[info.dtype] for info in part.names.values()) // 8
     layout = "diffusers" if path.is_dir() else "all-in-one" if part.prefix else part.layout
     right = bool(around & ({FOLDER} if path.is_dir() else {*keys})) if around else None
     return Row(part.kind, _name(part), layout, size, part.precision, belongs, right)
@@ -134,7 +134,7 @@ def _name(part: Part) -> str:
 
 
 def _keys_of(path: Path) -> set[str]:
-    """The folder keys under which a path is looked for."""
+    """The folder keys under which loaders find a path."""
     from ..cascade_core.files.identify import FOLDERS
 
     place = Path(os.path.abspath(path))

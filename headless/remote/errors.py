@@ -69,7 +69,7 @@ def _expected(kind: Any, declared: graph.Input | None) -> str | None:
 
 
 def _expectation(declared: graph.Input | None) -> str:
-    """What an input takes."""
+    """The values that an input takes, in words."""
     if declared is None:
         return "a value or a link"
     if declared.choices is not None:
@@ -85,7 +85,7 @@ def _found(prompt: graph.Prompt, info: Mapping[str, Any]) -> str | None:
 
 
 def _own_words(problem: Mapping[str, Any], name: str | None) -> str:
-    """What the server says, without the input's name before it."""
+    """The server's own message, without the input's name before it."""
     details = str(problem.get("details") or "").removeprefix(f"{name}").removeprefix(" - ")
     return details or str(problem.get("message", "the server refuses it"))
 
