@@ -8,15 +8,11 @@ import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..headless import node_classes, prepare
 from ..headless.graph import WorkflowError
 from . import arguments
 from .output import OK, complain
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
 DESCRIPTION = """\
 Open a page in the browser on which every workflow file is a tab: its settings, a preview while it runs, and the
@@ -28,14 +24,11 @@ HOST, PORT = "127.0.0.1", 7860
 SHIPPED = Path(__file__).parents[1] / "workflows"
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("app", help="open the workflows as a page in the browser", description=DESCRIPTION)
     parser.add_argument("--host", metavar="NAME", default=HOST, help="the address to listen at (%(default)s)")
     parser.add_argument("--port", metavar="N", type=int, default=PORT, help="the port; 0: a free one (%(default)s)")
-    arguments.add_models(parser)
-    arguments.add_input(parser)
-    arguments.add_output(parser)
-    arguments.add_device(parser)
+    arguments.add(parser, "--models", "--input", "--output", "--device")
     parser.add_argument(
         "--workflows", metavar="DIR", type=Path, default=SHIPPED, help="the workflow files (those that are shipped)"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..headless.graph import WorkflowError
 
@@ -12,44 +12,36 @@ if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
 
 TINY = "tiny (built-in)"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
-def add_workflow(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "workflow",
-        metavar="WORKFLOW",
-        type=Path,
-        help="a workflow file, from the editor or for the API, or a picture that was saved with its workflow",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="NODE.INPUT=VALUE",
-        action="append",
-        default=[],
-        help="change one value; NODE is an id or a unique title. Split at the first = and at the last dot before it",
-    )
-    add_input(parser)
+SHARED: dict[str, dict[str, Any]] = {
+    "--set": {
+        "metavar": "NODE.INPUT=VALUE",
+        "action": "append",
+        "default": [],
+        "help": "change one value; NODE is an id or a unique title. Split at the first = and at the last dot before it",
+    },
+    "--input": {"metavar": "DIR", "type": Path, "help": "where pictures are read (./input)"},
+    "--output": {"metavar": "DIR", "type": Path, "help": "where pictures are written (./output)"},
+    "--models": {"metavar": "DIR", "type": Path, "help": "where models are (./models)"},
+    "--device": {"metavar": "D", "help": "cpu, cuda, cuda:1, ... (the first GPU, else cpu)"},
+    "--json": {"action": "store_true", "help": "print one JSON object on stdout"},
+}
 
 
-def add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input", metavar="DIR", type=Path, help="where pictures are read (./input)")
+def add(parser: argparse.ArgumentParser, *options: str) -> None:
+    """Options of SHARED, by their names."""
+    for option in options:
+        parser.add_argument(option, **SHARED[option])
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="DIR", type=Path, help="where pictures are written (./output)")
-
-
-def add_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (the first GPU, else cpu)")
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+def add_workflow(parser: argparse.ArgumentParser, *options: str) -> None:
+    """The workflow, what changes it, and other options of SHARED."""
+    about = "a workflow file, from the editor or for the API, or a picture that was saved with its workflow"
+    parser.add_argument("workflow", metavar="WORKFLOW", type=Path, help=about)
+    add(parser, "--set", "--input", *options)
 
 
 def count(text: str) -> int:

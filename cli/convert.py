@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..headless.graph import WorkflowError, list_choices
+from . import arguments
 from .output import OK, complain, errors_as_failures
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
 LAYOUTS = ("official", "comfyui", "diffusers", "kohya")
 MODEL_LAYOUTS = LAYOUTS[:3]
@@ -27,7 +25,7 @@ Nothing is left behind where it fails, and memory holds one tensor at a time.
 Exit code: 0 all is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser(
         "convert", help="write a model file in another layout or precision", description=DESCRIPTION
     )

@@ -17,8 +17,6 @@ from . import arguments, pictures
 from .output import errors_as_failures
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from torch import Tensor
 
     from ..cascade_core.models.handle import Handle
@@ -34,7 +32,7 @@ picture has its own noise, of the seed + its number: it comes out the same alone
 Exit code: 0 all is decoded, 1 a picture was left out or a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("decode", help="decode latents into pictures", description=DESCRIPTION)
     add = parser.add_argument
     add("latents", metavar="LATENTS", type=Path, help="a file that `cascade encode` wrote")
@@ -50,9 +48,7 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
     pictures.add_arguments(parser, batch=4, threads="threads that write pictures")
     add("--force", action="store_true", help="decode anew, and replace, what is there already")
     add("--compare", metavar="FOLDER", type=Path, help="the original pictures: tell each one's PSNR in dB")
-    arguments.add_models(parser)
-    arguments.add_device(parser)
-    arguments.add_json(parser)
+    arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=decode)
 
 

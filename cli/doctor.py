@@ -9,15 +9,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..headless import graph, node_classes, prepare, workflow_file
 from . import arguments
 from .output import OK, REFUSED
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from ..headless.requirements import File, NodeClass
     from ..runtime.inventory import Entry
 
@@ -35,15 +33,14 @@ THERE = {True: "yes", False: "no", None: "-"}
 WORKFLOWS = (".json", ".png", ".webp", ".jpg", ".jpeg", ".avif", ".gif")  # suffixes of files that may hold one
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser(
         "doctor", help="say what model files are, or what a workflow needs", description=DESCRIPTION
     )
     parser.add_argument(
         "path", metavar="PATH", nargs="?", type=Path, help="a model file, a folder or a workflow (the model folders)"
     )
-    arguments.add_models(parser)
-    arguments.add_json(parser)
+    arguments.add(parser, "--models", "--json")
     parser.set_defaults(command=doctor)
 
 

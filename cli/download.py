@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import published
@@ -21,9 +20,6 @@ from ..headless.graph import WorkflowError, list_choices
 from ..runtime import paths
 from . import arguments, hub
 from .output import FAILED, OK, REFUSED, complain
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
 DESCRIPTION = """Download published models into ComfyUI's folders, or those of --models, under names that loaders list.
 Words, before the options:
@@ -66,15 +62,15 @@ class Wanted:
         return 0 if self.there else max(0, self.remote.size - hub.size_of(self.part))
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("download", help="download published models", description=DESCRIPTION)
     parser.add_argument("words", metavar="WORD", nargs="*", help=", ".join(_words()))
     parser.add_argument("--controlnet", metavar="A,B", help=f"ControlNets: {', '.join(published.CONTROLNETS)}")
     parser.add_argument(published.TEXT_ENCODER, action="store_true", help="the text encoder, and CLIP's tokenizer")
     parser.add_argument(published.IMAGE_ENCODER, action="store_true", help="the image encoder")
-    arguments.add_models(parser)
+    arguments.add(parser, "--models")
     parser.add_argument("--yes", action="store_true", help="do not ask: the licences are accepted")
-    arguments.add_json(parser)
+    arguments.add(parser, "--json")
     parser.set_defaults(command=download)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
 from ..headless import latent_files, prepare
@@ -18,8 +18,6 @@ from . import arguments, pictures
 from .output import errors_as_failures
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from torch import Tensor
 
     from ..cascade_core.models.handle import Handle
@@ -34,7 +32,7 @@ what is encoded so far. A picture that cannot be read is named and left out.
 Exit code: 0 all is encoded, 1 a picture was left out or a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser(
         "encode", help="encode a folder of pictures into small latents", description=DESCRIPTION
     )
@@ -49,9 +47,7 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
     bound = "pictures in a file, or its size such as 256MB (%(default)s)"
     add("--shard-size", metavar="N", type=_shard_size, default="1000", help=bound)
     pictures.add_arguments(parser, batch=8, threads="threads that read pictures")
-    arguments.add_models(parser)
-    arguments.add_device(parser)
-    arguments.add_json(parser)
+    arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=encode)
 
 

@@ -6,22 +6,19 @@ import argparse
 import json
 from collections import ChainMap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..headless import graph, node_classes, prepare, workflow_file
 from ..runtime import paths
 from . import arguments
 from .output import OK
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
 DESCRIPTION = """Print the prompt that the editor would send: what `POST /prompt` of a ComfyUI takes as "prompt".
 The nodes of this pack are known, and those few of ComfyUI that `cascade nodes` lists; --object-info tells of others."""
 _HINT = "; --object-info tells of the nodes of other packs"
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser(
         "export", help="convert a workflow to the form that servers run", description=DESCRIPTION
     )

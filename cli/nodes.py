@@ -5,23 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..headless import graph, node_classes
 from . import arguments
 from .output import OK
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
 _WIDTH = 100  # columns of wrapped text
 _SHOWN = ("default", "min", "max", "tooltip")
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("nodes", help="list the nodes, or describe one")
     parser.add_argument("name", metavar="NAME", nargs="?", help="the id of a node")
-    arguments.add_json(parser)
+    arguments.add(parser, "--json")
     parser.set_defaults(command=list_nodes)
 
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
 
 from ..headless import graph, prepare, workflow_file
 from ..headless.run import in_words, is_foreseen, perform
 from . import arguments, validate
 from .output import FAILED, OK, REFUSED, Failure, Report, complain
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
 DESCRIPTION = """Run a workflow and print the path of each file that it writes.
 Before anything is computed the models are loaded and the nodes check whether their inputs fit together.
@@ -23,13 +19,9 @@ With --server a running ComfyUI does the work: it alone needs the nodes and mode
 uploaded, results brought here, and Ctrl-C stops it there too."""
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("run", help="run a workflow", description=DESCRIPTION)
-    arguments.add_workflow(parser)
-    arguments.add_models(parser)
-    arguments.add_json(parser)
-    arguments.add_output(parser)
-    arguments.add_device(parser)
+    arguments.add_workflow(parser, "--models", "--json", "--output", "--device")
     parser.add_argument("--partial", action="store_true", help="run the outputs that are fine, although others are not")
     parser.add_argument(
         "--server",

@@ -11,16 +11,13 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..cascade_core.errors import CascadeError
 from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
 from . import arguments
 from .output import OK, complain, errors_as_failures
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
 TRAINERS = {
     "lora": "a LoRA of Stage C, and new words for prompts",
@@ -37,7 +34,7 @@ at once, at the last saved state.
 Exit code: 0 the file is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("train", help="train a LoRA, a ControlNet or a stage on a folder of pictures")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     for kind, what in TRAINERS.items():
@@ -49,7 +46,7 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
     tiny.set_defaults(command=_train_tiny)
 
 
-def _add_trainer(kinds: _SubParsersAction[Any], kind: str, what: str) -> None:
+def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
     parser = kinds.add_parser(
         kind,
         help=what,
@@ -66,9 +63,7 @@ def _add_trainer(kinds: _SubParsersAction[Any], kind: str, what: str) -> None:
         "--dtype", choices=arguments.DTYPES, default="auto", help="precision of the stages (%(default)s)"
     )
     parser.add_argument("--output", metavar="DIR", type=Path, help="where states are kept (./output)")
-    arguments.add_models(parser)
-    arguments.add_device(parser)
-    arguments.add_json(parser)
+    arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=train, kind=kind)
 
 

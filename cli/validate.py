@@ -5,21 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
 
 from ..headless import graph, node_classes, prepare, workflow_file
 from . import arguments
 from .output import OK, REFUSED, complain
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
-
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("validate", help="check a workflow without running it")
-    arguments.add_workflow(parser)
-    arguments.add_models(parser)
-    arguments.add_json(parser)
+    arguments.add_workflow(parser, "--models", "--json")
     parser.set_defaults(command=validate)
 
 
