@@ -1,72 +1,73 @@
-"""What the output folder holds, and how each picture was made."""
+"""A gallery on the page: pictures, and how the chosen one was made."""
 
+import json
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..headless import graph, node_classes, workflow_file
-from ..runtime import folders, local
-from . import values
-from .tabs import Tab, find, values_of
+import gradio as gr
 
-MOST = 60  # pictures that are shown
-DEPTH = 3  # folders into each other that are looked into
+from ..headless import graph
+from . import assets, output_pictures, wording
+from .runs import Runner, Shown
+from .tabs import Tab
 
-
-@dataclass(frozen=True)
-class Origin:
-    """How a picture was made; `tab` and `values` are None where no tab has its workflow."""
-
-    document: dict[str, Any]
-    tab: Tab | None
-    values: Sequence[Any] | None
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # for events of the page
 
 
-def pictures() -> list[Path]:
-    """The pictures of the output folder, the latest first; links that lead out of it are left out."""
-    root = local.output_directory()
-    real = root.resolve()
-    found: list[tuple[int, Path]] = []
-    for folder in _folders(root, DEPTH):
-        for name in folders.pictures(folder):
-            path = folder / name
-            if path.is_file() and path.resolve().is_relative_to(real):
-                found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found, reverse=True)[:MOST]]
+class Gallery:
+    """`updates` fills `outputs`; `chosen` holds the path of the chosen picture, and `restore` is pressed for it."""
 
+    def __init__(self, tabs: Sequence[Tab], runner: Runner, label: str, columns: int, beside: bool = False) -> None:
+        """beside: the details of a picture stand beside the pictures where there is room, else below them."""
+        self.tabs, self.nodes = tabs, runner.nodes
+        with gr.Row() if beside else nullcontext():
+            with gr.Column(scale=3, min_width=320) if beside else nullcontext():
+                self.pictures = gr.Gallery(
+                    label=label,
+                    columns=columns,
+                    object_fit="contain",
+                    height="auto",
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    elem_classes=["pictures", "many"] if beside else ["pictures"],
+                )
+            with gr.Column(scale=2, min_width=320) if beside else nullcontext():
+                self.details = gr.HTML()
+                with gr.Row(visible=False) as self.actions:
+                    self.restore = gr.Button("Use these settings", size="sm", elem_classes=["restore"])
+                    save = gr.Button("Save its workflow", size="sm", elem_classes=["save-its"])
+        self.paths = gr.State([])
+        self.chosen = gr.State("")
+        self.outputs = [self.pictures, self.paths, self.chosen, self.details, self.actions]
+        self.pictures.select(self._choose, self.paths, [self.chosen, self.details, self.actions], **QUIET)
+        text, name = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+        done = save.click(self._workflow, self.chosen, [text, name], **QUIET)
+        done.then(None, [text, name], js=assets.SAVE_FILE)
 
-def origin(path: Path, tabs: Sequence[Tab], nodes: node_classes.Nodes) -> Origin:
-    """Raises WorkflowError for a file that carries no workflow, or one with values that no tab can show."""
-    document = workflow_file.read(path)
-    prompt = graph.convert(deepcopy(document), graph.definitions(nodes.classes), nodes.names).prompt
-    tab = find(tabs, prompt)
-    if tab is None:
-        return Origin(document, None, None)
-    found = values_of(tab, prompt)
-    values.changes(tab, found)
-    return Origin(document, tab, found)
+    def updates(self, found: Sequence[Shown]) -> list[Any]:
+        """Updates that show these pictures, those that are kept first, and the first of them chosen."""
+        ordered = sorted(((path, title) for path, title in found if path.is_file()), key=lambda pair: bool(pair[1]))
+        shown = [(str(path), title or output_pictures.caption(path, self.tabs, self.nodes)) for path, title in ordered]
+        paths = [str(path) for path, _ in ordered]
+        return [gr.Gallery(value=shown, selected_index=None), paths, *self._show(paths[0] if paths else "")]
 
+    def _choose(self, paths: Sequence[str], event: gr.SelectData) -> list[Any]:
+        index = event.index
+        return self._show(paths[index] if isinstance(index, int) and 0 <= index < len(paths) else "")
 
-def caption(path: Path, tabs: Sequence[Tab], nodes: node_classes.Nodes) -> str:
-    """The seed and the name of a picture, for under it; of one of a batch, which does not say which, all seeds."""
-    try:
-        made = origin(path, tabs, nodes)
-    except graph.WorkflowError:
-        return path.name
-    if made.tab is None or made.values is None:
-        return path.name
-    pairs = list(zip(made.tab.controls, made.values, strict=True))
-    seed = next((value for control, value in pairs if control.is_seed), None)
-    batch = max((value for control, value in pairs if control.name == "batch_size"), default=1)
-    if seed is None:
-        return path.name
-    return f"seeds {seed} to {seed + batch - 1} · {path.name}" if batch > 1 else f"seed {seed} · {path.name}"
+    def _show(self, path: str) -> list[Any]:
+        if not path:
+            return ["", "", gr.Row(visible=False)]
+        try:
+            made = output_pictures.origin(Path(path), self.tabs, self.nodes)
+        except graph.WorkflowError:
+            made = None
+        return [path, wording.details(Path(path).name, made), gr.Row(visible=made is not None)]
 
-
-def _folders(root: Path, depth: int) -> list[Path]:
-    if not root.is_dir():
-        return []
-    inner = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()] if depth else []
-    return [root, *(found for folder in inner for found in _folders(folder, depth - 1))]
+    def _workflow(self, path: str) -> list[str]:
+        if not path:
+            return ["", ""]
+        document = output_pictures.origin(Path(path), self.tabs, self.nodes).document
+        return [json.dumps(document, indent=1), f"{Path(path).stem}.json"]

@@ -1,4 +1,4 @@
-"""What stands between the network and Gradio: only the page's own requests get through.
+"""A guard between the network and Gradio: only the page's own requests get through.
 
 Gradio's server can do more than this app needs: fetch addresses, run helpers of its own, tell of all its endpoints.
 None of that is reachable. A request must be for this host and from this page, small enough, and name files only
@@ -104,7 +104,7 @@ class Guard:
         return isinstance(event, int) and event in self.events
 
     def _check_file(self, name: str) -> None:
-        """Also where a name leads through links."""
+        """Raises Refused for a file outside the app's own folders, also where its name leads through links."""
         for text in {name, unquote(name)}:
             if "\0" in text or not self._is_ours(text):
                 raise Refused(403, f"expected a file of the app's own folders, found {name[:200]!r}")
@@ -153,7 +153,7 @@ class Guard:
 
 
 def _paths(message: Any) -> Iterator[Any]:
-    """What files a message names: Gradio's way to write one is an object with its path."""
+    """The files that a message names: Gradio writes one as an object with its path."""
     waiting = [message]
     while waiting:
         part = waiting.pop()

@@ -1,4 +1,4 @@
-"""What `cascade doctor` says of a tab's models, for the page."""
+"""A tab's models as `cascade doctor` finds them, for the page."""
 
 from collections.abc import Iterator
 from html import escape
@@ -7,8 +7,8 @@ from ..headless import graph, node_classes, requirements
 from .tabs import Tab
 
 
-def verdict(tab: Tab, workflow: graph.Workflow, nodes: node_classes.Nodes) -> str:
-    """As HTML: whether all is there, and for each file that is not where it was looked for and how to get it."""
+def describe(tab: Tab, workflow: graph.Workflow, nodes: node_classes.Nodes) -> str:
+    """HTML that says whether all is there, and of each file that is not where it was looked for and how to get it."""
     classes = [
         entry.name for entry in requirements.classes_of(workflow.prompt, tab.document, nodes) if not entry.present
     ]

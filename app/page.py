@@ -8,10 +8,10 @@ import gradio as gr
 
 from ..cascade_core.errors import CascadeError
 from ..headless import graph
-from . import gallery, pictures, wording
+from . import output_pictures, pictures, wording
+from .gallery import QUIET, Gallery
 from .panel import Panel
 from .runs import Runner
-from .shelf import QUIET, Shelf
 from .tabs import Tab
 
 GALLERY = "the gallery"  # no file's name: it is the id of a tab
@@ -34,20 +34,20 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
         panels = [Panel(tab, tabs, runner) for tab in tabs]
         with gr.Tabs(selected=tabs[0].key if tabs else GALLERY) as chooser:
             with gr.Tab("Gallery", id=GALLERY) as gallery_tab:
-                shelf = Shelf(tabs, runner, "The output folder, the latest first", columns=4, beside=True)
+                gallery = Gallery(tabs, runner, "The output folder, the latest first", columns=4, beside=True)
             for panel in panels:
                 with gr.Tab(panel.tab.title, id=panel.tab.key):
                     panel.build()
         gallery_tab.select(
-            lambda: shelf.updates([(path, "") for path in gallery.pictures()]), None, shelf.outputs, **QUIET
+            lambda: gallery.updates([(path, "") for path in output_pictures.latest()]), None, gallery.outputs, **QUIET
         )
         page.load(lambda: _running(runner, tabs) or gr.skip(), None, notice, **QUIET)
-        _restoring(panels, chooser, notice, drop, [shelf, *(panel.shelf for panel in panels)], runner)
+        _restoring(panels, chooser, notice, drop, [gallery, *(panel.gallery for panel in panels)], runner)
     return page
 
 
 def _running(runner: Runner, tabs: Sequence[Tab]) -> str:
-    """What a page that is opened while something runs should say of it."""
+    """The notice of a page that is opened while something runs; empty where nothing does."""
     running = runner.running
     titles = [tab.title for tab in tabs if running is not None and tab.key == running.tab]
     if not titles:
@@ -62,17 +62,18 @@ def _restoring(
     chooser: Any,
     notice: Any,
     drop: Any,
-    shelves: Sequence[Shelf],
+    galleries: Sequence[Gallery],
     runner: Runner,
 ) -> None:
     tabs = [panel.tab for panel in panels]
     targets = [chooser, notice, *(c for panel in panels for c in [*panel.components, *panel.views.values()])]
 
     def restore(path: str, name: str) -> dict[Any, Any]:
-        made = gallery.origin(Path(path), tabs, runner.nodes)
+        made = output_pictures.origin(Path(path), tabs, runner.nodes)
         if made.tab is None or made.values is None:
-            told = f"{name}: expected the workflow of one of the tabs, found another: put it into the workflows folder"
-            return {notice: wording.problem([f"{told} as a file, and start the app again"])}
+            advice = "put it into the workflows folder as a file, and start the app again"
+            problem = f"{name}: expected the workflow of one of the tabs, found another: {advice}"
+            return {notice: wording.problem([problem])}
         panel = panels[tabs.index(made.tab)]
         return {
             chooser: gr.Tabs(selected=made.tab.key),
@@ -93,11 +94,11 @@ def _restoring(
         except graph.WorkflowError as error:
             return {notice: wording.problem([message.replace(path, name) for message in error.messages])}
         except CascadeError as error:
-            return {notice: wording.problem([str(error)])}
+            return {notice: wording.error(error)}
 
-    def of_shelf(path: str) -> dict[Any, Any]:
+    def chosen(path: str) -> dict[Any, Any]:
         return restore(path, Path(path).name) if path else {notice: ""}
 
     drop.upload(dropped, drop, targets, **QUIET)
-    for shelf in shelves:
-        shelf.restore.click(of_shelf, shelf.chosen, targets, **QUIET)
+    for gallery in galleries:
+        gallery.restore.click(chosen, gallery.chosen, targets, **QUIET)

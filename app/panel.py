@@ -1,36 +1,32 @@
-"""One tab of the page: its controls, what runs, and what came of it."""
+"""One tab of the page as it is drawn: its fields, its buttons, and which handler each of them calls."""
 
-import json
-import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from ..cascade_core.errors import CascadeError
-from ..headless import graph
-from . import fields, looks, models, pictures, tabs, training, values, wording
-from .runs import Full, Run, Runner
-from .shelf import QUIET, Shelf
-from .tabs import Control, Tab
+from . import assets, components, pictures, tabs, training, wording
+from .gallery import QUIET, Gallery
+from .handlers import Given, Handlers
+from .runs import Runner
+from .tabs import Field, Tab
 
 FOUR = 4  # pictures of the second button
-PAUSE = 0.12  # seconds between what a page is told of a run
-CURVE_PAUSE = 2.0  # between drawings of a training's curve
 ACCORDIONS = (("models", "Models"), ("more", "More"))
 
 
 class Panel:
-    """The components of one tab, and what happens when they are used."""
+    """The components of one tab."""
 
     def __init__(self, tab: Tab, others: Sequence[Tab], runner: Runner) -> None:
         """others: all tabs, one of which has made each picture."""
         self.tab, self.tabs, self.runner, self.nodes = tab, others, runner, runner.nodes
-        self.components: list[Any] = [None] * len(tab.controls)
-        self.views: dict[int, Any] = {}  # index of a control that takes a picture -> what shows it
+        self.handlers = Handlers(tab, runner)
+        self.components: list[Any] = [None] * len(tab.fields)
+        self.views: dict[int, Any] = {}  # index of a field that takes a picture -> the component that shows it
         self.masks: list[int] = []  # those whose view can be painted on
 
     def build(self) -> None:
@@ -40,7 +36,7 @@ class Panel:
             with gr.Column(scale=5, min_width=320):
                 self._group("open")
                 for place, title in ACCORDIONS:
-                    if any(control.place == place for control in self.tab.controls):
+                    if any(field.place == place for field in self.tab.fields):
                         with gr.Accordion(title, open=False, elem_classes=[f"place-{place}"]):
                             if place == "models":
                                 self._models()
@@ -60,26 +56,24 @@ class Panel:
                     )
                     cancel = gr.Button("Cancel", variant="stop", elem_classes=["cancel"], min_width=80)
                 status = gr.HTML(elem_id=status_id)
-                self.shelf = Shelf(self.tabs, self.runner, "Result", columns=2)
-        given = [*self.components, *(self.views[index] for index in self.masks)]
-        told = {**QUIET, "concurrency_limit": None}
+                self.gallery = Gallery(self.tabs, self.runner, "Result", columns=2)
+        inputs = [*self.components, *(self.views[index] for index in self.masks)]
+        unlimited = {**QUIET, "concurrency_limit": None}
         for button, count in ((make, 1), (four, FOUR)):
-            button.click(None, js=looks.SHOW_STATUS.format(status_id))
-            button.click(self._handler(count), given, [status, *self.shelf.outputs], **told)
-        cancel.click(lambda: self.runner.cancel(self.tab.key) and None, **told)
-        self._save(save, given, status)
-        self._ask_again()
+            button.click(None, js=assets.SHOW_STATUS.format(status_id))
+            button.click(self._run(count), inputs, [status, *self.gallery.outputs], **unlimited)
+        cancel.click(self.handlers.cancel, **unlimited)
+        self._save(save, inputs, status)
+        self._describe_again()
 
     def show(self, found: Sequence[Any]) -> dict[Any, Any]:
         """Updates that make the tab show these values."""
         shown: dict[Any, Any] = {}
-        for index, (control, component, value) in enumerate(
-            zip(self.tab.controls, self.components, found, strict=True)
-        ):
-            if control.entry.choices is None:
-                shown[component] = fields.value(control, value)
+        for index, (field, component, value) in enumerate(zip(self.tab.fields, self.components, found, strict=True)):
+            if field.entry.choices is None:
+                shown[component] = components.value(field, value)
                 continue
-            offered = fields.choices(control)
+            offered = components.choices(field)
             if value not in [choice for _, choice in offered]:
                 offered.append((f"{value} (not here)", value))
             shown[component] = gr.Dropdown(choices=offered, value=value)
@@ -88,44 +82,44 @@ class Panel:
         return shown
 
     def _group(self, place: str) -> None:
-        """The controls of a place, node by node."""
-        numbered = [(index, c) for index, c in enumerate(self.tab.controls) if c.place == place]
+        """The fields of a place, node by node."""
+        numbered = [(index, c) for index, c in enumerate(self.tab.fields) if c.place == place]
         for (node, title), found in groupby(numbered, key=lambda pair: (pair[1].node, pair[1].title)):
-            controls = list(found)
+            fields = list(found)
             with gr.Group(elem_classes=[f"node-{node}"]):
-                if len(controls) == 1:
-                    index, control = controls[0]
-                    self._field(index, control, title if self._is_wide(control) else f"{title}: {_words(control)}")
+                if len(fields) == 1:
+                    index, field = fields[0]
+                    self._field(index, field, title if self._is_wide(field) else f"{title}: {_words(field)}")
                     continue
                 gr.Markdown(title, elem_classes=["group-title"])
-                for index, control in controls:
-                    if self._is_wide(control):
-                        self._field(index, control, _words(control))
+                for index, field in fields:
+                    if self._is_wide(field):
+                        self._field(index, field, _words(field))
                 with gr.Row():
-                    for index, control in controls:
-                        if not self._is_wide(control):
-                            self._field(index, control, _words(control))
+                    for index, field in fields:
+                        if not self._is_wide(field):
+                            self._field(index, field, _words(field))
 
     @staticmethod
-    def _is_wide(control: Control) -> bool:
-        return control.takes_picture or control.is_seed or bool(control.entry.options.get("multiline"))
+    def _is_wide(field: Field) -> bool:
+        return field.takes_picture or field.is_seed or bool(field.entry.options.get("multiline"))
 
-    def _field(self, index: int, control: Control, label: str) -> None:
-        if control.is_seed:
+    def _field(self, index: int, field: Field, label: str) -> None:
+        if field.is_seed:
             with gr.Row(elem_classes=["seed"]):
-                self.components[index] = fields.make(control, label)
+                self.components[index] = components.make(field, label)
                 again = gr.Button("Random", size="sm", min_width=90, elem_classes=["random"])
-            again.click(None, None, self.components[index], js=looks.RANDOM_SEED)
+            again.click(None, None, self.components[index], js=assets.RANDOM_SEED)
             return
-        self.components[index] = component = fields.make(control, label)
-        if control.takes_picture:
-            self._picture(index, control, component)
+        self.components[index] = component = components.make(field, label)
+        if field.takes_picture:
+            self._picture(index, field, component)
 
-    def _picture(self, index: int, control: Control, component: Any) -> None:
+    def _picture(self, index: int, field: Field, component: Any) -> None:
         """A list of pictures, a button to bring one, and the picture; where its mask is used, to paint on."""
         bring = gr.UploadButton("Upload a picture", file_types=["image"], size="sm", elem_classes=["bring"])
-        told = gr.HTML()
-        if control.mask:
+        message = gr.HTML()
+        if field.mask:
             self.masks.append(index)
             gr.Markdown(
                 "Paint over what is to be made anew. Without paint it is what is transparent in the picture.",
@@ -133,7 +127,7 @@ class Panel:
             )
             view = gr.ImageEditor(
                 label="Mask",
-                value=self._view(index, str(control.value)),
+                value=self._view(index, str(field.value)),
                 type="pil",
                 sources=(),
                 transforms=(),
@@ -144,7 +138,7 @@ class Panel:
             )
         else:
             view = gr.Image(
-                value=self._view(index, str(control.value)),
+                value=self._view(index, str(field.value)),
                 show_label=False,
                 interactive=False,
                 height=220,
@@ -158,112 +152,63 @@ class Panel:
             try:
                 name = pictures.keep(Path(path), Path(path).name)
             except CascadeError as error:
-                return gr.skip(), gr.skip(), wording.problem([str(error)])
-            return gr.Dropdown(choices=fields.choices(control), value=name), self._view(index, name), ""
+                return gr.skip(), gr.skip(), wording.error(error)
+            return gr.Dropdown(choices=components.choices(field), value=name), self._view(index, name), ""
 
-        bring.upload(brought, bring, [component, view, told], **QUIET)
+        bring.upload(brought, bring, [component, view, message], **QUIET)
 
     def _view(self, index: int, name: object) -> Any:
         """A picture as its view takes it."""
         picture = pictures.view(name) if isinstance(name, str) else None
-        if not self.tab.controls[index].mask:
+        if not self.tab.fields[index].mask:
             return picture
         return {"background": picture, "layers": [], "composite": picture}
 
     def _models(self) -> None:
-        """The doctor's verdict on the tab's models."""
-        self.verdict = gr.HTML(models.verdict(self.tab, values.workflow(self.tab, [], self.nodes), self.nodes))
+        """Draw which of the tab's models are missing."""
+        self.models = gr.HTML(self.handlers.describe_models({}))
         self.again = gr.Button("Look again", size="sm", elem_classes=["look-again"])
 
-    def _ask_again(self) -> None:
-        """The verdict is asked for when another model is chosen, and, with what can be chosen now, by its button."""
-        indices = [index for index, control in enumerate(self.tab.controls) if control.place == "models"]
+    def _describe_again(self) -> None:
+        """Models are looked for when another is chosen, and, with what can be chosen now, when the button is used."""
+        indices = [index for index, field in enumerate(self.tab.fields) if field.place == "models"]
         parts = [self.components[index] for index in indices]
 
-        def judge(*chosen: Any) -> str:
-            pairs = [(self.tab.controls[index], value) for index, value in zip(indices, chosen, strict=True)]
-            changed = [(control, value) for control, value in pairs if value != control.value]
-            return models.verdict(self.tab, values.workflow(self.tab, changed, self.nodes), self.nodes)
+        def describe(*chosen: Any) -> str:
+            return self.handlers.describe_models(dict(zip(indices, chosen, strict=True)))
 
         def look(*chosen: Any) -> list[Any]:
-            offered = [gr.Dropdown(choices=fields.choices(control)) for control in self._fresh(indices)]
-            return [judge(*chosen), *offered]
+            now = tabs.read(self.tab.path, self.nodes).fields  # as the nodes declare them: files may have come
+            return [describe(*chosen), *(gr.Dropdown(choices=components.choices(now[index])) for index in indices)]
 
         if parts:
-            self.again.click(look, parts, [self.verdict, *parts], **QUIET)
+            self.again.click(look, parts, [self.models, *parts], **QUIET)
         for part in parts:
-            part.input(judge, parts, self.verdict, **QUIET)
+            part.input(describe, parts, self.models, **QUIET)
 
-    def _fresh(self, indices: Sequence[int]) -> list[Control]:
-        """The controls with what their nodes declare now: files may have come since the start."""
-        return [tabs.read(self.tab.path, self.nodes).controls[index] for index in indices]
+    def _given(self, sent: Sequence[Any]) -> Given:
+        """The values that the page sends, those of the masks apart."""
+        count = len(self.tab.fields)
+        return sent[:count], dict(zip(self.masks, sent[count:], strict=True))
 
-    def _values(self, given: Sequence[Any]) -> list[Any]:
-        """What the page sends, with painted masks in the pictures. Raises WorkflowError and CascadeError."""
-        found = list(given[: len(self.tab.controls)])
-        for index, painted in zip(self.masks, given[len(self.tab.controls) :], strict=True):
-            layers = painted.get("layers") if isinstance(painted, dict) else None
-            layers = [layer for layer in layers or () if isinstance(layer, Image.Image)]
-            if layers and isinstance(found[index], str):
-                found[index] = pictures.with_mask(found[index], layers)
-        return found
+    def _run(self, count: int) -> Any:
+        def run(*sent: Any) -> Iterator[list[Any]]:
+            for status, found in self.handlers.run(count, self._given(sent)):
+                same = [gr.skip()] * len(self.gallery.outputs)
+                yield [status, *(same if found is None else self.gallery.updates(found))]
 
-    def _runs(self, count: int, given: Sequence[Any]) -> list[Run]:
-        changed = values.changes(self.tab, self._values(given))
-        runs: list[Run] = []
-        for step in range(count):
-            made = values.workflow(self.tab, values.with_seeds(self.tab, changed, step), self.nodes)
-            checked = graph.validate(made.prompt, self.nodes.classes)
-            if checked.problems:
-                raise graph.WorkflowError(*(problem.message for problem in checked.problems))
-            runs.append(Run(self.tab.key, checked, made.editor))
-        return runs
+        return run
 
-    def _handler(self, count: int) -> Any:
-        def handle(*given: Any) -> Iterator[list[Any]]:
-            nothing = [gr.skip()] * len(self.shelf.outputs)
-            try:
-                runs = self._runs(count, given)
-                self.runner.submit(runs)
-            except graph.WorkflowError as error:
-                yield [wording.problem(error.messages), *nothing]
-                return
-            except (CascadeError, Full) as error:
-                yield [wording.problem([str(error)]), *nothing]
-                return
-            version, told, curves, due = -1, 0, [], 0.0
-            trainings = [folder for run in runs for folder in training.folders(run.checked.prompt, self.nodes)]
-            while True:
-                version = self.runner.wait(version, seconds=1)
-                over = all(run.is_over for run in runs)
-                found = [shown for run in runs for shown in run.pictures]
-                shelf = self.shelf.updates(found) if len(found) != told else nothing
-                told = len(found)
-                if trainings and (over or time.monotonic() > due):
-                    due = time.monotonic() + CURVE_PAUSE
-                    curves = [drawn for folder in trainings if (drawn := training.curve(folder)) is not None]
-                yield [wording.status(runs, self.runner, curves), *shelf]
-                if over:
-                    return
-                time.sleep(PAUSE)
-
-        return handle
-
-    def _save(self, button: Any, given: Sequence[Any], status: Any) -> None:
+    def _save(self, button: Any, inputs: Sequence[Any], status: Any) -> None:
         text, name = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
 
-        def save(*found: Any) -> list[Any]:
-            try:
-                made = values.workflow(self.tab, values.changes(self.tab, self._values(found)), self.nodes)
-            except graph.WorkflowError as error:
-                return ["", "", wording.problem(error.messages)]
-            except CascadeError as error:
-                return ["", "", wording.problem([str(error)])]
-            return [json.dumps(made.editor or made.prompt, indent=1), f"{self.tab.key}.json", gr.skip()]
+        def save(*sent: Any) -> list[Any]:
+            written, file, message = self.handlers.save(self._given(sent))
+            return [written, file, message or gr.skip()]
 
-        done = button.click(save, given, [text, name, status], **QUIET)
-        done.then(None, [text, name], js=looks.SAVE_FILE)
+        done = button.click(save, inputs, [text, name, status], **QUIET)
+        done.then(None, [text, name], js=assets.SAVE_FILE)
 
 
-def _words(control: Control) -> str:
-    return control.name.replace("_", " ")
+def _words(field: Field) -> str:
+    return field.name.replace("_", " ")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..cascade_core.errors import CascadeError
 from ..headless import graph, node_classes
-from ..headless import run as performance
+from ..headless.run import in_words, is_foreseen, perform
 from ..runtime import local
 
 LIMIT = 12  # runs that may wait
@@ -20,7 +20,7 @@ PREVIEW_SIDE = 512  # pixels of a preview's longer side at most
 PREVIEW_PAUSE = 0.15  # seconds between previews at least
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
-Shown = tuple[Path, str]  # a picture, and of one that is not kept the title of the node that shows it
+Shown = tuple[Path, str]  # a picture, and the title of the node that shows it where the picture is not kept
 
 
 class Full(Exception):
@@ -29,7 +29,7 @@ class Full(Exception):
 
 @dataclass
 class Run:
-    """One run of one workflow, as its tab shows it."""
+    """A run of a workflow, as its tab shows it."""
 
     tab: str
     checked: graph.Validation
@@ -53,7 +53,7 @@ class Run:
         return self.state in ("done", "failed", "stopped")
 
     def seconds_left(self) -> float | None:
-        """Of the steps that are being taken; None where none is taken yet."""
+        """The time that the steps still take; None where none is taken yet."""
         if not self.step or self.is_over:
             return None
         return (time.monotonic() - self.since) / self.step * (self.steps - self.step)
@@ -104,7 +104,7 @@ class Runner:
         return self._running
 
     def ahead_of(self, run: Run) -> int:
-        """How many runs come before a waiting one."""
+        """The number of runs before a waiting one."""
         with self.changed:
             place = self._waiting.index(run) if run in self._waiting else 0
             return place + (self._running is not None)
@@ -174,7 +174,7 @@ class Runner:
                 self._tell()
 
         try:
-            complete = performance.perform(
+            complete = perform(
                 run.checked,
                 run.editor,
                 self.nodes,
@@ -187,9 +187,9 @@ class Runner:
         except KeyboardInterrupt:
             return "stopped"
         except graph.NodeFailure as failure:
-            if not performance.is_foreseen(failure):
+            if not is_foreseen(failure):
                 traceback.print_exception(failure.error)
-            run.messages.append(performance.in_words(failure))
+            run.messages.append(in_words(failure))
         except CascadeError as error:
             run.messages.append(str(error))
         except Exception as error:  # a bug, which must not end the app

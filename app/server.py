@@ -9,7 +9,7 @@ from gradio.themes import Default
 
 from ..headless import node_classes
 from ..runtime import host, local
-from . import guard, looks, page, pictures, tabs
+from . import assets, guard, page, pictures, tabs
 from .runs import Runner
 
 OPEN_EVENTS = 32  # events of all pages that may be worked on at once; what runs has a queue of its own
@@ -37,8 +37,8 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any
         pwa=False,
         mcp_server=False,
         theme=Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
-        css=looks.CSS,
-        js=looks.DROP_ANYWHERE,
+        css=assets.CSS,
+        js=assets.DROP_ANYWHERE,
     )
     folders = [cache, host.output_directory()]
     return guard.Guard(application, address, folders, frozenset(blocks.fns)), problems

@@ -1,4 +1,4 @@
-"""What a tab shows of a workflow file: its controls, told by the nodes' own INPUT_TYPES. Knows no Gradio."""
+"""Workflow files as tabs, and their fields, by the nodes' own INPUT_TYPES. Knows no Gradio."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ NOTES = ("MarkdownNote", "Note")
 
 
 @dataclass(frozen=True)
-class Control:
+class Field:
     """One widget of one node; `value` is what the file says."""
 
     node: str
@@ -46,7 +46,7 @@ class Tab:
 
     path: Path
     document: dict[str, Any]
-    controls: Sequence[Control]
+    fields: Sequence[Field]
     shape: frozenset[tuple[str, str]]  # (node id, class) of all nodes, by which a picture finds its tab,
     titles: frozenset[tuple[str, str]]  # and (node id, title), where several tabs have the same nodes
     note: str
@@ -77,8 +77,8 @@ def read(path: Path, nodes: node_classes.Nodes) -> Tab:
     """Raises WorkflowError for a file that is no workflow."""
     document = workflow_file.read(path)
     prompt = graph.convert(document, graph.definitions(nodes.classes), nodes.names).prompt
-    controls = list(_controls(prompt, nodes))
-    return Tab(path, document, controls, *_features(prompt), _note(document))
+    fields = list(_fields(prompt, nodes))
+    return Tab(path, document, fields, *_features(prompt), _note(document))
 
 
 def find(tabs: Sequence[Tab], prompt: graph.Prompt) -> Tab | None:
@@ -88,11 +88,11 @@ def find(tabs: Sequence[Tab], prompt: graph.Prompt) -> Tab | None:
 
 
 def values_of(tab: Tab, prompt: graph.Prompt) -> list[Any]:
-    """What a prompt with the tab's nodes holds, for each control."""
+    """The value of each field in a prompt with the tab's nodes."""
     inputs = {
         node_id: node["inputs"] if graph.is_object(node.get("inputs")) else {} for node_id, node in prompt.items()
     }
-    return [inputs[control.node].get(control.name, control.value) for control in tab.controls]
+    return [inputs[field.node].get(field.name, field.value) for field in tab.fields]
 
 
 def _features(prompt: graph.Prompt) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]:
@@ -101,7 +101,7 @@ def _features(prompt: graph.Prompt) -> tuple[frozenset[tuple[str, str]], frozens
     return shape, frozenset((node_id, graph.title_of(node)) for node_id, node in nodes)
 
 
-def _controls(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Control]:
+def _fields(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Field]:
     definitions = graph.definitions(nodes.classes)
     masked = {source for source, kind in _links(prompt, definitions) if kind == "MASK"}
     for node_id, node in prompt.items():
@@ -115,7 +115,7 @@ def _controls(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Contr
             takes_picture = set_values.takes_files(entry)
             place = _place(node, entry, definition.node_class, nodes.names)
             title = graph.title_of(node).removeprefix("Stable Cascade: ")
-            yield Control(node_id, title, entry, value, place, takes_picture, takes_picture and node_id in masked)
+            yield Field(node_id, title, entry, value, place, takes_picture, takes_picture and node_id in masked)
 
 
 def _links(prompt: graph.Prompt, definitions: Mapping[str, graph.Definition]) -> Iterator[tuple[str, Any]]:
@@ -141,7 +141,7 @@ def _place(node: Mapping[str, Any], entry: graph.Input, node_class: type[Any], n
 
 
 def _note(document: Mapping[str, Any]) -> str:
-    """What the workflow's notes say; an API prompt has none."""
+    """The text of the workflow's notes; an API prompt has none."""
     drawn = document.get("nodes")
     texts: list[str] = []
     for node in drawn if isinstance(drawn, list) else ():

@@ -1,4 +1,4 @@
-"""What a training writes while it runs: its curve, and how it ended in pictures."""
+"""The files that a training writes while it runs, of which the page shows the curve of the loss."""
 
 import io
 import json
@@ -19,7 +19,7 @@ def trains(tab: Tab, nodes: node_classes.Nodes) -> bool:
 
 
 def folders(prompt: graph.Prompt, nodes: node_classes.Nodes) -> list[Path]:
-    """Where the trainings of a prompt keep their states."""
+    """The folders in which the trainings of a prompt keep their states."""
     root = local.output_directory() / STATES
     names = [
         str(node["inputs"].get("name"))

@@ -1,16 +1,16 @@
-"""What the page says of runs and pictures, as HTML; everything that comes from elsewhere is escaped."""
+"""Runs, pictures and errors in words, as HTML; everything that comes from elsewhere is escaped."""
 
 import base64
 from collections.abc import Sequence
 from html import escape
 
 from . import values
-from .gallery import Origin
+from .output_pictures import Origin
 from .runs import Run, Runner
 
 
 def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) -> str:
-    """Of the runs that one press of a button made: what is going on, or how they ended; `curves` are PNG files."""
+    """The runs that one press of a button made: what is going on, or how they ended; `curves` are PNG files."""
     over = [run for run in runs if run.is_over]
     if len(over) == len(runs):
         return _ended(runs, curves)
@@ -36,21 +36,26 @@ def problem(messages: Sequence[str]) -> str:
     return _box("failed", _list("message", messages))
 
 
+def error(found: Exception) -> str:
+    """All sentences of a WorkflowError, or the one of another error."""
+    return problem(getattr(found, "messages", [str(found)]))
+
+
 def notice(text: str) -> str:
     return _box("done", [f"<p>{escape(text)}</p>"])
 
 
 def details(name: str, made: Origin | None) -> str:
-    """How a picture was made."""
+    """The settings that made a picture, and the command that makes it again."""
     if made is None:
         return f'<p class="details"><b>{escape(name)}</b>: no workflow in it</p>'
     if made.tab is None or made.values is None:
         return f'<p class="details"><b>{escape(name)}</b>: made by a workflow that none of the tabs has</p>'
     rows = [f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in values.labels(made.tab, made.values)]
-    told = values.command(made.tab, values.changes(made.tab, made.values))
+    command = values.command(made.tab, values.changes(made.tab, made.values))
     return (
         f'<div class="details"><p><b>{escape(name)}</b>, made by {escape(made.tab.title)}</p><dl>{"".join(rows)}</dl>'
-        f"<p>The same by the command:</p><pre>{escape(told)}</pre></div>"
+        f"<p>The same by the command:</p><pre>{escape(command)}</pre></div>"
     )
 
 

@@ -8,14 +8,11 @@ import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..headless import node_classes, prepare
 from ..headless.graph import WorkflowError
+from . import arguments
 from .output import OK, complain
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
 DESCRIPTION = """\
 Open a page in the browser on which every workflow file is a tab: its settings, a preview while it runs, and the
@@ -27,19 +24,11 @@ HOST, PORT = "127.0.0.1", 7860
 SHIPPED = Path(__file__).parents[1] / "workflows"
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
-    parser = commands.add_parser(
-        "app",
-        help="open the workflows as a page in the browser",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_parser(commands: arguments.Commands) -> None:
+    parser = commands.add_parser("app", help="open the workflows as a page in the browser", description=DESCRIPTION)
     parser.add_argument("--host", metavar="NAME", default=HOST, help="the address to listen at (%(default)s)")
     parser.add_argument("--port", metavar="N", type=int, default=PORT, help="the port; 0: a free one (%(default)s)")
-    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
-    parser.add_argument("--input", metavar="DIR", type=Path, help="where pictures are read (./input)")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="where pictures are written (./output)")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (the first GPU, else cpu)")
+    arguments.add(parser, "--models", "--input", "--output", "--device")
     parser.add_argument(
         "--workflows", metavar="DIR", type=Path, default=SHIPPED, help="the workflow files (those that are shipped)"
     )
@@ -80,7 +69,7 @@ def app(options: argparse.Namespace) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Taken before the page is drawn, which takes seconds: a port that is in use is told at once."""
+    """The port, taken before the page is drawn, which takes seconds: one that is in use is told at once."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family)

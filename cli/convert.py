@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import DTYPE_NAMES
 from ..headless.graph import WorkflowError, list_choices
-from .output import FAILED, OK, complain
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+from . import arguments
+from .output import OK, complain, errors_as_failures
 
 LAYOUTS = ("official", "comfyui", "diffusers", "kohya")
 MODEL_LAYOUTS = LAYOUTS[:3]
@@ -28,12 +25,9 @@ Nothing is left behind where it fails, and memory holds one tensor at a time.
 Exit code: 0 all is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser(
-        "convert",
-        help="write a model file in another layout or precision",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "convert", help="write a model file in another layout or precision", description=DESCRIPTION
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="a model file, or a diffusers folder")
     parser.add_argument("--to", dest="layout", choices=LAYOUTS, required=True, help="the layout")
@@ -57,7 +51,7 @@ def convert(options: argparse.Namespace) -> int:
     if options.part is not None and options.part not in KINDS:
         raise WorkflowError(f"--part: expected one of {list_choices(KINDS, options.part)}, found {options.part!r}")
     chosen: dict[str, Any] = {"layout": options.layout, "dtype": options.dtype, "kind": options.part}
-    try:
+    with errors_as_failures():
         parts = identify(source)
         if parts[0].kind == "lora":
             return _convert_lora(source, options)
@@ -69,9 +63,6 @@ def convert(options: argparse.Namespace) -> int:
             raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
         with _Bar(source.name) as bar:
             done = write(source, target, overwrite=options.force, progress=bar.show, **chosen)
-    except CascadeError as error:
-        complain(str(error))
-        return FAILED
     for path in done.files:
         print(path, flush=True)
     if done.left_out:

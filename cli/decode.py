@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import sys
-import time
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.wording import size_in_words
-from ..headless import prepare
+from ..headless import latent_files, prepare
 from ..headless.graph import WorkflowError
-from . import latents, parts
-from .batches import batches
-from .output import FAILED, OK, complain
+from . import arguments, pictures
+from .output import errors_as_failures
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from torch import Tensor
 
     from ..cascade_core.models.handle import Handle
@@ -42,207 +32,154 @@ picture has its own noise, of the seed + its number: it comes out the same alone
 Exit code: 0 all is decoded, 1 a picture was left out or a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
-    parser = commands.add_parser(
-        "decode",
-        help="decode latents into pictures",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("latents", metavar="LATENTS", type=Path, help="a file that `cascade encode` wrote")
-    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="where pictures are written")
-    for option, what in (("--stage-b", "Stage B"), ("--stage-a", "Stage A")):
-        parser.add_argument(option, metavar="NAME", default=parts.TINY, help=f"the model for {what} (%(default)s)")
-    parser.add_argument(
-        "--text-encoder",
-        metavar="NAME",
-        help=f"the text encoder of Stage B's family, or {NO_TEXT} ({parts.TINY} for a tiny Stage B)",
-    )
-    parser.add_argument("--dtype", choices=parts.DTYPES, default="auto", help="precision of Stage B (%(default)s)")
-    parser.add_argument("--steps", metavar="N", type=parts.count, default=10, help="of Stage B (%(default)s)")
-    parser.add_argument("--cfg", metavar="X", type=_guidance, default=1.1, help="guidance of Stage B (%(default)s)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="(%(default)s)")
-    parser.add_argument(
-        "--batch", metavar="N", type=parts.count, default=4, help="pictures of like size in one pass (%(default)s)"
-    )
-    parser.add_argument(
-        "--workers",
-        metavar="N",
-        type=parts.count,
-        default=min(8, os.cpu_count() or 1),
-        help="threads that write pictures (%(default)s)",
-    )
-    parser.add_argument("--force", action="store_true", help="decode anew, and replace, what is there already")
-    parser.add_argument(
-        "--compare", metavar="FOLDER", type=Path, help="the original pictures: tell each one's PSNR in dB"
-    )
-    parts.add_arguments(parser)
+def add_parser(commands: arguments.Commands) -> None:
+    parser = commands.add_parser("decode", help="decode latents into pictures", description=DESCRIPTION)
+    add = parser.add_argument
+    add("latents", metavar="LATENTS", type=Path, help="a file that `cascade encode` wrote")
+    add("--output", metavar="DIR", type=Path, required=True, help="where pictures are written")
+    for option, stage in (("--stage-b", "Stage B"), ("--stage-a", "Stage A")):
+        add(option, metavar="NAME", default=arguments.TINY, help=f"the model for {stage} (%(default)s)")
+    encoder = f"the text encoder of Stage B's family, or {NO_TEXT} ({arguments.TINY} for a tiny Stage B)"
+    add("--text-encoder", metavar="NAME", help=encoder)
+    add("--dtype", choices=arguments.DTYPES, default="auto", help="precision of Stage B (%(default)s)")
+    add("--steps", metavar="N", type=arguments.count, default=10, help="of Stage B (%(default)s)")
+    add("--cfg", metavar="X", type=_guidance, default=1.1, help="guidance of Stage B (%(default)s)")
+    add("--seed", metavar="N", type=int, default=0, help="(%(default)s)")
+    pictures.add_arguments(parser, batch=4, threads="threads that write pictures")
+    add("--force", action="store_true", help="decode anew, and replace, what is there already")
+    add("--compare", metavar="FOLDER", type=Path, help="the original pictures: tell each one's PSNR in dB")
+    arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=decode)
-
-
-def decode(options: argparse.Namespace) -> int:
-    started = time.perf_counter()
-    paths = latents.members(options.latents)
-    if not paths:
-        raise WorkflowError(f"decode: there is no file {str(options.latents)!r}, nor a numbered one of that name")
-    if options.compare is not None and not options.compare.is_dir():
-        raise WorkflowError(f"--compare: expected a folder of pictures, found {str(options.compare)!r}")
-    prepare.configure(options)
-    from ..runtime import host
-
-    host.device()  # refuses a device that is not there
-    return parts.told(lambda: _Run(options, [latents.read(path) for path in paths]).all(started))
 
 
 @dataclass(frozen=True)
 class _Task:
+    """A picture to make."""
+
+    shard: latent_files.Shard
     name: str
-    picture: latents.Picture
-    shape: tuple[int, ...]  # of the latent
-    longest: int | None
     path: Path
 
     @property
+    def picture(self) -> latent_files.Picture:
+        return self.shard.pictures[self.name]
+
+    @property
     def kind(self) -> tuple[int, ...]:
-        """What pictures of one pass have in common: the sizes of both latents."""
+        """Equal for pictures of one pass: the sizes of both latents."""
         from ..cascade_core.sampling.sizes import stage_b_size
 
         height, width = self.picture.size
-        return *self.shape, *stage_b_size(width, height)
+        return *self.shard.header.tensors[self.name].shape, *stage_b_size(width, height)
 
     @property
     def pixels(self) -> int:
         return math.prod(self.picture.size)
 
 
-class _Run:
-    def __init__(self, options: argparse.Namespace, shards: Sequence[latents.Shard]) -> None:
-        self.options = options
-        self.shards = shards
-        self.files: list[Path] = []
-        self.failed: dict[str, str] = {}
-        self.todo = self._tasks()
-        self.tasks = {task.name: task for tasks in self.todo for task in tasks}
-        if not options.force:
-            self.todo = [[task for task in tasks if not task.path.exists()] for tasks in self.todo]
+def decode(options: argparse.Namespace) -> int:
+    report = pictures.Report("decode", options.json)
+    paths = latent_files.members(options.latents)
+    if not paths:
+        raise WorkflowError(f"decode: there is no file {str(options.latents)!r}, nor a numbered one of that name")
+    if options.compare is not None and not options.compare.is_dir():
+        raise WorkflowError(f"--compare: expected a folder of pictures, found {str(options.compare)!r}")
+    prepare.configure(options)
+    from ..cascade_core.wording import size_in_words
+    from ..runtime import host
 
-    def all(self, started: float) -> int:
-        total = sum(map(len, self.todo))
-        if total:
-            self._decode_all(total)
-        psnr = self._compare() if self.options.compare is not None else {}
-        self._tell(psnr, time.perf_counter() - started)
-        return FAILED if self.failed else OK
-
-    def _tasks(self) -> list[list[_Task]]:
-        """What each shard is to give; WorkflowError for a file that names places outside of the output folder."""
-        known: set[str] = set()
-        targets: set[str] = set()
-        found: list[list[_Task]] = []
-        for shard in self.shards:
-            found.append([])
-            for name, picture in shard.pictures.items():
-                if name in known:  # two processes encoded the same folder
-                    continue
-                path = latents.inside(self.options.output, picture.png)
-                if path is None or picture.png.casefold() in targets:
-                    why = "leads out of --output, or is no plain path" if path is None else "is named twice"
-                    raise WorkflowError(
-                        f"{shard.header.path.name}: {name!r:.200} is to be {picture.png!r:.200}, which {why}"
-                    )
-                known.add(name)
-                targets.add(picture.png.casefold())
-                shape = shard.header.tensors[name].shape
-                found[-1].append(_Task(name, picture, shape, shard.origin.longest, path))
-        return found
-
-    def _decode_all(self, total: int) -> None:
-        from tqdm import tqdm
-
-        from ..cascade_core.files.header import open_tensors
-
-        decoder = _Decoder(self.options, self.shards)
-        pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="pictures")
-        saving: deque[tuple[_Task, Future[None]]] = deque()
-        with ExitStack() as stack:
-            stack.callback(pool.shutdown, cancel_futures=True)  # waits for what is being written
-            bar = stack.enter_context(
-                tqdm(total=total, desc="decode", unit="picture", file=sys.stderr, disable=None, leave=False)
-            )
-
-            def finish(left: int) -> None:
-                while len(saving) > left:
-                    task, future = saving.popleft()
-                    future.result()
-                    self.files.append(task.path)
-                    if not self.options.json:
-                        print(task.path, flush=True)
-                    bar.update()
-
-            for shard, tasks in zip(self.shards, self.todo, strict=True):
-                with open_tensors(shard.header) as get:
-                    for batch in batches(tasks, lambda t: t.kind, lambda t: t.pixels, self.options.batch, AT_ONCE):
-                        for task, pixels in zip(batch, decoder(batch, [get(task.name) for task in batch]), strict=True):
-                            if pixels.isfinite().all():
-                                saving.append((task, pool.submit(_save, pixels, task.path)))
-                            else:
-                                self._leave_out(task.name, "it has numbers that are not finite: try --dtype float32")
-                        finish(left=2 * self.options.batch)
-            finish(left=0)
-
-    def _compare(self) -> dict[str, float]:
-        """PSNR in dB of each picture that is there to its original, at the size that was encoded."""
-        found: dict[str, float] = {}
-        with ThreadPoolExecutor(self.options.workers) as pool:
-            tasks = [task for task in self.tasks.values() if task.name not in self.failed]
-            futures = [(task, pool.submit(_psnr, self.options.compare / task.name, task)) for task in tasks]
-            for task, future in futures:
-                try:
-                    found[task.name] = future.result()
-                except (CascadeError, OSError) as error:
-                    self._leave_out(task.name, f"it has no PSNR: {error}")
-        return found
-
-    def _leave_out(self, name: str, why: str) -> None:
-        self.failed[name] = why
-        complain(f"{name}: {why}")
-
-    def _tell(self, psnr: dict[str, float], seconds: float) -> None:
-
-        skipped = len(self.tasks) - sum(map(len, self.todo))
-        size = {
-            "latents": sum(shard.header.path.stat().st_size for shard in self.shards),
-            "pictures": sum(task.path.stat().st_size for task in self.tasks.values() if task.path.exists()),
-        }
-        mean = sum(psnr.values()) / len(psnr) if psnr else None
-        if self.options.json:
-            answer: dict[str, Any] = {"files": [str(path) for path in self.files], "seconds": seconds}
-            answer |= {"pictures": len(self.files), "skipped": skipped, "failed": self.failed, "bytes": size}
-            answer |= {} if mean is None else {"psnr": psnr, "mean_psnr": mean}
-            print(json.dumps(answer), flush=True)
-        told = [f"{len(self.files)} pictures decoded in {seconds:.1f} s"]
-        told[0] += (
-            f": {size_in_words(size['latents'])} of latents, {size_in_words(size['pictures'])} of pictures in all"
-        )
-        told += [f"already there: {skipped}"] if skipped else []
-        told += [f"failed: {len(self.failed)}"] if self.failed else []
-        if mean is not None:
-            for name, value in psnr.items():
-                print(f"{value:6.2f} dB  {name}", file=sys.stderr)
+    host.device()  # refuses a device that is not there
+    with errors_as_failures(pictures.LESS_MEMORY):
+        shards = [latent_files.read(path) for path in paths]
+        tasks = _find_tasks(shards, options.output)
+        todo = [task for task in tasks if options.force or not task.path.exists()]
+        if todo:
+            _decode_all(options, shards, todo, report)
+        psnr = {} if options.compare is None else _compare(options, tasks, report)
+        latents = sum(path.stat().st_size for path in paths)
+        made = sum(task.path.stat().st_size for task in tasks if task.path.exists())
+        sizes = f": {size_in_words(latents)} of latents, {size_in_words(made)} of pictures in all"
+        fields: dict[str, Any] = {"bytes": {"latents": latents, "pictures": made}}
+        more: list[str] = []
+        if psnr:
+            fields |= {"psnr": psnr, "mean_psnr": (mean := sum(psnr.values()) / len(psnr))}
+            print("\n".join(f"{value:6.2f} dB  {name}" for name, value in psnr.items()), file=sys.stderr)
             worst = min(psnr, key=lambda name: psnr[name])
-            told.append(f"PSNR {mean:.2f} dB on average, {psnr[worst]:.2f} at least ({worst})")
-        print("; ".join(told), file=sys.stderr)
+            more.append(f"PSNR {mean:.2f} dB on average, {psnr[worst]:.2f} at least ({worst})")
+        return report.close(len(report.files), len(tasks) - len(todo), sizes, *more, **fields)
+
+
+def _find_tasks(shards: Sequence[latent_files.Shard], output: Path) -> list[_Task]:
+    """All pictures of the shards; WorkflowError for a file that names places outside of the output folder."""
+    tasks: dict[str, _Task] = {}
+    targets: set[str] = set()
+    for shard in shards:
+        for name, picture in shard.pictures.items():
+            if name in tasks:  # two processes encoded the same folder
+                continue
+            path = latent_files.png_path(output, picture.png)
+            if path is None or picture.png.casefold() in targets:
+                why = "leads out of --output, or is no plain path" if path is None else "is named twice"
+                raise WorkflowError(
+                    f"{shard.header.path.name}: {name!r:.200} is to be {picture.png!r:.200}, which {why}"
+                )
+            targets.add(picture.png.casefold())
+            tasks[name] = _Task(shard, name, path)
+    return list(tasks.values())
+
+
+def _decode_all(
+    options: argparse.Namespace, shards: Sequence[latent_files.Shard], todo: Sequence[_Task], report: pictures.Report
+) -> None:
+    from ..cascade_core.files.header import open_tensors
+
+    decoder = _Decoder(options, shards)
+
+    def decoded() -> Iterator[tuple[_Task, Tensor]]:
+        for shard in shards:
+            tasks = (task for task in todo if task.shard is shard)
+            with open_tensors(shard.header) as get:
+                for batch in latent_files.batches(
+                    tasks, lambda task: task.kind, lambda task: task.pixels, options.batch, AT_ONCE
+                ):
+                    for task, pixels in zip(batch, decoder(batch, [get(task.name) for task in batch]), strict=True):
+                        if pixels.isfinite().all():
+                            yield task, pixels
+                        else:
+                            report.leave_out(task.name, "it has numbers that are not finite: try --dtype float32")
+
+    def save(one: tuple[_Task, Tensor]) -> None:
+        _save(one[1], one[0].path)
+
+    with report.bar(len(todo)) as bar, pictures.ahead(save, decoded(), options.workers) as saving:
+        for (task, _), future in saving:
+            future.result()
+            report.add_file(task.path)
+            bar.update()
+
+
+def _compare(options: argparse.Namespace, tasks: Sequence[_Task], report: pictures.Report) -> dict[str, float]:
+    """PSNR in dB of each picture that is there to its original, at the size that was encoded."""
+    found: dict[str, float] = {}
+    there = [task for task in tasks if task.name not in report.failed]
+    with pictures.ahead(lambda task: _psnr(options.compare / task.name, task), there, options.workers) as comparing:
+        for task, future in comparing:
+            try:
+                found[task.name] = future.result()
+            except (CascadeError, OSError) as error:
+                report.leave_out(task.name, f"it has no PSNR: {error}")
+    return found
 
 
 class _Decoder:
     """The models, of one family with the latents."""
 
-    def __init__(self, options: argparse.Namespace, shards: Sequence[latents.Shard]) -> None:
+    def __init__(self, options: argparse.Namespace, shards: Sequence[latent_files.Shard]) -> None:
         from ..nodes import loaders
 
         self.options = options
-        self.stage_b = parts.load(loaders.CascadeStageBLoader, "--stage-b", options.stage_b, options.dtype)
-        self.stage_a = parts.load(loaders.CascadeStageALoader, "--stage-a", options.stage_a)
+        self.stage_b = arguments.load_model(loaders.CascadeStageBLoader, "--stage-b", options.stage_b, options.dtype)
+        self.stage_a = arguments.load_model(loaders.CascadeStageALoader, "--stage-a", options.stage_a)
         for shard in shards:
             origin = shard.origin
             _check(self.stage_b, "--stage-b", f"{shard.header.path.name}, by {origin.effnet},", origin.family)
@@ -281,7 +218,7 @@ class _Decoder:
         from ..cascade_core.sampling.condition import Condition
         from ..nodes import loaders
 
-        name = self.options.text_encoder or (parts.TINY if self.stage_b.family == "tiny" else None)
+        name = self.options.text_encoder or (arguments.TINY if self.stage_b.family == "tiny" else None)
         if name is None:
             raise WorkflowError(
                 f"--text-encoder: expected the text encoder of {self.stage_b.name}, for the empty prompt that Stage B"
@@ -289,7 +226,7 @@ class _Decoder:
             )
         if name == NO_TEXT:
             return Condition(torch.zeros(1, 1, 1), torch.zeros(1, self.stage_b.config.c_clip))
-        encoder = parts.load(loaders.CascadeTextEncoderLoader, "--text-encoder", name)
+        encoder = arguments.load_model(loaders.CascadeTextEncoderLoader, "--text-encoder", name)
         _check(encoder, "--text-encoder", self.stage_b.name, self.stage_b.family)
         return encode_text(encoder, "")
 
@@ -320,9 +257,8 @@ def _save(pixels: Tensor, path: Path) -> None:
 
 def _psnr(original: Path, task: _Task) -> float:
     from ..cascade_core.images import psnr
-    from .encode import read
 
-    ours, wanted = read(task.path, None), read(original, task.longest)
+    ours, wanted = pictures.read(task.path, None), pictures.read(original, task.shard.origin.longest)
     if ours.shape != wanted.shape:
         sizes = " and ".join(f"{one.shape[-1]} x {one.shape[-2]}" for one in (ours, wanted))
         raise CascadeError(f"the picture and its original have different sizes, {sizes}")

@@ -1,4 +1,4 @@
-"""`cascade doctor`: what model files are and whether they can be used, or what a workflow still needs."""
+"""`cascade doctor`: the kind of model files and whether they can be used, or the needs of a workflow."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..cascade_core.wording import size_in_words
 from ..headless import graph, node_classes, prepare, workflow_file
+from . import arguments
 from .output import OK, REFUSED
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from ..headless.requirements import File, NodeClass
     from ..runtime.inventory import Entry
 
@@ -32,29 +31,17 @@ Exit code: 0 all is well, 2 something is missing, misplaced or cannot be used.""
 COLUMNS = ("what it is", "layout", "size", "precision", "belongs in", "there")
 INDENT = "    "
 THERE = {True: "yes", False: "no", None: "-"}
-WORKFLOWS = (
-    ".json",
-    ".png",
-    ".webp",
-    ".jpg",
-    ".jpeg",
-    ".avif",
-    ".gif",
-)  # suffixes; the index of a sharded set has more
+WORKFLOWS = (".json", ".png", ".webp", ".jpg", ".jpeg", ".avif", ".gif")  # suffixes of files that may hold one
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser(
-        "doctor",
-        help="say what model files are, or what a workflow needs",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "doctor", help="say what model files are, or what a workflow needs", description=DESCRIPTION
     )
     parser.add_argument(
         "path", metavar="PATH", nargs="?", type=Path, help="a model file, a folder or a workflow (the model folders)"
     )
-    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    arguments.add(parser, "--models", "--json")
     parser.set_defaults(command=doctor)
 
 
@@ -62,7 +49,7 @@ def doctor(options: argparse.Namespace) -> int:
     path: Path | None = options.path
     if path is not None and not path.exists():
         raise graph.WorkflowError(f"doctor: expected a file or a folder, but {str(path)!r} does not exist")
-    if path is not None and path.suffix.lower() in WORKFLOWS and not path.name.endswith(".index.json"):
+    if path is not None and path.suffix.lower() in WORKFLOWS and not path.name.endswith(".index.json"):  # of shards
         return _examine_workflow(path, options)
     prepare.configure(options)
     return _examine_files(path, options.json)

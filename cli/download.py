@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import published
@@ -20,11 +19,8 @@ from ..cascade_core.wording import size_in_words
 from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
 from ..runtime import paths
-from . import hub
+from . import arguments, hub
 from .output import FAILED, OK, REFUSED, complain
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
 DESCRIPTION = """Download published models into ComfyUI's folders, or those of --models, under names that loaders list.
 Words, before the options:
@@ -47,7 +43,7 @@ CLIP_LICENCES = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """A chosen file, what the hub says of it, and where it is or will be."""
+    """A chosen file, as the hub has it, and where it is or will be here."""
 
     file: Published
     remote: hub.Remote
@@ -56,7 +52,7 @@ class Wanted:
 
     @property
     def part(self) -> Path:
-        """Where the file grows: in its own folder, for that may be another disk; hidden, and by no model's suffix."""
+        """The file while it grows: in its own folder, for that may be another disk; hidden, with no model's suffix."""
         return self.path.with_name(
             f".{self.path.name}.{hashlib.sha256(self.remote.tag.encode()).hexdigest()[:12]}.part"
         )
@@ -67,20 +63,15 @@ class Wanted:
         return 0 if self.there else max(0, self.remote.size - hub.size_of(self.part))
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
-    parser = commands.add_parser(
-        "download",
-        help="download published models",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_parser(commands: arguments.Commands) -> None:
+    parser = commands.add_parser("download", help="download published models", description=DESCRIPTION)
     parser.add_argument("words", metavar="WORD", nargs="*", help=", ".join(_words()))
     parser.add_argument("--controlnet", metavar="A,B", help=f"ControlNets: {', '.join(published.CONTROLNETS)}")
     parser.add_argument(published.TEXT_ENCODER, action="store_true", help="the text encoder, and CLIP's tokenizer")
     parser.add_argument(published.IMAGE_ENCODER, action="store_true", help="the image encoder")
-    parser.add_argument("--models", metavar="DIR", type=Path, help="where models are (./models)")
+    arguments.add(parser, "--models")
     parser.add_argument("--yes", action="store_true", help="do not ask: the licences are accepted")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    arguments.add(parser, "--json")
     parser.set_defaults(command=download)
 
 
@@ -144,16 +135,16 @@ def _choose(options: argparse.Namespace) -> list[Published]:
 
 
 def _look_up(file: Published, models: Path) -> Wanted:
-    """What the hub and the disk say; CascadeError where another file has the name."""
+    """The file as it is at the hub and on disk; CascadeError where another file has the name."""
     from ..runtime import folders
 
-    shelves = folders.model_folders(models, file.folder)
+    places = folders.model_folders(models, file.folder)
     remote = hub.ask(file)
-    path = next((shelf / file.name for shelf in shelves if (shelf / file.name).is_file()), None)
+    path = next((place / file.name for place in places if (place / file.name).is_file()), None)
     if path is None:
         # Of the folders that one key has under `models`, the one of the key's own name.
-        shelf = models / file.folder if shelves[0].parent == models else shelves[0]
-        return Wanted(file, remote, shelf / file.name, there=False)
+        place = models / file.folder if places[0].parent == models else places[0]
+        return Wanted(file, remote, place / file.name, there=False)
     found = hub.size_of(path)
     problem = f"it has {found:,} bytes instead of {remote.size:,}" if found != remote.size else _misfit(file, path)
     if problem is not None:
@@ -165,7 +156,7 @@ def _look_up(file: Published, models: Path) -> Wanted:
 
 
 def _misfit(file: Published, path: Path) -> str | None:
-    """What is wrong with a file by its header; None if it is what is published under that name."""
+    """The fault of a file by its header; None if it is what is published under that name."""
     if file.kind == published.TOKENIZER:
         return None
     from ..cascade_core.files.identify import identify
@@ -200,7 +191,7 @@ def _check_room(wanted: Sequence[Wanted]) -> None:
 
 
 def _show(wanted: Sequence[Wanted], models: Path) -> None:
-    """What is there and what has to come, and under which licences, on stderr."""
+    """Tell which files are there and which have to come, and under which licences, on stderr."""
     for item in wanted:
         begun = item.remote.size - item.missing
         note = "  already there" if item.there else f"  {size_in_words(begun)} of it are there" if begun else ""

@@ -1,27 +1,45 @@
 """`cascade export --api`: a workflow as the prompt that servers take."""
 
+from __future__ import annotations
+
 import argparse
-import asyncio
 import json
 from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
 from ..headless import graph, node_classes, prepare, workflow_file
-from ..headless.remote import server
 from ..runtime import paths
-from .output import OK, REFUSED, complain
+from . import arguments
+from .output import OK
 
+DESCRIPTION = """Print the prompt that the editor would send: what `POST /prompt` of a ComfyUI takes as "prompt".
+The nodes of this pack are known, and those few of ComfyUI that `cascade nodes` lists; --object-info tells of others."""
 _HINT = "; --object-info tells of the nodes of other packs"
+
+
+def add_parser(commands: arguments.Commands) -> None:
+    parser = commands.add_parser(
+        "export", help="convert a workflow to the form that servers run", description=DESCRIPTION
+    )
+    arguments.add_workflow(parser)
+    parser.add_argument(
+        "--api", action="store_true", required=True, help="as the API takes it (there is no other form)"
+    )
+    parser.add_argument(
+        "--object-info",
+        metavar="FILE|URL",
+        help="what other nodes declare: a saved answer of a server's /object_info, or the server's address",
+    )
+    parser.add_argument(
+        "-o", "--output", dest="target", metavar="FILE", type=Path, help="write it there instead of to stdout"
+    )
+    parser.set_defaults(command=export)
 
 
 def export(options: argparse.Namespace) -> int:
     document = workflow_file.read(options.workflow)
-    try:
-        info = {} if options.object_info is None else _read_info(options.object_info)
-    except server.ServerError as error:
-        complain(f"--object-info: {error}")
-        return REFUSED
+    info = {} if options.object_info is None else _read_info(options.object_info)
     theirs, their_names = graph.read_object_info(info)
     prepare.configure(options)
     nodes = node_classes.load()
@@ -43,9 +61,9 @@ def export(options: argparse.Namespace) -> int:
 
 
 def _read_info(source: str) -> dict[str, Any]:
-    """What a server's nodes declare: from the server itself, or from a file with its answer."""
+    """The declarations of a server's nodes: from the server itself, or from a file with its answer."""
     if "://" in source:
-        return asyncio.run(_ask(source.rstrip("/").removesuffix("/object_info")))
+        return _ask(source.rstrip("/").removesuffix("/object_info"))
     try:
         info = json.loads(Path(source).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -57,9 +75,19 @@ def _read_info(source: str) -> dict[str, Any]:
     return info
 
 
-async def _ask(address: str) -> dict[str, Any]:
-    async with server.connect(address) as there:
-        return await there.object_info()
+def _ask(address: str) -> dict[str, Any]:
+    import asyncio
+
+    from ..headless.remote import server
+
+    async def ask() -> dict[str, Any]:
+        async with server.connect(address) as there:
+            return await there.object_info()
+
+    try:
+        return asyncio.run(ask())
+    except server.ServerError as error:
+        raise graph.WorkflowError(f"--object-info: {error}") from None
 
 
 def _refuse_outside(path: Path) -> str:

@@ -1,24 +1,36 @@
 """`cascade nodes`: which nodes there are, and what one takes and gives."""
 
+from __future__ import annotations
+
+import argparse
 import json
 import textwrap
 from typing import Any
 
 from ..headless import graph, node_classes
+from . import arguments
 from .output import OK
 
 _WIDTH = 100  # columns of wrapped text
 _SHOWN = ("default", "min", "max", "tooltip")
 
 
-def list_nodes(name: str | None, as_json: bool) -> int:
-    """Print every node in short, or `name` at length, or the same as one JSON object."""
+def add_parser(commands: arguments.Commands) -> None:
+    parser = commands.add_parser("nodes", help="list the nodes, or describe one")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the id of a node")
+    arguments.add(parser, "--json")
+    parser.set_defaults(command=list_nodes)
+
+
+def list_nodes(options: argparse.Namespace) -> int:
+    """Print every node in short, or one at length, or the same as one JSON object."""
+    name: str | None = options.name
     classes, names = node_classes.load()
     if name is not None and name not in classes:
         raise graph.WorkflowError(f"expected a node ({graph.list_choices(sorted(classes), name)}), found {name!r}")
     wanted = sorted(classes) if name is None else [name]
     nodes = {key: _describe(classes[key], names.get(key, key)) for key in wanted}
-    if as_json:
+    if options.json:
         print(json.dumps(nodes, indent=2))
     elif name is None:
         for key, node in nodes.items():

@@ -1,8 +1,39 @@
-"""What the command answers with: its exit codes, and its complaints on stderr."""
+"""The command's answers: exit codes, complaints on stderr, and the report of a run."""
 
+from __future__ import annotations
+
+import json
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cascade_core.errors import CascadeError
+from ..headless import graph
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 OK, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+
+
+class Failure(Exception):
+    """A failure of the work itself: exit code 1."""
+
+
+@contextmanager
+def errors_as_failures(advice: str = "") -> Iterator[None]:
+    """In here a CascadeError is a Failure, and not a bad argument; so is too little memory, told with `advice`."""
+    try:
+        yield
+    except CascadeError as error:
+        raise Failure(str(error)) from error
+    except Exception as error:
+        if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):  # the first is torch's
+            raise
+        raise Failure(f"out of memory: {error}; {advice or 'choose another --device'}") from error
 
 
 def complain(*messages: str) -> None:
@@ -12,5 +43,71 @@ def complain(*messages: str) -> None:
 
 
 def _printable(character: str) -> str:
-    """What a file says may hold anything, and a terminal obeys some of it."""
+    """The character, escaped where a terminal might obey it: texts of files may hold anything."""
     return character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
+
+
+class Report:
+    """A run as it goes, here or at a server: nodes on stderr; written files on stdout, or all of it there as JSON."""
+
+    def __init__(self, as_json: bool, started: float) -> None:
+        """started: by time.perf_counter."""
+        self._as_json, self._started = as_json, started
+        self._files: list[str] = []
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._bar: tqdm[Any] | None = None
+        self._ahead = 0
+
+    def wait(self, ahead: int) -> None:
+        """Tell how many prompts go before this one; said again when it changes."""
+        if ahead > 0 and ahead != self._ahead:
+            print(f"waiting in the server's queue behind {ahead}", file=sys.stderr)
+        self._ahead = ahead
+
+    def advance(self, title: str, step: float, steps: float) -> None:
+        """Show how far the running node is."""
+        if self._bar is None or self._bar.total != steps:
+            from tqdm import tqdm
+
+            self._close_bar()
+            self._bar = tqdm(total=steps, desc=title, file=sys.stderr, disable=None, leave=False)
+        self._bar.update(step - self._bar.n)
+
+    def finish(self, done: graph.Done) -> None:
+        """Tell of a node that is done, and of the files that it wrote."""
+        self._close_bar()
+        fields = {"class_type": done.class_type, "title": done.title, "seconds": done.seconds, "cached": done.cached}
+        self._nodes[done.node] = fields
+        print(f"{done.seconds:8.2f} s  {done.title}{' (cached)' if done.cached else ''}", file=sys.stderr)
+        for path in [] if done.cached else _written(done.ui):
+            self.add_file(path)
+
+    def add_file(self, path: Path) -> None:
+        self._files.append(str(path))
+        if not self._as_json:
+            print(path, flush=True)
+
+    def complain(self, *messages: str) -> None:
+        complain(*messages)
+
+    def close(self) -> None:
+        self._close_bar()
+        if self._as_json:
+            seconds = time.perf_counter() - self._started
+            print(json.dumps({"files": self._files, "seconds": seconds, "nodes": self._nodes}), flush=True)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _written(ui: graph.Ui) -> Iterator[Path]:
+    """The files in the output folder that a node shows. Previews are gone when the program ends."""
+    from ..runtime import host
+
+    for shown in ui.values():
+        for entry in shown:
+            if graph.is_object(entry) and entry.get("type") == "output" and "filename" in entry:
+                subfolder, name = str(entry.get("subfolder", "")), str(entry["filename"])
+                yield host.output_directory() / subfolder / name

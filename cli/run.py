@@ -1,32 +1,54 @@
-"""`cascade run` and `cascade validate`: from a file to pictures, or to what is wrong with it."""
+"""`cascade run`: from a workflow file to pictures, here or at a running ComfyUI."""
+
+from __future__ import annotations
 
 import argparse
-import json
 import time
 import traceback
-from dataclasses import asdict
 
-from ..headless import graph, node_classes, prepare, workflow_file
+from ..headless import graph, prepare, workflow_file
 from ..headless.run import in_words, is_foreseen, perform
-from .output import FAILED, OK, REFUSED, complain
-from .report import Report
+from . import arguments, validate
+from .output import FAILED, OK, REFUSED, Failure, Report, complain
+
+DESCRIPTION = """Run a workflow and print the path of each file that it writes.
+Before anything is computed the models are loaded and the nodes check whether their inputs fit together.
+Exit code: 0 every output was written, 2 a bad workflow or argument (also what does not fit together),
+1 a failure while running (also a model file that cannot be loaded), 130 Ctrl-C.
+With --server a running ComfyUI does the work: it alone needs the nodes and models, pictures of the input folder are
+uploaded, results brought here, and Ctrl-C stops it there too."""
+
+
+def add_parser(commands: arguments.Commands) -> None:
+    parser = commands.add_parser("run", help="run a workflow", description=DESCRIPTION)
+    arguments.add_workflow(parser, "--models", "--json", "--output", "--device")
+    parser.add_argument("--partial", action="store_true", help="run the outputs that are fine, although others are not")
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="the address of a running ComfyUI that does the work, such as http://127.0.0.1:8188",
+    )
+    parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    started = time.perf_counter()
-    workflow, checked, nodes = _check(options)
+    report = Report(options.json, time.perf_counter())
+    return _run_here(options, report) if options.server is None else _run_at_server(options, report)
+
+
+def _run_here(options: argparse.Namespace, report: Report) -> int:
+    workflow, checked, nodes = validate.check(options)
     if checked.problems and not (options.partial and checked.outputs):
         return REFUSED
     from ..runtime import host
 
     host.device()  # refuses a device that is not there, before anything runs
-    report = Report(options.json)
     try:
         complete = perform(
             checked,
             workflow.editor,
             nodes,
-            finished=report.add,
+            finished=report.finish,
             refused=lambda problem: complain(problem.message),
             partial=options.partial,
         )
@@ -36,31 +58,26 @@ def run(options: argparse.Namespace) -> int:
         complain(in_words(failure))
         return FAILED
     finally:
-        report.close(time.perf_counter() - started)
+        report.close()
     return REFUSED if checked.problems or not complete else OK
 
 
-def validate(options: argparse.Namespace) -> int:
-    _, checked, _ = _check(options)
-    if options.json:
-        problems = [asdict(problem) | {"message": problem.message} for problem in checked.problems]
-        print(json.dumps({"valid": not problems, "outputs": checked.outputs, "problems": problems}, indent=2))
-    elif not checked.problems:
-        print(f"{options.workflow}: no problems (nodes: {len(checked.prompt)}, outputs: {len(checked.outputs)})")
-    return REFUSED if checked.problems else OK
-
-
-def _check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation, node_classes.Nodes]:
-    """The workflow and what is wrong with it, which is told on stderr."""
-    document = workflow_file.read(options.workflow)  # before the nodes are imported: a bad file is told at once
+def _run_at_server(options: argparse.Namespace, report: Report) -> int:
+    for name in ("models", "device"):
+        if getattr(options, name) is not None:
+            raise graph.WorkflowError(f"--{name}: the server has its own: leave it out with --server")
+    document = workflow_file.read(options.workflow)
     prepare.configure(options)
-    nodes = node_classes.load()
-    workflow = prepare.prepare(document, options.set, graph.definitions(nodes.classes), nodes.names)
-    checked = graph.validate(workflow.prompt, nodes.classes)
-    complain(*(problem.message for problem in checked.problems))
-    used = {problem.class_type for problem in checked.problems} - {None}
-    if any(problem.kind == "not_supported" for problem in checked.problems) or not used <= nodes.classes.keys():
-        complain(
-            "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them"
-        )
-    return workflow, checked, nodes
+    import asyncio
+
+    from ..headless.remote import run as remote
+    from ..headless.remote.server import ServerError
+
+    try:
+        complete = asyncio.run(remote.run(options.server, document, options.set, report, partial=options.partial))
+    except ServerError as error:
+        complain(str(error))
+        return REFUSED
+    except remote.RunFailed as error:
+        raise Failure(str(error)) from error
+    return OK if complete else REFUSED

@@ -11,16 +11,13 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..cascade_core.errors import CascadeError
 from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
-from . import parts
-from .output import FAILED, OK, complain
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+from . import arguments
+from .output import OK, complain, errors_as_failures
 
 TRAINERS = {
     "lora": "a LoRA of Stage C, and new words for prompts",
@@ -37,7 +34,7 @@ at once, at the last saved state.
 Exit code: 0 the file is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 
 
-def add_parser(commands: _SubParsersAction[Any]) -> None:
+def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("train", help="train a LoRA, a ControlNet or a stage on a folder of pictures")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     for kind, what in TRAINERS.items():
@@ -49,7 +46,7 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
     tiny.set_defaults(command=_train_tiny)
 
 
-def _add_trainer(kinds: _SubParsersAction[Any], kind: str, what: str) -> None:
+def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
     parser = kinds.add_parser(
         kind,
         help=what,
@@ -62,9 +59,11 @@ def _add_trainer(kinds: _SubParsersAction[Any], kind: str, what: str) -> None:
     needed = _node(kind).INPUT_TYPES()["required"]
     for name, (declared, about) in _inputs(kind).items():
         _add_input(parser, name, declared, about, name in needed)
-    parser.add_argument("--dtype", choices=parts.DTYPES, default="auto", help="precision of the stages (%(default)s)")
+    parser.add_argument(
+        "--dtype", choices=arguments.DTYPES, default="auto", help="precision of the stages (%(default)s)"
+    )
     parser.add_argument("--output", metavar="DIR", type=Path, help="where states are kept (./output)")
-    parts.add_arguments(parser)
+    arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=train, kind=kind)
 
 
@@ -91,7 +90,7 @@ def _add_input(
     elif declared == "STRING":
         parser.add_argument(flag, metavar="TEXT", default=options["default"], help=f"{about} (%(default)s)")
     else:
-        default = parts.TINY if needed else None
+        default = arguments.TINY if needed else None
         parser.add_argument(flag, metavar="NAME", default=default, help=about + (" (%(default)s)" if needed else ""))
 
 
@@ -139,7 +138,7 @@ def train(options: argparse.Namespace) -> int:
     host.device()  # refuses a device that is not there
     (dataset,) = CascadeDataset().read(str(options.folder.absolute()), options.caption)
 
-    def work() -> int:
+    with errors_as_failures("choose a smaller --batch-size, or another --device"):
         inputs = {name: _value(options, name, declared) for name, (declared, _) in _inputs(options.kind).items()}
         given = {name: value for name, value in inputs.items() if value is not None}
         node, given = _node(options.kind)(), {**given, "dataset": dataset, "name": options.name}
@@ -153,8 +152,6 @@ def train(options: argparse.Namespace) -> int:
         if sharded.rank() == 0:
             print(json.dumps({"files": [path]}) if options.json else path, flush=True)
         return OK
-
-    return parts.told(work)
 
 
 def _value(options: argparse.Namespace, name: str, declared: Any) -> Any:
@@ -173,7 +170,7 @@ def _load(name: str, declared: str, model: str, dtype: str) -> Any:
     kinds = {loader.RETURN_TYPES[0]: loader for loader in vars(loaders).values() if hasattr(loader, "RETURN_TYPES")}
     loader = kinds[declared]
     staged = declared in ("CASCADE_STAGE_C", "CASCADE_STAGE_B", "CASCADE_STAGE_A")
-    return parts.load(loader, "--" + name.replace("_", "-"), model, dtype if staged else "auto")
+    return arguments.load_model(loader, "--" + name.replace("_", "-"), model, dtype if staged else "auto")
 
 
 @contextmanager
@@ -206,9 +203,6 @@ def _train_tiny(options: argparse.Namespace) -> int:
     unknown = [part for part in options.part if part not in PARTS]
     if unknown:
         raise WorkflowError(f"--part: expected one of {list_choices(PARTS)}, found {unknown[0]!r}")
-    try:
+    with errors_as_failures():
         train_tiny(options.part, options.work, options.minutes)
-    except CascadeError as error:
-        complain(str(error))
-        return FAILED
     return OK

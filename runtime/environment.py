@@ -1,4 +1,4 @@
-"""What a bug report should say about where this runs: versions, device, precision, memory, ComfyUI, missing extras."""
+"""The environment for a bug report: versions, device, precision, memory, ComfyUI, missing extras."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from ..cascade_core.wording import size_in_words
 from . import folders, local
 
 LIBRARIES = ("torch", "transformers", "safetensors", "numpy", "Pillow")
-EXTRAS = {
-    "app": ("gradio", "fastapi", "uvicorn"),
-    "server": ("aiohttp", "yarl"),
-    "face": ("onnxruntime",),
-}  # extra of pyproject.toml -> modules that it brings
+# Extra of pyproject.toml -> modules that it brings.
+EXTRAS = {"app": ("gradio", "fastapi", "uvicorn"), "server": ("aiohttp", "yarl"), "face": ("onnxruntime",)}
 NAME = "stable-cascade-nodes"
 
 
@@ -44,7 +41,7 @@ def _version(name: str) -> str | None:
 
 
 def _device() -> str:
-    """Where models compute, and what `auto` makes of the large stages and the small parts there."""
+    """The device that models compute on, and the types that `auto` gives the large stages and the small parts."""
     import torch
 
     from ..cascade_core.files.load import choose_dtype
@@ -54,15 +51,15 @@ def _device() -> str:
     large, small = (
         [choose_dtype("auto", kind, where) for kind in kinds] for kinds in (("stage_c", "stage_b"), ("stage_a",))
     )
-    told = [
+    types = [
         f"{dtype} for {label}"
         for dtype, label in zip([*large, *small], ("Stage C", "Stage B", "the rest"), strict=True)
     ]
-    return f"{where}{name}; dtype auto is {', '.join(told).replace('torch.', '')}"
+    return f"{where}{name}; dtype auto is {', '.join(types).replace('torch.', '')}"
 
 
 def _memory() -> str:
-    """Of the machine, and of the GPU where there is one."""
+    """The memory of the machine, and of the GPU where there is one."""
     import torch
 
     known: list[str] = []

@@ -1,4 +1,4 @@
-"""What model files are, and whether they lie where loaders look, told from their headers. Prints nothing."""
+"""An inventory of model files by their headers: what each is, and whether it lies where loaders look."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def look_at(path: Path) -> Entry:
 
 
 def misfit(part: Part, file: str) -> str | None:
-    """Why a part's tensors are not those of its network; None where they are, or the network is not known."""
+    """The reason why a part's tensors are not those of its network; None where they are, or it is not known."""
     if part.config is None:
         return None
     from ..cascade_core.files.load import build, find_sources

@@ -1,4 +1,4 @@
-"""A running ComfyUI, spoken to over HTTP and its websocket. What a workflow is, it does not know.
+"""A client of a running ComfyUI, over HTTP and its websocket. It knows nothing of workflows.
 
 Everything that keeps the two from understanding each other is a ServerError: one sentence with the server's address.
 """
@@ -24,7 +24,7 @@ _PATIENCE, _PAUSE = 50, 0.1  # how often, and after how many seconds, a state th
 
 
 class ServerError(Exception):
-    """What went wrong between here and the server."""
+    """A fault between here and the server: one sentence."""
 
 
 class Rejected(Exception):
@@ -75,7 +75,7 @@ class Server:
         self.name = str(url.with_user(None))  # for messages, without a password
 
     async def object_info(self) -> dict[str, Any]:
-        """What its nodes declare, by id."""
+        """The declarations of its nodes, by id."""
         answer = await self._ask("GET", "object_info")
         if not answer or not all(is_object(entry) and "input" in entry for entry in answer.values()):
             raise ServerError(f"{self.name}: expected a ComfyUI with its nodes, found {show(answer)}")
@@ -109,7 +109,7 @@ class Server:
 
     @asynccontextmanager
     async def listen(self) -> AsyncGenerator[AsyncIterator[Event], None]:
-        """What the server tells this client, from now on until the connection is lost, which is a ServerError."""
+        """The events for this client, from now on until the connection is lost, which is a ServerError."""
         import aiohttp
 
         address = (self._url / "ws").with_query(clientId=self._client)
@@ -133,7 +133,7 @@ class Server:
         raise ServerError(f"{self.name}: the connection was lost while the workflow ran; what it finishes stays there")
 
     async def place_in_queue(self, prompt_id: str) -> int | None:
-        """How many prompts go before this one; -1 while it runs itself, None where the queue does not have it."""
+        """The number of prompts before this one; -1 while it runs itself, None where the queue does not have it."""
         answer = await self._ask("GET", "queue")
         running, waiting = (_entries(answer.get(f"queue_{state}")) for state in ("running", "pending"))
         if any(entry[1] == prompt_id for entry in running):

@@ -76,7 +76,7 @@ def test_a_prompt_becomes_a_picture_that_shows_it(server: Server, page: Page) ->
     shown = reader.read(Image.open(newest(server, before)).convert("RGB"))
     assert [(shape.color, shape.shape) for shape in shown.shapes] == [("blue", "circle")]
     assert shown.background == "cream"
-    page.wait("the picture", lambda: page.find_all(".shelf .thumbnail-item img"))
+    page.wait("the picture", lambda: page.find_all(".pictures .thumbnail-item img"))
     details = page.find(".details").text
     assert "a large blue circle at the center on a cream background" in details
     assert page.value(".node-9 .input-seed") in details and "cascade run" in details
@@ -186,7 +186,7 @@ def test_the_training_tab_learns_and_shows_a_sample(server: Server, page: Page) 
     page.start()
     assert page.finish(120) == "done", page.status()
     page.wait("the curve", lambda: page.find_all(".status .curve"))
-    page.wait("the sample", lambda: page.find_all(".shelf .thumbnail-item img"))
+    page.wait("the sample", lambda: page.find_all(".pictures .thumbnail-item img"))
     assert [*(server.output / "training" / "browser" / "samples").glob("000004-*.png")]
     assert (server.place / "models" / "loras" / "browser.safetensors").is_file()
     shot(page, "training-1280")
@@ -198,7 +198,7 @@ def test_the_gallery_gives_a_picture_back_to_its_tab(server: Server, page: Page)
     page.make()
     page.open()
     page.tab("Gallery")
-    page.wait("pictures", lambda: page.find_all(".shelf .thumbnail-item img"))
+    page.wait("pictures", lambda: page.find_all(".pictures .thumbnail-item img"))
     time.sleep(1)
     shot(page, "gallery-1280")
     assert "a yellow cross" in page.find(".details").text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stable_cascade_nodes.app import gallery, tabs, values
+from stable_cascade_nodes.app import output_pictures, tabs, values
 from stable_cascade_nodes.headless import graph, node_classes
 from stable_cascade_nodes.headless.set_values import apply
 
@@ -30,23 +30,23 @@ def test_every_shipped_workflow_has_a_tab_with_all_of_its_widgets(nodes: node_cl
             for entry in definitions[node["class_type"]].inputs.values()
             if entry.has_widget and not isinstance(node["inputs"].get(entry.name), list)
         }
-        assert {(control.node, control.name) for control in tab.controls} == widgets
+        assert {(field.node, field.name) for field in tab.fields} == widgets
         assert tab.note.startswith("## ")
 
 
 def test_what_a_person_gave_a_title_is_open_and_models_are_apart(nodes: node_classes.Nodes) -> None:
     tab = tabs.read(SHIPPED / "inpainting.json", nodes)
-    places = {(control.title, control.name): control.place for control in tab.controls}
+    places = {(field.title, field.name): field.place for field in tab.fields}
     assert places["Prompt", "text"] == places["Size", "width"] == places["Stage C", "seed"] == "open"
     assert places["Load Stage C", "model_name"] == places["Load Stage C", "dtype"] == "models"
     assert places["Stage C", "cfg_rescale"] == places["Paste Back", "feather"] == "more"
     assert places["Picture out", "filename_prefix"] == "more"
-    assert [control.title for control in tab.controls if control.mask] == ["Picture"]
+    assert [field.title for field in tab.fields if field.mask] == ["Picture"]
 
 
 def test_only_a_picture_whose_mask_is_used_can_be_painted_on(nodes: node_classes.Nodes) -> None:
     tab = tabs.read(SHIPPED / "canny.json", nodes)
-    assert [control.mask for control in tab.controls if control.takes_picture] == [False]
+    assert [field.mask for field in tab.fields if field.takes_picture] == [False]
 
 
 def test_a_workflow_with_titles_of_its_own_needs_no_code(tmp_path: Path, nodes: node_classes.Nodes) -> None:
@@ -54,7 +54,7 @@ def test_a_workflow_with_titles_of_its_own_needs_no_code(tmp_path: Path, nodes: 
     (tmp_path / "broken.json").write_text("{", "utf-8")
     (found,), problems = tabs.read_all(tmp_path, nodes)
     assert found.title == "My own way"
-    assert [c.title for c in found.controls if c.name == "text"] == ["What is seen", "What is not seen"]
+    assert [c.title for c in found.fields if c.name == "text"] == ["What is seen", "What is not seen"]
     assert len(problems) == 1 and "broken.json" in problems[0]
 
 
@@ -62,7 +62,7 @@ def test_an_api_prompt_is_a_tab_too(tmp_path: Path, nodes: node_classes.Nodes) -
     prompt = graph.convert(graph.read(SHIPPED / "text_to_image.json"), graph.definitions(nodes.classes)).prompt
     (tmp_path / "api.json").write_text(json.dumps(prompt), "utf-8")
     tab = tabs.read(tmp_path / "api.json", nodes)
-    assert len(tab.controls) == len(tabs.read(SHIPPED / "text_to_image.json", nodes).controls)
+    assert len(tab.fields) == len(tabs.read(SHIPPED / "text_to_image.json", nodes).fields)
     made = values.workflow(tab, [], nodes)
     assert made.editor is None and made.prompt["9"]["inputs"]["steps"] == 20
 
@@ -70,7 +70,7 @@ def test_an_api_prompt_is_a_tab_too(tmp_path: Path, nodes: node_classes.Nodes) -
 def given(tab: tabs.Tab, **settings: Any) -> list[Any]:
     """The tab's values with others by `Title__input`."""
     wanted = {tuple(key.replace("_C", " C").split("__")): value for key, value in settings.items()}
-    return [wanted.get((c.title, c.name), c.value) for c in tab.controls]
+    return [wanted.get((c.title, c.name), c.value) for c in tab.fields]
 
 
 def test_values_become_what_set_makes_of_them(nodes: node_classes.Nodes) -> None:
@@ -125,7 +125,7 @@ def test_what_no_input_takes_is_refused(
     nodes: node_classes.Nodes, title: str, name: str, value: Any, expected: str
 ) -> None:
     tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
-    sent = [value if (c.title, c.name) == (title, name) else c.value for c in tab.controls]
+    sent = [value if (c.title, c.name) == (title, name) else c.value for c in tab.fields]
     with pytest.raises(graph.WorkflowError) as raised:
         values.changes(tab, sent)
     assert expected in str(raised.value)
@@ -166,4 +166,4 @@ def test_a_picture_with_values_that_no_tab_can_show_is_told(
     prompt["6"]["inputs"]["text"] = value
     (tmp_path / "x.json").write_text(json.dumps(prompt), "utf-8")
     with pytest.raises(graph.WorkflowError, match="Prompt, text: expected"):
-        gallery.origin(tmp_path / "x.json", [tab], nodes)
+        output_pictures.origin(tmp_path / "x.json", [tab], nodes)

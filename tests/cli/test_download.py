@@ -32,7 +32,7 @@ from stable_cascade_nodes.cli.main import main
 from .fake_hub import Asked, Content, FakeHub, serve
 from .published_contents import EFFNET, NAMES, PREVIEWER, STAGE_A, TEXT_ENCODER, content_of, controlnet
 
-CHUNK = 10 << 20  # in which huggingface_hub writes
+CHUNK = 2 << 20  # at most so much of what came is not yet written
 
 
 @pytest.fixture
@@ -123,11 +123,7 @@ def test_a_connection_that_breaks_at_37_percent(fake: FakeHub, cascade: Runner) 
     entry = fake.entries[f"{CASCADE}/{STAGE_A.path}"]
     cut = entry.content.size * 37 // 100
     entry.cuts = [cut]
-    for _ in range(2):  # some versions of huggingface_hub leave it to the second call to go on
-        code, out, err = cascade("essential", "--yes")
-        if code == 0:
-            break
-        assert "the same command goes on from there" in err
+    code, out, _ = cascade("essential", "--yes")
     assert (code, out.splitlines()[1]) == (0, str(cascade.models / STAGE_A.label))
     assert_resumed(fake.gets, cut, entry.content.size)
     assert is_same(cascade.models / STAGE_A.label, entry.content)
@@ -189,13 +185,8 @@ def test_a_wrong_size_leaves_no_file(fake: FakeHub, cascade: Runner, more: int) 
     cascade.there(EFFNET, STAGE_A)
     code, _, err = cascade("essential", "--yes")
     assert code == 1
-    assert (
-        f"previewer.safetensors: expected {served.size + more:,} bytes" in err if more < 0 else str(served.size) in err
-    )
-    assert not (cascade.models / PREVIEWER.label).exists()
-    if more > 0:  # which looks like a connection that broke off, until the server says that there is no more
-        code, _, err = cascade("essential", "--yes")
-        assert code == 1 and f"previewer.safetensors: expected {served.size + more:,} bytes" in err
+    expected, sent = f"expected {served.size + more:,} bytes", f"it sends {served.size:,}"
+    assert f"previewer.safetensors: {expected}, as the hub announces, but {sent}. What came is removed" in err
     assert cascade.found().keys() == {EFFNET.label, STAGE_A.label}
 
 

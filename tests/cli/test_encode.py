@@ -18,14 +18,15 @@ from stable_cascade_nodes.cascade_core import images
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.builtin.world import Scene, face_scene, sample_scene
+from stable_cascade_nodes.cascade_core.files import load as checkpoint
 from stable_cascade_nodes.cascade_core.files import tensors
 from stable_cascade_nodes.cascade_core.files.load import load
-from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.images import EQUAL, encode_pixels
 from stable_cascade_nodes.cascade_core.sampling.sizes import stage_c_size
-from stable_cascade_nodes.cli import decode, encode, latents
-from stable_cascade_nodes.cli.batches import batches
+from stable_cascade_nodes.cli import decode, pictures
 from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.headless import latent_files
+from stable_cascade_nodes.headless.latent_files import batches
 from stable_cascade_nodes.recipes.tiny.reader import is_right
 
 from .conftest import Answer
@@ -72,7 +73,7 @@ def stored(*paths: Path) -> dict[str, torch.Tensor]:
 
 def entry(path: Path) -> dict[str, Any]:
     with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()[latents.KEY])
+        return json.loads(file.metadata()[latent_files.KEY])
 
 
 def decoded(folder: Path) -> dict[str, np.ndarray]:
@@ -178,7 +179,7 @@ def test_ctrl_c_keeps_what_is_encoded_and_nothing_is_encoded_twice(
         before = count_encoded(patch, stop_at=5)
         answer = cascade(*arguments, "l.safetensors")
     assert (answer.code, answer.err.splitlines()[-1]) == (130, "cascade: stopped")
-    kept = latents.members(folders / "l.safetensors")
+    kept = latent_files.members(folders / "l.safetensors")
     assert sum(len(load_file(path)) for path in kept) == sum(before) == 5
     assert answer.lines == [path.name for path in kept]
     times = {path: path.stat().st_mtime_ns for path in kept}
@@ -189,7 +190,7 @@ def test_ctrl_c_keeps_what_is_encoded_and_nothing_is_encoded_twice(
     assert (answer.code, sum(after)) == (0, len(SIZES) - 5)
     assert json.loads(answer.out)["skipped"] == 5
     assert times == {path: path.stat().st_mtime_ns for path in kept}
-    wholes, resumed = (latents.members(folders / name) for name in ("whole.safetensors", "l.safetensors"))
+    wholes, resumed = (latent_files.members(folders / name) for name in ("whole.safetensors", "l.safetensors"))
     one, other = stored(*wholes), stored(*resumed)
     assert one.keys() == other.keys() == SIZES.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -217,25 +218,28 @@ def test_shards_are_numbered_as_they_come(cascade: Command, album: Path, folders
 
 
 def test_shards_by_size(cascade: Command, folders: Path) -> None:
-    origin = latents.Origin("tiny", "an effnet", "x", "float16")
-    picture = latents.Picture((256, 256), 0, "a.png")
+    origin = latent_files.Origin("tiny", "an effnet", "x", "float16")
+    picture = latent_files.Picture((256, 256), 0, "a.png")
     latent = torch.zeros(16, 6, 6, dtype=torch.float16)  # 1152 bytes
-    writer = latents.Writer(folders / "l.safetensors", origin, None, 2500)
+    files: list[Path] = []
+    writer = latent_files.Writer(folders / "l.safetensors", origin, None, 2500, files.append)
     for index in range(5):
         writer.add(f"{index}.png", latent, replace(picture, index=index, png=f"{index}.png"))
     writer.flush(last=True)
-    assert [len(latents.read(path).pictures) for path in writer.files] == [2, 2, 1]
+    assert [len(latent_files.read(path).pictures) for path in files] == [2, 2, 1]
 
 
 def test_another_process_is_not_written_over(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = folders / "l.safetensors"
     target.write_text("of another process")
-    monkeypatch.setattr(latents, "members", lambda _: [])  # it came between the look and the writing
-    writer = latents.Writer(target, latents.Origin("tiny", "an effnet", "x", "float16"), 10, None)
-    writer.add("a.png", torch.zeros(16, 6, 6, dtype=torch.float16), latents.Picture((256, 256), 0, "a.png"))
+    monkeypatch.setattr(latent_files, "members", lambda _: [])  # it came between the look and the writing
+    files: list[Path] = []
+    origin = latent_files.Origin("tiny", "an effnet", "x", "float16")
+    writer = latent_files.Writer(target, origin, 10, None, files.append)
+    writer.add("a.png", torch.zeros(16, 6, 6, dtype=torch.float16), latent_files.Picture((256, 256), 0, "a.png"))
     writer.flush(last=True)
     assert target.read_text() == "of another process"
-    assert [path.name for path in writer.files] == ["l-00001.safetensors"]
+    assert [path.name for path in files] == ["l-00001.safetensors"]
 
 
 def test_a_full_disk_leaves_no_half_of_a_file(
@@ -305,7 +309,7 @@ def test_pictures_of_one_name_go_to_different_files(cascade: Command, folders: P
     ],
 )
 def test_where_decoded_pictures_go(names: Iterable[str], taken: Sequence[str], expected: dict[str, str]) -> None:
-    assert latents.png_names(names, taken) == expected
+    assert latent_files.png_names(names, taken) == expected
 
 
 def test_decoding_goes_on_where_it_stopped(
@@ -349,7 +353,7 @@ def test_no_file_leads_out_of_the_output_folder(cascade: Command, album: Path, f
     cascade("encode", "in", "--to", "l.safetensors")
     said = entry(folders / "l.safetensors")
     said["pictures"]["a.png"]["png"] = png
-    save_file(load_file("l.safetensors"), "evil.safetensors", {latents.KEY: json.dumps(said)})
+    save_file(load_file("l.safetensors"), "evil.safetensors", {latent_files.KEY: json.dumps(said)})
     (folders / "out").mkdir()
     (folders / "out/link").symlink_to(folders, target_is_directory=True)
     before = set(folders.rglob("*"))
@@ -362,7 +366,7 @@ def test_two_pictures_for_one_path_are_refused(cascade: Command, album: Path, fo
     cascade("encode", "in", "--to", "l.safetensors")
     said = entry(folders / "l.safetensors")
     said["pictures"]["e.png"]["png"] = "A.png"
-    save_file(load_file("l.safetensors"), "evil.safetensors", {latents.KEY: json.dumps(said)})
+    save_file(load_file("l.safetensors"), "evil.safetensors", {latent_files.KEY: json.dumps(said)})
     answer = cascade("decode", "evil.safetensors", "--output", "new")
     assert answer.code == 2 and "named twice" in answer.err and not (folders / "new").exists()
 
@@ -392,9 +396,11 @@ def test_metadata_that_cannot_be_used(
     cascade("encode", "in", "--to", "l.safetensors")
     said = entry(folders / "l.safetensors")
     spoil(said)
-    save_file(load_file("l.safetensors"), "bad.safetensors", {latents.KEY: json.dumps(said)})
+    save_file(load_file("l.safetensors"), "bad.safetensors", {latent_files.KEY: json.dumps(said)})
     answer = cascade("decode", "bad.safetensors", "--output", "new")
-    assert answer.code == 1 and answer.err.startswith(f"cascade: bad.safetensors: its metadata entry `{latents.KEY}`")
+    assert answer.code == 1 and answer.err.startswith(
+        f"cascade: bad.safetensors: its metadata entry `{latent_files.KEY}`"
+    )
     assert len(answer.err.splitlines()) == 1
 
 
@@ -444,7 +450,7 @@ def other_effnet(folders: Path) -> str:
     with torch.no_grad():
         next(module.parameters()).add_(0.01)
     (folders / "models/vae").mkdir(parents=True)
-    save(folders / "models/vae/other.safetensors", module, "effnet", family="others")
+    checkpoint.save(folders / "models/vae/other.safetensors", module, "effnet", family="others")
     return "other.safetensors"
 
 
@@ -526,7 +532,7 @@ def test_stage_b_needs_little_of_the_text(cascade: Command, album: Path, folders
 def test_an_animation_gives_its_first_frame(folders: Path) -> None:
     frames = [Image.new("RGB", (20, 30), colour) for colour in ("red", "blue", "lime")]
     frames[0].save(folders / "moving.gif", save_all=True, append_images=frames[1:])
-    pixels = encode.read(folders / "moving.gif", None)
+    pixels = pictures.read(folders / "moving.gif", None)
     assert pixels.shape == (1, 3, 30, 20) and pixels[0, 0].min() > 0.9
 
 

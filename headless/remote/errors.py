@@ -1,4 +1,4 @@
-"""A server's reasons against a prompt, in the words that a local run has for them."""
+"""A server's complaints about a prompt as sentences, in the words that a local run has for them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from .. import graph
 
 Definitions = Mapping[str, graph.Definition]
+
+_FORESEEN = ("ValueError", "OSError", "FileNotFoundError", "CascadeError")  # errors that are told without their type
 
 
 def explain(
@@ -20,6 +22,22 @@ def explain(
         details = f" ({error['details']})" if error.get("details") else ""
         messages.append(f"workflow: the server refuses it: {error.get('message', 'it does not say why')}{details}")
     return messages
+
+
+def explain_failure(prompt: graph.Prompt, account: Mapping[str, Any]) -> str | None:
+    """Why the server did not finish, by its account of the prompt; None where it did."""
+    status: Any = account.get("status")
+    messages = dict(status.get("messages") or []) if graph.is_object(status) else {}
+    if found := messages.get("execution_interrupted"):
+        return f"somebody interrupted it at {_place(prompt, found)}"
+    if found := messages.get("execution_error"):
+        kind = str(found.get("exception_type")).rpartition(".")[2]
+        text = str(found.get("exception_message")).strip()
+        advice = "; choose a smaller size, batch or dtype" if kind == "OutOfMemoryError" else ""
+        return f"{_place(prompt, found)} failed: {text if kind in _FORESEEN and text else f'{kind}: {text}'}{advice}"
+    if graph.is_object(status) and status.get("status_str") == "error":
+        return "the server says that it failed, but not why"
+    return None
 
 
 def _node_messages(prompt: graph.Prompt, definitions: Definitions, node_errors: Mapping[str, Any]) -> Iterator[str]:
@@ -51,7 +69,7 @@ def _expected(kind: Any, declared: graph.Input | None) -> str | None:
 
 
 def _expectation(declared: graph.Input | None) -> str:
-    """What an input takes."""
+    """The values that an input takes, in words."""
     if declared is None:
         return "a value or a link"
     if declared.choices is not None:
@@ -67,6 +85,11 @@ def _found(prompt: graph.Prompt, info: Mapping[str, Any]) -> str | None:
 
 
 def _own_words(problem: Mapping[str, Any], name: str | None) -> str:
-    """What the server says, without the input's name before it."""
+    """The server's own message, without the input's name before it."""
     details = str(problem.get("details") or "").removeprefix(f"{name}").removeprefix(" - ")
     return details or str(problem.get("message", "the server refuses it"))
+
+
+def _place(prompt: graph.Prompt, found: Mapping[str, Any]) -> str:
+    node_id = str(found.get("node_id"))
+    return graph.where(node_id, prompt.get(node_id, {"class_type": found.get("node_type", "?")}))

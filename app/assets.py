@@ -1,4 +1,4 @@
-"""How the page looks, and the little of it that runs in the browser. Nothing comes from another address."""
+"""The page's stylesheet, and the little of it that runs in the browser. Nothing comes from another address."""
 
 CSS = """
 .gradio-container { max-width: 1400px !important; }
@@ -11,8 +11,8 @@ CSS = """
 @media (min-width: 768px) { .results { position: sticky; top: 8px; } }
 .block .info-text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
 .block:focus-within .info-text { -webkit-line-clamp: unset; }
-.shelf .grid-wrap { max-height: none !important; }
-.shelf.many .grid-wrap { max-height: 75vh !important; }
+.pictures .grid-wrap { max-height: none !important; }
+.pictures.many .grid-wrap { max-height: 75vh !important; }
 .status { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .6rem .8rem; }
 .status p { margin: .25rem 0; overflow-wrap: anywhere; white-space: pre-line; }
 .status .bar { height: 8px; border-radius: 4px; background: var(--neutral-200); overflow: hidden; }
@@ -41,7 +41,7 @@ CSS = """
 @media (max-width: 640px) {
   .gradio-container { padding: 8px !important; }
   .details dl { grid-template-columns: 1fr; }
-  .shelf.many .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
+  .pictures.many .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
   .actions { position: fixed; left: 0; right: 0; bottom: 0; z-index: 50; padding: 8px; flex-wrap: nowrap !important;
     background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
   .actions button { white-space: nowrap; font-size: 1rem; padding-left: 4px; padding-right: 4px; }

@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.sampling.sizes import stage_c_size
-from ..runtime import paths
+from ..runtime import folders, paths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,8 @@ KEY, KIND = "cascade_latents", "latents"
 SUFFIX = ".safetensors"
 CHANNELS = 16
 PRECISIONS = {"float16": "F16", "float32": "F32"}  # as people and as safetensors name them
+WAITING = 4  # full batches' worth of things may wait for others of their kind
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Origin:
-    """What all files of a set agree in."""
+    """The encoder and its options, in which all files of a set agree."""
 
     family: str
     effnet: str  # its name
@@ -48,9 +50,15 @@ class Origin:
     precision: str
     longest: int | None = None  # pictures were first made to fit into a square of so many pixels
 
+    def __str__(self) -> str:
+        size = "" if self.longest is None else f" --size {self.longest}"
+        return f"by {self.effnet} ({self.identity[:8]}) with --precision {self.precision}{size}"
+
 
 @dataclass(frozen=True)
 class Shard:
+    """One file of a set."""
+
     header: Header
     origin: Origin
     pictures: Mapping[str, Picture]
@@ -58,12 +66,13 @@ class Shard:
 
 def members(target: Path) -> list[Path]:
     """The files of a set that are there, in their order."""
-    numbered = sorted(path for path in _entries(target.parent) if _number(target, path) is not None)
+    there = target.parent.iterdir() if target.parent.is_dir() else ()
+    numbered = sorted(path for path in there if _number(target, path) is not None)
     return [target, *numbered] if target.is_file() else numbered
 
 
 def read(path: Path) -> Shard:
-    """What a file holds; no latent is read. CascadeError for what is no whole, sound file of latents."""
+    """A file without its latents. CascadeError for what is no whole, sound file of latents."""
     from ..cascade_core.files.fields import fit
     from ..cascade_core.files.header import read_header
 
@@ -98,18 +107,23 @@ def png_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     used = {png.casefold() for png in taken}
     found: dict[str, str] = {}
     for name in sorted(names, key=lambda name: (not name.lower().endswith(".png"), name)):
-        found[name] = next(png for png in _png_names(name) if png.casefold() not in used)
+        folder, slash, file = name.rpartition("/")
+        numbered = (f"{name} ({number}).png" for number in count(2))
+        choices = (png for some in ([f"{folder}{slash}{Path(file).stem}.png", f"{name}.png"], numbered) for png in some)
+        found[name] = next(png for png in choices if png.casefold() not in used)
         used.add(found[name].casefold())
     return found
 
 
-def inside(root: Path, png: str) -> Path | None:
+def png_path(root: Path, png: str) -> Path | None:
     """The path of a decoded picture under `root`; None for what is no plain relative path, or leads out of there."""
-    plain = png.endswith(".png") and not any(part in ("", ".", "..") for part in png.split("/")) and "\0" not in png
-    if not plain or (os.name == "nt" and set(png) & set(':\\*?"<>|')):
+    plain = png.endswith(".png") and not any(part in ("", ".", "..") for part in png.split("/")) and "\\" not in png
+    if not plain or (os.name == "nt" and set(png) & set(':*?"<>|')):
         return None
-    path = root / png
-    return path if path.resolve().is_relative_to(root.resolve()) else None
+    try:
+        return folders.inside(root, png)
+    except CascadeError:
+        return None
 
 
 class Writer:
@@ -118,20 +132,21 @@ class Writer:
     What is there is never replaced, also not by another process that writes the same set.
     """
 
-    def __init__(self, target: Path, origin: Origin, most: int | None, room: int | None) -> None:
-        self.files: list[Path] = []
-        self._target, self._origin = target, origin
+    def __init__(
+        self, target: Path, origin: Origin, most: int | None, room: int | None, written: Callable[[Path], object]
+    ) -> None:
+        """written: called with each file."""
+        self._target, self._origin, self._written = target, origin, written
         self._most, self._room = most, room
-        self._bytes = 0
         self._tensors: dict[str, Tensor] = {}
         self._pictures: dict[str, Picture] = {}
 
     def add(self, name: str, latent: Tensor, picture: Picture) -> None:
         """latent (16, h, w); writes what was added before where the file is full by that."""
-        if len(self._tensors) == self._most or (self._room and self._bytes + latent.nbytes > self._room):
+        size = sum(tensor.nbytes for tensor in self._tensors.values())
+        if len(self._tensors) == self._most or (self._room and size + latent.nbytes > self._room):
             self.flush()
         self._tensors[name], self._pictures[name] = latent, picture
-        self._bytes += latent.nbytes
 
     def flush(self, last: bool = False) -> None:
         """Write what waits. `last`: nothing else will come, so a file that is the only one needs no number."""
@@ -151,13 +166,14 @@ class Writer:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             with paths.unfinished(self._target.parent) as temporary:
                 write_tensors(temporary, specs, pieces, {KEY: json.dumps(entry)})
-                self.files.append(next(path for path in self._free(last) if paths.claim(temporary, path)))
+                path = next(path for path in self._free(last) if paths.claim(temporary, path))
         except OSError as error:
             raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error
-        self._tensors, self._pictures, self._bytes = {}, {}, 0
+        self._tensors, self._pictures = {}, {}
+        self._written(path)
 
     def _free(self, last: bool) -> Iterator[Path]:
-        """What the next file may be called, the best name first."""
+        """Names for the next file, the best first."""
         there = members(self._target)
         if last and not there:
             yield self._target
@@ -165,19 +181,30 @@ class Writer:
             yield self._target.with_name(f"{self._target.stem}-{number:05}{SUFFIX}")
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    return folder.iterdir() if folder.is_dir() else iter(())
+def batches(
+    items: Iterable[Item], kind: Callable[[Item], Hashable], weight: Callable[[Item], int], most: int, room: int
+) -> Iterator[list[Item]]:
+    """Lists of items of one kind, for one pass of a network: `most` of them, or fewer where they weigh `room` together.
+
+    A rare kind does not wait for ever: where all that wait weigh too much, the heaviest kind goes as it is. The same
+    items in the same order give the same lists.
+    """
+    waiting: dict[Hashable, list[Item]] = {}
+    weights: dict[Hashable, int] = {}
+    for item in items:
+        key = kind(item)
+        waiting.setdefault(key, []).append(item)
+        weights[key] = weights.get(key, 0) + weight(item)
+        if len(waiting[key]) < most and weights[key] < room:
+            if sum(weights.values()) < WAITING * room:
+                continue
+            key = max(weights, key=lambda known: weights[known])
+        del weights[key]
+        yield waiting.pop(key)
+    yield from waiting.values()
 
 
 def _number(target: Path, path: Path) -> int | None:
     """Of a numbered file of the set; None for others."""
     found = re.fullmatch(rf"{re.escape(target.stem)}-(\d{{5,9}}){re.escape(SUFFIX)}", path.name)
     return int(found[1]) if found else None
-
-
-def _png_names(name: str) -> Iterator[str]:
-    folder, slash, file = name.rpartition("/")
-    yield f"{folder}{slash}{Path(file).stem}.png"
-    yield f"{name}.png"
-    for number in count(2):
-        yield f"{name} ({number}).png"

@@ -1,0 +1,43 @@
+"""`cascade validate`: what is wrong with a workflow, before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from ..headless import graph, node_classes, prepare, workflow_file
+from . import arguments
+from .output import OK, REFUSED, complain
+
+
+def add_parser(commands: arguments.Commands) -> None:
+    parser = commands.add_parser("validate", help="check a workflow without running it")
+    arguments.add_workflow(parser, "--models", "--json")
+    parser.set_defaults(command=validate)
+
+
+def validate(options: argparse.Namespace) -> int:
+    _, checked, _ = check(options)
+    if options.json:
+        problems = [asdict(problem) | {"message": problem.message} for problem in checked.problems]
+        print(json.dumps({"valid": not problems, "outputs": checked.outputs, "problems": problems}, indent=2))
+    elif not checked.problems:
+        print(f"{options.workflow}: no problems (nodes: {len(checked.prompt)}, outputs: {len(checked.outputs)})")
+    return REFUSED if checked.problems else OK
+
+
+def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation, node_classes.Nodes]:
+    """The workflow and its problems, which are told on stderr."""
+    document = workflow_file.read(options.workflow)  # before the nodes are imported: a bad file is told at once
+    prepare.configure(options)
+    nodes = node_classes.load()
+    workflow = prepare.prepare(document, options.set, graph.definitions(nodes.classes), nodes.names)
+    checked = graph.validate(workflow.prompt, nodes.classes)
+    complain(*(problem.message for problem in checked.problems))
+    used = {problem.class_type for problem in checked.problems} - {None}
+    if any(problem.kind == "not_supported" for problem in checked.problems) or not used <= nodes.classes.keys():
+        complain(
+            "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them"
+        )
+    return workflow, checked, nodes
