@@ -43,7 +43,7 @@ def perform(
         refused(problem)
     plan.drop({problem.node for problem in problems})
     if not problems or (partial and plan.outputs):
-        graph.perform(plan, around=inference, finished=finished)
+        graph.execute(plan, around=inference, finished=finished)
     return not problems
 
 

@@ -24,7 +24,7 @@ def _neighbour(path: Path) -> Any:
 
 HERE = Path(__file__).parent
 mutator = _neighbour(HERE / "mutator.py")
-probes = _neighbour(HERE.parent / "graph" / "probes.py")
+probes = _neighbour(HERE.parent / "headless" / "graph" / "probes.py")
 WORKFLOWS = Path(stable_cascade_nodes.__file__).parent / "workflows"
 LONGEST_MESSAGE = 2000  # characters: nobody reads more
 LONGEST_TIME = 1.0  # CPU seconds

@@ -24,7 +24,7 @@ from .server import ComfyUI
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 LEVEL = 0.95  # of the templates; 0.1.95 is the release that ComfyUI 0.3.64 names
-PROBES = ROOT / "tests" / "graph"
+PROBES = ROOT / "tests" / "headless" / "graph"
 
 _spec = importlib.util.spec_from_file_location("host_probes", PROBES / "probes.py")
 assert _spec is not None and _spec.loader is not None
@@ -81,7 +81,7 @@ def test_shipped_workflows(editor: Editor, info: dict[str, Any], file: Path) -> 
 
 @pytest.mark.parametrize("name", probes.PROBES)
 def test_probes(editor: Editor, info: dict[str, Any], name: str) -> None:
-    """What tests/graph/probes.json says the editor gave, it gives."""
+    """What tests/headless/graph/probes.json says the editor gave, it gives."""
     expected = json.loads((PROBES / "probes.json").read_text())[name]
     assert differences(expected, theirs(editor, probes.PROBES[name](), info)) == []
 
