@@ -11,13 +11,12 @@ from .widget_values import WidgetValues
 from .widgets import Drawings
 from .wording import is_list, is_object
 
+Change = tuple[str, str, Any]  # node id as the prompt has it, input, value
 _Json = dict[str, Any]
 
 
-def set_widgets(
-    document: _Json, definitions: Mapping[str, Definition], changes: Iterable[tuple[str, str, Any]]
-) -> None:
-    """Write values into a document: (node id as the prompt has it, input, value), one after another.
+def set_widgets(document: _Json, definitions: Mapping[str, Definition], changes: Iterable[Change]) -> None:
+    """Write values into a document, one after another.
 
     A link to the input goes. What a subgraph's node shows is written there. Inside a subgraph that several nodes stand
     for, the one gets a copy of its own. An input that has no widget stays as it is: the editor's form has no place for
