@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..headless import node_classes, prepare
+from ..headless import node_classes
 from ..headless.graph import WorkflowError
+from ..headless.run import configure
 from .output import OK, complain
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def app(options: argparse.Namespace) -> int:
         raise WorkflowError(f"--workflows: expected a folder, found {str(options.workflows)!r}")
     if not 0 <= options.port <= 65535:
         raise WorkflowError(f"--port: expected a number from 0 to 65535, found {options.port}")
-    prepare.configure(options)
+    configure(options)
     from ..runtime import host, local
 
     host.device()  # refuses a device that is not there, before anything is drawn

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..headless import prepare
 from ..headless.graph import WorkflowError
+from ..headless.run import configure
 from . import latents, parts
 from .batches import batches
 from .output import FAILED, OK, complain
@@ -86,7 +86,7 @@ def decode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"decode: there is no file {str(options.latents)!r}, nor a numbered one of that name")
     if options.compare is not None and not options.compare.is_dir():
         raise WorkflowError(f"--compare: expected a folder of pictures, found {str(options.compare)!r}")
-    prepare.configure(options)
+    configure(options)
     from ..runtime import host
 
     host.device()  # refuses a device that is not there

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..headless import graph, node_classes, prepare, workflow_file
+from ..headless import graph, node_classes, workflow_file
+from ..headless.run import configure
 from .output import OK, REFUSED
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def doctor(options: argparse.Namespace) -> int:
         raise graph.WorkflowError(f"doctor: expected a file or a folder, but {str(path)!r} does not exist")
     if path is not None and path.suffix.lower() in WORKFLOWS and not path.name.endswith(".index.json"):
         return _examine_workflow(path, options)
-    prepare.configure(options)
+    configure(options)
     return _examine_files(path, options.json)
 
 
@@ -160,7 +161,7 @@ def _width() -> int:
 
 def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
     document = workflow_file.read(path)
-    prepare.configure(options)
+    configure(options)
     from ..headless import requirements
 
     nodes = node_classes.load()

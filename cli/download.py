@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import published
 from ..cascade_core.files.published import Published
-from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
+from ..headless.run import configure
 from ..runtime import paths
 from . import hub
 from .output import FAILED, OK, REFUSED, complain
@@ -85,7 +85,7 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
 
 def download(options: argparse.Namespace) -> int:
     chosen = _choose(options)
-    prepare.configure(options)
+    configure(options)
     from ..runtime import local
 
     models = local.models_directory()

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..headless import prepare
 from ..headless.graph import WorkflowError
+from ..headless.run import configure
 from . import latents, parts
 from .batches import batches
 from .output import FAILED, OK, complain
@@ -84,7 +84,7 @@ def encode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"encode: expected a folder of pictures, found {str(folder)!r}")
     if options.to.suffix != latents.SUFFIX or options.to.is_dir():
         raise WorkflowError(f"--to: expected a file name that ends in {latents.SUFFIX}, found {str(options.to)!r}")
-    prepare.configure(options)
+    configure(options)
     from ..nodes import loaders
     from ..runtime import host
 

@@ -7,8 +7,9 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from ..headless import graph, prepare, workflow_file
+from ..headless import graph, set_values, workflow_file
 from ..headless.remote import results, server, uploads, verdict
+from ..headless.run import configure
 from .output import FAILED, OK, REFUSED, complain
 from .report import Report
 from .server_progress import Progress
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None:
             raise graph.WorkflowError(f"--{name}: the server has its own: leave it out with --server")
     document = workflow_file.read(options.workflow)
-    prepare.configure(options)
+    configure(options)
     return asyncio.run(_run(document, options))
 
 
@@ -31,8 +32,9 @@ async def _run(document: dict[str, Any], options: argparse.Namespace) -> int:
     try:
         async with server.connect(options.server) as there:
             definitions, names = graph.read_object_info(await there.object_info())
-            workflow = prepare.prepare(document, options.set, definitions, names)
-            prepare.check_form(workflow.prompt, definitions, there.name, "")
+            workflow = graph.convert(document, definitions, names)
+            set_values.apply(workflow, options.set, definitions)
+            graph.check_form(workflow.prompt, definitions, there.name, "")
             await uploads.send(there, workflow, definitions)
             async with there.listen() as events:
                 run = _Run(there, workflow, definitions, options.partial)
@@ -52,7 +54,7 @@ class _Run:
     """One prompt at a server, from the queue to its results."""
 
     def __init__(
-        self, there: server.Server, workflow: graph.Workflow, definitions: prepare.Definitions, partial: bool
+        self, there: server.Server, workflow: graph.Workflow, definitions: graph.Definitions, partial: bool
     ) -> None:
         self.there = there
         self.workflow = workflow

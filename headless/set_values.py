@@ -6,7 +6,7 @@ where the file has it, into the editor's form, so that a picture carries the wor
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def bring_for_this_run(path: Path) -> str:
 def apply(
     workflow: graph.Workflow,
     assignments: Sequence[str],
-    definitions: Mapping[str, graph.Definition],
+    definitions: graph.Definitions,
     bring: Bring = bring_for_this_run,
 ) -> None:
     """Change the workflow in place; raises WorkflowError with every message, and then changes nothing."""
@@ -48,9 +48,7 @@ def apply(
     assign(workflow, definitions, changes)
 
 
-def assign(
-    workflow: graph.Workflow, definitions: Mapping[str, graph.Definition], changes: Sequence[graph.Change]
-) -> None:
+def assign(workflow: graph.Workflow, definitions: graph.Definitions, changes: Sequence[graph.Change]) -> None:
     """Put values into the prompt and into the editor's form, in place of what is there, a link too."""
     for node_id, name, value in changes:
         workflow.prompt[node_id]["inputs"][name] = value
@@ -64,7 +62,7 @@ def takes_files(entry: graph.Input) -> bool:
 
 
 def _read_assignment(
-    prompt: graph.Prompt, assignment: str, definitions: Mapping[str, graph.Definition], bring: Bring
+    prompt: graph.Prompt, assignment: str, definitions: graph.Definitions, bring: Bring
 ) -> list[graph.Change]:
     """The change that an assignment asks for; none for a class without a definition, which validation names."""
     target, equals, text = assignment.partition("=")

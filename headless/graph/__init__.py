@@ -6,7 +6,7 @@ Which node classes exist is always an argument (`classes`, id -> class); nothing
 """
 
 from .calls import Ui
-from .definition import Classes, Definition, Input, define, definitions, read_object_info
+from .definition import Classes, Definition, Definitions, Input, define, definitions, read_object_info
 from .edits import Change, set_widget, set_widgets
 from .execution import Done, execute, rehearse
 from .plan import Cache, NodeFailure, Plan

@@ -125,7 +125,10 @@ def define(node_class: type[Any]) -> Definition:
     )
 
 
-class _Definitions(Mapping[str, Definition]):
+Definitions = Mapping[str, Definition]
+
+
+class _LazyDefinitions(Definitions):
     def __init__(self, classes: Classes) -> None:
         self._classes = classes
         self._known: dict[str, Definition] = {}
@@ -145,9 +148,9 @@ class _Definitions(Mapping[str, Definition]):
         return len(self._classes)
 
 
-def definitions(classes: Classes) -> Mapping[str, Definition]:
+def definitions(classes: Classes) -> Definitions:
     """The definition of every class, each read once, when it is first wanted."""
-    return _Definitions(classes)
+    return _LazyDefinitions(classes)
 
 
 def define_all(class_types: Iterable[str], classes: Classes) -> dict[str, Definition]:
@@ -170,7 +173,7 @@ def unsupported(node_class: type[Any]) -> str | None:
     return f"the hidden input {unknown[0]}" if unknown else None
 
 
-def read_object_info(info: Mapping[str, Any]) -> tuple[Mapping[str, Definition], Mapping[str, str]]:
+def read_object_info(info: Mapping[str, Any]) -> tuple[Definitions, Mapping[str, str]]:
     """Definitions and display names by node id. Raises WorkflowError, naming the entry, for anything else."""
     definitions: dict[str, Definition] = {}
     names: dict[str, str] = {}

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from .definition import Definition
+from .definition import Definitions
 from .layout import BYPASSED, MUTED, Layout, Node, lay_out
 from .links import VIRTUAL, Links, Shown
 from .texts import expand_choices, replace_patterns
@@ -41,7 +41,7 @@ _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced"})
 
 
 def convert(
-    document: Mapping[str, Any], definitions: Mapping[str, Definition], names: Mapping[str, str]
+    document: Mapping[str, Any], definitions: Definitions, names: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """The prompt of a document.
 

@@ -1,11 +1,11 @@
 """Values of the editor's document, changed as a person would change them there."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from .definition import Definition
+from .definition import Definitions
 from .layout import Layout, Node, lay_out, subgraphs_of
 from .widget_values import WidgetValues
 from .widgets import Drawings
@@ -15,7 +15,7 @@ Change = tuple[str, str, Any]  # node id as the prompt has it, input, value
 _Json = dict[str, Any]
 
 
-def set_widgets(document: _Json, definitions: Mapping[str, Definition], changes: Iterable[Change]) -> None:
+def set_widgets(document: _Json, definitions: Definitions, changes: Iterable[Change]) -> None:
     """Write values into a document, one after another.
 
     A link to the input goes. What a subgraph's node shows is written there. Inside a subgraph that several nodes stand
@@ -23,14 +23,14 @@ def set_widgets(document: _Json, definitions: Mapping[str, Definition], changes:
     its value.
     """
     drawings = Drawings(definitions)
-    values = WidgetValues(lay_out(document, drawings, {}), drawings)
+    values = WidgetValues(lay_out(document, drawings, {}), drawings)  # for all: none adds, removes or moves a widget
     for node_id, name, value in changes:
         node = values.layout.nodes[node_id]
         if name in values.of(node):
             _write(document, values, *values.outermost(node, name), value)
 
 
-def set_widget(document: _Json, definitions: Mapping[str, Definition], node_id: str, name: str, value: Any) -> None:
+def set_widget(document: _Json, definitions: Definitions, node_id: str, name: str, value: Any) -> None:
     """Write one value, as `set_widgets` does."""
     set_widgets(document, definitions, [(node_id, name, value)])
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from .definition import Classes, Definition, Input, define_all, unsupported
+from .definition import Classes, Definition, Definitions, Input, define_all, unsupported
 from .prompt import Problem, Prompt, constant_of, link_of, locate, reachable, sources_of
 from .wording import WorkflowError, is_list, is_object, list_choices, show, title_of, where
 
@@ -65,7 +65,7 @@ def validate(prompt: Prompt, classes: Classes) -> Validation:
     return Validation(checked, tuple(key for key in outputs if not needs[key] & broken), tuple(problems))
 
 
-def check_form(prompt: Prompt, definitions: Mapping[str, Definition], owner: str, hint: str) -> None:
+def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) -> None:
     """Check what can be known of a prompt that runs elsewhere; `owner` has the definitions.
 
     Raises WorkflowError, with every message, for malformed nodes and for classes without a definition (such a message
@@ -102,7 +102,7 @@ def _check_form(node_id: str, node: Any) -> Iterator[Problem]:
         yield Problem("invalid_prompt", expected, found, node_id, title_of(node), place=where(node_id, node))
 
 
-def _check_link(prompt: Prompt, definitions: Mapping[str, Definition], value: list[Any]) -> tuple[str, str] | None:
+def _check_link(prompt: Prompt, definitions: Definitions, value: list[Any]) -> tuple[str, str] | None:
     """What was expected and found, for a link that leads nowhere."""
     link = link_of(value)
     if link is None:
@@ -135,9 +135,7 @@ def _cycles(sources: Mapping[str, set[str]]) -> Iterator[list[str]]:
 class _NodeCheck:
     """The inputs of one node: `problems`, and `inputs` with every constant read as its declared type."""
 
-    def __init__(
-        self, node_id: str, prompt: Prompt, definition: Definition, definitions: Mapping[str, Definition]
-    ) -> None:
+    def __init__(self, node_id: str, prompt: Prompt, definition: Definition, definitions: Definitions) -> None:
         self.node_id = node_id
         self.prompt = prompt
         self.definition = definition

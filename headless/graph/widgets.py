@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .definition import Definition, Input
+from .definition import Definition, Definitions, Input
 from .texts import write_text
 from .wording import is_list, is_object
 
@@ -116,7 +116,7 @@ class Drawing:
 class Drawings:
     """The drawing of each class that has a definition, made when it is first wanted."""
 
-    def __init__(self, definitions: Mapping[str, Definition]) -> None:
+    def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
         self._known: dict[str, Drawing | None] = {}
 

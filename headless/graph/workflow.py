@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import editor
-from .definition import Definition
+from .definition import Definitions
 from .prompt import Prompt
 from .wording import WorkflowError, is_list, is_object, list_choices, show
 
@@ -56,9 +56,7 @@ def parse(data: bytes, place: str) -> dict[str, Any]:
     return document
 
 
-def convert(
-    document: dict[str, Any], definitions: Mapping[str, Definition], names: Mapping[str, str] | None = None
-) -> Workflow:
+def convert(document: dict[str, Any], definitions: Definitions, names: Mapping[str, str] | None = None) -> Workflow:
     """A document of either form as a prompt. `names` gives display names, the titles of untitled nodes.
 
     The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it.

@@ -5,7 +5,7 @@ from pathlib import Path
 from ...cascade_core.errors import CascadeError
 from ...runtime import folders, host
 from .. import graph
-from ..prepare import Definitions
+from ..graph import Definitions
 from ..set_values import takes_files
 from .server import Server
 
