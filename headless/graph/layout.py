@@ -271,7 +271,7 @@ def _link(entry: Any) -> tuple[LinkId, Link | None]:
 
 
 def _ports(document: Mapping[str, Any], key: str) -> list[Port]:
-    """The inputs or outputs of a subgraph; an order of the editor's own, so what is malformed keeps its place."""
+    """The inputs or outputs of a subgraph, where a malformed one holds its place: links go by position."""
     ports: list[Port] = []
     for entry in _list_in(document, key):
         fields: Mapping[str, Any] = entry if is_object(entry) else {}

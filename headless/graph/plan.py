@@ -155,7 +155,7 @@ def _signature(
         try:
             calls = split_calls(arguments, definition.takes_lists)
             parts.append(_freeze([is_changed(**keywords) for keywords in calls]))
-        except Exception:  # as in the host: who cannot tell has changed
+        except Exception:  # such a node counts as changed, as in the host
             parts.append(object())
     return tuple(parts)
 

@@ -103,7 +103,7 @@ def _check_form(node_id: str, node: Any) -> Iterator[Problem]:
 
 
 def _check_link(prompt: Prompt, definitions: Definitions, value: list[Any]) -> tuple[str, str] | None:
-    """What was expected and found, for a link that leads nowhere."""
+    """The words for a link that leads nowhere, expected and found; None for any other."""
     link = link_of(value)
     if link is None:
         return "a link [node id as a text, output slot]", show(value)
@@ -242,7 +242,7 @@ class _Unfit(Exception):
 
 
 def _expectation(entry: Input) -> str:
-    """What an input takes, for messages."""
+    """The values that an input takes, as messages word them."""
     if not entry.takes_constant:
         return f"a link to {entry.type}"
     if entry.choices is not None:

@@ -1,6 +1,5 @@
 """Workflow files changed at random: `cascade validate` ends soon, in a result or in clear messages."""
 
-import importlib.util
 import json
 import random
 import time
@@ -12,19 +11,9 @@ import pytest
 import stable_cascade_nodes
 from stable_cascade_nodes.cli.main import main
 
+from ..headless.graph import probes
+from . import mutator
 
-def _neighbour(path: Path) -> Any:
-    """A helper of the tests, which lie in no package."""
-    spec = importlib.util.spec_from_file_location(f"mutations_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-HERE = Path(__file__).parent
-mutator = _neighbour(HERE / "mutator.py")
-probes = _neighbour(HERE.parent / "headless" / "graph" / "probes.py")
 WORKFLOWS = Path(stable_cascade_nodes.__file__).parent / "workflows"
 LONGEST_MESSAGE = 2000  # characters: nobody reads more
 LONGEST_TIME = 1.0  # CPU seconds

@@ -6,7 +6,6 @@ does not know what to send. Run with -s to see the misses and how many nodes wer
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -19,17 +18,13 @@ import pytest
 import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph
 
+from ..headless.graph import probes
 from .browser import Editor
 from .server import ComfyUI
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 LEVEL = 0.95  # of the templates; 0.1.95 is the release that ComfyUI 0.3.64 names
 PROBES = ROOT / "tests" / "headless" / "graph"
-
-_spec = importlib.util.spec_from_file_location("host_probes", PROBES / "probes.py")
-assert _spec is not None and _spec.loader is not None
-probes: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(probes)
 
 # What these show without a file's value comes from folders as they are just now, from a camera or a canvas.
 ALIVE = {
@@ -81,7 +76,7 @@ def test_shipped_workflows(editor: Editor, info: dict[str, Any], file: Path) -> 
 
 @pytest.mark.parametrize("name", probes.PROBES)
 def test_probes(editor: Editor, info: dict[str, Any], name: str) -> None:
-    """What tests/headless/graph/probes.json says the editor gave, it gives."""
+    """What tests/graph/probes.json says the editor gave, it gives."""
     expected = json.loads((PROBES / "probes.json").read_text())[name]
     assert differences(expected, theirs(editor, probes.PROBES[name](), info)) == []
 
