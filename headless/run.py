@@ -55,7 +55,7 @@ def perform(
     problems = graph.rehearse(plan, around=inference)
     for problem in problems:
         refused(problem)
-    plan.drop({problem.node for problem in problems})
+    plan.drop({problem.node for problem in problems if problem.node is not None})
     if not problems or (partial and plan.outputs):
         graph.execute(plan, around=inference, finished=finished)
     return not problems

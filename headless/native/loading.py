@@ -54,7 +54,7 @@ class LoadImageMask(LoadImage):
         return {"required": {**super().INPUT_TYPES()["required"], "channel": (list(_CHANNELS),)}}
 
     @classmethod
-    def IS_CHANGED(cls, image: str, channel: str) -> str:
+    def IS_CHANGED(cls, image: str, channel: str = "alpha") -> str:
         return super().IS_CHANGED(image)
 
     def load_mask(self, image: str, channel: str) -> "tuple[Tensor]":

@@ -219,3 +219,25 @@ def test_an_input_without_a_widget_has_no_place_for_a_value(classes: graph.Class
     written = document(node(1, "Show", inputs=[("value", "INT", 9)]), links=[[9, 1, 0, 1, 0, "INT"]])
     graph.set_widget(written, graph.definitions(classes), "1", "value", 4)
     assert written["nodes"][0]["inputs"][0]["link"] == 9
+
+
+class SaveImage:
+    RETURN_TYPES = ()
+    FUNCTION = "save"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"filename_prefix": ("STRING", {})}}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_name_has_what_a_primitive_node_holds_in_any_order(classes: graph.Classes, order: int) -> None:
+    nodes = [
+        node(1, "SaveImage", ["a%P.value%"]),
+        node(2, "Number", [3], inputs=[("value", "INT", 1)]),
+        node(3, "PrimitiveNode", [120, "fixed"], outputs=["INT"], title="P"),
+    ]
+    written = document(*nodes[::order], links=[[1, 3, 0, 2, 0, "INT"]])
+    prompt = graph.convert(written, graph.definitions({**classes, "SaveImage": SaveImage})).prompt
+    assert prompt["1"]["inputs"] == {"filename_prefix": "a100"}  # within the range of the widget that it is linked to
+    assert prompt["2"]["inputs"] == {"value": 100}
