@@ -36,8 +36,7 @@ def workflow(tab: Tab, changed: Changes, nodes: node_classes.Nodes) -> graph.Wor
     """The tab's workflow with these values, as `--set` would make it."""
     definitions = graph.definitions(nodes.classes)
     made = graph.convert(deepcopy(tab.document), definitions, nodes.names)
-    for field, value in changed:
-        set_values.assign(made, definitions, field.node, field.name, value)
+    set_values.assign(made, definitions, [(field.node, field.name, value) for field, value in changed])
     return made
 
 

@@ -9,8 +9,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..headless import node_classes, prepare
+from ..headless import node_classes
 from ..headless.graph import WorkflowError
+from ..headless.run import configure
 from . import arguments
 from .output import OK, complain
 
@@ -44,7 +45,7 @@ def app(options: argparse.Namespace) -> int:
         raise WorkflowError(f"--workflows: expected a folder, found {str(options.workflows)!r}")
     if not 0 <= options.port <= 65535:
         raise WorkflowError(f"--port: expected a number from 0 to 65535, found {options.port}")
-    prepare.configure(options)
+    configure(options)
     from ..runtime import host, local
 
     host.device()  # refuses a device that is not there, before anything is drawn

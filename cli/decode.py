@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..headless import latent_files, prepare
+from ..headless import latent_files
 from ..headless.graph import WorkflowError
+from ..headless.run import configure
 from . import arguments, pictures
 from .output import errors_as_failures
 
@@ -84,7 +85,7 @@ def decode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"decode: there is no file {str(options.latents)!r}, nor a numbered one of that name")
     if options.compare is not None and not options.compare.is_dir():
         raise WorkflowError(f"--compare: expected a folder of pictures, found {str(options.compare)!r}")
-    prepare.configure(options)
+    configure(options)
     from ..cascade_core.wording import size_in_words
     from ..runtime import host
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.wording import size_in_words
-from ..headless import graph, node_classes, prepare, workflow_file
+from ..headless import graph, node_classes, workflow_file
+from ..headless.run import configure
 from . import arguments
 from .output import OK, REFUSED
 
@@ -51,7 +52,7 @@ def doctor(options: argparse.Namespace) -> int:
         raise graph.WorkflowError(f"doctor: expected a file or a folder, but {str(path)!r} does not exist")
     if path is not None and path.suffix.lower() in WORKFLOWS and not path.name.endswith(".index.json"):  # of shards
         return _examine_workflow(path, options)
-    prepare.configure(options)
+    configure(options)
     return _examine_files(path, options.json)
 
 
@@ -147,7 +148,7 @@ def _width() -> int:
 
 def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
     document = workflow_file.read(path)
-    prepare.configure(options)
+    configure(options)
     from ..headless import requirements
 
     nodes = node_classes.load()

@@ -16,8 +16,8 @@ from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import published
 from ..cascade_core.files.published import Published
 from ..cascade_core.wording import size_in_words
-from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
+from ..headless.run import configure
 from ..runtime import paths
 from . import arguments, hub
 from .output import FAILED, OK, REFUSED, complain
@@ -77,7 +77,7 @@ def add_parser(commands: arguments.Commands) -> None:
 
 def download(options: argparse.Namespace) -> int:
     chosen = _choose(options)
-    prepare.configure(options)
+    configure(options)
     from ..runtime import local
 
     models = local.models_directory()

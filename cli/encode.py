@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
-from ..headless import latent_files, prepare
+from ..headless import latent_files
 from ..headless.graph import WorkflowError
+from ..headless.run import configure
 from . import arguments, pictures
 from .output import errors_as_failures
 
@@ -67,7 +68,7 @@ def encode(options: argparse.Namespace) -> int:
     if options.to.suffix != latent_files.SUFFIX or options.to.is_dir():
         expected = f"a file name that ends in {latent_files.SUFFIX}"
         raise WorkflowError(f"--to: expected {expected}, found {str(options.to)!r}")
-    prepare.configure(options)
+    configure(options)
     from ..nodes import loaders
     from ..runtime import host
 

@@ -8,7 +8,8 @@ from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
-from ..headless import graph, node_classes, prepare, workflow_file
+from ..headless import graph, node_classes, set_values, workflow_file
+from ..headless.run import configure
 from ..runtime import paths
 from . import arguments
 from .output import OK
@@ -41,12 +42,13 @@ def export(options: argparse.Namespace) -> int:
     document = workflow_file.read(options.workflow)
     info = {} if options.object_info is None else _read_info(options.object_info)
     theirs, their_names = graph.read_object_info(info)
-    prepare.configure(options)
+    configure(options)
     nodes = node_classes.load()
     definitions = ChainMap(dict(theirs), graph.definitions(nodes.classes))  # pyright: ignore[reportArgumentType]  (only read)
-    workflow = prepare.prepare(document, options.set, definitions, {**nodes.names, **their_names}, _refuse_outside)
+    workflow = graph.convert(document, definitions, {**nodes.names, **their_names})
+    set_values.apply(workflow, options.set, definitions, _refuse_outside)
     owner = "this pack" if options.object_info is None else options.object_info
-    prepare.check_form(workflow.prompt, definitions, owner, _HINT if options.object_info is None else "")
+    graph.check_form(workflow.prompt, definitions, owner, _HINT if options.object_info is None else "")
     try:
         text = json.dumps(workflow.prompt, indent=2, allow_nan=False)
     except ValueError:

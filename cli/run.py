@@ -6,8 +6,8 @@ import argparse
 import time
 import traceback
 
-from ..headless import graph, prepare, workflow_file
-from ..headless.run import in_words, is_foreseen, perform
+from ..headless import graph, workflow_file
+from ..headless.run import configure, in_words, is_foreseen, perform
 from . import arguments, validate
 from .output import FAILED, OK, REFUSED, Failure, Report, complain
 
@@ -67,7 +67,7 @@ def _run_at_server(options: argparse.Namespace, report: Report) -> int:
         if getattr(options, name) is not None:
             raise graph.WorkflowError(f"--{name}: the server has its own: leave it out with --server")
     document = workflow_file.read(options.workflow)
-    prepare.configure(options)
+    configure(options)
     import asyncio
 
     from ..headless.remote import run as remote

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cascade_core.errors import CascadeError
-from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
+from ..headless.run import configure
 from . import arguments
 from .output import OK, complain, errors_as_failures
 
@@ -131,7 +131,7 @@ def train(options: argparse.Namespace) -> int:
         options.device = str(device)
         if options.kind not in SEVERAL:
             raise WorkflowError(f"train {options.kind}: torchrun is for {' and '.join(SEVERAL)}: leave it out")
-    prepare.configure(options)
+    configure(options)
     from ..nodes.dataset import CascadeDataset
     from ..runtime import host
 

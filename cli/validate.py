@@ -6,7 +6,8 @@ import argparse
 import json
 from dataclasses import asdict
 
-from ..headless import graph, node_classes, prepare, workflow_file
+from ..headless import graph, node_classes, set_values, workflow_file
+from ..headless.run import configure
 from . import arguments
 from .output import OK, REFUSED, complain
 
@@ -30,9 +31,11 @@ def validate(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation, node_classes.Nodes]:
     """The workflow and its problems, which are told on stderr."""
     document = workflow_file.read(options.workflow)  # before the nodes are imported: a bad file is told at once
-    prepare.configure(options)
+    configure(options)
     nodes = node_classes.load()
-    workflow = prepare.prepare(document, options.set, graph.definitions(nodes.classes), nodes.names)
+    definitions = graph.definitions(nodes.classes)
+    workflow = graph.convert(document, definitions, nodes.names)
+    set_values.apply(workflow, options.set, definitions)
     checked = graph.validate(workflow.prompt, nodes.classes)
     complain(*(problem.message for problem in checked.problems))
     used = {problem.class_type for problem in checked.problems} - {None}

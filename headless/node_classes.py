@@ -12,6 +12,7 @@ class Nodes(NamedTuple):
 
 
 def load() -> Nodes:
+    """All node classes; one of this pack wins over a stand-in of the same id."""
     from ..nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
     from . import native
 

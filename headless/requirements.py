@@ -1,4 +1,4 @@
-"""What a workflow needs: node classes and files, which of them are here, and how to get the others. Prints nothing."""
+"""The requirements of a workflow: node classes and files, which of them are here, and how to get the others."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.published import command_for
 from ..runtime import host, inventory, model_folders
 from . import graph, node_classes, set_values
-
-MUTED_OR_BYPASSED = (2, 4)  # modes in the editor's form
+from .graph.layout import BYPASSED, MUTED
 
 
 @dataclass(frozen=True)
 class NodeClass:
-    """A class of nodes that the workflow uses; `pack` is whose it is, as far as the file says."""
+    """A class of nodes that the workflow uses; `pack` is the node pack that it comes from, where the file says so."""
 
     name: str
     present: bool
@@ -27,16 +26,20 @@ class NodeClass:
 
 @dataclass(frozen=True)
 class File:
-    """A file that a node names; `node` is empty where only the workflow's own list of models tells of it."""
+    """A file that a node names; `node` is empty where only the workflow's own list of models names it.
+
+    `problem` is why a file that is present cannot be used, `command` gets it, and `address` is where it can be had, as
+    the workflow says.
+    """
 
     node: str
     title: str
     name: str
     present: bool
-    problem: str | None  # of one that is there: why it cannot be used
+    problem: str | None
     looked_in: Sequence[Path]
-    command: str | None  # that gets it
-    address: str | None  # where it can be had, as the workflow says
+    command: str | None
+    address: str | None
 
     @property
     def is_fine(self) -> bool:
@@ -44,14 +47,14 @@ class File:
 
 
 def classes_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_classes.Nodes) -> list[NodeClass]:
-    """Each class once, in the order of the nodes."""
+    """The classes that a workflow uses, each once, in the order of the nodes."""
     packs = {str(node.get("type")): _properties(node).get("cnr_id") for node in _drawn(document)}
     used = dict.fromkeys(str(node["class_type"]) for node in prompt.values())
     return [NodeClass(name, name in nodes.classes, _text(packs.get(name))) for name in used]
 
 
 def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_classes.Nodes) -> list[File]:
-    """What loaders and pictures of the prompt name, and what the workflow's own lists of models name besides."""
+    """The files that loaders and pictures of the prompt name, then what only the workflow's lists of models name."""
     addresses = {name: address for name, _, address in _listed(document)}
     definitions = graph.definitions(nodes.classes)
     files: list[File] = []
@@ -68,9 +71,9 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
                 files.append(_model(node_id, graph.title_of(node), node_class, name, address))
             elif set_values.takes_files(entry):
                 files.append(_picture(node_id, graph.title_of(node), entry, name))
-    told = {model_folders.file_name(file.name) for file in files}
+    named = {model_folders.file_name(file.name) for file in files}
     for name, key, address in _listed(document):
-        if name not in told:
+        if name not in named:
             here = model_folders.find(host.model_files((key,)), name) is not None
             files.append(File("", "", name, here, None, host.model_folders(key), command_for(name), address))
     return files
@@ -86,7 +89,7 @@ def _model(node_id: str, title: str, loader: Any, name: str, address: str | None
 
 @lru_cache(maxsize=256)
 def _misfit(path: Path, kind: str, name: str, _state: str) -> str | None:
-    """Why a file is no such model; asked once for each state of the file, since many workflows name the same ones."""
+    """The reason why a file is no such model; found once for each state of a file that many workflows may name."""
     from ..cascade_core.files.identify import find_part, identify
 
     try:
@@ -96,7 +99,7 @@ def _misfit(path: Path, kind: str, name: str, _state: str) -> str | None:
 
 
 def _picture(node_id: str, title: str, entry: graph.Input, name: str) -> File:
-    """A picture is in its folder, or one of those that the node itself draws."""
+    """A picture, which lies in its folder or is one of those that the node itself draws."""
     present, problem = name in (entry.choices or ()), None
     if not present:
         try:
@@ -107,13 +110,13 @@ def _picture(node_id: str, title: str, entry: graph.Input, name: str) -> File:
 
 
 def _drawn(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The nodes that run, as the editor's form has them, those of subgraphs too; none in an API prompt."""
+    """The nodes that run, in the editor's form, those of subgraphs too; none in an API prompt."""
     inner = document.get("definitions")
     subgraphs = inner.get("subgraphs") if graph.is_object(inner) else None
     for part in [document, *(subgraphs if isinstance(subgraphs, list) else [])]:
         nodes = part.get("nodes") if graph.is_object(part) else None
         for node in nodes if isinstance(nodes, list) else []:
-            if graph.is_object(node) and node.get("mode") not in MUTED_OR_BYPASSED:
+            if graph.is_object(node) and node.get("mode") not in (MUTED, BYPASSED):
                 yield node
 
 

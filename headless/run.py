@@ -1,5 +1,6 @@
-"""A checked workflow, run on the nodes here: what `cascade run` and the app both do."""
+"""Workflows run on this machine, by the command and the app: folders and device, and a checked workflow's nodes."""
 
+import argparse
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +8,19 @@ from typing import Any
 from . import graph, node_classes
 
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
+
+
+def configure(options: argparse.Namespace) -> None:
+    """Give the nodes the folders and the device that were chosen. Raises WorkflowError for what is no folder."""
+    chosen: dict[str, Any] = {name: getattr(options, name, None) for name in ("output", "input", "models", "device")}
+    for name in ("input", "models"):
+        if chosen[name] is not None and not chosen[name].is_dir():
+            raise graph.WorkflowError(f"--{name}: expected a folder, found {str(chosen[name])!r}")
+    if chosen["output"] is not None and chosen["output"].exists() and not chosen["output"].is_dir():
+        raise graph.WorkflowError(f"--output: expected a folder, found the file {str(chosen['output'])!r}")
+    from ..runtime import host
+
+    host.configure(**chosen)
 
 
 def perform(
@@ -22,9 +36,9 @@ def perform(
 ) -> bool:
     """Ask the nodes whether their inputs fit together, then run the outputs that are fine; whether the nodes agreed.
 
-    `editor` is the workflow in the editor's form, for the pictures. `refused` hears why not; where it heard anything,
-    nothing runs unless `partial`. `around(node id)` is called before
-    each node's own code. Raises NodeFailure; KeyboardInterrupt passes through.
+    `editor` is the workflow in the editor's form, for the pictures. `refused` is called with each reason against a
+    run; after any, nothing runs unless `partial`. `around(node id)` is called before each node's own code. Raises
+    NodeFailure; KeyboardInterrupt passes through.
     """
 
     @contextmanager
@@ -43,17 +57,17 @@ def perform(
         refused(problem)
     plan.drop({problem.node for problem in problems if problem.node is not None})
     if not problems or (partial and plan.outputs):
-        graph.perform(plan, around=inference, finished=finished)
+        graph.execute(plan, around=inference, finished=finished)
     return not problems
 
 
 def in_words(failure: graph.NodeFailure) -> str:
-    """What to tell a person of a failure."""
+    """A failure as a person reads it."""
     if type(failure.error).__name__ in _OUT_OF_MEMORY:
         return f"{failure}; choose a smaller size, batch or dtype, or another --device"
     return str(failure)
 
 
 def is_foreseen(failure: graph.NodeFailure) -> bool:
-    """Whether the sentence says all; else the place where it happened helps to mend it."""
+    """Whether the words say all; else the place in the code helps to mend it."""
     return isinstance(failure.error, ValueError | OSError) or type(failure.error).__name__ in _OUT_OF_MEMORY

@@ -1,4 +1,4 @@
-"""`--set NODE.INPUT=VALUE`: one value of a workflow, changed from the command line.
+"""`--set NODE.INPUT=VALUE`: values of a workflow, changed from the command line.
 
 Split at the first `=`, then at the last `.` before it. NODE is an id or a unique title; the value is
 read by the input's declared type; on a linked input it replaces the link. It goes into the prompt and,
@@ -6,17 +6,16 @@ where the file has it, into the editor's form, so that a picture carries the wor
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from . import graph
 
+Bring = Callable[[Path], str]  # brings a file from anywhere to where nodes look; returns the name that they know
+
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
-
-Bring = Callable[[Path], str]  # brings a file from anywhere to where nodes look; the name that they know it by
 
 
 def bring_for_this_run(path: Path) -> str:
@@ -33,32 +32,48 @@ def bring_for_this_run(path: Path) -> str:
 def apply(
     workflow: graph.Workflow,
     assignments: Sequence[str],
-    definitions: Mapping[str, graph.Definition],
+    definitions: graph.Definitions,
     bring: Bring = bring_for_this_run,
 ) -> None:
-    """Change the workflow in place; raises WorkflowError with every message."""
+    """Change the workflow in place; raises WorkflowError with every message, and then changes nothing."""
+    changes: list[graph.Change] = []
     errors: list[str] = []
     for assignment in assignments:
         try:
-            _apply_one(workflow, assignment, definitions, bring)
+            changes += _read_assignment(workflow.prompt, assignment, definitions, bring)
         except graph.WorkflowError as error:
             errors.append(f"--set {assignment}: {error}")
     if errors:
         raise graph.WorkflowError(*errors)
+    assign(workflow, definitions, changes)
 
 
-def _apply_one(
-    workflow: graph.Workflow, assignment: str, definitions: Mapping[str, graph.Definition], bring: Bring
-) -> None:
+def assign(workflow: graph.Workflow, definitions: graph.Definitions, changes: Sequence[graph.Change]) -> None:
+    """Put values into the prompt and into the editor's form, in place of what is there, a link too."""
+    for node_id, name, value in changes:
+        workflow.prompt[node_id]["inputs"][name] = value
+    if changes and workflow.editor is not None:
+        graph.set_widgets(workflow.editor, definitions, changes)
+
+
+def takes_files(entry: graph.Input) -> bool:
+    """Whether the editor offers to upload a file for the input."""
+    return any(option.endswith("_upload") and entry.options[option] for option in entry.options)
+
+
+def _read_assignment(
+    prompt: graph.Prompt, assignment: str, definitions: graph.Definitions, bring: Bring
+) -> list[graph.Change]:
+    """The change that an assignment asks for; none for a class without a definition, which validation names."""
     target, equals, text = assignment.partition("=")
     wanted, dot, name = target.rpartition(".")
     if not (equals and dot and wanted and name):
         raise graph.WorkflowError(f"expected NODE.INPUT=VALUE, found {graph.show(assignment)}")
-    node_id = _find(workflow.prompt, wanted)
-    node = workflow.prompt[node_id]
+    node_id = _find(prompt, wanted)
+    node = prompt[node_id]
     definition = definitions.get(node["class_type"])
     if definition is None:
-        return  # validation says so
+        return []
     entry = definition.inputs.get(name)
     if entry is None:
         choices = graph.list_choices(definition.inputs, name)
@@ -66,20 +81,10 @@ def _apply_one(
             f"expected an input of {graph.where(node_id, node)} ({choices}), found {graph.show(name)}"
         )
     try:
-        value = _read(entry, text, bring)
+        return [(node_id, name, _read(entry, text, bring))]
     except _Unread as error:
         where = graph.where(node_id, node, name)
         raise graph.WorkflowError(f"{where}: expected {error}, found {graph.show(text)}") from None
-    assign(workflow, definitions, node_id, name, value)
-
-
-def assign(
-    workflow: graph.Workflow, definitions: Mapping[str, graph.Definition], node_id: str, name: str, value: Any
-) -> None:
-    """Put a value into the prompt and into the editor's form, in place of what was there, a link too."""
-    workflow.prompt[node_id]["inputs"][name] = value
-    if workflow.editor is not None:
-        graph.set_widget(workflow.editor, definitions, node_id, name, value)
 
 
 def _find(prompt: graph.Prompt, wanted: str) -> str:
@@ -101,7 +106,7 @@ def _find(prompt: graph.Prompt, wanted: str) -> str:
 
 
 class _Unread(Exception):
-    """What a text was expected to be."""
+    """A text that cannot be read; its message is what was expected."""
 
 
 def _read(entry: graph.Input, text: str, bring: Bring) -> Any:
@@ -123,11 +128,6 @@ def _read(entry: graph.Input, text: str, bring: Bring) -> Any:
             return _uploaded(entry, text, bring)
         return next((choice for choice in entry.choices if str(choice) == text), text)
     return text
-
-
-def takes_files(entry: graph.Input) -> bool:
-    """Whether the editor offers to upload a file for the input."""
-    return any(option.endswith("_upload") and entry.options[option] for option in entry.options)
 
 
 def _uploaded(entry: graph.Input, text: str, bring: Bring) -> str:

@@ -1,7 +1,7 @@
-"""A workflow out of whatever file carries one: JSON, or a picture that was saved with it.
+"""The workflow in a file that carries one: JSON, or a picture that was saved with it.
 
-What a picture says is found where the editor looks for it: in the text chunks of a PNG, and in the EXIF entries of
-other formats. Where it has both forms, the editor's wins, as there.
+A picture's is found where the editor looks for it: in the text chunks of a PNG, and in the EXIF entries of other
+formats. Where it has both forms, the editor's wins, as there.
 """
 
 import struct
@@ -12,15 +12,15 @@ from typing import Any, BinaryIO
 
 from . import graph
 
-_FORMS = ("workflow", "prompt")  # the editor's, and the API's
+_FORMS = ("workflow", "prompt")  # keys of the editor's form and of the API's
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PICTURES = (_PNG, b"RIFF", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # how pictures begin
-_AVIF = b"ftyp"  # from the fifth byte on
-_LONGEST = 32 * 2**20  # bytes of one text; what is longer is no workflow
+_PICTURES = (_PNG, b"RIFF", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # first bytes of pictures
+_AVIF = b"ftyp"  # bytes 5 to 8 of an AVIF picture
+_LONGEST = 32 * 2**20  # bytes of one text; no workflow is longer
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The workflow in a file of either kind, told by its first bytes. Raises WorkflowError."""
+    """The workflow in a file of either kind, which its first bytes tell apart. Raises WorkflowError."""
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -69,7 +69,7 @@ def _exif_texts(path: Path) -> dict[str, bytes]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of many pixels, which nobody decodes here, and of odd entries
+            warnings.simplefilter("ignore")  # warnings of many pixels, which nobody decodes here, and of odd entries
             with Image.open(path) as picture:
                 entries = list(picture.getexif().values())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

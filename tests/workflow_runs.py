@@ -76,6 +76,6 @@ class Runner:
         assert not problems, problems
         Keeper.kept.clear()
         with torch.inference_mode():
-            graph.run(prompt, self.nodes, outputs=[out], cache=self.cache)
+            graph.execute(graph.Plan(prompt, self.nodes, outputs=[out], cache=self.cache))
         (image,) = Keeper.kept
         return (image * 255).round().byte().numpy()

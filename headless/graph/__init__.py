@@ -1,48 +1,16 @@
+# ruff: noqa: F401
+# pyright: reportUnusedImport=false
 """Node graphs on the standard library alone: workflow files, their validation, and their execution.
 
-Which node classes exist is always an argument (`registry`, id -> class); nothing here knows one.
+Which node classes exist is always an argument (`classes`, id -> class); nothing here knows one.
 """
 
 from .calls import Ui
-from .definition import Definition, Input, Registry, define, definitions
-from .edits import set_widget
-from .executor import Done, perform, run
-from .object_info import read_object_info
+from .definition import Classes, Definition, Definitions, Input, define, definitions, read_object_info
+from .edits import Change, set_widget, set_widgets
+from .execution import Done, execute, rehearse
 from .plan import Cache, NodeFailure, Plan
-from .prompt import Problem, Validation, validate
-from .rehearsal import rehearse
-from .shapes import is_object
-from .wording import WorkflowError, list_choices, show, title_of, where
-from .workflow import Prompt, Workflow, convert, parse, read
-
-__all__ = [
-    "Cache",
-    "Definition",
-    "Done",
-    "Input",
-    "NodeFailure",
-    "Plan",
-    "Problem",
-    "Prompt",
-    "Registry",
-    "Ui",
-    "Validation",
-    "Workflow",
-    "WorkflowError",
-    "convert",
-    "define",
-    "definitions",
-    "is_object",
-    "list_choices",
-    "parse",
-    "perform",
-    "read",
-    "read_object_info",
-    "rehearse",
-    "run",
-    "set_widget",
-    "show",
-    "title_of",
-    "validate",
-    "where",
-]
+from .prompt import Problem, Prompt
+from .validation import Validation, check_form, validate
+from .wording import WorkflowError, is_object, list_choices, show, title_of, where
+from .workflow import Workflow, convert, parse, read

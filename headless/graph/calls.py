@@ -1,4 +1,4 @@
-"""Calling a node's method: its arguments as lists, one call for each of their values, and what it returns.
+"""Calls of a node's method: arguments as lists, one call for each of their values, and the results gathered.
 
 The rules are ComfyUI's.
 """
@@ -9,8 +9,7 @@ from typing import Any
 
 from .definition import Definition
 from .prompt import constant_of, link_of
-from .shapes import is_list, is_object, is_tuple
-from .wording import show
+from .wording import is_list, is_object, is_tuple, show
 
 Arguments = dict[str, list[Any]]
 Ui = dict[str, list[Any]]
@@ -19,6 +18,8 @@ Values = list[list[Any]]  # per output slot
 
 @dataclass
 class Result:
+    """A node's output values, and what it shows to people."""
+
     values: Values
     ui: Ui
 

@@ -1,7 +1,8 @@
-"""What a node class declares: its inputs, hidden inputs and outputs.
+"""The definition of a node class: its inputs, hidden inputs and outputs.
 
-Read from the V1 attributes (`INPUT_TYPES`, `RETURN_TYPES`, ...) that ComfyUI reads too, or from what a server
-tells of them (object_info.py). A class is only looked at here, never called.
+It is read from the V1 attributes (`INPUT_TYPES`, `RETURN_TYPES`, ...) that ComfyUI reads too, or from a server's
+answer to `GET /object_info`, a JSON object of node classes by id: so a workflow with nodes of other packs can be
+converted where those packs are not installed. No node is ever called here.
 """
 
 import inspect
@@ -9,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Registry = Mapping[str, type[Any]]  # node id -> class
+from .wording import WorkflowError, is_list, is_object, show
 
-WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})  # the types whose value a person can type
-# The types that the editor draws as a widget; beside the above, what its own extensions draw.
-_DRAWN = WIDGETS | frozenset(
+Classes = Mapping[str, type[Any]]  # node classes by node id
+
+_TYPED = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})  # types whose value a person can type
+_DRAWN = _TYPED | frozenset(  # types that the editor or one of its own extensions draws as a widget
     [
         "MARKDOWN",
         "TEXTAREA",
@@ -33,7 +35,16 @@ _DRAWN = WIDGETS | frozenset(
         "PREVIEW_3D_ANIMATION",
     ]
 )
-_HIDDEN = frozenset({"PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID"})  # what the executor can fill in
+_HIDDEN = frozenset({"PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID"})  # hidden inputs that can be filled in here
+
+# Display names of the editor's own for classes that ComfyUI 0.3.64 gives none.
+_EDITOR_NAMES = {
+    "ImageBlend": "Image Blend",
+    "ImageBlur": "Image Blur",
+    "ImageQuantize": "Image Quantize",
+    "ImageScaleToTotalPixels": "Scale Image to Total Pixels",
+    "ImageSharpen": "Image Sharpen",
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Input:
 
     @property
     def takes_constant(self) -> bool:
-        return bool(self.types & (WIDGETS | {"*"}))
+        return bool(self.types & (_TYPED | {"*"}))
 
     @property
     def has_widget(self) -> bool:
@@ -72,7 +83,7 @@ class Input:
 
     @property
     def default(self) -> Any:
-        """What the widget shows before anybody touches it; None for a combo that has nothing to choose from."""
+        """The widget's value before anybody touches it; None for a combo that has nothing to choose from."""
         default = self.options.get("default")
         if self.type == "COMBO":
             if self.options.get("multi_select"):
@@ -83,7 +94,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Definition:
-    """What one class declares; `hidden` maps a keyword to what goes there (`PROMPT`, ...).
+    """The declarations of one class; `hidden` maps a keyword to what goes there (`PROMPT`, ...).
 
     `node_class` is None where only a server has the class: enough to convert a workflow, not to run it.
     """
@@ -97,6 +108,7 @@ class Definition:
 
 
 def define(node_class: type[Any]) -> Definition:
+    """The definition of a class that is installed here."""
     declared: Mapping[str, Any] = node_class.INPUT_TYPES()
     inputs: dict[str, Input] = {}
     for section in ("required", "optional"):
@@ -113,38 +125,41 @@ def define(node_class: type[Any]) -> Definition:
     )
 
 
-class _Definitions(Mapping[str, Definition]):
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+Definitions = Mapping[str, Definition]
+
+
+class _LazyDefinitions(Definitions):
+    def __init__(self, classes: Classes) -> None:
+        self._classes = classes
         self._known: dict[str, Definition] = {}
 
     def __getitem__(self, name: str) -> Definition:
         if name not in self._known:
-            self._known[name] = define(self._registry[name])
+            self._known[name] = define(self._classes[name])
         return self._known[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._registry  # without asking the class
+        return name in self._classes  # without asking the class
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._registry)
+        return iter(self._classes)
 
     def __len__(self) -> int:
-        return len(self._registry)
+        return len(self._classes)
 
 
-def definitions(registry: Registry) -> Mapping[str, Definition]:
-    """What the classes of a registry declare; each is asked once, when it is first wanted."""
-    return _Definitions(registry)
+def definitions(classes: Classes) -> Definitions:
+    """The definition of every class, each read once, when it is first wanted."""
+    return _LazyDefinitions(classes)
 
 
-def define_all(class_types: Iterable[str], registry: Registry) -> dict[str, Definition]:
-    """Definitions of those classes that the registry has; each class is asked once."""
-    return {name: define(registry[name]) for name in dict.fromkeys(class_types) if name in registry}
+def define_all(class_types: Iterable[str], classes: Classes) -> dict[str, Definition]:
+    """The definitions of those types that have a class, each read once and now."""
+    return {name: define(classes[name]) for name in dict.fromkeys(class_types) if name in classes}
 
 
 def unsupported(node_class: type[Any]) -> str | None:
-    """What keeps a class from running outside ComfyUI's server, or None."""
+    """The reason why a class cannot run outside ComfyUI's server, or None."""
     if hasattr(node_class, "define_schema"):
         return "a V3 node class"
     if inspect.iscoroutinefunction(getattr(node_class, node_class.FUNCTION)):
@@ -156,3 +171,49 @@ def unsupported(node_class: type[Any]) -> str | None:
                 return f"the {option} input {entry.name}"
     unknown = sorted(set(definition.hidden.values()) - _HIDDEN)
     return f"the hidden input {unknown[0]}" if unknown else None
+
+
+def read_object_info(info: Mapping[str, Any]) -> tuple[Definitions, Mapping[str, str]]:
+    """Definitions and display names by node id. Raises WorkflowError, naming the entry, for anything else."""
+    definitions: dict[str, Definition] = {}
+    names: dict[str, str] = {}
+    for name, entry in info.items():
+        declared = entry.get("input") if is_object(entry) else None
+        outputs = entry.get("output") if is_object(entry) else None
+        if not is_object(entry) or not is_object(declared) or not is_list(outputs):
+            raise WorkflowError(
+                f"object_info: expected inputs and outputs of the node {show(name)}, as a server's /object_info has "
+                f"them, found {show(entry)}"
+            )
+        hidden: Any = declared.get("hidden")
+        definitions[name] = Definition(
+            node_class=None,
+            inputs=_read_inputs(name, entry, declared),
+            hidden=hidden if is_object(hidden) else {},
+            outputs=tuple(outputs),
+            is_output=entry.get("output_node") is True,
+            takes_lists=False,
+        )
+        names[name] = str(entry.get("display_name") or _EDITOR_NAMES.get(name, name))
+    return definitions, names
+
+
+def _read_inputs(name: str, entry: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Input]:
+    """Required inputs, then optional ones, each in the order that `input_order` says: JSON objects may lose theirs."""
+    order: Any = entry.get("input_order")
+    inputs: dict[str, Input] = {}
+    for section in ("required", "optional"):
+        specs: Any = declared.get(section) or {}
+        first: Any = (order.get(section) if is_object(order) else None) or []
+        if not is_object(specs) or not is_list(first):
+            raise WorkflowError(f"object_info: expected {section} inputs of the node {show(name)}, found {show(specs)}")
+        listed = [str(known) for known in first]
+        for input_name in [known for known in listed if known in specs] + [new for new in specs if new not in listed]:
+            spec: Any = specs[input_name]
+            if not is_list(spec) or not spec or not isinstance(spec[0], str | list):
+                expected = f"the type of input {show(input_name)} of the node {show(name)}"
+                raise WorkflowError(f"object_info: expected {expected}, found {show(spec)}")
+            options: Any = spec[1] if len(spec) > 1 else {}
+            settings: Mapping[str, Any] = options if is_object(options) else {}
+            inputs[input_name] = Input(input_name, spec[0], settings, section == "required")
+    return inputs

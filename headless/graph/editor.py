@@ -10,25 +10,38 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from .definition import Definition
-from .dynamic import expand as expand_choices
-from .layout import BYPASSED, MUTED, Node
-from .replacements import SAVE_NODES, replace_patterns
-from .shapes import is_list, is_object
-from .state import VIRTUAL, Shown, State
-from .subgraphs import expand
+from .definition import Definitions
+from .layout import BYPASSED, MUTED, Layout, Node, lay_out
+from .links import VIRTUAL, Links, Shown
+from .texts import expand_choices, replace_patterns
+from .widget_values import WidgetValues
 from .widgets import Drawings
-from .wording import WorkflowError
+from .wording import WorkflowError, is_list, is_object
 
 _EXACT = 2**53  # larger whole numbers lose digits in the editor
 _EXPONENT = 1e21  # from here on JavaScript writes numbers with an exponent
 _PREFIX = "filename_prefix"
+_SAVE_NODES = frozenset(  # classes whose `filename_prefix` may have patterns; others get theirs as it is written
+    [
+        "SaveImage",
+        "SaveAnimatedWEBP",
+        "SaveWEBM",
+        "SaveAudio",
+        "SaveGLB",
+        "SaveAnimatedPNG",
+        "CLIPSave",
+        "VAESave",
+        "ModelSave",
+        "LoraSave",
+        "SaveLatent",
+    ]
+)
 _ALIAS = "Node name for S&R"
 _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced"})
 
 
 def convert(
-    document: Mapping[str, Any], definitions: Mapping[str, Definition], names: Mapping[str, str]
+    document: Mapping[str, Any], definitions: Definitions, names: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """The prompt of a document.
 
@@ -36,18 +49,19 @@ def convert(
     cannot be run here.
     """
     drawings = Drawings(definitions)
-    layout = expand(document, drawings, names)
-    state = State(layout, drawings)
-    replace = _Replacements(state)
+    layout = lay_out(document, drawings, names)
+    values = WidgetValues(layout, drawings)
+    links = Links(values)
+    replace = _Replacements(values)
     prompt: dict[str, dict[str, Any]] = {}
     errors: list[str] = []
     for node in layout.nodes.values():
-        if layout.is_subgraph(node) or node.type in VIRTUAL or node.mode in (MUTED, BYPASSED):
+        if not _runs(node, layout):
             continue
-        inputs = _widget_inputs(node, state, replace)
+        inputs = _widget_inputs(node, values, replace)
         for slot in node.inputs:
             try:
-                origin = state.origin(node, slot)
+                origin = links.origin(node, slot)
             except WorkflowError as error:
                 errors += error.messages
                 continue
@@ -64,21 +78,25 @@ def convert(
     return prompt
 
 
-def _widget_inputs(node: Node, state: State, replace: Callable[[str], str]) -> dict[str, Any]:
-    """What the widgets of a node send, by input name."""
-    drawing = state.drawings.get(node.type)
-    values = state.values(node)
+def _runs(node: Node, layout: Layout) -> bool:
+    return not layout.is_subgraph(node) and node.type not in VIRTUAL and node.mode not in (MUTED, BYPASSED)
+
+
+def _widget_inputs(node: Node, values: WidgetValues, replace: Callable[[str], str]) -> dict[str, Any]:
+    """The inputs that the widgets of a node send, by name."""
+    drawing = values.drawings.get(node.type)
+    held = values.of(node)
     if drawing is None:
-        return {name: _constant(value) for name, value in values.items()}
+        return {name: _constant(value) for name, value in held.items()}
     inputs: dict[str, Any] = {}
     for widget in drawing.widgets:
-        value = values[widget.name]
+        value = held[widget.name]
         if not widget.in_prompt or (value is None and widget.value is None):
             continue
         if isinstance(value, str):
             if widget.entry is not None and widget.entry.options.get("dynamicPrompts"):
                 value = expand_choices(value)
-            elif widget.name == _PREFIX and node.type in SAVE_NODES:
+            elif widget.name == _PREFIX and node.type in _SAVE_NODES:
                 value = replace(value)
             elif widget.name == "sampler_name" and node.type in _SAMPLERS and not node.owner:
                 value = value.removeprefix("sample_")  # as very old files name them
@@ -89,27 +107,23 @@ def _widget_inputs(node: Node, state: State, replace: Callable[[str], str]) -> d
 class _Replacements:
     """Patterns in the names of files: a node is found by its alias, else by its title, the first where several are."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, values: WidgetValues) -> None:
+        self._values = values
         self._now = datetime.now()
-        self._values: dict[tuple[str, str], tuple[Any] | None] = {}
 
     def __call__(self, text: str) -> str:
         return replace_patterns(text, self._find, self._now)
 
     def _find(self, wanted: str, widget: str) -> tuple[Any] | None:
-        if (wanted, widget) not in self._values:
-            node = self._nodes.get(wanted)
-            found = None
-            if node is not None and widget in self._state.values(node):
-                outer, shown = self._state.outermost(node, widget)
-                found = (self._state.values(outer)[shown],)
-            self._values[wanted, widget] = found
-        return self._values[wanted, widget]
+        node = self._nodes.get(wanted)
+        if node is None or widget not in self._values.of(node):
+            return None
+        outer, shown = self._values.outermost(node, widget)
+        return (self._values.of(outer)[shown],)
 
     @cached_property
     def _nodes(self) -> dict[str, Node]:
-        nodes = list(reversed(self._state.layout.nodes.values()))
+        nodes = list(reversed(self._values.layout.nodes.values()))
         return {node.title: node for node in nodes} | {
             alias: node for node in nodes if isinstance(alias := node.properties.get(_ALIAS), str)
         }

@@ -1,44 +1,53 @@
-"""One value of the editor's document, changed as a person would change it there."""
+"""Values of the editor's document, changed as a person would change them there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from .definition import Definition
-from .layout import Node
-from .shapes import is_list, is_object
-from .state import State
-from .subgraphs import expand, subgraphs_of
+from .definition import Definitions
+from .layout import Layout, Node, lay_out, subgraphs_of
+from .widget_values import WidgetValues
 from .widgets import Drawings
+from .wording import is_list, is_object
 
+Change = tuple[str, str, Any]  # node id as the prompt has it, input, value
 _Json = dict[str, Any]
 
 
-def set_widget(document: _Json, definitions: Mapping[str, Definition], node_id: str, name: str, value: Any) -> None:
-    """Write a value into a document, unlinking the input where it was linked. `node_id` is the prompt's.
+def set_widgets(document: _Json, definitions: Definitions, changes: Iterable[Change]) -> None:
+    """Write values into a document, one after another.
 
-    What a subgraph's node shows is written there. Inside a subgraph that several nodes stand for, the one gets a copy
-    of its own. An input that has no widget stays as it is: the editor's form has no place for its value.
+    A link to the input goes. What a subgraph's node shows is written there. Inside a subgraph that several nodes stand
+    for, the one gets a copy of its own. An input that has no widget stays as it is: the editor's form has no place for
+    its value.
     """
     drawings = Drawings(definitions)
-    state = State(expand(document, drawings, {}), drawings)
-    node = state.layout.nodes[node_id]
-    if name not in state.values(node):
-        return
-    node, name = state.outermost(node, name)
-    graph, entry = _own_entry(document, state, node)
-    values: Any = entry.get("widgets_values") or []
-    if is_object(values):
-        values[name] = value
-    elif state.layout.is_subgraph(node):
-        shown = state.values(node)
-        index = list(shown).index(name)
-        values = [*values[: len(shown)], *list(shown.values())[len(values) :]]
-        values[index] = value
-    elif (drawing := drawings.get(node.type)) is not None:
-        drawing.write(values, name, value)
-    entry["widgets_values"] = values
+    values = WidgetValues(lay_out(document, drawings, {}), drawings)  # for all: none adds, removes or moves a widget
+    for node_id, name, value in changes:
+        node = values.layout.nodes[node_id]
+        if name in values.of(node):
+            _write(document, values, *values.outermost(node, name), value)
+
+
+def set_widget(document: _Json, definitions: Definitions, node_id: str, name: str, value: Any) -> None:
+    """Write one value, as `set_widgets` does."""
+    set_widgets(document, definitions, [(node_id, name, value)])
+
+
+def _write(document: _Json, values: WidgetValues, node: Node, name: str, value: Any) -> None:
+    """Write a value into a node's own entry, and unlink the input."""
+    graph, entry = _own_entry(document, values.layout, node)
+    written: Any = entry.get("widgets_values") or []
+    if is_object(written):
+        written[name] = value
+    elif values.layout.is_subgraph(node):
+        shown = values.of(node)
+        written = [*written[: len(shown)], *list(shown.values())[len(written) :]]
+        written[list(shown).index(name)] = value
+    elif (drawing := values.drawings.get(node.type)) is not None:
+        drawing.write(written, name, value)
+    entry["widgets_values"] = written
     slots: list[_Json] = entry.get("inputs") or []
     for slot in slots:
         if slot.get("name") == name and slot.get("link") is not None:
@@ -46,12 +55,12 @@ def set_widget(document: _Json, definitions: Mapping[str, Definition], node_id: 
             slot["link"] = None
 
 
-def _own_entry(document: _Json, state: State, node: Node) -> tuple[_Json, _Json]:
+def _own_entry(document: _Json, layout: Layout, node: Node) -> tuple[_Json, _Json]:
     """The graph and the entry of a node in the document; every subgraph on the way is one node's alone."""
     owners: list[Node] = []
     owner = node.owner
     while owner:
-        owners.insert(0, state.layout.nodes[owner])
+        owners.insert(0, layout.nodes[owner])
         owner = owners[0].owner
     graph = document
     for shell in owners:

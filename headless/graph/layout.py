@@ -1,37 +1,30 @@
-"""One graph of the editor's document, parsed: nodes with their slots, and links.
+"""The editor's document as one flat layout: nodes with their slots, and links.
 
-A document is such a graph, and each of its subgraph definitions is one. Formats 0.4 (links as arrays) and 1
-(links as objects). It knows no node classes; subgraphs.py puts the graphs together.
+A document is a graph, and each of its subgraph definitions is one, in the formats 0.4 (links as arrays) and 1 (links
+as objects). Subgraphs are put in place of the nodes that stand for them: a node inside is known as
+"<instance>:<inner>", as the editor sends it. Links stay in their own graph; the nodes that stand for subgraphs stay
+too, as places where links cross a border.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .shapes import is_list, is_object
-from .wording import WorkflowError, show, where
+from .widgets import Drawings, LinkId, Slot
+from .wording import WorkflowError, is_list, is_object, show, where
+
+MAX_DEPTH = 100  # subgraphs inside each other
+MAX_NODES = 10_000  # in all; the largest templates have some hundred
+MAX_SLOTS = 100_000  # in all
 
 MUTED, BYPASSED = 2, 4  # modes; with every other number a node runs
+INSIDE = "-10"  # in a subgraph, the source of the links that come from its inputs
 
-LinkId = int | str | None
-INSIDE, OUTSIDE = "-10", "-20"  # in a subgraph: where its inputs come from, and where its outputs go
-
-# Ids that the editor replaces when it opens a file.
-_RENAMED = {
+_RENAMED = {  # ids that the editor replaces when it opens a file
     "T2IAdapterLoader": "ControlNetLoader",
     "ConditioningAverage ": "ConditioningAverage",
     "SDV_img2vid_Conditioning": "SVD_img2vid_Conditioning",
 }
-
-
-@dataclass(frozen=True)
-class Slot:
-    """An input as it is drawn: `widget` if it belongs to one; `link` is None where nothing arrives."""
-
-    name: str
-    type: str
-    link: LinkId
-    widget: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or an output of a subgraph, and the links inside that it has."""
+    """An input or an output of a subgraph, and the links that it has inside."""
 
     name: str
     type: str
@@ -78,21 +71,130 @@ class Graph:
     outputs: list[Port]
 
 
-def check_version(document: Mapping[str, Any]) -> None:
-    """Raises WorkflowError for a format that is not known."""
+@dataclass
+class Layout:
+    """A whole document. `nodes` by full id, `graphs` by the id of their owner, "" for the document itself.
+
+    The nodes of a subgraph come before the node that stands for it.
+    """
+
+    nodes: dict[str, Node] = field(default_factory=dict[str, Node])
+    graphs: dict[str, Graph] = field(default_factory=dict[str, Graph])
+
+    def is_subgraph(self, node: Node) -> bool:
+        return node.id in self.graphs
+
+
+def lay_out(document: Mapping[str, Any], drawings: Drawings, names: Mapping[str, str]) -> Layout:
+    """The layout of a document; `names` has display names of node classes, the titles of untitled nodes.
+
+    Raises WorkflowError, with every message, for what is malformed, endless, or cannot be put in place.
+    """
     if document.get("version", 0.4) not in (0.4, 1):
         raise WorkflowError(f"expected a workflow of version 0.4 or 1, found {show(document['version'])}")
+    return _Expansion(document, drawings, names).layout
 
 
-def parse(document: Mapping[str, Any], names: Mapping[str, str]) -> Graph:
-    """One graph, without what lies in its subgraphs. Raises WorkflowError, with every message, where it is malformed.
+def join(owner: str, node_id: str) -> str:
+    """The full id of a node."""
+    return f"{owner}:{node_id}" if owner else node_id
 
-    `names` has display names of node classes, the titles of untitled nodes.
-    """
+
+def place(node: Node, slot: Slot | None = None) -> str:
+    """A node, or an input of it, as messages name it."""
+    return where(node.id, {"class_type": node.type, "_meta": {"title": node.title}}, slot and slot.name)
+
+
+def subgraphs_of(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The subgraph definitions of a document by their id, which is the type of the nodes that stand for them."""
+    definitions: Any = document.get("definitions")
+    entries = _list_in(definitions, "subgraphs") if is_object(definitions) else []
+    return {str(entry["id"]): entry for entry in entries if is_object(entry) and "id" in entry}
+
+
+class _Expansion:
+    """Puts the graphs of a document together; every graph is parsed once, however often it is used."""
+
+    def __init__(self, document: Mapping[str, Any], drawings: Drawings, names: Mapping[str, str]) -> None:
+        self.drawings = drawings
+        self.names = names
+        self.written = subgraphs_of(document)
+        self.parsed: dict[str, Graph] = {}
+        self.layout = Layout()
+        self.slots = 0
+        self._put("", self._complete(_parse(document, names)), ())
+
+    def _put(self, owner: str, graph: Graph, chain: tuple[str, ...]) -> None:
+        """Add a graph and the subgraphs in it; `chain` has the types of those that it lies in."""
+        self.layout.graphs[owner] = graph
+        for inner in graph.nodes.values():
+            node = replace(inner, id=join(owner, inner.id), owner=owner) if owner else inner
+            self.slots += len(node.inputs) + len(node.outputs)
+            if len(self.layout.nodes) >= MAX_NODES or self.slots > MAX_SLOTS:
+                raise WorkflowError(
+                    f"expected at most {MAX_NODES:,} nodes with {MAX_SLOTS:,} slots in all, those of subgraphs "
+                    "wherever they are used, found more"
+                )
+            if node.type in self.written:
+                if node.type in chain or len(chain) == MAX_DEPTH:
+                    found = "itself" if node.type in chain else f"more than {MAX_DEPTH} inside each other"
+                    raise WorkflowError(f"{place(node)}: expected a subgraph of single nodes, found {found}")
+                self._put(node.id, self._subgraph(node.type), (*chain, node.type))
+            if node.id in self.layout.nodes:
+                raise WorkflowError(f"expected an id of its own for every node, found {show(node.id)} twice")
+            self.layout.nodes[node.id] = node
+
+    def _subgraph(self, kind: str) -> Graph:
+        if kind not in self.parsed:
+            try:
+                self.parsed[kind] = self._complete(_parse(self.written[kind], self.names))
+            except WorkflowError as error:
+                name = show(self.written[kind].get("name"))
+                raise WorkflowError(*(f"subgraph {name}: {message}" for message in error.messages)) from None
+        return self.parsed[kind]
+
+    def _complete(self, graph: Graph) -> Graph:
+        """The graph whose nodes have the slots of the editor: those of their class before those of the file."""
+        errors = [
+            f"{place(node)}: expected a node or a subgraph, found a group node of an old editor; "
+            "convert it to nodes or to a subgraph in the editor, or export the workflow for the API"
+            for node in graph.nodes.values()
+            if node.type.startswith(("workflow>", "workflow/")) and self.drawings.get(node.type) is None
+        ]
+        if errors:
+            raise WorkflowError(*errors)
+        return replace(graph, nodes={node.id: self._complete_node(node) for node in graph.nodes.values()})
+
+    def _complete_node(self, node: Node) -> Node:
+        if node.type in self.written:
+            ports = self.written[node.type]
+            inputs, outputs = _port_slots(ports, node), [_type(port) for port in _list_in(ports, "outputs")]
+        elif (drawing := self.drawings.get(node.type)) is not None:
+            inputs, outputs = drawing.slots(node.inputs), drawing.outputs
+        else:
+            return node
+        return replace(node, inputs=inputs, outputs=outputs + node.outputs[len(outputs) :])
+
+
+def _port_slots(ports: Mapping[str, Any], node: Node) -> list[Slot]:
+    """The inputs of a node that stands for a subgraph: the subgraph's in their order, then what only the file has."""
+    links = {slot.name: slot.link for slot in node.inputs}
+    names = [str(port.get("name")) if is_object(port) else "" for port in _list_in(ports, "inputs")]
+    kinds = [_type(port) for port in _list_in(ports, "inputs")]
+    slots = [Slot(name, kind, links.get(name)) for name, kind in zip(names, kinds, strict=True)]
+    return slots + [slot for slot in node.inputs if slot.name not in names]
+
+
+def _type(port: Any) -> str:
+    return str(port.get("type")) if is_object(port) else ""
+
+
+def _parse(document: Mapping[str, Any], names: Mapping[str, str]) -> Graph:
+    """One graph, without what lies in its subgraphs. Raises WorkflowError, with every message, if it is malformed."""
     errors: list[str] = []
     nodes: dict[str, Node] = {}
     links: dict[LinkId, Link] = {}
-    for entry in list_in(document, "nodes"):
+    for entry in _list_in(document, "nodes"):
         node = _node(entry, names)
         if node is None:
             errors.append(f"expected every node to have an id, a type and lists of slots, found {show(entry)}")
@@ -100,7 +202,7 @@ def parse(document: Mapping[str, Any], names: Mapping[str, str]) -> Graph:
             errors.append(f"expected an id of its own for every node, found {show(node.id)} twice")
         else:
             nodes[node.id] = node
-    for entry in list_in(document, "links"):
+    for entry in _list_in(document, "links"):
         if entry is None:  # the editor leaves these where a link was removed
             continue
         link_id, link = _link(entry)
@@ -113,12 +215,7 @@ def parse(document: Mapping[str, Any], names: Mapping[str, str]) -> Graph:
     return Graph(nodes, links, _ports(document, "inputs"), _ports(document, "outputs"))
 
 
-def place(node: Node, slot: Slot | None = None) -> str:
-    """How messages name a node and its input."""
-    return where(node.id, {"class_type": node.type, "_meta": {"title": node.title}}, slot and slot.name)
-
-
-def list_in(document: Mapping[str, Any], key: str) -> list[Any]:
+def _list_in(document: Mapping[str, Any], key: str) -> list[Any]:
     value = document.get(key)
     if value is None:
         return []
@@ -174,9 +271,9 @@ def _link(entry: Any) -> tuple[LinkId, Link | None]:
 
 
 def _ports(document: Mapping[str, Any], key: str) -> list[Port]:
-    """The inputs or outputs of a subgraph; an order of the editor's own, so what is malformed keeps its place."""
+    """The inputs or outputs of a subgraph, where a malformed one holds its place: links go by position."""
     ports: list[Port] = []
-    for entry in list_in(document, key):
+    for entry in _list_in(document, key):
         fields: Mapping[str, Any] = entry if is_object(entry) else {}
         links: Any = fields.get("linkIds")
         ids = [link for link in links if isinstance(link, int | str)] if is_list(links) else []

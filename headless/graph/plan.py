@@ -1,4 +1,4 @@
-"""What a run will do: which nodes, in which order, and what of them is there already.
+"""The plan of a run: which nodes, in which order, and which results are there already.
 
 The rules are ComfyUI's: nodes with equal signatures are computed once.
 """
@@ -11,10 +11,9 @@ from itertools import count
 from typing import Any
 
 from .calls import Result, Values, call, gather_arguments, split_calls
-from .definition import Definition, Registry, define_all
-from .prompt import constant_of, link_of, reachable, sources_of
+from .definition import Classes, Definition, define_all
+from .prompt import Prompt, constant_of, link_of, reachable, sources_of
 from .wording import title_of, where
-from .workflow import Prompt
 
 Around = Callable[[str], AbstractContextManager[Any]]  # entered with the node's id around each call of its code
 
@@ -32,7 +31,7 @@ class NodeFailure(Exception):
 
 
 class Cache:
-    """What was computed, by signature: given to the next run, it computes only what changed since.
+    """Computed results by signature; a run that is given one computes only what changed since the last.
 
     A signature is the node's class, what its IS_CHANGED says, its constants, and the signatures of what
     it is linked to; equal ones get one number. Like the host's, it keeps what the latest prompt needs.
@@ -70,19 +69,19 @@ class Plan:
     def __init__(
         self,
         prompt: Prompt,
-        registry: Registry,
+        classes: Classes,
         *,
         outputs: Sequence[str] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
         cache: Cache | None = None,
     ) -> None:
         self.prompt = prompt
-        self.definitions = define_all((node["class_type"] for node in prompt.values()), registry)
+        self.definitions = define_all((node["class_type"] for node in prompt.values()), classes)
         self.hidden = {"PROMPT": prompt, "EXTRA_PNGINFO": extra_pnginfo or {}}
         self.sources = {key: sources_of(node) for key, node in prompt.items()}
-        self.keeps_values = cache is not None
+        self.reuses_values = cache is not None
         self.cache = cache if cache is not None else Cache()
-        self.rehearsed: dict[int, float] = {}  # seconds of what the rehearsal has computed for good, by signature
+        self.rehearsed: dict[int, float] = {}  # seconds that the rehearsal took for final results, by signature
         if outputs is None:
             outputs = [key for key in prompt if self.definition(key).is_output]
         self.outputs = tuple(outputs)
@@ -156,7 +155,7 @@ def _signature(
         try:
             calls = split_calls(arguments, definition.takes_lists)
             parts.append(_freeze([is_changed(**keywords) for keywords in calls]))
-        except Exception:  # as in the host: who cannot tell has changed
+        except Exception:  # such a node counts as changed, as in the host
             parts.append(object())
     return tuple(parts)
 

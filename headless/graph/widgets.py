@@ -1,27 +1,39 @@
-"""The widgets and slots that the editor draws for a node, in its order, and what the widgets hold.
+"""The widgets and slots that the editor draws for a node, in its order.
 
 `widgets_values` is positional, so every widget that has a place in it matters, also those that only serve the
 editor: the control after a seed, upload buttons. A bypassed node passes links by the position of its slots.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .definition import Definition, Input
-from .layout import Node, Slot
-from .shapes import is_list, is_object
+from .definition import Definition, Definitions, Input
+from .texts import write_text
+from .wording import is_list, is_object
 
-CONTROL = "control_after_generate"  # what happens to the value after queueing
-_SEEDS = frozenset({"seed", "noise_seed"})  # the editor draws a control beside integers of these names
+LinkId = int | str | None
+
+_CONTROL = "control_after_generate"  # the widget that says how a value changes after queueing
+_SEEDS = frozenset({"seed", "noise_seed"})  # integers that get a control by their name
 _UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
 _WITH_PLAYER = frozenset({"LoadAudio", "SaveAudio", "PreviewAudio", "SaveAudioMP3", "SaveAudioOpus"})
 _WITH_VIEW = {"SaveGLB": "PREVIEW_3D", "Preview3D": "PREVIEW_3D", "Preview3DAnimation": "PREVIEW_3D_ANIMATION"}
-_LOAD_3D = {
+_LOAD_3D = {  # buttons, which the editor sends like any value
     "upload 3d model": "upload3dmodel",
     "upload extra resources": "uploadExtraResources",
     "clear": "clear",
-}  # buttons, which the editor sends like any value
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An input as it is drawn: `widget` if it belongs to one; `link` is None where nothing arrives."""
+
+    name: str
+    type: str
+    link: LinkId
+    widget: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,70 +52,71 @@ class Widget:
 
 
 class Drawing:
-    """What the editor draws for every node of one class."""
+    """The widgets, input slots and output types that the editor draws for every node of one class."""
 
     def __init__(self, kind: str, definition: Definition) -> None:
         self.definition = definition
         self.widgets = list(_draw(kind, definition))
         self.outputs = [output if isinstance(output, str) else "COMBO" for output in definition.outputs]
-        self._defaults = {widget.name: widget.value for widget in self.widgets}
+        self.defaults: Mapping[str, Any] = {widget.name: widget.value for widget in self.widgets}
         self._entries = {widget.name: widget.entry for widget in self.widgets}
         self._placed = [widget.name for widget in self.widgets if widget.has_place]
         self._slots = list(_draw_slots(definition, self.widgets))
-        self._forced, self._length_with_forced = self._count_forced()
+        self._old_places = self._count_old_places()
 
-    def slots(self, node: Node) -> list[Slot]:
+    def slots(self, written: Sequence[Slot]) -> list[Slot]:
         """The inputs of a node in the editor's order: sockets, those of widgets, then what only the file has.
 
-        What the file says of an input goes by its name; one that the file draws on a widget that is gone goes too.
+        What the file says of an input (`written`) goes by its name; a slot that the file draws on a widget that is
+        gone goes too.
         """
-        written = {slot.name: slot.link for slot in node.inputs}
-        slots = [Slot(slot.name, slot.type, written.pop(slot.name, None), slot.widget) for slot in self._slots]
-        return slots + [slot for slot in node.inputs if slot.name in written and not slot.widget]
+        links = {slot.name: slot.link for slot in written}
+        slots = [Slot(slot.name, slot.type, links.pop(slot.name, None), slot.widget) for slot in self._slots]
+        return slots + [slot for slot in written if slot.name in links and not slot.widget]
 
     def read(self, values: Any) -> dict[str, Any]:
-        """What each widget holds, by name; what the file lacks is the widget's own value."""
-        held = dict(self._defaults)
+        """The value of each widget, by name; what the file lacks is the widget's own value."""
+        written: dict[str, Any] = {}
         if is_object(values):  # some packs write these themselves; the stock editor has no use for them
-            written = {name: value for name, value in values.items() if name in held}
+            written = {name: value for name, value in values.items() if name in self.defaults}
         elif is_list(values):
-            written = {name: values[at] for name, at in zip(self._placed, self._kept(values), strict=False)}
-        else:
-            written = {}
-        return held | {name: _shown(self._entries[name], value) for name, value in written.items()}
+            written = {name: values[at] for name, at in zip(self._placed, self._find_places(values), strict=False)}
+        return {**self.defaults, **{name: _shown(self._entries[name], value) for name, value in written.items()}}
 
     def write(self, values: list[Any], name: str, value: Any) -> None:
-        """Put a value where `read` finds it, with what the widgets before it hold where the list is too short."""
+        """Put a value where `read` finds it, with the defaults of the widgets before it where the list is too short."""
         index = self._placed.index(name)
-        kept = self._kept(values)
-        if index < len(kept):
-            values[kept[index]] = value
+        places = self._find_places(values)
+        if index < len(places):
+            values[places[index]] = value
         else:
-            values.extend(self._defaults[before] for before in self._placed[len(kept) : index])
+            values.extend(self.defaults[before] for before in self._placed[len(places) : index])
             values.append(value)
 
-    def _count_forced(self) -> tuple[frozenset[int], int]:
-        """Old files gave a place also to inputs that their class forces to be sockets; they are told by their length.
+    def _find_places(self, values: list[Any]) -> list[int]:
+        """The indices of the values that belong to widgets, in the order of the widgets."""
+        if len(values) == len(self._old_places):
+            return [index for index, is_forced in enumerate(self._old_places) if not is_forced]
+        return list(range(len(values)))
 
-        The editor pairs inputs with values one by one, and so forgets that a control has a place of its own.
+    def _count_old_places(self) -> list[bool]:
+        """One entry for each value that an old file has: whether it belongs to an input that is forced to be a socket.
+
+        Old editors gave those a place too. The editor knows such a file by the number of its values. It pairs inputs
+        with values one by one, and so forgets that a control has a place of its own: controls and the upload button
+        count at the end.
         """
-        entries = [
-            e for e in self.definition.inputs.values() if e.name in self._defaults or e.options.get("forceInput")
-        ]
-        controls = sum(bool(entry.options.get(CONTROL)) or entry.name in _SEEDS for entry in entries)
-        forced = frozenset(index for index, entry in enumerate(entries) if entry.options.get("forceInput"))
-        return forced, len(entries) + controls + ("upload" in self._defaults)
-
-    def _kept(self, values: list[Any]) -> list[int]:
-        """The indices of the values that belong to widgets."""
-        dropped = self._forced if len(values) == self._length_with_forced else ()
-        return [index for index in range(len(values)) if index not in dropped]
+        inputs = self.definition.inputs.values()
+        entries = [entry for entry in inputs if entry.name in self.defaults or entry.options.get("forceInput")]
+        controls = sum(bool(entry.options.get(_CONTROL)) or entry.name in _SEEDS for entry in entries)
+        uploads = int("upload" in self.defaults)
+        return [bool(entry.options.get("forceInput")) for entry in entries] + [False] * (controls + uploads)
 
 
 class Drawings:
-    """What the editor draws for each class that has a definition; looked up when it is first wanted."""
+    """The drawing of each class that has a definition, made when it is first wanted."""
 
-    def __init__(self, definitions: Mapping[str, Definition]) -> None:
+    def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
         self._known: dict[str, Drawing | None] = {}
 
@@ -112,19 +125,6 @@ class Drawings:
             definition = self._definitions.get(kind)
             self._known[kind] = None if definition is None else Drawing(kind, definition)
         return self._known[kind]
-
-
-def write_text(value: Any) -> str:
-    """A value as JavaScript writes it into a text."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    if is_list(value):
-        return ",".join(write_text(part) for part in value)
-    return "[object Object]" if is_object(value) else str(value)
 
 
 def _draw(kind: str, definition: Definition) -> Iterator[Widget]:
@@ -157,7 +157,7 @@ def _draw_input(entry: Input) -> Iterator[Widget]:
         yield Widget("Auto-refresh after generation", value=False, in_prompt=False)
         yield Widget("refresh", value="refresh")
     if _has_control(entry):
-        yield Widget(CONTROL, value="randomize", in_prompt=False)
+        yield Widget(_CONTROL, value="randomize", in_prompt=False)
         if kind == "COMBO":
             yield Widget("control_filter_list", in_prompt=False)
 
@@ -172,7 +172,8 @@ def _draw_slots(definition: Definition, widgets: list[Widget]) -> Iterator[Slot]
 
 
 def _has_control(entry: Input) -> bool:
-    asked = entry.options.get(CONTROL)
+    """Integers named like seeds have one unless they decline; other integers and combos where they ask for it."""
+    asked = entry.options.get(_CONTROL)
     if entry.type == "INT" and asked is None:
         return entry.name in _SEEDS
     return entry.type in ("INT", "COMBO") and bool(asked)
@@ -183,7 +184,7 @@ def _is_upload(entry: Input) -> bool:
 
 
 def _shown(entry: Input | None, value: Any) -> Any:
-    """What a widget makes of a value: a box of several lines holds text, with one kind of line end."""
+    """A value as its widget has it: a box of several lines holds text, with one kind of line end."""
     if entry is None or entry.type != "STRING" or not entry.options.get("multiline"):
         return value
     return write_text(value).replace("\r\n", "\n").replace("\r", "\n")

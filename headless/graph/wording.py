@@ -1,16 +1,17 @@
-"""How the graph words what it found: short values, and the choices nearest to what was meant."""
+"""Values that came out of JSON: what they are, and how messages show them.
+
+Messages hold short values, and of many choices those nearest to what was meant.
+"""
 
 import json
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
+from typing import Any, TypeGuard
 
-from .shapes import is_object
-
-_VALUE = 80  # characters of a value that a message shows
-_CHOICES = 16  # choices that a message lists
-_COMPARED = 1000  # choices that are looked at; the rest are only counted
+_LONGEST_VALUE = 80  # characters of a value in a message
+_MOST_CHOICES = 16  # choices in a message
+_MOST_COMPARED = 1000  # choices that are compared with what was meant; the rest are only counted
 
 
 class WorkflowError(ValueError):
@@ -21,6 +22,18 @@ class WorkflowError(ValueError):
         self.messages = messages
 
 
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
+
+
 def show(value: Any) -> str:
     """A value as JSON writes it, cut where it is long; what cannot be printed is escaped."""
     try:
@@ -28,16 +41,16 @@ def show(value: Any) -> str:
         text = text if text.isprintable() else json.dumps(value)
     except (TypeError, ValueError):
         text = ascii(value)
-    return text if len(text) <= _VALUE else f"{text[: _VALUE - 12]}... ({len(text):,} characters)"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 12]}... ({len(text):,} characters)"
 
 
 def list_choices(choices: Collection[Any], wanted: Any = None) -> str:
     """The choices, nearest to `wanted` first: `"ddpm", "ddim", "euler" and 4 more`."""
-    names = list(islice(choices, _COMPARED))
-    near = get_close_matches(str(wanted), [str(name) for name in names], n=_CHOICES, cutoff=0.5)
+    names = list(islice(choices, _MOST_COMPARED))
+    near = get_close_matches(str(wanted), [str(name) for name in names], n=_MOST_CHOICES, cutoff=0.5)
     names.sort(key=lambda name: near.index(str(name)) if str(name) in near else len(near))
-    shown = ", ".join(show(name) for name in names[:_CHOICES])
-    rest = len(choices) - _CHOICES
+    shown = ", ".join(show(name) for name in names[:_MOST_CHOICES])
+    rest = len(choices) - _MOST_CHOICES
     return (shown or "nothing") + (f" and {rest} more" if rest > 0 else "")
 
 
@@ -57,4 +70,4 @@ def where(node_id: str, node: Mapping[str, Any], name: str | None = None) -> str
 def _word(text: Any) -> str:
     """An id as it is, where that can be printed in a line."""
     word = str(text)
-    return word if word.isprintable() and len(word) <= _VALUE else show(word)
+    return word if word.isprintable() and len(word) <= _LONGEST_VALUE else show(word)

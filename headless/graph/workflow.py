@@ -1,7 +1,7 @@
 """A workflow file as a prompt.
 
 Two forms are read: the editor's (nodes with places, links and widget values) and the API prompt
-(`{"id": {"class_type", "inputs"}}`). Which nodes exist is the caller's registry.
+(`{"id": {"class_type", "inputs"}}`).
 """
 
 import json
@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from . import editor
-from .definition import Definition
-from .shapes import is_list, is_object
-from .wording import WorkflowError, list_choices, show
+from .definition import Definitions
+from .prompt import Prompt
+from .wording import WorkflowError, is_list, is_object, list_choices, show
 
 MAX_BYTES = 32 * 2**20  # of a file; the largest shipped templates have a few hundred KiB
-
-Prompt = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """What runs (`prompt`), and beside it the editor's form where the file had it: pictures carry both."""
+    """The `prompt`, which runs, and the `editor`'s form where the file has it: pictures carry both."""
 
     prompt: Prompt
     editor: dict[str, Any] | None
@@ -58,9 +56,7 @@ def parse(data: bytes, place: str) -> dict[str, Any]:
     return document
 
 
-def convert(
-    document: dict[str, Any], definitions: Mapping[str, Definition], names: Mapping[str, str] | None = None
-) -> Workflow:
+def convert(document: dict[str, Any], definitions: Definitions, names: Mapping[str, str] | None = None) -> Workflow:
     """A document of either form as a prompt. `names` gives display names, the titles of untitled nodes.
 
     The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it.
@@ -94,7 +90,7 @@ def _plain(node: Any, names: Mapping[str, str]) -> Any:
     """An API node without the host's own traces, with a title. What is no node at all is left to validation."""
     if not is_object(node):
         return node
-    # ComfyUI writes its cache key into the prompts that pictures carry; kept, it would disable IS_CHANGED.
+    # ComfyUI writes its cache key into the prompts that pictures carry; it would disable IS_CHANGED.
     plain: dict[str, Any] = {key: deepcopy(value) for key, value in node.items() if key != "is_changed"}
     class_type = plain.get("class_type")
     meta = plain.get("_meta")

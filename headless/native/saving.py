@@ -110,7 +110,7 @@ def _metadata(prompt: Mapping[str, Any] | None, extra: Mapping[str, Any] | None)
 def _save(
     images: "Tensor", root: Path, prefix: str, metadata: Mapping[str, str], compression: int
 ) -> list[dict[str, str]]:
-    """Write IMAGE (B, H, W, C) as PNG files; their names and sub-folders, as the editor is told them."""
+    """Write IMAGE (B, H, W, C) as PNG files; returns names and sub-folders in the editor's form."""
     if images.ndim != 4:
         raise CascadeError(f"images: expected the shape (batch, height, width, 3), found {tuple(images.shape)}")
     if not images.isfinite().all():

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ...cascade_core.errors import CascadeError
 from ...runtime import folders, host, paths
-from .. import graph, prepare
+from .. import graph, set_values
 from ..set_values import takes_files
 from . import errors, server
 from .server import Server, ServerError
@@ -58,8 +58,9 @@ async def run(
     """
     async with server.connect(address) as there:
         definitions, names = graph.read_object_info(await there.object_info())
-        workflow = prepare.prepare(document, assignments, definitions, names)
-        prepare.check_form(workflow.prompt, definitions, there.name, "")
+        workflow = graph.convert(document, definitions, names)
+        set_values.apply(workflow, assignments, definitions)
+        graph.check_form(workflow.prompt, definitions, there.name, "")
         await _upload_pictures(there, workflow, definitions)
         async with there.listen() as events:
             queued = _Queued(there, workflow, definitions, observer)
@@ -75,7 +76,7 @@ class _Queued:
     """One prompt at a server, from the queue to its results."""
 
     def __init__(
-        self, there: Server, workflow: graph.Workflow, definitions: prepare.Definitions, observer: Observer
+        self, there: Server, workflow: graph.Workflow, definitions: graph.Definitions, observer: Observer
     ) -> None:
         self.there = there
         self.workflow = workflow
@@ -176,7 +177,7 @@ class _Queued:
             self.observer.complain(f"it may still run: {error}")
 
 
-async def _upload_pictures(there: Server, workflow: graph.Workflow, definitions: prepare.Definitions) -> None:
+async def _upload_pictures(there: Server, workflow: graph.Workflow, definitions: graph.Definitions) -> None:
     """Upload each file that an input names and that lies here; the workflow then has the server's names for them.
 
     What does not lie here (a built-in picture, a file that only the server has) stays as it is named.

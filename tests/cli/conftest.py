@@ -68,7 +68,7 @@ def cascade(
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., Answer]:
     """`cascade("run", document, "--set", ...)`; a dict or bytes among the arguments is written to a file."""
-    classes = fake_nodes.make_registry(calls)
+    classes = fake_nodes.make_classes(calls)
     whole = ("INT", {"default": 1})
     red = ("FLOAT", {"default": 0.5})
     classes["Paint"] = fake_nodes.make_class("Paint", calls, {"red": red}, ("IMAGE",), paint)

@@ -218,7 +218,10 @@ def test_unknown_nodes_and_broken_links_are_never_sent(there: Cascade, server: A
     for change, expected in (
         (node("Txt", "T"), 'node 1 "T" (Txt): expected a node class of http://127.0.0.1'),
         ([], "node 1: expected an object with class_type and inputs, found []"),
-        (node("Show", "T", text=["2", 1]), 'node 1 "T" (Show), input "text": expected an output slot below 0, found 1'),
+        (
+            node("Show", "T", text=["2", 1]),
+            'node 1 "T" (Show), input "text": expected a node with outputs, found slot 1',
+        ),
         (node("Show", "T", text=["9", 0]), 'expected a link to a node of the workflow ("1", "2"), found "9"'),
     ):
         answer = there(PROMPT | {"1": change})

@@ -116,7 +116,9 @@ def test_models_stay_loaded_from_run_to_run() -> None:
     for seed in (1, 2):
         for title in ("Stage C", "Stage B"):
             by_title[title] |= {"seed": seed, "steps": 1}
-        records.append(graph.run(graph.validate(prompt, nodes.classes).prompt, nodes.classes, cache=cache))
+        records.append(
+            graph.execute(graph.Plan(graph.validate(prompt, nodes.classes).prompt, nodes.classes, cache=cache))
+        )
     assert not any(done.cached for done in records[0])
     computed = {done.class_type for done in records[1] if not done.cached}
     assert computed == {"CascadeStageCSampler", "CascadeStageBSampler", "CascadeStageADecode", "SaveImage"}

@@ -127,7 +127,7 @@ def test_it_is_valid_and_says_what_it_does() -> None:
 def run(prompt: dict[str, dict[str, Any]]) -> torch.Tensor:
     SaveImage.saved.clear()
     with torch.inference_mode():  # as the host does
-        graph.run(prompt, REGISTRY)
+        graph.execute(graph.Plan(prompt, REGISTRY))
     (image,) = SaveImage.saved
     return image
 

@@ -1,4 +1,4 @@
-"""A registry of fake nodes, and the log of their calls."""
+"""Fake node classes, and the log of their calls."""
 
 from typing import Any
 
@@ -13,5 +13,5 @@ def calls() -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.fixture
-def registry(calls: list[tuple[str, dict[str, Any]]]) -> dict[str, type[Any]]:
-    return fake_nodes.make_registry(calls)
+def classes(calls: list[tuple[str, dict[str, Any]]]) -> dict[str, type[Any]]:
+    return fake_nodes.make_classes(calls)

@@ -39,7 +39,7 @@ async def later() -> tuple[int]:
     return (1,)
 
 
-def make_registry(calls: Calls) -> dict[str, type[Any]]:
+def make_classes(calls: Calls) -> dict[str, type[Any]]:
     whole = ("INT", {"default": 1, "min": 0, "max": 100})
     seed = ("INT", {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True})
     text = ("STRING", {"default": "", "multiline": True, "dynamicPrompts": True})

@@ -30,9 +30,9 @@ def document(*nodes: dict[str, Any], links: list[Any] | None = None, **fields: A
     return {"version": 0.4, "nodes": list(nodes), "links": links or [], **fields}
 
 
-def inputs_of(registry: graph.Registry, *nodes: dict[str, Any], links: list[Any] | None = None) -> dict[str, Any]:
+def inputs_of(classes: graph.Classes, *nodes: dict[str, Any], links: list[Any] | None = None) -> dict[str, Any]:
     """The inputs of the last node."""
-    prompt = graph.convert(document(*nodes, links=links), graph.definitions(registry)).prompt
+    prompt = graph.convert(document(*nodes, links=links), graph.definitions(classes)).prompt
     return prompt[str(nodes[-1]["id"])]["inputs"]
 
 
@@ -61,51 +61,51 @@ def inputs_of(registry: graph.Registry, *nodes: dict[str, Any], links: list[Any]
         ("Text", ["a {b} // c"], {"text": "a b "}),
     ],
 )
-def test_widget_values(registry: graph.Registry, kind: str, values: Any, expected: dict[str, Any]) -> None:
-    assert inputs_of(registry, node(1, kind, values)) == expected
+def test_widget_values(classes: graph.Classes, kind: str, values: Any, expected: dict[str, Any]) -> None:
+    assert inputs_of(classes, node(1, kind, values)) == expected
 
 
-def test_dynamic_prompts_are_settled_in_the_prompt_alone(registry: graph.Registry) -> None:
+def test_dynamic_prompts_are_settled_in_the_prompt_alone(classes: graph.Classes) -> None:
     written = document(node(1, "Text", ["{a|b|c|d}"]))
-    found = graph.convert(written, graph.definitions(registry))
+    found = graph.convert(written, graph.definitions(classes))
     assert found.prompt["1"]["inputs"]["text"] in "abcd"
-    assert found == graph.convert(written, graph.definitions(registry))  # chosen by the text: it can be repeated
+    assert found == graph.convert(written, graph.definitions(classes))  # chosen by the text: it can be repeated
     assert found.editor == document(node(1, "Text", ["{a|b|c|d}"]))
 
 
 @pytest.mark.parametrize("version", [0.4, 1])
-def test_links_come_from_the_table_by_the_inputs_own_id(registry: graph.Registry, version: float) -> None:
+def test_links_come_from_the_table_by_the_inputs_own_id(classes: graph.Classes, version: float) -> None:
     links: list[Any] = [[9, 1, 0, 2, 77, "INT"], None]  # the target's slot is not to be trusted
     if version == 1:
         links = [{"id": 9, "origin_id": 1, "origin_slot": 0, "target_id": 2, "target_slot": 77, "type": "INT"}]
     nodes = [node(1, "Number", [3]), node(2, "Add", [1, 2], [("b", "INT", 9), ("a", "INT", None)])]
-    prompt = graph.convert(document(*nodes, links=links, version=version), graph.definitions(registry)).prompt
+    prompt = graph.convert(document(*nodes, links=links, version=version), graph.definitions(classes)).prompt
     assert prompt["2"]["inputs"] == {"a": 1, "b": ["1", 0], "c": 1}
 
 
-def test_titles(registry: graph.Registry) -> None:
+def test_titles(classes: graph.Classes) -> None:
     written = document(node(1, "Number", title="Mine"), node(2, "Number"), node(3, "Text"))
-    prompt = graph.convert(written, graph.definitions(registry), {"Number": "A number"}).prompt
+    prompt = graph.convert(written, graph.definitions(classes), {"Number": "A number"}).prompt
     assert [graph.title_of(entry) for entry in prompt.values()] == ["Mine", "A number", "Text"]
 
 
-def test_notes_and_muted_nodes_are_left_out(registry: graph.Registry) -> None:
+def test_notes_and_muted_nodes_are_left_out(classes: graph.Classes) -> None:
     nodes = [
         node(1, "Note", ["hello"]),
         node(2, "MarkdownNote", ["#"]),
         node(3, "Gone", mode=2),
         node(4, "Gone", mode=4),
     ]
-    prompt = graph.convert(document(*nodes, node(5, "Number", mode=3)), graph.definitions(registry)).prompt
+    prompt = graph.convert(document(*nodes, node(5, "Number", mode=3)), graph.definitions(classes)).prompt
     assert list(prompt) == ["5"]
 
 
-def test_a_muted_source_takes_the_input_away(registry: graph.Registry) -> None:
+def test_a_muted_source_takes_the_input_away(classes: graph.Classes) -> None:
     nodes = [node(1, "Number", mode=2), node(2, "Add", [5, 6], [("a", "INT", 9)])]
-    assert inputs_of(registry, *nodes, links=[[9, 1, 0, 2, 0, "INT"]]) == {"b": 6, "c": 1}
+    assert inputs_of(classes, *nodes, links=[[9, 1, 0, 2, 0, "INT"]]) == {"b": 6, "c": 1}
 
 
-def test_reroutes_are_followed(registry: graph.Registry) -> None:
+def test_reroutes_are_followed(classes: graph.Classes) -> None:
     nodes = [
         node(1, "Two", outputs=["INT", "STRING"]),
         node(2, "Reroute", inputs=[("", "*", 10)], outputs=["STRING"]),
@@ -113,20 +113,20 @@ def test_reroutes_are_followed(registry: graph.Registry) -> None:
         node(4, "ShowText", inputs=[("text", "STRING", 12)]),
     ]
     links = [[10, 1, 1, 2, 0, "STRING"], [11, 2, 0, 3, 0, "STRING"], [12, 3, 0, 4, 0, "STRING"]]
-    assert inputs_of(registry, *nodes, links=links) == {"text": ["1", 1]}
+    assert inputs_of(classes, *nodes, links=links) == {"text": ["1", 1]}
 
 
-def test_a_reroute_from_nowhere_leaves_the_widget(registry: graph.Registry) -> None:
+def test_a_reroute_from_nowhere_leaves_the_widget(classes: graph.Classes) -> None:
     nodes = [node(2, "Reroute", inputs=[("", "*", None)]), node(3, "Text", ["kept"], [("text", "STRING", 12)])]
-    assert inputs_of(registry, *nodes, links=[[12, 2, 0, 3, 0, "STRING"]]) == {"text": "kept"}
+    assert inputs_of(classes, *nodes, links=[[12, 2, 0, 3, 0, "STRING"]]) == {"text": "kept"}
 
 
-def test_a_primitive_gives_its_value(registry: graph.Registry) -> None:
+def test_a_primitive_gives_its_value(classes: graph.Classes) -> None:
     nodes = [
         node(1, "PrimitiveNode", [42, "randomize"], outputs=["INT"]),
         node(2, "Seeded", [5, "fixed", 20], [("seed", "INT", 9)]),
     ]
-    assert inputs_of(registry, *nodes, links=[[9, 1, 0, 2, 0, "INT"]]) == {"seed": 42, "steps": 20}
+    assert inputs_of(classes, *nodes, links=[[9, 1, 0, 2, 0, "INT"]]) == {"seed": 42, "steps": 20}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_primitive_gives_its_value(registry: graph.Registry) -> None:
     ],
 )
 def test_bypassed_nodes_pass_a_matching_input(
-    registry: graph.Registry, inputs: list[Any], slot: int, kind: str, expected: Any
+    classes: graph.Classes, inputs: list[Any], slot: int, kind: str, expected: Any
 ) -> None:
     nodes = [
         node(7, "Two", outputs=["INT", "STRING"]),
@@ -151,7 +151,7 @@ def test_bypassed_nodes_pass_a_matching_input(
         node(3, "Show", inputs=[("value", kind, 3)]),
     ]
     links = [[1, 7, 0, 2, 0, "INT"], [2, 7, 1, 2, 0, "STRING"], [3, 2, slot, 3, 0, kind]]
-    assert inputs_of(registry, *nodes, links=links).get("value") == expected
+    assert inputs_of(classes, *nodes, links=links).get("value") == expected
 
 
 @pytest.mark.parametrize(
@@ -183,39 +183,61 @@ def test_bypassed_nodes_pass_a_matching_input(
         ),
     ],
 )
-def test_refuses_by_name(registry: graph.Registry, written: dict[str, Any], expected: tuple[str, ...]) -> None:
+def test_refuses_by_name(classes: graph.Classes, written: dict[str, Any], expected: tuple[str, ...]) -> None:
     with pytest.raises(graph.WorkflowError) as caught:
-        graph.convert(written, graph.definitions(registry))
+        graph.convert(written, graph.definitions(classes))
     assert all(part in str(caught.value) for part in expected), str(caught.value)
 
 
-def test_refuses_everything_at_once(registry: graph.Registry) -> None:
+def test_refuses_everything_at_once(classes: graph.Classes) -> None:
     nodes = [node(i, "Show", inputs=[("value", "INT", 90 + i)]) for i in (1, 2)]
     with pytest.raises(graph.WorkflowError) as caught:
-        graph.convert(document(*nodes), graph.definitions(registry))
+        graph.convert(document(*nodes), graph.definitions(classes))
     assert len(caught.value.messages) == 2
 
 
 @pytest.mark.parametrize("values", [[5, "fixed", 20], [5, "fixed"], [], {"seed": 5}])
-def test_a_value_is_written_back_where_the_editor_reads_it(registry: graph.Registry, values: Any) -> None:
-    found = graph.convert(document(node(1, "Seeded", values)), graph.definitions(registry))
+def test_a_value_is_written_back_where_the_editor_reads_it(classes: graph.Classes, values: Any) -> None:
+    found = graph.convert(document(node(1, "Seeded", values)), graph.definitions(classes))
     assert found.editor is not None
-    graph.set_widget(found.editor, graph.definitions(registry), "1", "steps", 33)
-    again = graph.convert(found.editor, graph.definitions(registry)).prompt
+    graph.set_widget(found.editor, graph.definitions(classes), "1", "steps", 33)
+    again = graph.convert(found.editor, graph.definitions(classes)).prompt
     assert again["1"]["inputs"] == found.prompt["1"]["inputs"] | {"steps": 33}
 
 
-def test_a_written_value_replaces_a_link(registry: graph.Registry) -> None:
+def test_a_written_value_replaces_a_link(classes: graph.Classes) -> None:
     nodes = [node(1, "Number", outputs=["INT"]), node(2, "Add", [1, 2], [("b", "INT", 9)])]
     nodes[0]["outputs"][0]["links"] = [9, 8]
     written = document(*nodes, links=[[9, 1, 0, 2, 0, "INT"]])
-    graph.set_widget(written, graph.definitions(registry), "2", "b", 4)
+    graph.set_widget(written, graph.definitions(classes), "2", "b", 4)
     assert written["links"] == []
     assert written["nodes"][0]["outputs"][0]["links"] == [8]
-    assert graph.convert(written, graph.definitions(registry)).prompt["2"]["inputs"] == {"a": 1, "b": 4, "c": 1}
+    assert graph.convert(written, graph.definitions(classes)).prompt["2"]["inputs"] == {"a": 1, "b": 4, "c": 1}
 
 
-def test_an_input_without_a_widget_has_no_place_for_a_value(registry: graph.Registry) -> None:
+def test_an_input_without_a_widget_has_no_place_for_a_value(classes: graph.Classes) -> None:
     written = document(node(1, "Show", inputs=[("value", "INT", 9)]), links=[[9, 1, 0, 1, 0, "INT"]])
-    graph.set_widget(written, graph.definitions(registry), "1", "value", 4)
+    graph.set_widget(written, graph.definitions(classes), "1", "value", 4)
     assert written["nodes"][0]["inputs"][0]["link"] == 9
+
+
+class SaveImage:
+    RETURN_TYPES = ()
+    FUNCTION = "save"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"filename_prefix": ("STRING", {})}}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_file_name_has_what_a_primitive_node_holds_in_any_order(classes: graph.Classes, order: int) -> None:
+    nodes = [
+        node(1, "SaveImage", ["a%P.value%"]),
+        node(2, "Number", [3], inputs=[("value", "INT", 1)]),
+        node(3, "PrimitiveNode", [120, "fixed"], outputs=["INT"], title="P"),
+    ]
+    written = document(*nodes[::order], links=[[1, 3, 0, 2, 0, "INT"]])
+    prompt = graph.convert(written, graph.definitions({**classes, "SaveImage": SaveImage})).prompt
+    assert prompt["1"]["inputs"] == {"filename_prefix": "a100"}  # within the range of the widget that it is linked to
+    assert prompt["2"]["inputs"] == {"value": 100}

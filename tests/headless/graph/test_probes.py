@@ -61,6 +61,23 @@ def test_a_value_is_written_where_a_person_would(
     assert without_replacements(ours(document)) == without_replacements(expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("subgraph_twice", [("5:3", "upscale_method", "lanczos"), ("4:3", "scale_by", 3.5), ("5:3", "scale_by", 2.5)]),
+        ("nested", [("4:5:3", "upscale_method", "lanczos"), ("4:5:3", "scale_by", 3.5), ("4:7", "scale_by", 2.5)]),
+        ("primitives", [("2", "width", 640), ("2", "height", 320), ("2", "width", 80)]),
+    ],
+)
+def test_several_values_are_what_one_after_another_makes(name: str, changes: list[tuple[str, str, Any]]) -> None:
+    definitions, _ = graph.read_object_info(INFO)
+    together, singly = probes.PROBES[name](), probes.PROBES[name]()
+    graph.set_widgets(together, definitions, changes)
+    for change in changes:
+        graph.set_widget(singly, definitions, *change)
+    assert together == singly != probes.PROBES[name]()
+
+
 def without_replacements(prompt: dict[str, Any]) -> dict[str, Any]:
     """Names of files may repeat the value that was changed."""
     return {key: entry for key, entry in prompt.items() if "filename_prefix" not in entry["inputs"]}

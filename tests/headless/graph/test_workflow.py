@@ -59,12 +59,12 @@ def test_refuses_a_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "at most 1 MiB" in refusal(path)
 
 
-def test_api_form_loses_the_hosts_cache_key_and_gains_a_title(registry: graph.Registry) -> None:
+def test_api_form_loses_the_hosts_cache_key_and_gains_a_title(classes: graph.Classes) -> None:
     document = {
         "1": {"class_type": "Number", "inputs": {"value": 3}, "is_changed": ["abc"]},
         "2": {"class_type": "Number", "inputs": {}, "_meta": {"title": "Mine"}},
     }
-    found = graph.convert(document, graph.definitions(registry), {"Number": "A number"})
+    found = graph.convert(document, graph.definitions(classes), {"Number": "A number"})
     assert found.editor is None
     assert found.prompt["1"] == {"class_type": "Number", "inputs": {"value": 3}, "_meta": {"title": "A number"}}
     assert graph.title_of(found.prompt["2"]) == "Mine"

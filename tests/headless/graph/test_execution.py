@@ -16,10 +16,17 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs, "_meta": {"title": f"My {class_type}"}}
 
 
-def run(prompt: graph.Prompt, registry: graph.Registry, **options: Any) -> dict[str, graph.Done]:
-    checked = graph.validate(prompt, registry)
+def run(
+    prompt: graph.Prompt,
+    classes: graph.Classes,
+    cache: graph.Cache | None = None,
+    extra_pnginfo: Any = None,
+    **options: Any,
+) -> dict[str, graph.Done]:
+    checked = graph.validate(prompt, classes)
     assert not checked.problems, [problem.message for problem in checked.problems]
-    return {done.node: done for done in graph.run(checked.prompt, registry, outputs=checked.outputs, **options)}
+    plan = graph.Plan(checked.prompt, classes, outputs=checked.outputs, extra_pnginfo=extra_pnginfo, cache=cache)
+    return {done.node: done for done in graph.execute(plan, **options)}
 
 
 def names(calls: Calls) -> list[str]:
@@ -34,8 +41,8 @@ SUM = {
 }
 
 
-def test_runs_from_the_outputs(registry: graph.Registry, calls: Calls) -> None:
-    found = run(SUM | {"7": node("Fails")}, registry)
+def test_runs_from_the_outputs(classes: graph.Classes, calls: Calls) -> None:
+    found = run(SUM | {"7": node("Fails")}, classes)
     assert found["9"].ui == {"value": [7]}
     assert names(calls) == ["Number", "Number", "Add", "Show"]
     assert list(found) == ["1", "2", "3", "9"]
@@ -43,27 +50,27 @@ def test_runs_from_the_outputs(registry: graph.Registry, calls: Calls) -> None:
     assert (found["3"].title, found["3"].class_type) == ("My Add", "Add")
 
 
-def test_slots_and_missing_optionals(registry: graph.Registry, calls: Calls) -> None:
-    found = run({"1": node("Two"), "2": node("ShowText", text=["1", 1]), "3": node("Show", value=["1", 0])}, registry)
+def test_slots_and_missing_optionals(classes: graph.Classes, calls: Calls) -> None:
+    found = run({"1": node("Two"), "2": node("ShowText", text=["1", 1]), "3": node("Show", value=["1", 0])}, classes)
     assert (found["2"].ui, found["3"].ui) == ({"text": ["seven"]}, {"value": [7]})
-    run(SUM, registry)
+    run(SUM, classes)
     assert calls[-2][1] == {"a": 3, "b": 4}
 
 
-def test_a_chosen_output_alone(registry: graph.Registry, calls: Calls) -> None:
+def test_a_chosen_output_alone(classes: graph.Classes, calls: Calls) -> None:
     prompt = SUM | {"8": node("ShowText", text=["6", 0]), "6": node("Text", text="x")}
-    graph.run(prompt, registry, outputs=["8"])
+    graph.execute(graph.Plan(prompt, classes, outputs=["8"]))
     assert names(calls) == ["Text", "ShowText"]
 
 
-def test_an_output_comes_as_soon_as_it_can(registry: graph.Registry, calls: Calls) -> None:
+def test_an_output_comes_as_soon_as_it_can(classes: graph.Classes, calls: Calls) -> None:
     prompt = {str(i): node("Number", value=i) for i in range(5)}
     prompt |= {f"s{i}": node("Show", value=[str(i), 0]) for i in range(5)}
-    run(prompt, registry)
+    run(prompt, classes)
     assert names(calls) == ["Number", "Show"] * 5
 
 
-def test_identical_nodes_run_once(registry: graph.Registry, calls: Calls) -> None:
+def test_identical_nodes_run_once(classes: graph.Classes, calls: Calls) -> None:
     prompt = {
         "1": node("Number", value=3),
         "2": node("Number", value=3),
@@ -72,94 +79,94 @@ def test_identical_nodes_run_once(registry: graph.Registry, calls: Calls) -> Non
         "5": node("Show", value=["3", 0]),
         "6": node("Show", value=["4", 0]),
     }
-    found = run(prompt, registry)
+    found = run(prompt, classes)
     assert names(calls) == ["Number", "Add", "Show"]
     assert {key: done.ui for key, done in found.items() if key in "56"} == {"5": {"value": [6]}, "6": {"value": [6]}}
     assert sum(done.cached for done in found.values()) == 3
 
 
-def test_constants_of_different_types_are_different(registry: graph.Registry, calls: Calls) -> None:
+def test_constants_of_different_types_are_different(classes: graph.Classes, calls: Calls) -> None:
     prompt = {str(i): node("Anything", value=value) for i, value in enumerate([1, 1.0, True, "1"])}
     prompt |= {f"s{i}": node("Strict", value=[str(i), 0]) for i in range(4)}
-    graph.run(prompt, registry)
+    graph.execute(graph.Plan(prompt, classes))
     assert names(calls) == ["Anything"] * 4
 
 
-def test_a_diamond_of_a_thousand_is_quick(registry: graph.Registry, calls: Calls) -> None:
+def test_a_diamond_of_a_thousand_is_quick(classes: graph.Classes, calls: Calls) -> None:
     prompt = {"0": node("Number", value=0), "end": node("Show", value=["1000", 0])}
     prompt |= {str(i): node("Add", a=[str(i - 1), 0], b=[str(i - 1), 0]) for i in range(1, 1001)}
-    run(prompt, registry)
+    run(prompt, classes)
     assert len(calls) == 1002
 
 
-def test_a_cache_computes_only_what_changed(registry: graph.Registry, calls: Calls) -> None:
+def test_a_cache_computes_only_what_changed(classes: graph.Classes, calls: Calls) -> None:
     cache = graph.Cache()
-    run(SUM, registry, cache=cache)
+    run(SUM, classes, cache=cache)
     calls.clear()
-    assert all(done.cached for done in run(SUM, registry, cache=cache).values())
+    assert all(done.cached for done in run(SUM, classes, cache=cache).values())
     assert not calls
-    found = run(SUM | {"2": node("Number", value=5)}, registry, cache=cache)
+    found = run(SUM | {"2": node("Number", value=5)}, classes, cache=cache)
     assert names(calls) == ["Number", "Add", "Show"]
     assert found["1"].cached
     assert found["9"].ui == {"value": [8]}
     calls.clear()
-    run(SUM, registry, cache=cache)  # the 4 was not needed by the latest prompt
+    run(SUM, classes, cache=cache)  # the 4 was not needed by the latest prompt
     assert names(calls) == ["Number", "Add", "Show"]
 
 
-def test_a_cache_does_not_mind_other_ids(registry: graph.Registry, calls: Calls) -> None:
+def test_a_cache_does_not_mind_other_ids(classes: graph.Classes, calls: Calls) -> None:
     cache = graph.Cache()
-    run(SUM, registry, cache=cache)
+    run(SUM, classes, cache=cache)
     renamed = {"b": node("Number", value=4), "a": node("Number", value=3), "c": node("Add", b=["b", 0], a=["a", 0])}
     calls.clear()
-    assert run(renamed | {"d": node("Show", value=["c", 0])}, registry, cache=cache)["d"].ui == {"value": [7]}
+    assert run(renamed | {"d": node("Show", value=["c", 0])}, classes, cache=cache)["d"].ui == {"value": [7]}
     assert not calls
 
 
-def test_what_changes_by_itself_runs_again(registry: graph.Registry, calls: Calls) -> None:
+def test_what_changes_by_itself_runs_again(classes: graph.Classes, calls: Calls) -> None:
     cache = graph.Cache()
     prompt = {"1": node("Changing"), "2": node("Number", value=3), "3": node("Add", a=["1", 0], b=["2", 0])}
     prompt["4"] = node("Show", value=["3", 0])
-    run(prompt, registry, cache=cache)
+    run(prompt, classes, cache=cache)
     calls.clear()
-    run(prompt, registry, cache=cache)
+    run(prompt, classes, cache=cache)
     assert names(calls) == ["Changing", "Add", "Show"]
 
 
-def add_changing(registry: dict[str, type[Any]], is_changed: Any) -> None:
+def add_changing(classes: dict[str, type[Any]], is_changed: Any) -> None:
     members = {"IS_CHANGED": classmethod(is_changed)}
-    registry["Number"] = type("Number", (registry["Number"],), members)
+    classes["Number"] = type("Number", (classes["Number"],), members)
 
 
 @pytest.mark.parametrize(
     ("answers", "again"),
     [([True, True], False), (["a", "a"], False), (["a", "b"], True), ([b"a", b"a"], False), ([object()] * 2, True)],
 )
-def test_is_changed(registry: dict[str, type[Any]], calls: Calls, answers: list[Any], again: bool) -> None:
+def test_is_changed(classes: dict[str, type[Any]], calls: Calls, answers: list[Any], again: bool) -> None:
     given = iter(answers)
     seen: list[Any] = []
-    add_changing(registry, lambda cls, value: (seen.append(value), next(given))[1])
+    add_changing(classes, lambda cls, value: (seen.append(value), next(given))[1])
     cache = graph.Cache()
     prompt = {"1": node("Number", value=5), "2": node("Show", value=["1", 0])}
-    run(prompt, registry, cache=cache)
+    run(prompt, classes, cache=cache)
     calls.clear()
-    run(prompt, registry, cache=cache)
+    run(prompt, classes, cache=cache)
     assert bool(calls) == again
     assert seen == [5, 5]
 
 
-def test_is_changed_gets_none_for_a_link_and_may_fail(registry: dict[str, type[Any]], calls: Calls) -> None:
+def test_is_changed_gets_none_for_a_link_and_may_fail(classes: dict[str, type[Any]], calls: Calls) -> None:
     seen: list[Any] = []
-    add_changing(registry, lambda cls, value: (seen.append(value), 1 // 0)[1])
+    add_changing(classes, lambda cls, value: (seen.append(value), 1 // 0)[1])
     prompt = {"0": node("Two"), "1": node("Number", value=["0", 0]), "2": node("Show", value=["1", 0])}
     cache = graph.Cache()
-    run(prompt, registry, cache=cache)
-    run(prompt, registry, cache=cache)
+    run(prompt, classes, cache=cache)
+    run(prompt, classes, cache=cache)
     assert names(calls) == ["Two", "Number", "Show", "Number", "Show"]
     assert seen == [None, None]
 
 
-def test_lists(registry: graph.Registry, calls: Calls) -> None:
+def test_lists(classes: graph.Classes, calls: Calls) -> None:
     prompt = {
         "1": node("Split", text="a b c"),
         "2": node("Text", text=["1", 0]),
@@ -167,45 +174,45 @@ def test_lists(registry: graph.Registry, calls: Calls) -> None:
         "4": node("ShowText", text=["3", 0]),
         "5": node("ShowText", text=["2", 0]),
     }
-    found = run(prompt, registry)
+    found = run(prompt, classes)
     assert found["4"].ui == {"text": ["a+b+c"]}
     assert found["5"].ui == {"text": ["a", "b", "c"]}
     assert names(calls).count("Text") == 3
 
 
-def test_shorter_lists_repeat_their_last_value(registry: dict[str, type[Any]], calls: Calls) -> None:
-    registry["Pair"] = type(
-        "Pair", (registry["Text"],), {"INPUT_TYPES": classmethod(lambda cls: {"required": dict.fromkeys("ab", ("*",))})}
+def test_shorter_lists_repeat_their_last_value(classes: dict[str, type[Any]], calls: Calls) -> None:
+    classes["Pair"] = type(
+        "Pair", (classes["Text"],), {"INPUT_TYPES": classmethod(lambda cls: {"required": dict.fromkeys("ab", ("*",))})}
     )
-    registry["Pair"].call = lambda self, a, b: (a + b,)
+    classes["Pair"].call = lambda self, a, b: (a + b,)
     prompt = {
         "1": node("Split", text="a b c"),
         "2": node("Split", text="x y"),
         "3": node("Pair", a=["1", 0], b=["2", 0]),
     }
-    done = graph.run(prompt | {"4": node("ShowText", text=["3", 0])}, registry)
+    done = graph.execute(graph.Plan(prompt | {"4": node("ShowText", text=["3", 0])}, classes))
     assert done[-1].ui == {"text": ["ax", "by", "cy"]}
 
 
-def test_hidden_inputs(registry: graph.Registry, calls: Calls) -> None:
+def test_hidden_inputs(classes: graph.Classes, calls: Calls) -> None:
     prompt = {"5": node("Hidden"), "6": node("Hidden")}
-    run(prompt, registry, extra_pnginfo={"workflow": {"nodes": []}})
+    run(prompt, classes, extra_pnginfo={"workflow": {"nodes": []}})
     assert [given for _, given in calls] == [
         {"prompt": prompt, "extra": {"workflow": {"nodes": []}}, "node": key} for key in "56"
     ]
 
 
 def test_a_list_constant_arrives_unwrapped_and_stays_wrapped_in_the_prompt(
-    registry: dict[str, type[Any]], calls: Calls
+    classes: dict[str, type[Any]], calls: Calls
 ) -> None:
     prompt = {"1": node("Anything", value={"__value__": ["2", 0]}), "2": node("Strict", value=["1", 0])}
-    graph.run(prompt, registry)
+    graph.execute(graph.Plan(prompt, classes))
     assert calls[0] == ("Anything", {"value": ["2", 0]})
     assert prompt["1"]["inputs"]["value"] == {"__value__": ["2", 0]}
 
 
-def test_unknown_constants_do_not_arrive(registry: graph.Registry, calls: Calls) -> None:
-    run({"1": node("Number", value=1, colour="red"), "2": node("Show", value=["1", 0])}, registry)
+def test_unknown_constants_do_not_arrive(classes: graph.Classes, calls: Calls) -> None:
+    run({"1": node("Number", value=1, colour="red"), "2": node("Show", value=["1", 0])}, classes)
     assert calls[0] == ("Number", {"value": 1})
 
 
@@ -213,7 +220,7 @@ class Value:
     """Something whose end can be noticed."""
 
 
-def test_values_go_when_their_last_reader_is_done(registry: dict[str, type[Any]]) -> None:
+def test_values_go_when_their_last_reader_is_done(classes: dict[str, type[Any]]) -> None:
     alive: list[list[bool]] = []
     made: list[weakref.ref[Value]] = []
 
@@ -223,32 +230,32 @@ def test_values_go_when_their_last_reader_is_done(registry: dict[str, type[Any]]
         made.append(weakref.ref(value))
         return (value,)
 
-    registry["Make"] = type("Make", (registry["Anything"],), {"call": make})
+    classes["Make"] = type("Make", (classes["Anything"],), {"call": make})
     prompt = {"0": node("Make", value="start")} | {str(i): node("Make", value=[str(i - 1), 0]) for i in range(1, 4)}
     prompt["4"] = node("Strict", value=["3", 0])
-    registry["Strict"].strict = lambda self, value: {}
-    graph.run(prompt, registry)
+    classes["Strict"].strict = lambda self, value: {}
+    graph.execute(graph.Plan(prompt, classes))
     assert alive == [[], [True], [False, True], [False, False, True]]
     assert all(reference() is None for reference in made)
     made.clear()
     cache = graph.Cache()
-    graph.run(prompt, registry, cache=cache)
+    graph.execute(graph.Plan(prompt, classes, cache=cache))
     assert all(reference() is not None for reference in made)
 
 
-def test_one_instance_per_node(registry: dict[str, type[Any]]) -> None:
+def test_one_instance_per_node(classes: dict[str, type[Any]]) -> None:
     seen: list[Any] = []
-    registry["Changing"].call = lambda self: (seen.append(self), (1,))[1]
+    classes["Changing"].call = lambda self: (seen.append(self), (1,))[1]
     prompt = {"1": node("Changing"), "2": node("Changing"), "3": node("Add", a=["1", 0], b=["2", 0])}
     prompt["4"] = node("Show", value=["3", 0])
     cache = graph.Cache()
     for _ in range(2):
-        graph.run(prompt, registry, cache=cache)
+        graph.execute(graph.Plan(prompt, classes, cache=cache))
     assert len(seen) == 4
     assert len({id(instance) for instance in seen}) == 2
 
 
-def test_around_and_finished(registry: graph.Registry, calls: Calls) -> None:
+def test_around_and_finished(classes: graph.Classes, calls: Calls) -> None:
     log: list[str] = []
 
     @contextmanager
@@ -258,7 +265,7 @@ def test_around_and_finished(registry: graph.Registry, calls: Calls) -> None:
         log.append(f"out {node_id} {len(calls)}")
 
     prompt = {"1": node("Number", value=1), "2": node("Show", value=["1", 0])}
-    run(prompt, registry, around=around, finished=lambda done: log.append(f"done {done.node}"))
+    run(prompt, classes, around=around, finished=lambda done: log.append(f"done {done.node}"))
     assert log == ["in 1 0", "out 1 1", "done 1", "in 2 1", "out 2 2", "done 2"]
 
 
@@ -270,9 +277,9 @@ def test_around_and_finished(registry: graph.Registry, calls: Calls) -> None:
         (node("Expands"), "TypeError: expanding into other nodes is not supported"),
     ],
 )
-def test_failures(registry: graph.Registry, source: dict[str, Any], message: str) -> None:
+def test_failures(classes: graph.Classes, source: dict[str, Any], message: str) -> None:
     with pytest.raises(graph.NodeFailure) as caught:
-        run({"1": source, "2": node("Show", value=["1", 0])}, registry)
+        run({"1": source, "2": node("Show", value=["1", 0])}, classes)
     failure = caught.value
     kind = source["class_type"]
     assert str(failure).startswith(f'node 1 "My {kind}" ({kind}) failed: {message}')
@@ -281,48 +288,48 @@ def test_failures(registry: graph.Registry, source: dict[str, Any], message: str
 
 
 @pytest.mark.parametrize("returned", [[1], 1, None, "1", {"ui": {}}, {"result": [1]}])
-def test_only_a_tuple_is_a_result(registry: dict[str, type[Any]], returned: Any) -> None:
-    registry["Number"].call = lambda self, value: returned
+def test_only_a_tuple_is_a_result(classes: dict[str, type[Any]], returned: Any) -> None:
+    classes["Number"].call = lambda self, value: returned
     with pytest.raises(graph.NodeFailure, match="expected a tuple of 1"):
-        run({"1": node("Number", value=1), "2": node("Show", value=["1", 0])}, registry)
+        run({"1": node("Number", value=1), "2": node("Show", value=["1", 0])}, classes)
 
 
 @pytest.mark.parametrize("returned", [None, (), {}, {"ui": {}}, {"ui": {}, "result": ()}])
-def test_nodes_without_outputs_may_return_nothing(registry: dict[str, type[Any]], returned: Any) -> None:
-    registry["Show"].call = lambda self, value: returned
-    assert run({"1": node("Show", value=1)}, registry)["1"].ui == {}
+def test_nodes_without_outputs_may_return_nothing(classes: dict[str, type[Any]], returned: Any) -> None:
+    classes["Show"].call = lambda self, value: returned
+    assert run({"1": node("Show", value=1)}, classes)["1"].ui == {}
 
 
-def test_an_empty_list_is_told(registry: graph.Registry) -> None:
+def test_an_empty_list_is_told(classes: graph.Classes) -> None:
     with pytest.raises(graph.NodeFailure, match=r'My Text.*input "text": .*found an empty list'):
         run(
             {"1": node("Split", text=" "), "2": node("Text", text=["1", 0]), "3": node("ShowText", text=["2", 0])},
-            registry,
+            classes,
         )
 
 
-def test_an_output_list_must_be_one(registry: dict[str, type[Any]]) -> None:
-    registry["Split"].call = lambda self, text: ("not a list",)
+def test_an_output_list_must_be_one(classes: dict[str, type[Any]]) -> None:
+    classes["Split"].call = lambda self, text: ("not a list",)
     with pytest.raises(graph.NodeFailure, match="returned str, expected a list, as OUTPUT_IS_LIST says"):
-        run({"1": node("Split", text="x"), "2": node("ShowText", text=["1", 0])}, registry)
+        run({"1": node("Split", text="x"), "2": node("ShowText", text=["1", 0])}, classes)
 
 
-def test_after_a_failure_a_cache_keeps_what_was_done(registry: dict[str, type[Any]], calls: Calls) -> None:
+def test_after_a_failure_a_cache_keeps_what_was_done(classes: dict[str, type[Any]], calls: Calls) -> None:
     cache = graph.Cache()
     prompt = {"1": node("Two"), "2": node("Fails"), "3": node("Add", a=["1", 0], b=["2", 0])}
     prompt["4"] = node("Show", value=["3", 0])
     with pytest.raises(graph.NodeFailure):
-        run(prompt, registry, cache=cache)
-    registry["Fails"].call = lambda self: (5,)
+        run(prompt, classes, cache=cache)
+    classes["Fails"].call = lambda self: (5,)
     calls.clear()
-    assert run(prompt, registry, cache=cache)["4"].ui == {"value": [12]}
+    assert run(prompt, classes, cache=cache)["4"].ui == {"value": [12]}
     assert "Two" not in names(calls)
 
 
-def test_ctrl_c_passes_through(registry: dict[str, type[Any]]) -> None:
+def test_ctrl_c_passes_through(classes: dict[str, type[Any]]) -> None:
     def interrupted(self: Any, value: int) -> None:
         raise KeyboardInterrupt
 
-    registry["Number"].call = interrupted
+    classes["Number"].call = interrupted
     with pytest.raises(KeyboardInterrupt):
-        run({"1": node("Number", value=1), "2": node("Show", value=["1", 0])}, registry)
+        run({"1": node("Number", value=1), "2": node("Show", value=["1", 0])}, classes)

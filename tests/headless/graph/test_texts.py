@@ -2,7 +2,7 @@
 
 import pytest
 
-from stable_cascade_nodes.headless.graph.dynamic import expand
+from stable_cascade_nodes.headless.graph.texts import expand_choices
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ from stable_cascade_nodes.headless.graph.dynamic import expand
     ],
 )
 def test_expand(text: str, expected: str) -> None:
-    assert expand(text) == expected
+    assert expand_choices(text) == expected
 
 
 def test_every_choice_is_made_and_made_again_alike() -> None:
     texts = [f"{i} {{red|green|blue}}" for i in range(60)]
-    assert {expand(text).split()[1] for text in texts} == {"red", "green", "blue"}
-    assert [expand(text) for text in texts] == [expand(text) for text in texts]
+    assert {expand_choices(text).split()[1] for text in texts} == {"red", "green", "blue"}
+    assert [expand_choices(text) for text in texts] == [expand_choices(text) for text in texts]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stable_cascade_nodes.headless import graph
-from stable_cascade_nodes.headless.graph import values
+from stable_cascade_nodes.headless.graph import validation
 
 Node = dict[str, Any]
 
@@ -29,14 +29,14 @@ def many(**inputs: Any) -> graph.Prompt:
     return shown("Many", **(MANY | inputs))
 
 
-def only_problem(prompt: graph.Prompt, registry: graph.Registry) -> graph.Problem:
-    found = graph.validate(prompt, registry).problems
+def only_problem(prompt: graph.Prompt, classes: graph.Classes) -> graph.Problem:
+    found = graph.validate(prompt, classes).problems
     assert len(found) == 1, [problem.message for problem in found]
     return found[0]
 
 
-def test_a_sound_prompt(registry: graph.Registry) -> None:
-    found = graph.validate(shown("Number", value=3), registry)
+def test_a_sound_prompt(classes: graph.Classes) -> None:
+    found = graph.validate(shown("Number", value=3), classes)
     assert (found.outputs, found.problems) == (("2",), ())
 
 
@@ -53,9 +53,9 @@ def test_a_sound_prompt(registry: graph.Registry) -> None:
         ("Text", "text", "grün 星", "grün 星"),
     ],
 )
-def test_values_are_read_as_their_type(registry: graph.Registry, kind: str, name: str, value: Any, read: Any) -> None:
+def test_values_are_read_as_their_type(classes: graph.Classes, kind: str, name: str, value: Any, read: Any) -> None:
     inputs = MANY | {name: value} if kind == "Many" else {name: value}
-    found = graph.validate(shown(kind, **inputs), registry)
+    found = graph.validate(shown(kind, **inputs), classes)
     result = found.prompt["1"]["inputs"][name]
     assert not found.problems
     assert (result, type(result)) == (read, type(read))
@@ -141,9 +141,9 @@ def test_values_are_read_as_their_type(registry: graph.Registry, kind: str, name
     ],
 )
 def test_one_problem(
-    registry: graph.Registry, prompt: graph.Prompt, kind: str, name: str, expected: str, found: str
+    classes: graph.Classes, prompt: graph.Prompt, kind: str, name: str, expected: str, found: str
 ) -> None:
-    problem = only_problem(prompt, registry)
+    problem = only_problem(prompt, classes)
     assert (problem.kind, problem.node, problem.title, problem.input) == (kind, "1", "Mine", name)
     assert expected in problem.expected
     assert found in problem.found
@@ -151,16 +151,16 @@ def test_one_problem(
     assert len(problem.message) < 400
 
 
-def test_messages(registry: graph.Registry) -> None:
-    message = only_problem(shown("Number", value=101), registry).message
+def test_messages(classes: graph.Classes) -> None:
+    message = only_problem(shown("Number", value=101), classes).message
     assert message == 'node 1 "Mine" (Number), input "value": expected a number from 0 to 100, found 101'
-    message = only_problem(shown("Checked", value=13, text=""), registry).message
+    message = only_problem(shown("Checked", value=13, text=""), classes).message
     assert message == 'node 1 "Mine" (Checked), input "value": 13 brings bad luck'
 
 
-def test_unknown_classes_are_named_wherever_they_are(registry: graph.Registry) -> None:
+def test_unknown_classes_are_named_wherever_they_are(classes: graph.Classes) -> None:
     prompt = shown("Number", value=1) | {"3": node("Numbr", "Lost"), "4": node("Else")}
-    found = graph.validate(prompt, registry)
+    found = graph.validate(prompt, classes)
     assert [problem.node for problem in found.problems] == ["3", "4"]
     assert found.problems[0].message.startswith(
         'node 3 "Lost" (Numbr): expected a node class that exists here ("Number"'
@@ -168,14 +168,14 @@ def test_unknown_classes_are_named_wherever_they_are(registry: graph.Registry) -
     assert found.outputs == ("2",)
 
 
-def test_only_what_an_output_needs_is_checked(registry: graph.Registry) -> None:
+def test_only_what_an_output_needs_is_checked(classes: graph.Classes) -> None:
     prompt = shown("Number", value=1) | {"3": node("Number", value="wrong"), "4": node("Add", a=["99", 0])}
-    assert not graph.validate(prompt, registry).problems
+    assert not graph.validate(prompt, classes).problems
 
 
-def test_every_problem_is_told(registry: graph.Registry) -> None:
+def test_every_problem_is_told(classes: graph.Classes) -> None:
     prompt = many(colour="blue", size="huge", ratio=7) | {"5": node("Show"), "6": node("Nothing")}
-    kinds = [problem.kind for problem in graph.validate(prompt, registry).problems]
+    kinds = [problem.kind for problem in graph.validate(prompt, classes).problems]
     assert kinds == [
         "invalid_prompt",
         "value_not_in_list",
@@ -185,20 +185,20 @@ def test_every_problem_is_told(registry: graph.Registry) -> None:
     ]
 
 
-def test_outputs_that_are_fine_are_told(registry: graph.Registry) -> None:
+def test_outputs_that_are_fine_are_told(classes: graph.Classes) -> None:
     prompt = shown("Number", value=1) | {"3": node("Show", value=["4", 0]), "4": node("Number", value=-5)}
-    found = graph.validate(prompt, registry)
+    found = graph.validate(prompt, classes)
     assert found.outputs == ("2",)
     assert [problem.node for problem in found.problems] == ["4"]
 
 
-@pytest.mark.parametrize(("prompt", "classes"), [({"1": node("Number", value=1)}, '"Number"'), ({}, "nothing")])
-def test_no_output(registry: graph.Registry, prompt: graph.Prompt, classes: str) -> None:
-    problem = only_problem(prompt, registry)
-    assert (problem.kind, problem.found) == ("prompt_no_outputs", classes)
+@pytest.mark.parametrize(("prompt", "found"), [({"1": node("Number", value=1)}, '"Number"'), ({}, "nothing")])
+def test_no_output(classes: graph.Classes, prompt: graph.Prompt, found: str) -> None:
+    problem = only_problem(prompt, classes)
+    assert (problem.kind, problem.found) == ("prompt_no_outputs", found)
 
 
-def test_every_cycle_is_named(registry: graph.Registry) -> None:
+def test_every_cycle_is_named(classes: graph.Classes) -> None:
     prompt = {
         "1": node("Add", "One", a=["2", 0], b=["3", 0]),
         "2": node("Add", "Two", a=["1", 0], b=1),
@@ -207,17 +207,17 @@ def test_every_cycle_is_named(registry: graph.Registry) -> None:
         "5": node("Show", value=["6", 0]),
         "6": node("Number", value=1),
     }
-    found = graph.validate(prompt, registry)
+    found = graph.validate(prompt, classes)
     assert [problem.kind for problem in found.problems] == ["dependency_cycle"] * 2
     text = " ".join(problem.message for problem in found.problems)
     assert all(title in text for title in ('1 "One"', '2 "Two"', '3 "Three" -> 3 "Three"'))
     assert found.outputs == ("5",)
 
 
-def test_a_long_chain_is_no_cycle(registry: graph.Registry) -> None:
+def test_a_long_chain_is_no_cycle(classes: graph.Classes) -> None:
     prompt = {"0": node("Number", value=1), "end": node("Show", value=["1999", 0])}
     prompt |= {str(i): node("Add", a=[str(i - 1), 0], b=1) for i in range(1, 2000)}
-    assert not graph.validate(prompt, registry).problems
+    assert not graph.validate(prompt, classes).problems
 
 
 @pytest.mark.parametrize(
@@ -229,8 +229,8 @@ def test_a_long_chain_is_no_cycle(registry: graph.Registry) -> None:
         ("Third", "a V3 node class"),
     ],
 )
-def test_what_cannot_run_here_is_refused_by_name(registry: graph.Registry, kind: str, what: str) -> None:
-    problem = only_problem(shown(kind), registry)
+def test_what_cannot_run_here_is_refused_by_name(classes: graph.Classes, kind: str, what: str) -> None:
+    problem = only_problem(shown(kind), classes)
     assert (problem.kind, problem.node, problem.found) == ("not_supported", "1", what)
 
 
@@ -244,8 +244,8 @@ def test_what_cannot_run_here_is_refused_by_name(registry: graph.Registry, kind:
         ({"class_type": "Number", "inputs": []}, '"inputs", an object'),
     ],
 )
-def test_malformed_nodes(registry: graph.Registry, broken: Any, expected: str) -> None:
-    problem = only_problem({"7": broken}, registry)
+def test_malformed_nodes(classes: graph.Classes, broken: Any, expected: str) -> None:
+    problem = only_problem({"7": broken}, classes)
     assert (problem.kind, problem.node, problem.expected) == ("invalid_prompt", "7", problem.expected)
     assert expected in problem.expected
     assert problem.message.startswith("node 7")
@@ -261,12 +261,12 @@ def test_malformed_nodes(registry: graph.Registry, broken: Any, expected: str) -
         ("Number", "Anything", False),  # as in the host, * is no wildcard
     ],
 )
-def test_types_connect(registry: graph.Registry, source: str, target: str, fits: bool) -> None:
+def test_types_connect(classes: graph.Classes, source: str, target: str, fits: bool) -> None:
     inputs = {"text": "x"} if source == "Text" else {"value": 1}
     prompt = {"1": node(source, **inputs), "2": node(target, value=["1", 0])}
     if target != "Show":
         prompt["3"] = node("Show", value=["2", 0])
-    kinds = [problem.kind for problem in graph.validate(prompt, registry).problems if problem.node == "2"]
+    kinds = [problem.kind for problem in graph.validate(prompt, classes).problems if problem.node == "2"]
     assert kinds == ([] if fits else ["return_type_mismatch"])
 
 
@@ -275,71 +275,71 @@ class AnyType(str):
         return False
 
 
-def add_checker(registry: dict[str, type[Any]], check: Any, declared: Any = "INT", **attributes: Any) -> None:
+def add_checker(classes: dict[str, type[Any]], check: Any, declared: Any = "INT", **attributes: Any) -> None:
     members = {"VALIDATE_INPUTS": classmethod(check), **attributes}
     spec = {"required": {"value": (declared, {"max": 5}), "other": ("STRING", {})}}
-    registry["Own"] = type("Own", (registry["Number"],), {"INPUT_TYPES": classmethod(lambda cls: spec), **members})
+    classes["Own"] = type("Own", (classes["Number"],), {"INPUT_TYPES": classmethod(lambda cls: spec), **members})
 
 
 def own(**inputs: Any) -> graph.Prompt:
     return {"1": node("Own", **inputs), "2": node("Show", value=["1", 0]), "3": node("Text", text="x")}
 
 
-def test_own_checks_replace_the_range_of_what_they_name(registry: dict[str, type[Any]]) -> None:
-    add_checker(registry, lambda cls, value: True)
-    assert not graph.validate(own(value=99, other="x"), registry).problems
-    add_checker(registry, lambda cls, other: True)
-    assert [p.kind for p in graph.validate(own(value=99, other="x"), registry).problems] == ["value_bigger_than_max"]
-    add_checker(registry, lambda cls, **all_of_them: True)
-    assert not graph.validate(own(value=99, other="x"), registry).problems
+def test_own_checks_replace_the_range_of_what_they_name(classes: dict[str, type[Any]]) -> None:
+    add_checker(classes, lambda cls, value: True)
+    assert not graph.validate(own(value=99, other="x"), classes).problems
+    add_checker(classes, lambda cls, other: True)
+    assert [p.kind for p in graph.validate(own(value=99, other="x"), classes).problems] == ["value_bigger_than_max"]
+    add_checker(classes, lambda cls, **all_of_them: True)
+    assert not graph.validate(own(value=99, other="x"), classes).problems
 
 
-def test_own_checks_get_what_they_name_and_none_for_a_link(registry: dict[str, type[Any]]) -> None:
+def test_own_checks_get_what_they_name_and_none_for_a_link(classes: dict[str, type[Any]]) -> None:
     seen: list[Any] = []
-    add_checker(registry, lambda cls, other, value=3: seen.append((other, value)) or True)
-    graph.validate(own(value=["9", 0], other="x") | {"9": node("Number", value=1)}, registry)
+    add_checker(classes, lambda cls, other, value=3: seen.append((other, value)) or True)
+    graph.validate(own(value=["9", 0], other="x") | {"9": node("Number", value=1)}, classes)
     assert seen == [("x", None)]
-    add_checker(registry, lambda cls, **given: seen.append(given) or True, INPUT_IS_LIST=True)
-    graph.validate(own(value=4, other={"__value__": "x"}), registry)
+    add_checker(classes, lambda cls, **given: seen.append(given) or True, INPUT_IS_LIST=True)
+    graph.validate(own(value=4, other={"__value__": "x"}), classes)
     assert seen[1] == {"value": [4], "other": ["x"]}
 
 
-def test_own_checks_are_not_asked_about_wrong_values(registry: dict[str, type[Any]]) -> None:
-    add_checker(registry, lambda cls, value: value > 3)
-    problem = only_problem(own(value="many", other="x"), registry)
+def test_own_checks_are_not_asked_about_wrong_values(classes: dict[str, type[Any]]) -> None:
+    add_checker(classes, lambda cls, value: value > 3)
+    problem = only_problem(own(value="many", other="x"), classes)
     assert problem.kind == "invalid_input_type"
 
 
-def test_own_checks_that_fail(registry: dict[str, type[Any]]) -> None:
-    add_checker(registry, lambda cls, value: 1 / value)
-    problem = only_problem(own(value=0, other="x"), registry)
+def test_own_checks_that_fail(classes: dict[str, type[Any]]) -> None:
+    add_checker(classes, lambda cls, value: 1 / value)
+    problem = only_problem(own(value=0, other="x"), classes)
     assert problem.kind == "exception_during_validation"
     assert "ZeroDivisionError" in problem.message
-    problem = only_problem(own(value=2, other="x"), registry)
+    problem = only_problem(own(value=2, other="x"), classes)
     assert problem.kind == "custom_validation_failed"
 
 
-def test_own_type_checks_turn_ours_off(registry: dict[str, type[Any]]) -> None:
+def test_own_type_checks_turn_ours_off(classes: dict[str, type[Any]]) -> None:
     seen: list[Any] = []
-    add_checker(registry, lambda cls, input_types: seen.append(input_types) or True)
-    assert not graph.validate(own(value=["3", 0], other="x"), registry).problems
+    add_checker(classes, lambda cls, input_types: seen.append(input_types) or True)
+    assert not graph.validate(own(value=["3", 0], other="x"), classes).problems
     assert seen == [{"value": "STRING"}]
 
 
-def test_a_type_that_means_anything(registry: dict[str, type[Any]]) -> None:
-    add_checker(registry, lambda cls, other: True, declared=AnyType("*"))
-    assert not graph.validate(own(value=["3", 0], other="x"), registry).problems
+def test_a_type_that_means_anything(classes: dict[str, type[Any]]) -> None:
+    add_checker(classes, lambda cls, other: True, declared=AnyType("*"))
+    assert not graph.validate(own(value=["3", 0], other="x"), classes).problems
 
 
-def test_unknown_constants_are_ignored(registry: graph.Registry) -> None:
-    assert not graph.validate(shown("Number", value=1, colour="red"), registry).problems
+def test_unknown_constants_are_ignored(classes: graph.Classes) -> None:
+    assert not graph.validate(shown("Number", value=1, colour="red"), classes).problems
 
 
-def test_nothing_is_changed_in_place(registry: graph.Registry) -> None:
+def test_nothing_is_changed_in_place(classes: graph.Classes) -> None:
     prompt = shown("Number", value="7")
-    assert graph.validate(prompt, registry).prompt["1"]["inputs"] == {"value": 7}
+    assert graph.validate(prompt, classes).prompt["1"]["inputs"] == {"value": 7}
     assert prompt["1"]["inputs"] == {"value": "7"}
 
 
 def test_the_limit_of_texts_is_generous() -> None:
-    assert values.MAX_TEXT >= 100_000
+    assert validation.MAX_TEXT >= 100_000
