@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..headless import graph, node_classes
-from ..nodes.trainer import STATES, Trainer
+from ..nodes.training import Trainer
 from ..runtime import local
+from ..runtime.training import STATES
 from .tabs import Tab
 
 LOG, CURVE = "curve.jsonl", "curve.png"

@@ -32,6 +32,16 @@ IMAGE_ENCODER = "CASCADE_IMAGE_ENCODER"
 EFFNET = "CASCADE_EFFNET"
 PREVIEWER = "CASCADE_PREVIEWER"
 CONTROLNET = "CASCADE_CONTROLNET"
+OF_MODEL = {
+    "stage_c": STAGE_C,
+    "stage_b": STAGE_B,
+    "stage_a": STAGE_A,
+    "text_encoder": TEXT_ENCODER,
+    "image_encoder": IMAGE_ENCODER,
+    "effnet": EFFNET,
+    "previewer": PREVIEWER,
+    "controlnet": CONTROLNET,
+}  # by the model's kind
 HINT = "CASCADE_HINT"  # a Hint
 LORA = "CASCADE_LORA"  # a Lora
 DATASET = "CASCADE_DATASET"  # a Dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,43 +32,15 @@ from .cache import Cache, Entry, mark_of
 from .controls import CHANNELS, Controls, fits_family
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
-from .examples import Examples, Said, TrainingModels
+from .examples import Examples, Said
+from .models import TrainingModels
 from .samples import paint, sample_side
-from .settings import TrainingSettings
+from .settings import BOTTLENECK_OF_HINT, ControlNetSettings
 
-BOTTLENECKS = ("auto", "effnet", "simple", "large")
-OF_HINT = {
-    "own": "effnet",
-    "canny": "effnet",
-    "inpainting": "effnet",
-    "super_resolution": "large",
-    "identity": "simple",
-}
 ALL_BLOCKS = 31  # a Stage C with so few residual blocks gets a map for each
 FEWEST_FEATURES = 128  # that are projected
 WIDE = 1024  # a Stage C of at least this width gets the published sizes
 LARGE = {True: {"c_wide": 16384, "c_blocks": 1024, "blocks": 8}, False: {"c_wide": 512, "c_blocks": 96, "blocks": 3}}
-
-
-@dataclass(frozen=True)
-class ControlNetSettings(TrainingSettings):
-    """What a ControlNet has besides."""
-
-    hint: str = "own"
-    bottleneck: str = "auto"
-    offset_noise: float = 0.0  # noise that is the same all over a channel: 0.1 officially but for canny
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.hint not in OF_HINT:
-            raise CascadeError(f"hint: expected one of {', '.join(OF_HINT)}, found {self.hint!r}")
-        if self.bottleneck not in BOTTLENECKS:
-            raise CascadeError(f"bottleneck: expected one of {', '.join(BOTTLENECKS)}, found {self.bottleneck!r}")
-        if self.bottleneck == "effnet" and OF_HINT[self.hint] != "effnet":
-            raise CascadeError(
-                f"bottleneck: effnet takes pixels, but {self.hint} hints have one value for each cell of the latent:"
-                " choose auto, simple or large"
-            )
 
 
 def shape_controlnet(settings: ControlNetSettings, stage_c: Handle, effnet: Handle, channels: int) -> ControlNetConfig:
@@ -80,7 +52,7 @@ def shape_controlnet(settings: ControlNetSettings, stage_c: Handle, effnet: Hand
     (width,) = widths
     count = sum(isinstance(module, ResBlock) for module in stage_c.module.modules())
     few = (0, 4, 8, 12, count - 13, count - 9, count - 5, count - 1)
-    bottleneck = OF_HINT[settings.hint] if settings.bottleneck == "auto" else settings.bottleneck
+    bottleneck = BOTTLENECK_OF_HINT[settings.hint] if settings.bottleneck == "auto" else settings.bottleneck
     everywhere = count <= ALL_BLOCKS or bottleneck == "simple"
     shape = ControlNetConfig(
         bottleneck,
@@ -184,13 +156,13 @@ class ControlNetTask:
     def show(self) -> list[Tensor]:
         if sample_side(self.models, self.settings.size) is None:
             return []
-        numbers = [i % len(self.examples.sizes) for i in range(len(self.settings.samples.prompts))]
+        numbers = [i % len(self.examples.sizes) for i in range(len(self.settings.prompts))]
         sizes = [self.examples.sizes[i] for i in numbers]
-        random = np.random.default_rng(self.settings.samples.seed)
+        random = np.random.default_rng(self.settings.seed)
         hints = [self.controls.draw([i], random) for i in numbers]
         steering = [sampling.Control(self._handle(), hint, size) for hint, size in zip(hints, sizes, strict=True)]
         models = self.models
-        return paint(models, self.settings.samples, sizes, models.stage_c, models.text_encoder, steering)
+        return paint(models, self.settings, sizes, models.stage_c, models.text_encoder, steering)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

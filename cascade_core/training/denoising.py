@@ -12,7 +12,6 @@ from ..models.handle import Handle
 from ..sampling.process import TARGETS, Process
 
 NOISIEST = 0.1
-WEIGHTS = ("auto", "p2", "constant")
 Predict = Callable[[Tensor, Tensor], Tensor]  # x (B, C, h, w), noise condition (B,) -> the network's prediction
 
 

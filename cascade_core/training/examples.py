@@ -15,35 +15,10 @@ from ..images import embed_pixels, encode_resized
 from ..models.handle import Handle
 from ..models.text import TextEncoder
 from ..sampling.activations import text_bytes
-from ..sampling.family import check_family
 from .buckets import Size, draw_batch, fit, nearest, sizes
 from .cache import Cache, Entry, key_of, mark_of
 from .dataset import Dataset, read_pixels
 from .settings import TrainingSettings
-
-
-@dataclass(frozen=True)
-class TrainingModels:
-    """What a training needs, all of one family. What is not given is done without."""
-
-    stage_c: Handle
-    text_encoder: Handle
-    effnet: Handle
-    image_encoder: Handle | None = None  # pictures' embeddings are shown to Stage C now and then
-    previewer: Handle | None = None  # shows samples
-    stage_b: Handle | None = None  # with Stage A: shows them in full
-    stage_a: Handle | None = None
-
-    def __post_init__(self) -> None:
-        for name, handle in self.named().items():
-            check_family(self.stage_c, name, handle.family)
-
-    def named(self) -> dict[str, Handle]:
-        return {name: handle for name, handle in vars(self).items() if handle is not None}
-
-    def marks(self, *names: str) -> dict[str, str]:
-        """What tells these models from others."""
-        return {name: mark_of(handle.module) for name, handle in self.named().items() if name in names}
 
 
 class Encoders(Protocol):

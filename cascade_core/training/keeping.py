@@ -19,7 +19,8 @@ from ..sampling.stages import sample_stage_c
 from .buckets import CELL
 from .cache import Entry, key_of, mark_of
 from .denoising import Noised, add_noise
-from .examples import Examples, Said, TrainingModels
+from .examples import Examples, Said
+from .models import TrainingModels
 
 LEARNED, EMPTY = 0.25, 0.1  # shares: of pictures to learn from, of the empty prompt
 CHOICE = re.compile(r"\{([^{}]*)\}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from ..errors import CascadeError
 from ..lora.lora import Lora, NewToken, lora_of
 from ..lora.order import official_order
 from ..lora.tokens import with_tokens
-from ..lora.write import DIALECTS, save_lora
+from ..lora.write import save_lora
 from ..memory import Beside
 from ..models.adapters import LowRank, adaptable, adapted
 from ..models.handle import Handle
@@ -28,62 +28,23 @@ from .buckets import CELL
 from .cache import Cache, Entry
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
-from .examples import Examples, Said, TrainingModels
+from .examples import Examples, Said
 from .keeping import Keeping, draw_prompts
-from .loop import Plan
+from .models import TrainingModels
 from .samples import paint, sample_side
-from .settings import TrainingSettings
+from .settings import LoraSettings
 
-INITS = ("official", "down")
-"""Which matrix is drawn: officially `up`, N(0, 1); "down", N(0, 1 / inputs), as others do (Hu et al. 2021)."""
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
-
-
-@dataclass(frozen=True)
-class LoraSettings(TrainingSettings):
-    """What a LoRA has besides."""
-
-    rank: int = 4
-    alpha: float = 1.0  # branches count alpha / rank
-    init: str = "official"
-    filters: tuple[str, ...] = (".attn",)  # modules of Stage C whose path contains one of these
-    tokens: tuple[tuple[str, str], ...] = ()  # new words, and the regex of the words that each starts from
-    token_rate: float = 1.0  # how many times faster than the branches new words learn
-    keep: tuple[str, ...] = ()  # prompts for which nothing shall change; of {a|b} one is drawn
-    keep_weight: float = 0.0  # of what would change, beside what is learned; 0: anything may
-    keep_count: int = 64  # latents that the network draws of these prompts, once
-    keep_batch: int = 0  # how many are held beside each batch; 0: as many as the batch has
-    dialect: str = "comfyui"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("rank", "keep_count"):
-            if getattr(self, name) < 1:
-                raise CascadeError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if self.token_rate <= 0:
-            raise CascadeError(f"token_rate: expected over 0, found {self.token_rate}")
-        for name, choices in (("dialect", DIALECTS), ("init", INITS)):
-            if getattr(self, name) not in choices:
-                raise CascadeError(f"{name}: expected one of {', '.join(choices)}, found {getattr(self, name)!r}")
-
-    def plan(self) -> Plan:
-        return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
-
-
-def read_tokens(lines: str) -> tuple[tuple[str, str], ...]:
-    """Lines such as `[zig]=^star$` as pairs; the regex may be left out."""
-    pairs = [line.partition("=")[::2] for line in map(str.strip, lines.splitlines()) if line]
-    tokens = tuple((text.strip(), start.strip()) for text, start in pairs)
-    if any(not text for text, _ in tokens):
-        raise CascadeError(f"tokens: expected lines such as [zig]=^star$, found {lines!r}")
-    return tokens
 
 
 class Branches(nn.Module):
     """What a LoRA learns, in float32: the branches, and the rows of its new words."""
 
     def __init__(self, stage_c: nn.Module, settings: LoraSettings, width: int) -> None:
-        """One of each pair of matrices is drawn, the other zero, so that nothing changes at first."""
+        """One of each pair of matrices is drawn, the other zero, so that nothing changes at first.
+
+        init "official": up is drawn, from N(0, 1); "down": down, from N(0, 1 / inputs), as others do (Hu et al. 2021).
+        """
         super().__init__()
         weights = adaptable(stage_c)
         self.names = official_order(stage_c, settings.filters)
@@ -168,8 +129,8 @@ class LoraTask:
     def show(self) -> list[Tensor]:
         if sample_side(self.models, self.settings.size) is None:
             return []
-        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
-        return paint(self.models, self.settings.samples, sizes, self.stage_c, self.text_encoder)
+        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.prompts)
+        return paint(self.models, self.settings, sizes, self.stage_c, self.text_encoder)
 
     def result(self, name: str) -> Lora:
         """What was learned so far, as a copy."""

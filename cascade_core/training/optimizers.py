@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ..errors import CascadeError
+from .plan import OPTIMIZERS
 
-OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
 RATIO = "ratio"  # of a group's learning rate to the others'
 
 

@@ -58,7 +58,6 @@ class TrainingRun:
     def train(self) -> Iterator[Report]:
         """All steps that are left, and the finished file after the last."""
         settings = self.task.settings
-        samples = settings.samples
         if sharded.rank() == 0:
             sweep(self.folder)
             sweep(self.target)
@@ -79,7 +78,11 @@ class TrainingRun:
                     if journal and progress.losses:
                         journal.add(progress)
                     report = Report(progress)
-                    if samples.prompts and samples.every and (last or progress.step % samples.every == 0):
+                    if (
+                        settings.prompts
+                        and settings.sample_every
+                        and (last or progress.step % settings.sample_every == 0)
+                    ):
                         with torch.no_grad():
                             pictures = self.task.show()
                         files = journal.show(progress.step, pictures) if journal else []

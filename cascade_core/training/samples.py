@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from ..models.handle import Handle
-from ..models.text import TextEncoder
 from ..pipeline import decode_pixels, encode_text, last, preview_pixels
 from ..sampling.condition import Condition
 from ..sampling.control import Control
 from ..sampling.stages import sample_stage_b, sample_stage_c
 from .buckets import CELL
-from .examples import TrainingModels
-from .settings import TrainingSamples
+from .models import TrainingModels
+from .settings import TrainingSettings
 
 PIXELS_PER_CELL = 128 / 3  # of the picture that Stage C stands for
 
@@ -37,7 +35,7 @@ def _side_b(cells: int) -> int:
 
 def paint(
     models: TrainingModels,
-    samples: TrainingSamples,
+    settings: TrainingSettings,
     sizes: Sequence[tuple[int, int]],
     stage_c: Handle,
     text_encoder: Handle,
@@ -49,13 +47,13 @@ def paint(
     """
     negative = [encode_text(text_encoder, "")]
     pictures: list[Tensor] = []
-    for number, prompt in enumerate(samples.prompts):
+    for number, prompt in enumerate(settings.prompts):
         condition = encode_text(text_encoder, prompt)
         steered = replace(condition, controls=(controls[number],)) if controls else condition
-        seed = samples.seed + number
+        seed = settings.seed + number
         height, width = sizes[number]
         empty = torch.zeros(1, stage_c.config.channels, height // CELL, width // CELL)
-        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, cfg=samples.cfg))
+        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, cfg=settings.sample_cfg))
         pictures.append(_decode(models, latent, condition, negative, seed))
     return pictures
 
@@ -70,9 +68,3 @@ def _decode(
     empty = torch.zeros(1, models.stage_b.config.channels, *sides)
     full = last(sample_stage_b(models.stage_b, [condition], negative, latent, empty, seed=seed))
     return decode_pixels(models.stage_a, full)[0]
-
-
-def words_unknown(text_encoder: Handle, captions: Sequence[str]) -> list[str]:
-    """Words of the captions that the text encoder skips."""
-    module = cast(TextEncoder, text_encoder.module)
-    return list(dict.fromkeys(word for caption in captions for word in module.unknown_words(caption)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,38 +22,19 @@ from ..models.stage_a import StageA
 from ..models.stage_b import StageB
 from ..models.stage_c import StageC
 from ..sampling.activations import stage_a_bytes
-from ..sampling.family import check_family
 from . import sharded
 from .buckets import CELL
-from .cache import Cache, Entry, key_of, mark_of
+from .cache import Cache, Entry, key_of
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
-from .examples import Examples, Said, TrainingModels
+from .examples import Examples, Said
+from .models import StageBModels, TrainingModels
 from .samples import paint, sample_side
 from .settings import TrainingSettings
 
 FACTORS = (1.0, 0.75, 0.5)  # of the sides at which the effnet sees a picture; officially any from 0.5 to 1
 NO_LATENT = 0.1  # share of Stage C's latents that Stage B does without, as officially
 OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # of Stage B's noise, as officially
-
-
-@dataclass(frozen=True)
-class StageBModels:
-    """What Stage B learns from, all of one family."""
-
-    stage_b: Handle
-    stage_a: Handle
-    text_encoder: Handle
-    effnet: Handle
-    image_encoder: None = None
-
-    def __post_init__(self) -> None:
-        for name in ("stage_a", "text_encoder", "effnet"):
-            check_family(self.stage_b, name, getattr(self, name).family)
-
-    def marks(self) -> dict[str, str]:
-        names = ("stage_b", "stage_a", "text_encoder", "effnet")
-        return {name: mark_of(getattr(self, name).module) for name in names}
 
 
 class _Stage:
@@ -126,11 +107,11 @@ class StageCTask(_Stage):
     def show(self) -> list[Tensor]:
         if sample_side(self.models, self.settings.size) is None or sharded.count() > 1:
             return []  # samplers call the stage by parts, which are not together then
-        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
+        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.prompts)
         self.module.eval()
         stage_c = replace(self.base, module=self.module, placement=StayPut(), dtype=torch.float32)
         try:
-            return paint(self.models, self.settings.samples, sizes, stage_c, self.models.text_encoder)
+            return paint(self.models, self.settings, sizes, stage_c, self.models.text_encoder)
         finally:
             self.module.train()
 
@@ -140,7 +121,7 @@ class StageBTask(_Stage):
         super().__init__("Stage B", models.stage_b, settings, cache)
         self.models, self._dataset = models, dataset
         self.examples = Examples(models, dataset, settings, cache)
-        self._marks = models.marks()
+        self._marks = models.marks("stage_b", "stage_a", "text_encoder", "effnet")
 
     def origin(self) -> Mapping[str, Any]:
         return {"settings": self.settings.fixed(), "models": self._marks, "data": self._dataset.marks()}

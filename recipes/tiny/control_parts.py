@@ -23,7 +23,7 @@ from ...cascade_core.models.effnet import Effnet
 from ...cascade_core.models.stage_c import StageC
 from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.models.vision import ImageEncoder
-from ...cascade_core.training.loop import Plan
+from ...cascade_core.training.plan import Plan
 from .caches import LATENTS, PICTURES, SMALL_PICTURES, fill_latents, fill_small_latents, latents_cache, pictures_cache
 from .captions import bare_face_caption, sample_caption, sparse_caption
 from .data import ENCODED_SIZE, picture, training_scene

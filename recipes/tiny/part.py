@@ -25,7 +25,8 @@ from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.models.tokenizer import WordTokenizer
 from ...cascade_core.models.vision import ImageEncoder
 from ...cascade_core.sampling.process import TARGETS, Process
-from ...cascade_core.training.loop import Loss, Plan
+from ...cascade_core.training.loop import Loss
+from ...cascade_core.training.plan import Plan
 from .attributes import ATTRIBUTE_SIZES, attributes
 from .captions import VOCABULARY, sample_caption
 from .data import training_scene

@@ -21,17 +21,17 @@ from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 from stable_cascade_nodes.cascade_core.training.cache import mark_of
 from stable_cascade_nodes.cascade_core.training.controlnet import (
-    ControlNetSettings,
     ControlNetTask,
     build_controlnet,
     shape_controlnet,
     untrained_controlnet,
 )
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
-from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
 from stable_cascade_nodes.cascade_core.training.masks import random_mask
+from stable_cascade_nodes.cascade_core.training.models import TrainingModels
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
-from stable_cascade_nodes.cascade_core.training.start import train_controlnet
+from stable_cascade_nodes.cascade_core.training.settings import ControlNetSettings
+from stable_cascade_nodes.cascade_core.training.start import start_training
 from stable_cascade_nodes.recipes.tiny import data
 from stable_cascade_nodes.recipes.tiny.captions import told_apart
 from stable_cascade_nodes.recipes.tiny.judge import CFG, Studio
@@ -63,7 +63,8 @@ def start(
 ) -> tuple[TrainingRun, ControlNetTask]:
     chosen = ControlNetSettings(**{**SETTINGS, **settings})
     dataset = read_dataset(pictures)
-    run = train_controlnet(models, dataset, chosen, folder, folder / "net.safetensors", detector=detector)
+    target = folder / "net.safetensors"
+    run = start_training("controlnet", models, dataset, chosen, folder, target, detector=detector)
     assert isinstance(run.task, ControlNetTask)
     return run, run.task
 
