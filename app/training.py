@@ -32,7 +32,7 @@ def folders(prompt: graph.Prompt, nodes: node_classes.Nodes) -> list[Path]:
 
 def curve(folder: Path) -> bytes | None:
     """The losses so far as a PNG; None where nothing was learned yet."""
-    from ..cascade_core.training.journal import draw_curve
+    from ..cascade_core.training.run_log import draw_curve
 
     lines = list(_lines(folder / LOG))
     if not lines:

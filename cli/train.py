@@ -30,7 +30,7 @@ WHAT = {
     "stage_c": "all of Stage C",
     "stage_b": "all of Stage B",
 }
-SEVERAL = ("stage_c", "stage_b")  # what may be trained on several GPUs
+SEVERAL = ("stage_c", "stage_b")  # kinds that may be trained on several GPUs
 STAGES = ("stage_c", "stage_b", "stage_a")  # models whose precision --dtype chooses
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
 Each picture needs its caption in a .txt file of the same name, or give one --caption for all.

@@ -55,7 +55,7 @@ class Trainer:
         return training.check(), str(training.target), sockets.placeholder_image(*training.sample_shape())
 
     def _model(self, training: Training, trained: Trained) -> Lora | Handle:
-        """What goes on the first wire."""
+        """The value of the first output."""
         raise NotImplementedError
 
     @staticmethod

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TINY, INSIGHTFACE = NAMES
 FOLDER = "insightface"  # the model folder where its files lie
-PLACES = ("models/buffalo_l", "buffalo_l", "")  # in that folder; the first is where insightface itself puts them
+PLACES = ("models/buffalo_l", "buffalo_l", "")  # sub-folders of it; the first is where insightface itself puts them
 FINDER, EMBEDDER = "det_10g.onnx", "w600k_r50.onnx"
 
 
@@ -44,7 +44,7 @@ def _insightface() -> Detector:
 
 
 def _insightface_file(name: str) -> Path:
-    """Where the file lies, or should."""
+    """The path of the file, or the one where it should be."""
     paths = [folder / place / name for folder in host.model_folders(FOLDER) for place in PLACES]
     return next((path for path in paths if path.is_file()), paths[0])
 

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from ..cascade_core.training.dataset import Dataset
     from ..cascade_core.training.task import Task
 
-STATES = "training"  # in the output folder
+STATES = "training"  # folder of the states, in the output folder
 NAME = re.compile(r"\w[\w .+-]*")
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What came of a training: the last sample pictures (3, H, W) and their files, or the curve's file alone."""
+    """A finished training, with the last sample pictures (3, H, W) and their files, or with the curve's file alone."""
 
     task: Task
     pictures: tuple[Tensor, ...]
@@ -54,7 +54,7 @@ class Training:
         self.folder, self.target = self._places()
 
     def check(self) -> Lora | Handle | None:
-        """What will be trained, by shapes alone, or None for a stage; CascadeError where it cannot begin."""
+        """The result by shapes alone, or None for a stage; CascadeError where the training cannot begin."""
         from ..cascade_core.training import controlnet, lora
 
         if self.kind == "lora":
@@ -66,7 +66,7 @@ class Training:
 
     def carry_out(self) -> Trained:
         """Take all steps that are left, with progress, previews and cancel, and write the finished file."""
-        from ..cascade_core.training.journal import CURVE
+        from ..cascade_core.training.run_log import CURVE
         from ..cascade_core.training.start import start_training
 
         identity = getattr(self.settings, "hint", None) == "identity"
@@ -92,8 +92,8 @@ class Training:
         return Trained(run.task, pictures, files or (self.folder / CURVE,))
 
     def sample_shape(self) -> tuple[int, int, int]:
-        """How many pictures `carry_out` will give, of which height and width; the curve's where there are none."""
-        from ..cascade_core.training.journal import CURVE_SIZE
+        """Number, height and width of the sample pictures that `carry_out` will give, or of the curve."""
+        from ..cascade_core.training.run_log import CURVE_SIZE
         from ..cascade_core.training.samples import sample_side
 
         count = len(self.settings.prompts) if self.settings.sample_every else 0

@@ -21,10 +21,10 @@ Inputs = dict[str, Model | Setting]
 
 @dataclass(frozen=True)
 class TrainingKind:
-    """What a person reads of a kind of training, and gives to it; models are named by their kinds."""
+    """A kind of training as people meet it: its name and its inputs. Models are named by their kinds."""
 
     title: str
-    folder_key: str  # of the model folder that gets the finished file
+    folder_key: str  # key of the model folder that gets the finished file
     settings: type[TrainingSettings]
     needed: Mapping[str, Model]
     helpful: Mapping[str, Model] = field(default_factory=dict[str, Model])  # models that it can do without

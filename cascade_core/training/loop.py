@@ -24,7 +24,7 @@ Loss = Callable[[np.random.Generator], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Progress:
-    """What one step did."""
+    """The step that was taken, its losses and its learning rate."""
 
     step: int
     losses: dict[str, float]

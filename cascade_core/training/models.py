@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from ..models.handle import Handle
 from ..sampling.family import check_family
-from .cache import mark_of
+from .cache import fingerprint
 
 
 class _Models:
-    """The shared part: models by name, and what tells them from others."""
+    """The shared part: models by name, and their fingerprints."""
 
     def named(self) -> dict[str, Handle]:
         return {name: handle for name, handle in vars(self).items() if handle is not None}
 
-    def marks(self, *names: str) -> dict[str, str]:
-        return {name: mark_of(handle.module) for name, handle in self.named().items() if name in names}
+    def fingerprints(self, *names: str) -> dict[str, str]:
+        return {name: fingerprint(handle.module) for name, handle in self.named().items() if name in names}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How long and how fast a network learns. Imports no torch."""
+"""The plan of a training: its steps and its learning rate. Imports no torch."""
 
 from __future__ import annotations
 

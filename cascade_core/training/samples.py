@@ -1,4 +1,4 @@
-"""Pictures that show how a training goes: the same prompts and seeds every time."""
+"""Sample pictures, which show how a training goes: the same prompts and seeds every time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .buckets import CELL
 from .models import TrainingModels
 from .settings import TrainingSettings
 
-PIXELS_PER_CELL = 128 / 3  # of the picture that Stage C stands for
+PIXELS_PER_CELL = 128 / 3  # pixels of the finished picture in one cell of Stage C
 
 
 def sample_side(models: TrainingModels, size: int) -> int | None:
@@ -29,7 +29,7 @@ def sample_side(models: TrainingModels, size: int) -> int | None:
 
 
 def _side_b(cells: int) -> int:
-    """Of Stage B's latent, for so many cells of Stage C's."""
+    """A side of Stage B's latent, for so many cells of Stage C's."""
     return round(cells * PIXELS_PER_CELL / 4)
 
 

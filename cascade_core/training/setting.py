@@ -23,12 +23,12 @@ class Setting:
     """A setting for people. Numbers have a range, other settings choices, or they are on or off, or text."""
 
     name: str
-    default: bool | int | float | str  # of a text, as a person writes it
+    default: bool | int | float | str  # a text as a person writes it
     help: str
     least: float | None = None
     most: float | None = None
-    step: float | None = None  # by which a widget moves a number
-    round: float | None = None  # to which a widget rounds a fraction
+    step: float | None = None  # step of a number's widget
+    round: float | None = None  # precision of a fraction's widget
     choices: tuple[str, ...] = ()
     several_lines: bool = False
     is_seed: bool = False
@@ -70,5 +70,5 @@ def lines_of(text: str) -> tuple[str, ...]:
 
 
 def parts_of(text: str) -> tuple[str, ...]:
-    """What a text lists between commas, without the blanks around it."""
+    """The parts of a text between commas, without the blanks around them."""
     return tuple(part.strip() for part in text.split(","))

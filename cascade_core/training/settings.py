@@ -21,7 +21,7 @@ BOTTLENECK_OF_HINT = {
     "super_resolution": "large",
     "identity": "simple",
 }
-DETECTORS = ("tiny (built-in)", "insightface")  # of faces
+DETECTORS = ("tiny (built-in)", "insightface")  # names of face detectors
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,10 @@ class TrainingSettings:
         )
 
     def fixed(self) -> dict[str, Any]:
-        """What must stay as it is for a training to be resumed: the steps too, where the learning rate goes down
-        towards the last of them."""
+        """The settings that must stay as they are for a training to be resumed.
+
+        The steps are among them where the learning rate goes down towards the last of them.
+        """
         free = {name for name, each in settings_of(type(self)).items() if each.may_change}
         if SCHEDULES[self.schedule] < 1:
             free.discard("steps")

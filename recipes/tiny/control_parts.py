@@ -28,7 +28,7 @@ from .caches import LATENTS, PICTURES, SMALL_PICTURES, fill_latents, fill_small_
 from .captions import bare_face_caption, sample_caption, sparse_caption
 from .data import ENCODED_SIZE, picture, training_scene
 from .masks import sample_mask
-from .part import Part, denoising_loss, ship_controlnet, shipped, times, warming_up
+from .training_part import Part, denoising_loss, ship_controlnet, shipped, times, warming_up
 
 BATCH = 32
 NOISY = 0.4  # share of the times from the noisiest tenth, where the layout is decided
@@ -167,7 +167,7 @@ def identity(work: Path, steps: int) -> Part[Reader]:
 
 @torch.no_grad()
 def _embeddings(rows: np.ndarray) -> list[Tensor]:
-    """What the detector would say of these scenes' faces."""
+    """The detector's embeddings of these scenes' faces."""
     encoder = shipped(ImageEncoder)
     embeddings: list[Tensor] = []
     for start in range(0, len(rows), 64):

@@ -1,4 +1,4 @@
-"""How often the tiny cascade's pictures show what their prompts say, read by the reader, whole and part by part."""
+"""The share of the tiny cascade's pictures that show what their prompts say, whole and part by part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .data import CELLS, SIZE, encoder_picture, picture
 from .reader import RIGHT, matches, read
 
 BATCH = 32
-CFG = 1.5  # of Stage C, as in the shipped workflow: the tiny world leaves little to guess, more guidance overdoes it
+CFG = 1.5  # guidance of Stage C, as in the shipped workflow: more overdoes the tiny world, which leaves little to guess
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ PAINTERS: dict[str, Painter] = {
     "stage_b": lambda studio, scenes, seed: studio.decode(studio.encode(scenes), told(scenes), seed),
     "previewer": lambda studio, scenes, seed: studio.preview(studio.encode(scenes)),
 }
-"""How scenes become pictures: by the whole cascade, or by a part of it, around the others."""
+"""Ways from scenes to pictures: by the whole cascade, or by a part of it, around the others."""
 
 
 def judge(studio: Studio, painter: str, scenes: Sequence[Scene]) -> dict[str, float]:

@@ -20,7 +20,18 @@ from ...cascade_core.training.plan import Plan
 from .attributes import ATTRIBUTE_SIZES
 from .caches import PICTURES, Cache, fill_latents, fill_pictures, latents_cache, pictures_cache
 from .data import CELLS, picture, training_scene
-from .part import Part, attribute_loss, built, captions_of, denoising_loss, labels_of, ship, shipped, times, warming_up
+from .training_part import (
+    Part,
+    attribute_loss,
+    built,
+    captions_of,
+    denoising_loss,
+    labels_of,
+    ship,
+    shipped,
+    times,
+    warming_up,
+)
 
 EFFNET_NOISE = 0.08  # on the latent while the compressor learns, so that near latents mean near pictures
 

@@ -21,7 +21,7 @@ from .attributes import ATTRIBUTE_SIZES
 from .caches import LATENTS, fill_latents, latents_cache
 from .captions import leave_out_colors
 from .data import training_scene
-from .part import Part, attribute_loss, built, captions_of, denoising_loss, labels_of, ship, shipped, times
+from .training_part import Part, attribute_loss, built, captions_of, denoising_loss, labels_of, ship, shipped, times
 
 
 class ClipPair(nn.Module):

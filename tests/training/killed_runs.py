@@ -77,7 +77,7 @@ def child(parts: TrainingModels, data: Path, folder: Path, kill_after: float | N
 
 
 def digests(folder: Path) -> str:
-    """Of the finished file and of the last state."""
+    """A digest of the finished file and of the last state."""
     files = folder / "finished" / "lora.safetensors", folder / "state.safetensors"
     return " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files)
 

@@ -1,4 +1,4 @@
-"""What a ControlNet is shown and learns, and how well it steers then. Run: pytest tests/training"""
+"""Training a ControlNet: its hints, its learning, and how well it steers then. Run: pytest tests/training"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stable_cascade_nodes.cascade_core.models.effnet import IMAGENET_MEAN, IMAGE
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
-from stable_cascade_nodes.cascade_core.training.cache import mark_of
+from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.controlnet import (
     ControlNetTask,
     build_controlnet,
@@ -88,14 +88,14 @@ def statistics(module: torch.nn.Module) -> list[torch.Tensor]:
 def test_every_kind_of_hint_teaches(
     models: TrainingModels, pictures: Path, tmp_path: Path, hint: str, bottleneck: str, shape: tuple[Any, ...]
 ) -> None:
-    before = mark_of(models.stage_c.module)
+    before = fingerprint(models.stage_c.module)
     run, task = start(models, pictures, tmp_path, hint=hint, bottleneck=bottleneck)
     list(run.encode())
-    shown = task.controls.draw([0, 1], np.random.default_rng(0))
+    shown = task.hints.draw([0, 1], np.random.default_rng(0))
     assert all(want in (None, have) for want, have in zip((2, *shape), shown.shape, strict=True))
     norms = statistics(task.module)
     list(run.train())
-    assert mark_of(models.stage_c.module) == before
+    assert fingerprint(models.stage_c.module) == before
     assert not any(parameter.grad is not None for parameter in models.stage_c.module.parameters())
     assert all(torch.equal(one, other) for one, other in zip(statistics(task.module), norms, strict=True))
     net = load("controlnet", tmp_path / "net.safetensors")
@@ -118,7 +118,7 @@ def test_faces_are_painted_anew_every_time(models: TrainingModels, pictures: Pat
     run, task = start(models, pictures, tmp_path, _OneFace(), hint="identity")
     list(run.encode())
     random = np.random.default_rng(0)
-    painted = [task.controls.draw([0], random)[0].count_nonzero(dim=0) for _ in range(60)]
+    painted = [task.hints.draw([0], random)[0].count_nonzero(dim=0) for _ in range(60)]
     assert {tuple(each.flatten().tolist()) for each in painted} == {(128, 0, 128, 0), (128,) * 4, (0,) * 4}
     list(run.train())
     with pytest.raises(CascadeError, match="is for stable-cascade models"):

@@ -1,4 +1,4 @@
-"""What a LoRA learns, from what, and what it leaves alone. Run: pytest tests/training"""
+"""Training a LoRA: what it learns, from what, and what it leaves alone. Run: pytest tests/training"""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
-from stable_cascade_nodes.cascade_core.training.cache import mark_of
+from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
-from stable_cascade_nodes.cascade_core.training.keeping import draw_prompts
 from stable_cascade_nodes.cascade_core.training.lora import LoraTask, untrained_lora
 from stable_cascade_nodes.cascade_core.training.models import TrainingModels
+from stable_cascade_nodes.cascade_core.training.preservation import draw_prompts
 from stable_cascade_nodes.cascade_core.training.run import Report, TrainingRun
 from stable_cascade_nodes.cascade_core.training.settings import LoraSettings, read_tokens
 from stable_cascade_nodes.cascade_core.training.start import train_lora
@@ -63,7 +63,7 @@ def parameters(models: TrainingModels) -> Iterator[torch.Tensor]:
 
 
 def test_it_learns_and_the_models_stay_as_they_are(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
-    before = {name: mark_of(handle.module) for name, handle in models.named().items()}
+    before = {name: fingerprint(handle.module) for name, handle in models.named().items()}
     samples = {"prompts": ("a red circle", "a [zig]"), "sample_every": 2}
     run, task = start(models, pictures, tmp_path / "run", tokens=(("[zig]", "^star$"),), **samples)
     assert untrained_lora(models, task.settings, "x").changes.keys() == task.result("x").changes.keys()
@@ -72,7 +72,7 @@ def test_it_learns_and_the_models_stay_as_they_are(models: TrainingModels, pictu
     assert [report.progress.step for report in reports] == [1, 2, 3, 4]
     assert [len(report.pictures) for report in reports] == [0, 2, 0, 2]
     assert all(path.is_file() for report in reports for path in report.files)
-    assert {name: mark_of(handle.module) for name, handle in models.named().items()} == before
+    assert {name: fingerprint(handle.module) for name, handle in models.named().items()} == before
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in parameters(models))
     assert not any(handle.module.training for handle in models.named().values())
     assert not models.stage_c.module.checkpointing

@@ -15,7 +15,7 @@ import torch
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.cascade_core.training.cache import mark_of
+from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
 from stable_cascade_nodes.cascade_core.training.models import StageBModels, TrainingModels
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
@@ -55,12 +55,12 @@ def start(kind: str, parts: dict[str, Handle], pictures: Path, folder: Path) -> 
 
 @pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
 def test_a_copy_learns_and_resumes(kind: str, parts: dict[str, Handle], pictures: Path, tmp_path: Path) -> None:
-    before = mark_of(parts[kind].module)
+    before = fingerprint(parts[kind].module)
     run = start(kind, parts, pictures, tmp_path / "whole")
     list(run.encode())
     with torch.inference_mode():
         list(run.train())
-    assert mark_of(parts[kind].module) == before and not parts[kind].module.training
+    assert fingerprint(parts[kind].module) == before and not parts[kind].module.training
 
     stopped = start(kind, parts, pictures, tmp_path / "parts")
     list(stopped.encode())
