@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..headless import graph, node_classes
-from ..nodes.trainer import STATES, Trainer
+from ..nodes.training import Trainer
 from ..runtime import local
+from ..runtime.training import STATES
 from .tabs import Tab
 
 LOG, CURVE = "curve.jsonl", "curve.png"
@@ -31,7 +32,7 @@ def folders(prompt: graph.Prompt, nodes: node_classes.Nodes) -> list[Path]:
 
 def curve(folder: Path) -> bytes | None:
     """The losses so far as a PNG; None where nothing was learned yet."""
-    from ..cascade_core.training.journal import draw_curve
+    from ..cascade_core.training.run_log import draw_curve
 
     lines = list(_lines(folder / LOG))
     if not lines:

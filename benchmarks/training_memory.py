@@ -26,8 +26,9 @@ from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.sizes import CELL
 from stable_cascade_nodes.cascade_core.training.denoising import Noised, denoising_loss
-from stable_cascade_nodes.cascade_core.training.lora import Branches, LoraSettings
+from stable_cascade_nodes.cascade_core.training.lora import Branches
 from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
+from stable_cascade_nodes.cascade_core.training.settings import LoraSettings
 
 GIB = 2**30
 TOKENS = 77

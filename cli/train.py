@@ -1,6 +1,6 @@
 """`cascade train`: a folder of pictures to a LoRA, a ControlNet or a fine-tuned stage; and the tiny cascade's recipe.
 
-The options are the inputs of the nodes that train, and a node does the work.
+The options are the core's settings of each kind of training, which the nodes that train have as widgets.
 """
 
 from __future__ import annotations
@@ -8,24 +8,27 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.training.kinds import TRAININGS
+from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
 from . import arguments
-from .output import OK, complain, errors_as_failures
+from .output import FAILED, OK, complain, errors_as_failures
 
-TRAINERS = {
+WHAT = {
     "lora": "a LoRA of Stage C, and new words for prompts",
     "controlnet": "a ControlNet, by own control pictures in FOLDER/control or by hints made of the pictures",
     "stage_c": "all of Stage C",
     "stage_b": "all of Stage B",
 }
-SEVERAL = ("stage_c", "stage_b")  # what may be trained on several GPUs
+SEVERAL = ("stage_c", "stage_b")  # kinds that may be trained on several GPUs
+STAGES = ("stage_c", "stage_b", "stage_a")  # models whose precision --dtype chooses
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
 Each picture needs its caption in a .txt file of the same name, or give one --caption for all.
 The state is kept in OUTPUT/training/NAME, with the curve of the loss and sample pictures: the same command again goes
@@ -37,7 +40,7 @@ Exit code: 0 the file is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("train", help="train a LoRA, a ControlNet or a stage on a folder of pictures")
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
-    for kind, what in TRAINERS.items():
+    for kind, what in WHAT.items():
         _add_trainer(kinds, kind, what)
     tiny = kinds.add_parser("tiny", help="the built-in tiny cascade, from nothing")
     tiny.add_argument("--work", metavar="DIR", type=Path, default=Path("output/training/tiny"), help="(%(default)s)")
@@ -56,9 +59,12 @@ def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the pictures are")
     parser.add_argument("--name", required=True, help="of the finished file, and of the folder of the state")
     parser.add_argument("--caption", default="", help="of all pictures; {name} is the file name, {caption} its .txt")
-    needed = _node(kind).INPUT_TYPES()["required"]
-    for name, (declared, about) in _inputs(kind).items():
-        _add_input(parser, name, declared, about, name in needed)
+    required, optional = TRAININGS[kind].required(), TRAININGS[kind].optional()
+    for name, entry in (required | optional).items():
+        if isinstance(entry, Setting):
+            _add_setting(parser, entry)
+        else:
+            _add_model(parser, name, entry.help, needed=name in required)
     parser.add_argument(
         "--dtype", choices=arguments.DTYPES, default="auto", help="precision of the stages (%(default)s)"
     )
@@ -67,64 +73,47 @@ def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
     parser.set_defaults(command=train, kind=kind)
 
 
-def _add_input(
-    parser: argparse.ArgumentParser, name: str, declared: Any, options: Mapping[str, Any], needed: bool
-) -> None:
-    """An option for one of the node's inputs; lines of a text may be given by repeating it."""
-    flag = "--" + name.replace("_", "-")
-    about = options["tooltip"].replace("%", "%%")
-    if isinstance(declared, list):
-        parser.add_argument(flag, choices=declared, default=options["default"], help=f"{about} (%(default)s)")
-    elif declared in ("INT", "FLOAT"):
-        parser.add_argument(
-            flag,
-            metavar="N",
-            type=_within(int if declared == "INT" else float, options),
-            default=options["default"],
-            help=f"{about} (%(default)s)",
-        )
-    elif declared == "BOOLEAN":
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=options["default"], help=about)
-    elif declared == "STRING" and options.get("multiline"):
+def _add_model(parser: argparse.ArgumentParser, kind: str, about: str, needed: bool) -> None:
+    default, shown = (arguments.TINY, " (%(default)s)") if needed else (None, "")
+    parser.add_argument(_flag(kind), metavar="NAME", default=default, help=about + shown)
+
+
+def _add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    """An option for a setting; lines of a text may be given by repeating it."""
+    flag, about, default = _flag(setting.name), setting.help.replace("%", "%%"), setting.default
+    shown = f"{about} (%(default)s)"
+    if setting.choices:
+        parser.add_argument(flag, choices=setting.choices, default=default, help=shown)
+    elif isinstance(default, bool):
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=about)
+    elif not isinstance(default, str):
+        parser.add_argument(flag, metavar="N", type=_within(type(default), setting), default=default, help=shown)
+    elif setting.several_lines:
         parser.add_argument(flag, metavar="TEXT", action="append", default=[], help=f"{about} May be repeated.")
-    elif declared == "STRING":
-        parser.add_argument(flag, metavar="TEXT", default=options["default"], help=f"{about} (%(default)s)")
     else:
-        default = arguments.TINY if needed else None
-        parser.add_argument(flag, metavar="NAME", default=default, help=about + (" (%(default)s)" if needed else ""))
+        parser.add_argument(flag, metavar="TEXT", default=default, help=shown)
 
 
-def _within(number: Any, options: Mapping[str, Any]) -> Any:
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _within(number: Any, setting: Setting) -> Any:
     def read(text: str) -> Any:
         value = number(text)
-        if not options["min"] <= value <= options["max"]:
-            raise argparse.ArgumentTypeError(f"expected {options['min']} to {options['max']}, found {text}")
+        try:
+            setting.check(value)
+        except CascadeError:
+            raise argparse.ArgumentTypeError(f"expected {setting.least} to {setting.most}, found {text}") from None
         return value
 
     read.__name__ = "number"  # argparse names it where the text is none
     return read
 
 
-def _inputs(kind: str) -> dict[str, tuple[Any, Mapping[str, Any]]]:
-    """The node's inputs that become options."""
-    types = _node(kind).INPUT_TYPES()
-    given = {**types["required"], **types.get("optional", {})}
-    return {name: entry for name, entry in given.items() if name not in ("dataset", "name")}
-
-
-def _node(kind: str) -> type[Any]:
-    from ..nodes import fine_tuning, training
-
-    return {
-        "lora": training.CascadeLoRATrain,
-        "controlnet": training.CascadeControlNetTrain,
-        "stage_c": fine_tuning.StageCTrainer,
-        "stage_b": fine_tuning.StageBTrainer,
-    }[kind]
-
-
 def train(options: argparse.Namespace) -> int:
     from ..cascade_core.training import sharded
+    from ..cascade_core.training.dataset import read_dataset
 
     device = sharded.join()
     if device is not None:
@@ -132,45 +121,46 @@ def train(options: argparse.Namespace) -> int:
         if options.kind not in SEVERAL:
             raise WorkflowError(f"train {options.kind}: torchrun is for {' and '.join(SEVERAL)}: leave it out")
     configure(options)
-    from ..nodes.dataset import CascadeDataset
     from ..runtime import host
+    from ..runtime.training import Training
 
     host.device()  # refuses a device that is not there
-    (dataset,) = CascadeDataset().read(str(options.folder.absolute()), options.caption)
+    dataset = read_dataset(options.folder.absolute(), options.caption.strip())
 
     with errors_as_failures("choose a smaller --batch-size, or another --device"):
-        inputs = {name: _value(options, name, declared) for name, (declared, _) in _inputs(options.kind).items()}
-        given = {name: value for name, value in inputs.items() if value is not None}
-        node, given = _node(options.kind)(), {**given, "dataset": dataset, "name": options.name}
+        given = _inputs(options)
         try:
-            node.rehearse(**given)
+            training = Training(options.kind, dataset, options.name, given)
+            training.check()
         except CascadeError as error:
             raise WorkflowError(str(error)) from error
         with nullcontext() if device else _gentle_interrupt():
-            result = node.train(**given)
-        _, path, _ = result["result"]
+            training.carry_out()
+        path = str(training.target)
         if sharded.rank() == 0:
             print(json.dumps({"files": [path]}) if options.json else path, flush=True)
-        return OK
+    return OK
 
 
-def _value(options: argparse.Namespace, name: str, declared: Any) -> Any:
-    """What the node gets for an input; None where the option was not given."""
-    value = getattr(options, name)
-    if isinstance(value, list):
-        return "\n".join(value)
-    if isinstance(declared, str) and declared.startswith("CASCADE_") and value is not None:
-        return _load(name, declared, value, options.dtype)
-    return value
+def _inputs(options: argparse.Namespace) -> dict[str, Any]:
+    """The loaded models, where any are named, and the settings."""
+    about = TRAININGS[options.kind]
+    given: dict[str, Any] = {}
+    for name, entry in (about.required() | about.optional()).items():
+        value = getattr(options, name)
+        if isinstance(entry, Setting):
+            given[name] = "\n".join(value) if entry.several_lines else value
+        elif value is not None:
+            given[name] = _load(name, value, options.dtype)
+    return given
 
 
-def _load(name: str, declared: str, model: str, dtype: str) -> Any:
-    from ..nodes import loaders
+def _load(kind: str, name: str, dtype: str) -> Any:
+    from ..nodes import NODES
+    from ..nodes.loaders import Loader
 
-    kinds = {loader.RETURN_TYPES[0]: loader for loader in vars(loaders).values() if hasattr(loader, "RETURN_TYPES")}
-    loader = kinds[declared]
-    staged = declared in ("CASCADE_STAGE_C", "CASCADE_STAGE_B", "CASCADE_STAGE_A")
-    return arguments.load_model(loader, "--" + name.replace("_", "-"), model, dtype if staged else "auto")
+    loader = next(node for node in NODES if issubclass(node, Loader) and kind == node.KIND.id)
+    return arguments.load_model(loader, _flag(kind), name, dtype if kind in STAGES else "auto")
 
 
 @contextmanager
@@ -203,6 +193,9 @@ def _train_tiny(options: argparse.Namespace) -> int:
     unknown = [part for part in options.part if part not in PARTS]
     if unknown:
         raise WorkflowError(f"--part: expected one of {list_choices(PARTS)}, found {unknown[0]!r}")
-    with errors_as_failures():
+    try:
         train_tiny(options.part, options.work, options.minutes)
+    except CascadeError as error:
+        complain(str(error))
+        return FAILED
     return OK

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..runtime import host
-from . import sockets
+from . import inputs, sockets
 from .images import CATEGORY
 
 if TYPE_CHECKING:
@@ -30,14 +30,11 @@ class CascadeCompare:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The picture to judge."}),
-                "original": ("IMAGE", {"tooltip": "What it should be like, of the same size."}),
+                "image": inputs.wire("IMAGE", "The picture to judge."),
+                "original": inputs.wire("IMAGE", "What it should be like, of the same size."),
             },
             "optional": {
-                "latent": (
-                    "LATENT",
-                    {"tooltip": "The latent of Stage C that the picture was made of: how small is it?"},
-                )
+                "latent": inputs.wire("LATENT", "The latent of Stage C that the picture was made of: how small is it?")
             },
         }
 
@@ -88,6 +85,6 @@ def _decibels(values: list[float]) -> str:
 
 
 def _smaller(latent: sockets.Latent, height: int, width: int) -> str:
-    """How much less a latent of Stage C is than a picture of these pixels."""
+    """A sentence on how much smaller a latent of Stage C is than a picture of these pixels."""
     channels, h, w = sockets.samples_of("latent", latent, sockets.STAGE_C_CHANNELS).shape[1:]
     return f"latent {w} x {h} x {channels}, {math.sqrt(height * width / (h * w)):.1f} times smaller a side"

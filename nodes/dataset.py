@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
 from ..runtime import host
-from . import sockets
+from . import inputs, sockets
 
 if TYPE_CHECKING:
     from ..cascade_core.training.dataset import Dataset
@@ -30,31 +30,25 @@ class CascadeDataset:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "folder": (
-                    "STRING",
-                    {
-                        "default": "",
-                        "tooltip": "Where the pictures are: a full path, or a folder in the input folder. tiny zig"
-                        " (built-in) has twelve pictures of a word that the built-in models do not know.",
-                    },
+                "folder": inputs.text(
+                    "",
+                    "Where the pictures are: a full path, or a folder in the input folder. tiny zig (built-in) has"
+                    " twelve pictures of a word that the built-in models do not know.",
                 ),
             },
             "optional": {
-                "caption": (
-                    "STRING",
-                    {
-                        "default": "",
-                        "multiline": True,
-                        "tooltip": "One caption for all pictures, such as: a photo of [zig]. {name} in it is the"
-                        " picture's file name, {caption} the text of its .txt file. Empty: each picture's .txt file.",
-                    },
+                "caption": inputs.text(
+                    "",
+                    "One caption for all pictures, such as: a photo of [zig]. {name} in it is the picture's file name,"
+                    " {caption} the text of its .txt file. Empty: each picture's .txt file.",
+                    several_lines=True,
                 ),
             },
         }
 
     @classmethod
     def IS_CHANGED(cls, folder: str, **_: Any) -> str:
-        """Whatever is added, taken away or edited counts."""
+        """The names, times and sizes of all files: whatever is added, taken away or edited counts."""
         states = ((path, path.stat()) for path in sorted(cls._path(folder).rglob("*")) if path.is_file())
         return " ".join(f"{path.name} {state.st_mtime_ns} {state.st_size}" for path, state in states)
 

@@ -1,4 +1,4 @@
-"""Pictures -> hints: what a ControlNet is shown.
+"""Pictures -> hints, which steer Stage C through a ControlNet.
 
 A hint covers the whole picture. The samplers bring it to the size of their latent, and refuse one of another aspect.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..runtime import host
-from . import faces, sockets
+from ..runtime import face_detectors, host
+from . import inputs, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ CANNY_CHANNELS, PICTURE_CHANNELS = 1, 3
 
 
 class _Hint:
-    """What all hint nodes share: their outputs."""
+    """The shared part of the hint nodes: their outputs."""
 
     CATEGORY = CATEGORY
     FUNCTION, REHEARSE = "make", "rehearse"
@@ -32,7 +32,7 @@ class _Hint:
         return hint, sockets.to_image(hint.picture)
 
     def _placeholders(self, kind: str, image: Tensor, channels: int, family: str | None) -> tuple[Hint, Tensor]:
-        """A hint without values; how many of them there will be, nobody asks."""
+        """A hint without values, of one value a picture: nobody asks how many there will be."""
         import torch
 
         from ..cascade_core.hints import Hint
@@ -53,7 +53,7 @@ class CascadePictureHint(_Hint):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         tooltip = "A control picture such as the ControlNet was trained with, of the aspect of what is to be made."
-        return {"required": {"image": ("IMAGE", {"tooltip": tooltip})}}
+        return {"required": {"image": inputs.wire("IMAGE", tooltip)}}
 
     def make(self, image: Tensor) -> tuple[Hint, Tensor]:
         from ..cascade_core.hints import make_picture_hint
@@ -74,22 +74,11 @@ class CascadeCannyHint(_Hint):
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        threshold = {"min": 0, "max": 1000, "step": 1}
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The picture whose edges are kept. A batch gives one hint for each."}),
-                "low": (
-                    "INT",
-                    {
-                        **threshold,
-                        "default": 100,
-                        "tooltip": "Edges this strong are kept where they continue others.",
-                    },
-                ),
-                "high": (
-                    "INT",
-                    {**threshold, "default": 200, "tooltip": "Edges this strong are kept; lower finds more of them."},
-                ),
+                "image": inputs.wire("IMAGE", "The picture whose edges are kept. A batch gives one hint for each."),
+                "low": inputs.integer(100, 0, 1000, "Edges this strong are kept where they continue others."),
+                "high": inputs.integer(200, 0, 1000, "Edges this strong are kept; lower finds more of them."),
             }
         }
 
@@ -114,18 +103,10 @@ class CascadeInpaintHint(_Hint):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The picture."}),
-                "mask": ("MASK", {"tooltip": "1 where it is made anew. Any size of the picture's aspect."}),
-                "threshold": (
-                    "FLOAT",
-                    {
-                        "default": 0.5,
-                        "min": 0.0,
-                        "max": 0.99,
-                        "step": 0.01,
-                        "round": 0.001,
-                        "tooltip": "What the mask must exceed: the network knows no half masked pixels.",
-                    },
+                "image": inputs.wire("IMAGE", "The picture."),
+                "mask": inputs.wire("MASK", "1 where it is made anew. Any size of the picture's aspect."),
+                "threshold": inputs.decimal(
+                    0.5, 0.0, 0.99, "What the mask must exceed: the network knows no half masked pixels."
                 ),
             }
         }
@@ -159,8 +140,8 @@ class CascadeSuperResolutionHint(_Hint):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "effnet": (sockets.EFFNET, {"tooltip": "The effnet, of the same family as Stage C."}),
-                "image": ("IMAGE", {"tooltip": "The picture to make larger."}),
+                "effnet": inputs.wire(sockets.EFFNET, "The effnet, of the same family as Stage C."),
+                "image": inputs.wire("IMAGE", "The picture to make larger."),
             }
         }
 
@@ -185,25 +166,14 @@ class CascadeFaceIdentityHint(_Hint):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "A picture with at least one face."}),
-                "detector": (
-                    list(faces.DETECTORS),
-                    {
-                        "default": faces.TINY,
-                        "tooltip": "Who finds faces: the built-in detector knows cartoon faces, for the built-in"
-                        " ControlNet; insightface knows people (extra `face`, its files in models/insightface).",
-                    },
+                "image": inputs.wire("IMAGE", "A picture with at least one face."),
+                "detector": inputs.choice(
+                    face_detectors.DETECTORS,
+                    face_detectors.TINY,
+                    "Who finds faces: the built-in detector knows cartoon faces, for the built-in ControlNet;"
+                    " insightface knows people (extra `face`, its files in models/insightface).",
                 ),
-                "max_faces": (
-                    "INT",
-                    {
-                        "default": 4,
-                        "min": 1,
-                        "max": 12,
-                        "step": 1,
-                        "tooltip": "At most so many faces, the large ones near the middle first.",
-                    },
-                ),
+                "max_faces": inputs.integer(4, 1, 12, "At most so many faces, the large ones near the middle first."),
             }
         }
 
@@ -211,8 +181,8 @@ class CascadeFaceIdentityHint(_Hint):
         from ..cascade_core.hints import make_identity_hint
 
         pixels = sockets.to_pixels(image)
-        return self._outputs(make_identity_hint(faces.DETECTORS[detector].make(), pixels, max_faces))
+        return self._outputs(make_identity_hint(face_detectors.DETECTORS[detector].make(), pixels, max_faces))
 
     def rehearse(self, image: Tensor, detector: str, max_faces: int) -> tuple[Hint, Tensor]:
-        chosen = faces.DETECTORS[detector]
+        chosen = face_detectors.DETECTORS[detector]
         return self._placeholders("identity", image, chosen.width, chosen.family)

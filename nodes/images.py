@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.sampling.sizes import LARGEST, stage_c_size
 from ..runtime import host
-from . import sockets
+from . import inputs, sockets
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -90,21 +90,13 @@ class CascadeOutpaintPad:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        room = {"default": 0, "min": 0, "max": LARGEST, "step": 1}
-        tooltip = "Pixels to add on this side; no side of the result may be over 8192."
+        room = "Pixels to add on this side; no side of the result may be over 8192."
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The picture to continue; a batch is padded alike."}),
-                **{side: ("INT", {**room, "tooltip": tooltip}) for side in ("left", "top", "right", "bottom")},
-                "feather": (
-                    "INT",
-                    {
-                        "default": 32,
-                        "min": 0,
-                        "max": 1024,
-                        "step": 1,
-                        "tooltip": "Pixels of the old picture, beside the new ones, over which the mask fades away.",
-                    },
+                "image": inputs.wire("IMAGE", "The picture to continue; a batch is padded alike."),
+                **{side: inputs.integer(0, 0, LARGEST, room) for side in ("left", "top", "right", "bottom")},
+                "feather": inputs.integer(
+                    32, 0, 1024, "Pixels of the old picture, beside the new ones, over which the mask fades away."
                 ),
             }
         }
@@ -142,19 +134,15 @@ class CascadePasteBack:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The new picture."}),
-                "original": ("IMAGE", {"tooltip": "The picture that stays where the mask is 0."}),
-                "mask": ("MASK", {"tooltip": "1 where the new picture is taken; between, both are blended."}),
-                "feather": (
-                    "INT",
-                    {
-                        "default": 8,
-                        "min": 0,
-                        "max": 1024,
-                        "step": 1,
-                        "tooltip": "Pixels behind the mask's edge over which the new picture comes in. 0 is a hard"
-                        " edge. Nothing outside the mask changes either way.",
-                    },
+                "image": inputs.wire("IMAGE", "The new picture."),
+                "original": inputs.wire("IMAGE", "The picture that stays where the mask is 0."),
+                "mask": inputs.wire("MASK", "1 where the new picture is taken; between, both are blended."),
+                "feather": inputs.integer(
+                    8,
+                    0,
+                    1024,
+                    "Pixels behind the mask's edge over which the new picture comes in. 0 is a hard edge. Nothing"
+                    " outside the mask changes either way.",
                 ),
             }
         }

@@ -9,7 +9,7 @@ from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import KINDS
 from ..cascade_core.wording import first_of
 from ..runtime import host, model_folders
-from . import sockets
+from . import inputs, sockets
 from .loaders import Loader
 
 if TYPE_CHECKING:
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
 
 CATEGORY = "Stable Cascade/loaders"
-STRENGTH = {"default": 1.0, "min": -10.0, "max": 10.0, "step": 0.05, "round": 0.001}
-FUSE = (
-    "BOOLEAN",
-    {
-        "default": False,
-        "tooltip": "Adds the LoRA into copies of the weights that it changes: faster steps, for more memory. Otherwise"
-        " it is computed beside them.",
-    },
+FUSE = inputs.switch(
+    False,
+    "Adds the LoRA into copies of the weights that it changes: faster steps, for more memory. Otherwise it is computed"
+    " beside them.",
 )
-WIRED = (sockets.LORA, {"tooltip": "A LoRA that was just trained, instead of the file `lora_name`."})
+WIRED = inputs.wire(sockets.LORA, "A LoRA that was just trained, instead of the file `lora_name`.")
+MODEL = "The model that the LoRA was trained on."
+HOW_MUCH = "How much of the LoRA {stage} gets: 1 as trained, 0 none; negative is away."
+
+
+def strength(tooltip: str) -> inputs.Entry:
+    return inputs.decimal(1.0, -10.0, 10.0, tooltip, step=0.05)
 
 
 class LoRAFiles(Loader):
@@ -35,7 +37,7 @@ class LoRAFiles(Loader):
 
 
 class _LoRAApply:
-    """The choice of the LoRA's file, its checks and its attaching, for both nodes."""
+    """The shared part of both nodes: the choice of the file, and its checks."""
 
     FILE_INPUT, KIND = "lora_name", LoRAFiles.KIND
     CATEGORY = CATEGORY
@@ -92,10 +94,10 @@ class _LoRAApply:
             results.append(fuse_lora(attached) if fused else attached)
         check_matched(lora, reports)
         if not quiet:
-            self._tell(lora, handles, reports)
+            self._warn(lora, handles, reports)
         return results
 
-    def _tell(
+    def _warn(
         self,
         lora: Lora,
         handles: dict[str, tuple[Handle | None, float]],
@@ -133,37 +135,21 @@ class CascadeLoRAApply(_LoRAApply):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "stage_c": (sockets.STAGE_C, {"tooltip": "The model that the LoRA was trained on."}),
+                "stage_c": inputs.wire(sockets.STAGE_C, MODEL),
                 "lora_name": cls.file_input(),
-                "strength": (
-                    "FLOAT",
-                    {
-                        **STRENGTH,
-                        "tooltip": "How much of the LoRA Stage C gets: 1 as trained, 0 none; negative is away.",
-                    },
-                ),
+                "strength": strength(HOW_MUCH.format(stage="Stage C")),
             },
             "optional": {
-                "text_encoder": (
-                    sockets.TEXT_ENCODER,
-                    {"tooltip": "The text encoder, if the LoRA changes it or brings words for prompts."},
+                "text_encoder": inputs.wire(
+                    sockets.TEXT_ENCODER, "The text encoder, if the LoRA changes it or brings words for prompts."
                 ),
-                "text_strength": (
-                    "FLOAT",
-                    {
-                        **STRENGTH,
-                        "tooltip": "How much of it the text encoder gets: its changes, and its words' vectors.",
-                    },
-                ),
+                "text_strength": strength("How much of it the text encoder gets: its changes, and its words' vectors."),
                 "lora": WIRED,
-                "tokens": (
-                    "STRING",
-                    {
-                        "default": "",
-                        "multiline": True,
-                        "tooltip": "Only for files of the official trainer, which do not name their new words: a line"
-                        " for each, the word and the regex that it was trained from, such as [fernando]=^dog</w>",
-                    },
+                "tokens": inputs.text(
+                    "",
+                    "Only for files of the official trainer, which do not name their new words: a line for each, the"
+                    " word and the regex that it was trained from, such as [fernando]=^dog</w>",
+                    several_lines=True,
                 ),
                 "fuse": FUSE,
             },
@@ -190,8 +176,8 @@ class CascadeLoRAApply(_LoRAApply):
         chosen = name_tokens(self.read(lora_name, lora, quiet), tokens)
         return tuple(self.attach(chosen, handles, fuse, quiet))
 
-    def rehearse(self, **inputs: Any) -> tuple[Handle | None, ...]:
-        return self.apply(**inputs, quiet=True)
+    def rehearse(self, **given: Any) -> tuple[Handle | None, ...]:
+        return self.apply(**given, quiet=True)
 
 
 class CascadeLoRAApplyStageB(_LoRAApply):
@@ -205,15 +191,9 @@ class CascadeLoRAApplyStageB(_LoRAApply):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "stage_b": (sockets.STAGE_B, {"tooltip": "The model that the LoRA was trained on."}),
+                "stage_b": inputs.wire(sockets.STAGE_B, MODEL),
                 "lora_name": cls.file_input(),
-                "strength": (
-                    "FLOAT",
-                    {
-                        **STRENGTH,
-                        "tooltip": "How much of the LoRA Stage B gets: 1 as trained, 0 none; negative is away.",
-                    },
-                ),
+                "strength": strength(HOW_MUCH.format(stage="Stage B")),
             },
             "optional": {"lora": WIRED, "fuse": FUSE},
         }
@@ -229,5 +209,5 @@ class CascadeLoRAApplyStageB(_LoRAApply):
     ) -> tuple[Handle | None, ...]:
         return tuple(self.attach(self.read(lora_name, lora, quiet), {"stage_b": (stage_b, strength)}, fuse, quiet))
 
-    def rehearse(self, **inputs: Any) -> tuple[Handle | None, ...]:
-        return self.apply(**inputs, quiet=True)
+    def rehearse(self, **given: Any) -> tuple[Handle | None, ...]:
+        return self.apply(**given, quiet=True)

@@ -1,1 +1,1 @@
-"""How what ships is made. In the repository, not in the installed package."""
+"""Recipes of what ships. In the repository, not in the installed package."""

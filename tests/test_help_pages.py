@@ -1,6 +1,6 @@
 """web/docs: a help page for each node, which says of its inputs and outputs what the node declares.
 
-Run: pytest tests/test_help_pages.py
+Run: pytest tests/test_help_pages.py. The inputs of the training pages are written by: python tests/test_help_pages.py
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NATIVE = {
     ("Preview Image", "images"): "IMAGE",
 }  # inputs of ComfyUI's own nodes that wirings lead to
 SLOT = re.compile(r"- \*\*(`\w+`)\*\* \((.*?)\): (.+)")  # an input or output: name, values or type, meaning
+WRITTEN = ("CascadeControlNetTrain", "CascadeLoRATrain")  # pages whose inputs this file writes
 each_node = pytest.mark.parametrize("name", NODE_CLASS_MAPPINGS)
 
 
@@ -61,25 +62,40 @@ def test_a_page_names_every_input_and_output_in_order(name: str) -> None:
     ]
 
 
+def values_of(entry: graph.Input) -> str:
+    """What an input takes, for people; of a list of files only what it begins with."""
+    if entry.type in ("INT", "FLOAT"):
+        lowest, highest, default = (number(entry.options[option]) for option in ("min", "max", "default"))
+        return f"{lowest} to {highest}, default {default}"
+    if entry.type == "COMBO":
+        return ", ".join(f"`{choice}`" + " (default)" * (choice == entry.default) for choice in entry.choices or ())
+    if entry.type == "BOOLEAN":
+        return f"on or off, {'on' if entry.default else 'off'} by default"
+    if entry.type == "STRING":
+        return f"text, `{entry.default}` by default" if entry.default else "text, empty by default"
+    return f"`{entry.type}`"
+
+
+def line_of(name: str, entry: graph.Input) -> str:
+    """The line of an input whose meaning is its tooltip."""
+    optional = "" if entry.required or entry.has_widget else "Optional. "
+    return f"- **`{name}`** ({values_of(entry)}): {optional}{entry.options['tooltip']}"
+
+
 @each_node
 def test_values_are_those_that_the_node_takes(name: str) -> None:
     for (key, entry), (_, values, meaning) in zip(inputs_of(name).items(), slots(name, "Inputs"), strict=True):
         assert len(meaning) > 8, key
-        if entry.type in ("INT", "FLOAT"):
-            lowest, highest, default = (number(entry.options[option]) for option in ("min", "max", "default"))
-            assert values == f"{lowest} to {highest}, default {default}", key
-        elif entry.type == "COMBO" and key in ("model_name", "lora_name", "image"):  # the rest are files
+        if entry.type == "COMBO" and key in ("model_name", "lora_name", "image"):  # the rest are files
             assert values.startswith(f"`{entry.default}` (default), ") and values.endswith(" a file name"), key
-        elif entry.type == "COMBO":
-            choices = [f"`{choice}`" + " (default)" * (choice == entry.default) for choice in entry.choices or ()]
-            assert values == ", ".join(choices), key
-        elif entry.type == "BOOLEAN":
-            assert values == f"on or off, {'on' if entry.default else 'off'} by default", key
-        elif entry.type == "STRING":
-            assert values == (f"text, `{entry.default}` by default" if entry.default else "text, empty by default"), key
         else:
-            assert values == f"`{entry.type}`", key
+            assert values == values_of(entry), key
         assert meaning.startswith("Optional.") == (not entry.required and not entry.has_widget), key
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_training_page_says_what_its_settings_say(name: str) -> None:
+    assert section(name, "Inputs").strip().splitlines() == [line_of(*each) for each in inputs_of(name).items()]
 
 
 @each_node
@@ -105,3 +121,15 @@ def test_wirings_can_be_wired(name: str) -> None:
         kind = node.RETURN_TYPES[node.RETURN_NAMES.index(output)]
         taken = NATIVE.get((target, given)) or graph.define(by_title[target]).inputs[given].type
         assert taken == kind, line
+
+
+def write_inputs(name: str) -> None:
+    """Write the inputs of a page anew."""
+    page = PAGES / f"{name}.md"
+    lines = "\n".join(line_of(*each) for each in inputs_of(name).items())
+    page.write_text(page.read_text(encoding="utf-8").replace(section(name, "Inputs").strip(), lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for each in WRITTEN:
+        write_inputs(each)

@@ -30,8 +30,9 @@ from stable_cascade_nodes.nodes.decode import CascadeStageADecode
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
 from stable_cascade_nodes.nodes.sockets import to_conditioning
-from stable_cascade_nodes.recipes.tiny.caption_parser import scene_of
 from stable_cascade_nodes.recipes.tiny.reader import is_right
+
+from .recipes.tiny.caption_parser import scene_of
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 WORKFLOW = ROOT / "workflows" / "text_to_image.json"

@@ -1,23 +1,21 @@
-"""The built-in tiny cascade: its weights, its picture world, the reader that judges its pictures, and the recipe."""
+"""The built-in tiny cascade: its weights, and the picture world that it draws."""
 
 from pathlib import Path
 
 FAMILY = "tiny"
 NAME = "tiny (built-in)"
 KINDS = ("stage_a", "stage_b", "stage_c", "effnet", "previewer", "text_encoder", "image_encoder")
-
-
-CONTROLS = ("canny", "inpainting", "super_resolution", "identity")  # the ControlNets, by what they are shown
+CONTROLS = ("canny", "inpainting", "super_resolution", "identity")  # the ControlNets by their hints
 LORAS = ("zig",)
 
 
 def control_path(mode: str) -> Path:
-    """Where the built-in ControlNet for this kind of hint lies."""
+    """The path of the built-in ControlNet for this kind of hint."""
     return weights_path(f"controlnet_{mode}")
 
 
 def lora_path(name: str) -> Path:
-    """Where the built-in LoRA of this name lies."""
+    """The path of the built-in LoRA of this name."""
     return weights_path(f"lora_{name}")
 
 
@@ -27,7 +25,7 @@ def lesson_path(name: str) -> Path:
 
 
 def weights_path(kind: str) -> Path:
-    """Where the built-in network of this kind lies."""
+    """The path of the built-in network of this kind."""
     return Path(__file__).parent / "weights" / f"{kind}.safetensors"
 
 

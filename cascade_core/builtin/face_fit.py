@@ -17,9 +17,9 @@ from .world import BACKGROUNDS, FACE_CENTER, FACE_RADII, HAIRS, MOUTHS, PLACE_JI
 FIT_SIZE = 64
 """Side in pixels at which places and radii are searched."""
 SHOULDER_DISTANCE = 55.0
-"""How far the colour at the bottom may be from the clothes' colour; blue shapes are 80 away."""
+"""Farthest distance of the colour at the bottom from the clothes' colour; blue shapes are 80 away."""
 COLOR_DISTANCE = 60.0
-"""How far skin or hair may be from the nearest colour that has a name."""
+"""Farthest distance of skin or hair from the nearest colour that has a name."""
 LARGEST_DIFFERENCE = 24.0
 """Mean difference per channel between a picture and its face redrawn above which it shows no face."""
 MOSTLY = 0.5
@@ -92,7 +92,7 @@ def _candidates() -> tuple[list[Face], np.ndarray]:
 
 
 def region_masks(face: Face, size: int) -> np.ndarray:
-    """How much of every pixel is skin, hair, background and clothes: (4, size, size) from 0 to 1."""
+    """The shares of skin, hair, background and clothes in every pixel: (4, size, size) from 0 to 1."""
     black: Rgb = (0, 0, 0)
     unlit = _drawn(replace(face, skin_rgb=black, hair_rgb=black), black, size)
     lit = _drawn(replace(face, skin_rgb=(255, 0, 0), hair_rgb=(0, 255, 0)), (0, 0, 255), size)

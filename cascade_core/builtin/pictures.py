@@ -22,7 +22,7 @@ class BuiltInPicture:
     """A scene as a picture-loading node gives it."""
 
     scene: Scene
-    side: int = SIDE  # to which it is made smaller
+    side: int = SIDE  # pixels of the finished picture's side
     margin: int = 0  # pixels that are cut off on all sides
     hole: int | None = None  # which of the shapes lies in a transparent square
 
@@ -64,4 +64,4 @@ BUILT_IN_PICTURES: dict[str, BuiltInPicture] = {
     "close-up of a face (built-in)": BuiltInPicture(_FACE_WITH_GLASSES, margin=MARGIN),
     "small heart and star (built-in)": BuiltInPicture(_HEART_AND_STAR, side=SMALL_SIDE),
 }
-"""What a picture-loading node offers, by name."""
+"""The built-in pictures by the names that a node offers."""

@@ -1,5 +1,6 @@
 """Training: a folder of pictures to a LoRA, a ControlNet or a fine-tuned stage, stopped and resumed at will.
 
-`loop` takes the steps and `state` keeps them; `dataset`, `buckets` and `cache` are what it learns from; `lora`,
-`controlnet` and `stages` say what learns what; `run` joins them in a folder of its own.
+`setting`, `settings` and `kinds` describe trainings for people, without torch. `dataset`, `buckets`, `cache` and
+`examples` are what they learn from; `lora`, `controlnet` and `stages` are the tasks; `loop` takes the steps, `state`
+saves them, `run_log` shows them, and `run` joins all of it in a folder of its own.
 """

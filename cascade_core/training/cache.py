@@ -1,4 +1,4 @@
-"""What frozen networks make of the pictures and captions, computed once and kept in a folder.
+"""A folder of what frozen networks compute of the pictures and captions, once.
 
 An entry is a safetensors file that is there whole or not at all. Its name says what it is computed from and by which
 weights, so that nothing stale is ever read and a folder may serve any number of runs.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .files import write_state
 
 Entry = dict[str, Tensor]
-SAMPLES = 64  # values of each tensor that go into a network's mark
+SAMPLES = 64  # values of each tensor that go into a network's fingerprint
 
 
 class Cache:
@@ -41,13 +41,13 @@ class Cache:
 
 
 def key_of(*parts: object) -> str:
-    """A name for what these parts decide."""
+    """A key that is another for any other parts."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 @torch.no_grad()
-def mark_of(module: nn.Module) -> str:
-    """What tells a network's weights from others: every name, shape and type, and some values of each tensor.
+def fingerprint(module: nn.Module) -> str:
+    """A digest of a network's weights: of every name, shape and type, and of some values of each tensor.
 
     Reading all of them would take minutes for the large ones, whose pages are still on the disk.
     """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import CascadeError
 from ..files.save import save
 from ..hints import Detector
-from ..memory import Beside, StayPut
+from ..memory import StayPut
 from ..models.adapters import share
 from ..models.blocks import ResBlock
 from ..models.config import ControlNetConfig, StageCConfig
@@ -26,49 +26,21 @@ from ..models.family import check_family, check_kind
 from ..models.handle import Handle
 from ..models.stage_c import StageC
 from ..sampling import control as sampling
-from ..sampling.activations import controlnet_bytes, training_bytes
+from ..sampling.activations import controlnet_bytes
 from .buckets import CELL
-from .cache import Cache, Entry, mark_of
-from .controls import CHANNELS, Controls, fits_family
+from .cache import Cache, Entry, fingerprint
 from .dataset import Dataset
-from .denoising import add_noise, denoising_loss
-from .examples import Examples, Said, TrainingModels
+from .denoising import denoising_loss
+from .hint_makers import CHANNELS, CachedHints, fits_family
+from .models import TrainingModels
 from .samples import paint, sample_side
-from .settings import TrainingSettings
+from .settings import BOTTLENECK_OF_HINT, ControlNetSettings
+from .task import DatasetTask, beside, stage_c_bytes
 
-BOTTLENECKS = ("auto", "effnet", "simple", "large")
-OF_HINT = {
-    "own": "effnet",
-    "canny": "effnet",
-    "inpainting": "effnet",
-    "super_resolution": "large",
-    "identity": "simple",
-}
 ALL_BLOCKS = 31  # a Stage C with so few residual blocks gets a map for each
-FEWEST_FEATURES = 128  # that are projected
+FEWEST_FEATURES = 128  # least number of features that are projected
 WIDE = 1024  # a Stage C of at least this width gets the published sizes
 LARGE = {True: {"c_wide": 16384, "c_blocks": 1024, "blocks": 8}, False: {"c_wide": 512, "c_blocks": 96, "blocks": 3}}
-
-
-@dataclass(frozen=True)
-class ControlNetSettings(TrainingSettings):
-    """What a ControlNet has besides."""
-
-    hint: str = "own"
-    bottleneck: str = "auto"
-    offset_noise: float = 0.0  # noise that is the same all over a channel: 0.1 officially but for canny
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.hint not in OF_HINT:
-            raise CascadeError(f"hint: expected one of {', '.join(OF_HINT)}, found {self.hint!r}")
-        if self.bottleneck not in BOTTLENECKS:
-            raise CascadeError(f"bottleneck: expected one of {', '.join(BOTTLENECKS)}, found {self.bottleneck!r}")
-        if self.bottleneck == "effnet" and OF_HINT[self.hint] != "effnet":
-            raise CascadeError(
-                f"bottleneck: effnet takes pixels, but {self.hint} hints have one value for each cell of the latent:"
-                " choose auto, simple or large"
-            )
 
 
 def shape_controlnet(settings: ControlNetSettings, stage_c: Handle, effnet: Handle, channels: int) -> ControlNetConfig:
@@ -80,7 +52,7 @@ def shape_controlnet(settings: ControlNetSettings, stage_c: Handle, effnet: Hand
     (width,) = widths
     count = sum(isinstance(module, ResBlock) for module in stage_c.module.modules())
     few = (0, 4, 8, 12, count - 13, count - 9, count - 5, count - 1)
-    bottleneck = OF_HINT[settings.hint] if settings.bottleneck == "auto" else settings.bottleneck
+    bottleneck = BOTTLENECK_OF_HINT[settings.hint] if settings.bottleneck == "auto" else settings.bottleneck
     everywhere = count <= ALL_BLOCKS or bottleneck == "simple"
     shape = ControlNetConfig(
         bottleneck,
@@ -99,7 +71,7 @@ def shape_controlnet(settings: ControlNetSettings, stage_c: Handle, effnet: Hand
 
 @torch.no_grad()
 def build_controlnet(config: ControlNetConfig, effnet: nn.Module, seed: int) -> ControlNet:
-    """A new one in float32, which changes nothing yet. One that sees pixels begins with the encoder's eyes.
+    """A new ControlNet in float32, which changes nothing yet; of pixels, it begins with the encoder's weights.
 
     The encoder's first layer sees normalised colours; here its weights take them as they are, with the same result.
     Other channels than three are seen by the mean of its colours.
@@ -116,15 +88,15 @@ def build_controlnet(config: ControlNetConfig, effnet: nn.Module, seed: int) -> 
     norm.load_state_dict(backbone.get_submodule("0.1").state_dict())
     weight = backbone.get_submodule("0.0").get_parameter("weight").float()
     mean, std = (torch.tensor(values, device=weight.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    seen = weight / std
-    norm.get_buffer("running_mean").add_((seen * mean).sum((1, 2, 3)).to(norm.get_buffer("running_mean")))
+    adapted = weight / std
+    norm.get_buffer("running_mean").add_((adapted * mean).sum((1, 2, 3)).to(norm.get_buffer("running_mean")))
     if config.c_in != 3:
-        seen = seen.sum(1, keepdim=True).expand(-1, config.c_in, -1, -1) / config.c_in
-    first.get_parameter("weight").copy_(seen)
+        adapted = adapted.sum(1, keepdim=True).expand(-1, config.c_in, -1, -1) / config.c_in
+    first.get_parameter("weight").copy_(adapted)
     return net
 
 
-class ControlNetTask:
+class ControlNetTask(DatasetTask):
     kind = "ControlNet"
 
     def __init__(
@@ -138,24 +110,18 @@ class ControlNetTask:
     ) -> None:
         """start: a ControlNet to go on from. detector: of faces, for identity hints."""
         fits_family(detector, models.stage_c)
-        self.models, self.settings, self.cache = models, settings, cache
-        self._dataset = dataset.with_controls() if settings.hint == "own" else dataset
-        self.examples = Examples(models, self._dataset, settings, cache)
-        self.controls = Controls(self.examples, settings.hint, detector if settings.hint == "identity" else None)
+        super().__init__(models, dataset.with_controls() if settings.hint == "own" else dataset, settings, cache)
+        self.models, self.settings = models, settings
+        self.hints = CachedHints(self.examples, settings.hint, detector if settings.hint == "identity" else None)
         with torch.inference_mode(False), torch.no_grad():
-            self.module = _beginning(models, settings, self.controls.control.channels, start)
+            self.module = _beginning(models, settings, self.hints.maker.channels, start)
             frozen = share(models.stage_c.module)
             cast(StageC, frozen).checkpointing = settings.checkpointing
-        base = models.stage_c
-        self.stage_c = replace(base, module=frozen, placement=Beside(base.placement, base.module), base=base.root)
-        self._began = mark_of(self.module)
-
-    def origin(self) -> Mapping[str, Any]:
-        marks = self.models.marks("stage_c", "text_encoder", "effnet", "image_encoder") | {"controlnet": self._began}
-        return {"settings": self.settings.fixed(), "models": marks, "data": self._dataset.marks()}
+        self.stage_c = beside(models.stage_c, frozen)
+        self.fingerprints |= {"controlnet": fingerprint(self.module)}
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
-        return [*self.examples.tasks(), *self.controls.tasks()]
+        return [*super().encode(), *self.hints.tasks()]
 
     @contextmanager
     def begin(self) -> Generator[None]:
@@ -164,33 +130,28 @@ class ControlNetTask:
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
         device = self._acquire()
-        batch = self.examples.draw(random)
-        clean = self.examples.latents(batch)
-        noised = add_noise(
-            clean, self.stage_c, self.settings.loss_weight, self.settings.noisy_share, self.settings.offset_noise
-        )
-        sequence, pooled = self.examples.say(self.examples.told(batch, random))
-        said = Said(sequence, pooled, self.examples.seen(batch, random, self.models.stage_c.config.c_clip_img))
-        cells = (clean.shape[-2], clean.shape[-1])
-        hint = sampling.fit_hint(self.controls.draw(batch, random), self.module.cell, cells)
+        batch = self.examples.batch(random, self.stage_c, self.settings.offset_noise)
+        cells = (batch.noised.x.shape[-2], batch.noised.x.shape[-1])
+        hint = sampling.fit_hint(self.hints.draw(batch.indices, random), self.module.cell, cells)
         maps = self.module.project(hint.to(device))
-        told, dtype = said.part(slice(None), device, self.stage_c.dtype), self.stage_c.dtype
+        dtype = self.stage_c.dtype
+        conditioning = self.examples.conditioning(batch).part(slice(None), device, dtype)
 
         def predict(x: Tensor, condition: Tensor) -> Tensor:
-            return self.stage_c.module(x.to(dtype), condition, *told, control=maps)
+            return self.stage_c.module(x.to(dtype), condition, *conditioning, control=maps)
 
-        return {"denoising": denoising_loss(noised.part(slice(None), device), predict)}
+        return {"denoising": denoising_loss(batch.noised.part(slice(None), device), predict)}
 
-    def show(self) -> list[Tensor]:
+    def samples(self) -> list[Tensor]:
         if sample_side(self.models, self.settings.size) is None:
             return []
-        numbers = [i % len(self.examples.sizes) for i in range(len(self.settings.samples.prompts))]
+        numbers = [i % len(self.examples.sizes) for i in range(len(self.settings.prompts))]
         sizes = [self.examples.sizes[i] for i in numbers]
-        random = np.random.default_rng(self.settings.samples.seed)
-        hints = [self.controls.draw([i], random) for i in numbers]
+        random = np.random.default_rng(self.settings.seed)
+        hints = [self.hints.draw([i], random) for i in numbers]
         steering = [sampling.Control(self._handle(), hint, size) for hint, size in zip(hints, sizes, strict=True)]
         models = self.models
-        return paint(models, self.settings.samples, sizes, models.stage_c, models.text_encoder, steering)
+        return paint(models, self.settings, sizes, models.stage_c, models.text_encoder, steering)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,17 +164,13 @@ class ControlNetTask:
         )
 
     def _acquire(self) -> torch.device:
-        config, settings = self.models.stage_c.config, self.settings
-        cells = (settings.size // CELL, settings.size // CELL)
-        tokens = self.models.text_encoder.config.max_positions + 2 * config.c_clip_seq
-        room = training_bytes(
-            config, cells, settings.batch_size, tokens, self.stage_c.dtype, settings.checkpointing
-        ) + 8 * controlnet_bytes(self.module.config, cells, settings.batch_size, torch.float32)
-        return self.stage_c.acquire(room)
+        batch, cells = self.settings.batch_size, self.settings.size // CELL
+        own = 8 * controlnet_bytes(self.module.config, (cells, cells), batch, torch.float32)
+        return self.stage_c.acquire(stage_c_bytes(self.models, self.settings, batch) + own)
 
 
 def _beginning(models: TrainingModels, settings: ControlNetSettings, channels: int, start: Handle | None) -> ControlNet:
-    """In float32, trainable, and with BatchNorm's statistics as they are for good, as officially."""
+    """The ControlNet to train, in float32; BatchNorm's statistics stay as they are, as officially."""
     if start is None:
         config = shape_controlnet(settings, models.stage_c, models.effnet, channels)
         net = build_controlnet(config, models.effnet.module, settings.seed)
@@ -231,7 +188,10 @@ def untrained_controlnet(
     start: Handle | None = None,
     width: int | None = None,
 ) -> Handle:
-    """What a training will make, by shapes alone; CascadeError where it cannot begin. width: of faces' embeddings."""
+    """The ControlNet that a training makes, by shapes alone; CascadeError where it cannot begin.
+
+    width: of faces' embeddings.
+    """
     if settings.hint == "own":
         dataset.with_controls()
     channels: int = width or CHANNELS.get(settings.hint) or models.effnet.config.c_latent

@@ -1,4 +1,4 @@
-"""A folder of pictures and what is said of them: what people bring to a training.
+"""A folder of pictures with their captions, which people bring to a training.
 
 Pictures lie in the folder and its sub-folders, each with its caption in a text file of the same name, or with one
 caption for all. Control pictures, for a ControlNet, lie under the same names in the folder's sub-folder `control`.
@@ -23,7 +23,10 @@ from ..wording import first_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 CONTROL = "control"  # the sub-folder of control pictures
-NAME, CAPTION = "{name}", "{caption}"  # in a caption for all: the picture's file name, and its own caption
+NAME, CAPTION = (
+    "{name}",
+    "{caption}",
+)  # in a caption for all: the file name, and the own caption
 SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
 
 
@@ -61,9 +64,9 @@ class Dataset:
             )
         return replace(example, control=found[0])
 
-    def marks(self) -> dict[str, str]:
-        """What each picture, its caption and its control picture are, by the picture's name: equal means the same."""
-        return {example.name: _mark(example) for example in self.examples}
+    def fingerprints(self) -> dict[str, str]:
+        """A digest of each picture with its caption and its control picture, by the picture's name."""
+        return {example.name: _fingerprint(example) for example in self.examples}
 
 
 def read_dataset(folder: Path, caption: str = "") -> Dataset:
@@ -108,11 +111,11 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def _open(path: Path) -> Image.Image:
-    return cast(Any, Image).open(path)  # whose own types are half unknown
+    return cast(Any, Image).open(path)  # half typed
 
 
 def digest(path: Path) -> str:
-    """What tells a file's content from any other."""
+    """A digest of a file's content."""
     with path.open("rb") as file:
         content = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -121,7 +124,7 @@ def digest(path: Path) -> str:
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """In words, how the marks of two data sets differ."""
+    """In words, how two data sets differ by their fingerprints."""
     parts = {
         "added": [name for name in after if name not in before],
         "taken away": [name for name in before if name not in after],
@@ -159,7 +162,7 @@ def _own_caption(picture: Path) -> str:
         raise CascadeError(f"{text}, the caption of {picture.name}, cannot be read as UTF-8 text ({error})") from error
 
 
-def _mark(example: Example) -> str:
+def _fingerprint(example: Example) -> str:
     parts = [digest(example.picture), example.caption, digest(example.control) if example.control else ""]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -11,14 +11,13 @@ from torch import Tensor
 from ..models.handle import Handle
 from ..sampling.process import TARGETS, Process
 
-NOISIEST = 0.1
-WEIGHTS = ("auto", "p2", "constant")
+NOISIEST = 0.1  # share of the times that are called the noisiest
 Predict = Callable[[Tensor, Tensor], Tensor]  # x (B, C, h, w), noise condition (B,) -> the network's prediction
 
 
 @dataclass(frozen=True, eq=False)
 class Noised:
-    """Clean latents with noise, and what the network should say of them; all float32."""
+    """Clean latents with noise, and what the network should predict; all float32."""
 
     x: Tensor  # (B, C, h, w)
     condition: Tensor  # (B,)
@@ -26,7 +25,7 @@ class Noised:
     weight: Tensor  # (B,)
 
     def part(self, share: slice, device: torch.device) -> Noised:
-        """Some of it, on another device."""
+        """A share of the rows, on another device."""
         return Noised(*(each[share].to(device) for each in (self.x, self.condition, self.target, self.weight)))
 
 
@@ -52,10 +51,14 @@ def add_noise(
     noise = torch.randn_like(clean) if noise is None else noise
     if offset:
         noise = noise + offset * torch.randn(*clean.shape[:2], 1, 1)
-    process = Process(TARGETS[handle.target])
+    by_noise = loss_weight == "p2" or (loss_weight == "auto" and handle.target == "epsilon")
+    return noised_at(times, clean, noise, Process(TARGETS[handle.target]), by_noise)
+
+
+def noised_at(times: Tensor, clean: Tensor, noise: Tensor, process: Process, by_noise: bool = False) -> Noised:
+    """Clean latents (B, C, h, w) with this noise at times (B,). by_noise: errors count by b², else all alike."""
     a, b = process.coefficients(times)
     condition = process.schedule.noise_condition(process.schedule.log_snr(times))
-    by_noise = loss_weight == "p2" or (loss_weight == "auto" and handle.target == "epsilon")
     weight = b.flatten() ** 2 if by_noise else torch.ones(len(clean))
     return Noised(a * clean + b * noise, condition, process.target.of(clean, noise, a, b), weight)
 

@@ -1,4 +1,4 @@
-"""What Stage C learns from: latents of the pictures, what is said of them, and what the image encoder sees in them."""
+"""The examples of a training in its cache: latents and image embeddings of the pictures, encodings of the captions."""
 
 from __future__ import annotations
 
@@ -12,38 +12,14 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..images import embed_pixels, encode_resized
-from ..models.family import check_family
 from ..models.handle import Handle
 from ..models.text import TextEncoder
 from ..sampling.activations import text_bytes
 from .buckets import Size, draw_batch, fit, nearest, sizes
-from .cache import Cache, Entry, key_of, mark_of
+from .cache import Cache, Entry, fingerprint, key_of
 from .dataset import Dataset, read_pixels
+from .denoising import Noised, add_noise
 from .settings import TrainingSettings
-
-
-@dataclass(frozen=True)
-class TrainingModels:
-    """What a training needs, all of one family. What is not given is done without."""
-
-    stage_c: Handle
-    text_encoder: Handle
-    effnet: Handle
-    image_encoder: Handle | None = None  # pictures' embeddings are shown to Stage C now and then
-    previewer: Handle | None = None  # shows samples
-    stage_b: Handle | None = None  # with Stage A: shows them in full
-    stage_a: Handle | None = None
-
-    def __post_init__(self) -> None:
-        for name, handle in self.named().items():
-            check_family(self.stage_c, name, handle.family)
-
-    def named(self) -> dict[str, Handle]:
-        return {name: handle for name, handle in vars(self).items() if handle is not None}
-
-    def marks(self, *names: str) -> dict[str, str]:
-        """What tells these models from others."""
-        return {name: mark_of(handle.module) for name, handle in self.named().items() if name in names}
 
 
 class Encoders(Protocol):
@@ -58,8 +34,8 @@ class Encoders(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
-    """What Stage C is told: sequence (B, T, D), pooled (B, P) and image embeddings (B, 1, Di)."""
+class Conditioning:
+    """The conditioning of Stage C: sequence (B, T, D), pooled (B, P) and image embeddings (B, 1, Di)."""
 
     sequence: Tensor
     pooled: Tensor
@@ -70,8 +46,18 @@ class Said:
         return sequence, pooled, images
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Examples of one size for a step of Stage C."""
+
+    indices: list[int]
+    noised: Noised  # latents (B, 16, h, w) with noise
+    captions: list[str]
+    images: Tensor  # embeddings (B, 1, Di), most of them zeros
+
+
 class Examples:
-    """The data set in the cache, for Stage C. `encode` fills it; then batches can be drawn."""
+    """A data set in a cache. When all of `tasks` are done, batches can be drawn."""
 
     def __init__(
         self, models: Encoders, dataset: Dataset, settings: TrainingSettings, cache: Cache, *, text: bool = True
@@ -81,10 +67,10 @@ class Examples:
         buckets = sizes(settings.size)
         self.sizes: list[Size] = [nearest(example.size, buckets) for example in dataset.examples]
         self.groups = [[i for i, size in enumerate(self.sizes) if size == own] for own in dict.fromkeys(self.sizes)]
-        marks = dataset.marks()
-        self.marks = [marks[example.name] for example in dataset.examples]
-        self.effnet_mark, self._words = mark_of(models.effnet.module), mark_of(models.text_encoder.module)
-        self._sight = "" if models.image_encoder is None else mark_of(models.image_encoder.module)
+        digests = dataset.fingerprints()
+        self.fingerprints = [digests[example.name] for example in dataset.examples]
+        self.effnet, self._text_encoder = fingerprint(models.effnet.module), fingerprint(models.text_encoder.module)
+        self._image_encoder = "" if models.image_encoder is None else fingerprint(models.image_encoder.module)
 
     @property
     def captions(self) -> list[str]:
@@ -92,15 +78,28 @@ class Examples:
         return list(dict.fromkeys(["", *(example.caption for example in self.dataset.examples)]))
 
     def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
-        """What is to be computed: keys of the cache, and how."""
+        """Keys of the cache, and how their entries are computed."""
         found = [(self._key(i), lambda i=i: self._encode(i)) for i in range(len(self.sizes))]
         return [*found, *(self.caption_tasks(self.captions) if self.text else ())]
 
     def caption_tasks(self, captions: Sequence[str]) -> list[tuple[str, Callable[[], Entry]]]:
-        """The same for what is said."""
+        """Keys of captions, and how they are encoded."""
         return [
             (self._caption_key(each), lambda each=each: self._encode_text(each)) for each in dict.fromkeys(captions)
         ]
+
+    def batch(self, random: np.random.Generator, stage_c: Handle, offset_noise: float = 0.0) -> Batch:
+        """A random batch for Stage C. Times and noise are drawn by torch's own generator."""
+        indices = self.draw(random)
+        latents = self.latents(indices)
+        settings = self.settings
+        noised = add_noise(latents, stage_c, settings.loss_weight, settings.noisy_share, offset_noise)
+        captions = self.captions_of(indices, random)
+        return Batch(indices, noised, captions, self.embeddings(indices, random, stage_c.config.c_clip_img))
+
+    def conditioning(self, batch: Batch) -> Conditioning:
+        """The conditioning of a batch, of captions in the cache."""
+        return Conditioning(*self.encodings(batch.captions), batch.images)
 
     def draw(self, random: np.random.Generator) -> list[int]:
         return draw_batch(self.groups, self.settings.batch_size, random)
@@ -109,20 +108,20 @@ class Examples:
         """(B, 16, h, w) float32."""
         return torch.stack([self.cache.get(self._key(i))["latent"] for i in indices])
 
-    def told(self, indices: Sequence[int], random: np.random.Generator) -> list[str]:
-        """Their captions, some left out."""
+    def captions_of(self, indices: Sequence[int], random: np.random.Generator) -> list[str]:
+        """The captions of these examples, some left out."""
         dropped = random.random(len(indices)) < self.settings.caption_dropout
         return ["" if drop else self.dataset.examples[i].caption for i, drop in zip(indices, dropped, strict=True)]
 
-    def say(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def encodings(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Sequences (B, T, D) and pooled vectors (B, P) of captions in the cache."""
         entries = [self.cache.get(self._caption_key(caption)) for caption in captions]
         return torch.stack([entry["sequence"] for entry in entries]), torch.stack(
             [entry["pooled"] for entry in entries]
         )
 
-    def seen(self, indices: Sequence[int], random: np.random.Generator, width: int) -> Tensor:
-        """Image embeddings (B, 1, width), most of them zeros, as officially."""
+    def embeddings(self, indices: Sequence[int], random: np.random.Generator, width: int) -> Tensor:
+        """Image embeddings (B, 1, width) of these examples, most of them zeros, as officially."""
         dropped = random.random(len(indices)) < self.settings.image_dropout
         images = torch.zeros(len(indices), 1, width)
         if self.models.image_encoder is not None:
@@ -136,10 +135,10 @@ class Examples:
         return fit(read_pixels(self.dataset.examples[index].picture), self.sizes[index])
 
     def _key(self, index: int) -> str:
-        return key_of("picture", self.marks[index], self.sizes[index], self.effnet_mark, self._sight)
+        return key_of("picture", self.fingerprints[index], self.sizes[index], self.effnet, self._image_encoder)
 
     def _caption_key(self, caption: str) -> str:
-        return key_of("caption", caption, self._words)
+        return key_of("caption", caption, self._text_encoder)
 
     def _encode(self, index: int) -> Entry:
         pixels = self.pixels(index)

@@ -39,8 +39,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def sweep(path: Path) -> None:
-    """Remove what a killed process left of files that were to become `path`, or, of a folder, to lie in it."""
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of a killed process that were to become `path`, or, of a folder, to lie in it."""
     folder, name = (path, "") if path.is_dir() else (path.parent, path.name)
     for left in folder.glob(f".{name}*.tmp"):
         left.unlink(missing_ok=True)

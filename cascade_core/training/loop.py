@@ -6,9 +6,8 @@ made from (seed, n). With the state saved by `state.py`, a stopped run goes on a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,41 +16,15 @@ from torch import Tensor, nn
 
 from . import sharded
 from .optimizers import RATIO, make_optimizers
+from .plan import Plan
 from .state import load_state, save_state
 
 Loss = Callable[[np.random.Generator], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and how fast: warm-up, a flat stretch, then a cosine to zero."""
-
-    steps: int
-    learning_rate: float
-    warmup: int = 100
-    flat: float = 0.3  # share of the steps before the cosine begins; 1: it never does
-    weight_decay: float = 0.01
-    optimizer: str = "adamw"
-    betas: tuple[float, float] = (0.9, 0.99)
-    muon: bool = False  # the blocks' matrices by Muon (Jordan 2024) instead of AdamW: dearer steps, fewer of them
-    accumulate: int = 1  # losses whose gradients make one step
-    clip: float = 1.0
-    ema: float | None = 0.999  # None keeps no average of the weights
-    seed: int = 0
-    faster: Mapping[str, float] = field(default_factory=dict[str, float])  # parameters with other rates, see optimizers
-
-    def rate(self, step: int) -> float:
-        """Learning rate of step 0, 1, ..."""
-        warm = self.learning_rate * min(1.0, (step + 1) / self.warmup)
-        if self.flat >= 1:
-            return warm
-        progress = max(0.0, (step / self.steps - self.flat) / (1 - self.flat))
-        return warm * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
-
-
-@dataclass(frozen=True)
 class Progress:
-    """What one step did."""
+    """The step that was taken, its losses and its learning rate."""
 
     step: int
     losses: dict[str, float]

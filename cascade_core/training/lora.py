@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,73 +17,33 @@ from ..errors import CascadeError
 from ..lora.lora import Lora, NewToken, lora_of
 from ..lora.order import official_order
 from ..lora.tokens import with_tokens
-from ..lora.write import DIALECTS, save_lora
-from ..memory import Beside
+from ..lora.write import save_lora
 from ..models.adapters import LowRank, adaptable, adapted
 from ..models.handle import Handle
 from ..models.stage_c import StageC
 from ..models.text import TextEncoder
-from ..sampling.activations import text_bytes, training_bytes
-from .buckets import CELL
+from ..sampling.activations import text_bytes
 from .cache import Cache, Entry
 from .dataset import Dataset
-from .denoising import add_noise, denoising_loss
-from .examples import Examples, Said, TrainingModels
-from .keeping import Keeping, draw_prompts
-from .loop import Plan
+from .denoising import denoising_loss
+from .examples import Conditioning
+from .models import TrainingModels
+from .preservation import Preservation, draw_prompts
 from .samples import paint, sample_side
-from .settings import TrainingSettings
+from .settings import LoraSettings
+from .task import DatasetTask, beside, stage_c_bytes
 
-INITS = ("official", "down")
-"""Which matrix is drawn: officially `up`, N(0, 1); "down", N(0, 1 / inputs), as others do (Hu et al. 2021)."""
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
 
-@dataclass(frozen=True)
-class LoraSettings(TrainingSettings):
-    """What a LoRA has besides."""
-
-    rank: int = 4
-    alpha: float = 1.0  # branches count alpha / rank
-    init: str = "official"
-    filters: tuple[str, ...] = (".attn",)  # modules of Stage C whose path contains one of these
-    tokens: tuple[tuple[str, str], ...] = ()  # new words, and the regex of the words that each starts from
-    token_rate: float = 1.0  # how many times faster than the branches new words learn
-    keep: tuple[str, ...] = ()  # prompts for which nothing shall change; of {a|b} one is drawn
-    keep_weight: float = 0.0  # of what would change, beside what is learned; 0: anything may
-    keep_count: int = 64  # latents that the network draws of these prompts, once
-    keep_batch: int = 0  # how many are held beside each batch; 0: as many as the batch has
-    dialect: str = "comfyui"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("rank", "keep_count"):
-            if getattr(self, name) < 1:
-                raise CascadeError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if self.token_rate <= 0:
-            raise CascadeError(f"token_rate: expected over 0, found {self.token_rate}")
-        for name, choices in (("dialect", DIALECTS), ("init", INITS)):
-            if getattr(self, name) not in choices:
-                raise CascadeError(f"{name}: expected one of {', '.join(choices)}, found {getattr(self, name)!r}")
-
-    def plan(self) -> Plan:
-        return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
-
-
-def read_tokens(lines: str) -> tuple[tuple[str, str], ...]:
-    """Lines such as `[zig]=^star$` as pairs; the regex may be left out."""
-    pairs = [line.partition("=")[::2] for line in map(str.strip, lines.splitlines()) if line]
-    tokens = tuple((text.strip(), start.strip()) for text, start in pairs)
-    if any(not text for text, _ in tokens):
-        raise CascadeError(f"tokens: expected lines such as [zig]=^star$, found {lines!r}")
-    return tokens
-
-
 class Branches(nn.Module):
-    """What a LoRA learns, in float32: the branches, and the rows of its new words."""
+    """The weights of a LoRA, in float32: the branches, and the rows of its new words."""
 
     def __init__(self, stage_c: nn.Module, settings: LoraSettings, width: int) -> None:
-        """One of each pair of matrices is drawn, the other zero, so that nothing changes at first."""
+        """One of each pair of matrices is drawn, the other zero, so that nothing changes at first.
+
+        init "official": up is drawn, from N(0, 1); "down": down, from N(0, 1 / inputs), as others do (Hu et al. 2021).
+        """
         super().__init__()
         weights = adaptable(stage_c)
         self.names = official_order(stage_c, settings.filters)
@@ -110,29 +70,23 @@ class Branches(nn.Module):
         return dict(zip(self.names, cast(Sequence[LowRank], self.branches), strict=True))
 
 
-class LoraTask:
+class LoraTask(DatasetTask):
     kind = "LoRA"
 
     def __init__(self, models: TrainingModels, dataset: Dataset, settings: LoraSettings, cache: Cache) -> None:
-        self.models, self.settings, self.cache, self._dataset = models, settings, cache, dataset
+        super().__init__(models, dataset, settings, cache, text=not settings.tokens)
+        self.models, self.settings = models, settings
         with torch.inference_mode(False), torch.no_grad():
             self.module = Branches(models.stage_c.module, settings, models.text_encoder.config.hidden_size)
             self.stage_c = self._adapted()
-            self.text_encoder = self._talking()
-        self.examples = Examples(models, dataset, settings, cache, text=not settings.tokens)
-        kept = draw_prompts(settings.keep, settings.keep_count)
-        self.keeping = Keeping(models, self.examples, kept, self._plainly) if settings.keep_weight else None
-
-    def origin(self) -> Mapping[str, Any]:
-        used = ("stage_c", "text_encoder", "effnet", "image_encoder")
-        return {
-            "settings": self.settings.fixed(),
-            "models": self.models.marks(*used),
-            "data": self._dataset.marks(),
-        }
+            self.text_encoder = self._with_new_words()
+        self.preservation: Preservation | None = None
+        if settings.keep_weight:
+            prompts = draw_prompts(settings.keep, settings.keep_count)
+            self.preservation = Preservation(models, self.examples, prompts, self._plain_caption)
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
-        return [*self.examples.tasks(), *(self.keeping.tasks() if self.keeping else ())]
+        return [*super().encode(), *(self.preservation.tasks() if self.preservation else ())]
 
     @contextmanager
     def begin(self) -> Generator[None]:
@@ -141,38 +95,35 @@ class LoraTask:
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
         settings, device = self.settings, self._acquire()
-        batch = self.examples.draw(random)
-        clean_latents = self.examples.latents(batch)
-        noised = add_noise(clean_latents, self.models.stage_c, settings.loss_weight, settings.noisy_share)
-        captions = self.examples.told(batch, random)
-        images = self.examples.seen(batch, random, self.models.stage_c.config.c_clip_img)
-        kept = None if self.keeping is None else self.keeping.draw(random, batch, settings.keep_batch or len(batch))
-        clean = noised.part(slice(None), device)
-        texts = [*captions, *(kept.captions if kept else ())]
-        sequence, pooled = self._encode(texts)
-        if kept is None:
-            said = Said(sequence, pooled, images)
-            return {"denoising": denoising_loss(clean, self._predict(said, device))}
-        ours = Said(sequence, pooled, torch.cat([images, kept.images]))
-        theirs = kept.noised.part(slice(None), device)
-        x, condition = torch.cat([clean.x, theirs.x]), torch.cat([clean.condition, theirs.condition])
+        batch = self.examples.batch(random, self.models.stage_c)
+        new = batch.noised.part(slice(None), device)
+        if self.preservation is None:
+            conditioning = Conditioning(*self._encode(batch.captions), batch.images)
+            return {"denoising": denoising_loss(new, self._predict(conditioning, device))}
+        # What is learned and what shall stay go through the network together.
+        count = len(batch.indices)
+        preserved = self.preservation.draw(random, batch.indices, settings.keep_batch or count)
+        encodings = self._encode([*batch.captions, *preserved.captions])
+        conditioning = Conditioning(*encodings, torch.cat([batch.images, preserved.images]))
+        old = preserved.noised.part(slice(None), device)
+        x, condition = torch.cat([new.x, old.x]), torch.cat([new.condition, old.condition])
         with torch.no_grad():
-            before = self._call(self.models.stage_c, theirs.x, theirs.condition, kept.said, device)
-        after = self._call(self.stage_c, x, condition, ours, device)
-        learned, unchanged = after[: len(batch)], after[len(batch) :]
+            before = self._call(self.models.stage_c, old.x, old.condition, preserved.conditioning, device)
+        after = self._call(self.stage_c, x, condition, conditioning, device)
+        learned, unchanged = after[:count], after[count:]
         return {
-            "denoising": denoising_loss(clean, lambda x, condition: learned),
+            "denoising": denoising_loss(new, lambda x, condition: learned),
             "keeping": settings.keep_weight * (unchanged.float() - before.float()).square().mean(),
         }
 
-    def show(self) -> list[Tensor]:
+    def samples(self) -> list[Tensor]:
         if sample_side(self.models, self.settings.size) is None:
             return []
-        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
-        return paint(self.models, self.settings.samples, sizes, self.stage_c, self.text_encoder)
+        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.prompts)
+        return paint(self.models, self.settings, sizes, self.stage_c, self.text_encoder)
 
     def result(self, name: str) -> Lora:
-        """What was learned so far, as a copy."""
+        """A copy of what was learned so far."""
         rows = None if self.module.rows is None else self.module.rows.detach().cpu().float()
         tokens = [
             replace(token, rows=rows[i : i + 1].clone()) for i, token in enumerate(self._tokens()) if rows is not None
@@ -185,7 +136,7 @@ class LoraTask:
         save_lora(path, self.result(path.stem), handles, dialect=self.settings.dialect)
 
     def _tokens(self) -> list[NewToken]:
-        """Their rows are zeros. Only the official code reads the pooled vector at a new word."""
+        """The new words, with rows of zeros. Only the official code reads the pooled vector at a new word."""
         width, pooled = self.models.text_encoder.config.hidden_size, self.settings.dialect == "official"
         return [NewToken(text, torch.zeros(1, width), start, pooled) for text, start in self.settings.tokens]
 
@@ -193,23 +144,20 @@ class LoraTask:
         handle = self.models.stage_c
         module = cast(StageC, adapted(handle.module, {name: [b] for name, b in self.module.by_name().items()}))
         module.checkpointing = self.settings.checkpointing
-        return replace(handle, module=module, placement=Beside(handle.placement, handle.module), base=handle.root)
+        return beside(handle, module)
 
-    def _talking(self) -> Handle:
+    def _with_new_words(self) -> Handle:
         handle = self.models.text_encoder
         if self.module.rows is None:
             return handle
         module = with_tokens(cast(TextEncoder, handle.module), self._tokens(), self.module.rows)
-        return replace(handle, module=module, placement=Beside(handle.placement, handle.module), base=handle.root)
+        return beside(handle, module)
 
     def _acquire(self) -> torch.device:
-        config, settings = self.models.stage_c.config, self.settings
-        cells = settings.size // CELL
-        batch = settings.batch_size + (settings.keep_batch or settings.batch_size) * (self.keeping is not None)
-        tokens = self.models.text_encoder.config.max_positions + 2 * config.c_clip_seq
-        dtype = self.models.stage_c.dtype
-        room = training_bytes(config, (cells, cells), batch, tokens, dtype, settings.checkpointing)
-        device = self.stage_c.acquire(room)
+        settings, batch = self.settings, self.settings.batch_size
+        if self.preservation is not None:
+            batch += settings.keep_batch or settings.batch_size
+        device = self.stage_c.acquire(stage_c_bytes(self.models, settings, batch))
         if settings.tokens:
             text = self.models.text_encoder
             self.text_encoder.acquire(8 * text_bytes(text.config, batch, text.dtype))
@@ -217,17 +165,19 @@ class LoraTask:
 
     def _encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         if not self.settings.tokens:
-            return self.examples.say(captions)
+            return self.examples.encodings(captions)
         sequence, pooled = cast(TextEncoder, self.text_encoder.module).encode(captions, truncate=True)
         return sequence, pooled
 
-    def _predict(self, said: Said, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda x, condition: self._call(self.stage_c, x, condition, said, device)
+    def _predict(self, conditioning: Conditioning, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda x, condition: self._call(self.stage_c, x, condition, conditioning, device)
 
-    def _call(self, handle: Handle, x: Tensor, condition: Tensor, said: Said, device: torch.device) -> Tensor:
-        return handle.module(x.to(handle.dtype), condition, *said.part(slice(None), device, handle.dtype))
+    def _call(
+        self, handle: Handle, x: Tensor, condition: Tensor, conditioning: Conditioning, device: torch.device
+    ) -> Tensor:
+        return handle.module(x.to(handle.dtype), condition, *conditioning.part(slice(None), device, handle.dtype))
 
-    def _plainly(self, caption: str) -> str:
+    def _plain_caption(self, caption: str) -> str:
         """A caption with the words that new ones start from in their place."""
         for text, start in self.settings.tokens:
             word = PLAIN_WORD.fullmatch(start)
@@ -236,7 +186,7 @@ class LoraTask:
 
 
 def untrained_lora(models: TrainingModels, settings: LoraSettings, name: str) -> Lora:
-    """What a training will begin with, by shapes alone; CascadeError where it cannot begin."""
+    """The LoRA that a training begins with, by shapes alone; CascadeError where it cannot begin."""
     width = models.text_encoder.config.hidden_size
     branches = Branches(models.stage_c.module, settings, width)
     tokens = [NewToken(text, torch.zeros(1, width), start) for text, start in settings.tokens]

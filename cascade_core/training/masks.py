@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 OUTPAINTED = 0.4  # share of the masks that are turned around, as officially
-MOST = 3  # shapes in a mask
-SMALLEST, LARGEST = 0.15, 0.7  # of a shape, in sides of the picture
+MOST = 3  # number of shapes in a mask
+SMALLEST, LARGEST = 0.15, 0.7  # sizes of a shape, in sides of the picture
 
 
 def random_mask(height: int, width: int, random: np.random.Generator) -> Tensor:

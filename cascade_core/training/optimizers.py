@@ -1,4 +1,4 @@
-"""Optimisers by name, of which some need a package that is not everybody's."""
+"""Optimisers by name; some need a package that not everybody has."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from ..errors import CascadeError
+from .plan import OPTIMIZERS
 
-OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
-RATIO = "ratio"  # of a group's learning rate to the others'
+RATIO = "ratio"  # key of a group: its learning rate over the others'
 
 
 def make_optimizers(

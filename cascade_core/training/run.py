@@ -1,4 +1,4 @@
-"""A training in a folder of its own: it encodes, takes steps, shows how it goes, and writes the finished file.
+"""A training in a folder of its own: it encodes, takes steps, logs them, makes samples, and writes the finished file.
 
 The folder has `state.safetensors` (from which the same run goes on), `cache`, `curve.jsonl`, `curve.png` and `samples`.
 """
@@ -18,9 +18,9 @@ from torch import Tensor
 from ..errors import CascadeError
 from . import sharded
 from .dataset import differences
-from .files import sweep
-from .journal import Journal
+from .files import remove_leftovers
 from .loop import Progress, train
+from .run_log import RunLog
 from .settings import changed
 from .state import read_head
 from .task import Task
@@ -30,7 +30,7 @@ STATE = "state.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a person may see after a step: pictures (3, H, W) and their files, where samples were due."""
+    """A step, and where samples were due their pictures (3, H, W) and files."""
 
     progress: Progress
     pictures: tuple[Tensor, ...] = ()
@@ -43,7 +43,7 @@ class TrainingRun:
     def __init__(self, task: Task, folder: Path, target: Path) -> None:
         """target: the finished file. CascadeError where the folder has the state of something else."""
         self.task, self.folder, self.target = task, folder, target
-        self.origin = json.loads(json.dumps({"what": task.kind, **task.origin()}))  # as it will be read
+        self.origin = json.loads(json.dumps({"what": task.kind, **task.origin()}))  # tuples become lists, as in a state
         self.state = folder / STATE
         self.done = self._check()
 
@@ -58,13 +58,12 @@ class TrainingRun:
     def train(self) -> Generator[Report]:
         """All steps that are left, and the finished file after the last."""
         settings = self.task.settings
-        samples = settings.samples
         if sharded.rank() == 0:
-            sweep(self.folder)
-            sweep(self.target)
+            remove_leftovers(self.folder)
+            remove_leftovers(self.target)
         # The host runs nodes under inference_mode, of whose tensors no gradients are kept.
         with torch.inference_mode(False), torch.enable_grad(), self.task.begin():
-            journal = Journal(self.folder, self.done) if sharded.rank() == 0 else None
+            log = RunLog(self.folder, self.done) if sharded.rank() == 0 else None
             steps = train(
                 self.task.module,
                 self.task.loss,
@@ -73,19 +72,23 @@ class TrainingRun:
                 settings.save_every,
                 json.dumps(self.origin),
             )
-            with closing(journal) if journal else nullcontext(), closing(steps):  # pyright: ignore[reportArgumentType]  (a generator closes)
+            with closing(log) if log else nullcontext(), closing(steps):  # pyright: ignore[reportArgumentType]  (a generator closes)
                 for progress, _ in steps:
                     last = progress.step >= settings.steps
-                    if journal and progress.losses:
-                        journal.add(progress)
+                    if log and progress.losses:
+                        log.add(progress)
                     report = Report(progress)
-                    if samples.prompts and samples.every and (last or progress.step % samples.every == 0):
+                    if (
+                        settings.prompts
+                        and settings.sample_every
+                        and (last or progress.step % settings.sample_every == 0)
+                    ):
                         with torch.no_grad():
-                            pictures = self.task.show()
-                        files = journal.show(progress.step, pictures) if journal else []
+                            pictures = self.task.samples()
+                        files = log.save_samples(progress.step, pictures) if log else []
                         report = Report(progress, tuple(pictures), tuple(files))
-                    if journal and (last or progress.step % settings.save_every == 0):
-                        journal.draw()
+                    if log and (last or progress.step % settings.save_every == 0):
+                        log.save_curve()
                     if last:
                         self.task.write(self.target)
                     yield report
@@ -115,11 +118,11 @@ class TrainingRun:
 
 
 def _flat(origin: Mapping[str, Any]) -> dict[str, Any]:
-    """TrainingSettings and models by name; the data is compared apart."""
+    """Settings and models by name; the data is compared apart."""
     values: dict[str, Any] = {}
     for name, value in origin.items():
         if name == "models":
-            values |= {f"the model {key}": mark for key, mark in value.items()}
+            values |= {f"the model {key}": digest for key, digest in value.items()}
         elif name == "settings":
             values |= value
         elif name != "data":

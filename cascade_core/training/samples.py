@@ -1,16 +1,14 @@
-"""Pictures that show how a training goes: the same prompts and seeds every time."""
+"""Sample pictures, which show how a training goes: the same prompts and seeds every time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from ..models.handle import Handle
-from ..models.text import TextEncoder
 from ..pipeline import decode_pixels, encode_text, last, preview_pixels
 from ..sampling.condition import Condition
 from ..sampling.control import Control
@@ -18,8 +16,8 @@ from ..sampling.latent import Latent
 from ..sampling.settings import STAGE_C_DEFAULTS
 from ..sampling.sizes import CELL, CELL_B, stage_b_size_of
 from ..sampling.stages import sample_stage_b, sample_stage_c
-from .examples import TrainingModels
-from .settings import TrainingSamples
+from .models import TrainingModels
+from .settings import TrainingSettings
 
 
 def sample_side(models: TrainingModels, size: int) -> int | None:
@@ -32,7 +30,7 @@ def sample_side(models: TrainingModels, size: int) -> int | None:
 
 def paint(
     models: TrainingModels,
-    samples: TrainingSamples,
+    settings: TrainingSettings,
     sizes: Sequence[tuple[int, int]],
     stage_c: Handle,
     text_encoder: Handle,
@@ -43,15 +41,15 @@ def paint(
     sizes: (height, width) at which the effnet would encode each; controls: one for each, or none.
     """
     negative = [encode_text(text_encoder, "")]
-    settings = replace(STAGE_C_DEFAULTS, cfg=samples.cfg)
+    sampler = replace(STAGE_C_DEFAULTS, cfg=settings.sample_cfg)
     pictures: list[Tensor] = []
-    for number, prompt in enumerate(samples.prompts):
+    for number, prompt in enumerate(settings.prompts):
         condition = encode_text(text_encoder, prompt)
         steered = replace(condition, controls=(controls[number],)) if controls else condition
-        seed = samples.seed + number
+        seed = settings.seed + number
         height, width = sizes[number]
         empty = Latent(torch.zeros(1, stage_c.config.channels, height // CELL, width // CELL))
-        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, settings=settings))
+        latent = last(sample_stage_c(stage_c, [steered], negative, empty, seed=seed, settings=sampler))
         pictures.append(_decode(models, latent, condition, negative, seed))
     return pictures
 
@@ -66,9 +64,3 @@ def _decode(
     empty = Latent(torch.zeros(1, models.stage_b.config.channels, *sides))
     full = last(sample_stage_b(models.stage_b, [condition], negative, Latent(latent), empty, seed=seed))
     return decode_pixels(models.stage_a, full)[0]
-
-
-def words_unknown(text_encoder: Handle, captions: Sequence[str]) -> list[str]:
-    """Words of the captions that the text encoder skips."""
-    module = cast(TextEncoder, text_encoder.module)
-    return list(dict.fromkeys(word for caption in captions for word in module.unknown_words(caption)))

@@ -1,69 +1,137 @@
-"""What a person sets of a training. The defaults are those of the official trainer, but for the batch."""
+"""The settings of each kind of training. Their defaults are those of the official trainer, but for the batch.
+
+Imports no torch: nodes and the command read from here what they offer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import CascadeError
-from .denoising import WEIGHTS
-from .loop import Plan
-from .optimizers import OPTIMIZERS
+from .plan import OPTIMIZERS, Plan
+from .setting import REQUIRED, lines_of, parts_of, setting, settings_of, share
 
-FREE = {"steps", "save_every", "samples", "checkpointing"}
-"""What may be another when a training is resumed: nothing that was learned so far depends on it.
-
-But for the steps where the learning rate goes down towards the last of them.
-"""
-
-
-SCHEDULES = {"constant": 1.0, "cosine": 0.3}  # the share of the steps before the learning rate goes down to zero
-
-
-@dataclass(frozen=True)
-class TrainingSamples:
-    """The pictures that show how a training goes."""
-
-    prompts: tuple[str, ...] = ()
-    every: int = 100  # steps; 0: none
-    seed: int = 0  # of the first picture; the next have the next ones
-    cfg: float = 4.0
+SCHEDULES = {"constant": 1.0, "cosine": 0.3}  # share of the steps before the learning rate goes down to zero
+BOTTLENECK_OF_HINT = {
+    "own": "effnet",
+    "canny": "effnet",
+    "inpainting": "effnet",
+    "super_resolution": "large",
+    "identity": "simple",
+}
+DETECTORS = ("tiny (built-in)", "insightface")  # names of face detectors
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What all trainings have."""
+    """The settings that all trainings have."""
 
-    size: int = 768  # side of the pictures as the effnet encodes them; one cell of the latent for 32 pixels
-    steps: int = 1000
-    batch_size: int = 1
-    accumulate: int = 1  # batches whose gradients make one step
-    learning_rate: float = 1e-4
-    warmup: int = 1  # steps
-    schedule: str = "constant"
-    optimizer: str = "adamw"
-    loss_weight: str = "auto"
-    noisy_share: float = 0.0  # of the times, drawn from the noisiest tenth, where the layout is decided
-    caption_dropout: float = 0.05  # share of captions that are left out
-    image_dropout: float = 0.9  # share of image embeddings that are left out, where there are any
-    checkpointing: bool = True  # compute each block's activations twice instead of keeping them
-    seed: int = 0
-    save_every: int = 100
-    samples: TrainingSamples = TrainingSamples()
+    size: int = setting(
+        768,
+        "Side at which the pictures are encoded, in pixels: 768 officially, for pictures of 1024; 192 for the"
+        " built-in models. Other aspects get as many pixels.",
+        least=64,
+        most=2048,
+        step=32,
+        place=REQUIRED,
+    )
+    steps: int = setting(
+        1000,
+        "Steps in all. More can be asked for later.",
+        least=1,
+        most=1000000,
+        may_change=True,
+        place=REQUIRED,
+    )
+    batch_size: int = setting(
+        1, "Pictures in a batch: more are steadier, and need more memory.", least=1, most=256, place=REQUIRED
+    )
+    learning_rate: float = setting(
+        1e-4, "How far a step goes: 0.0001 officially.", least=1e-7, most=1.0, step=1e-5, round=1e-7, place=REQUIRED
+    )
+    prompts: tuple[str, ...] = setting(
+        (),
+        "Prompts of the sample pictures that show how it goes, one in a line.",
+        text="",
+        several_lines=True,
+        read=lines_of,
+        may_change=True,
+        place=REQUIRED,
+    )
+    sample_every: int = setting(
+        100,
+        "Make sample pictures after so many steps; 0: never.",
+        least=0,
+        most=100000,
+        may_change=True,
+        place=REQUIRED,
+    )
+    seed: int = setting(
+        0,
+        "What the training draws: order, times, noise. The samples have the seeds seed, seed + 1, ...",
+        least=0,
+        most=0xFFFFFFFFFFFFFFFF,
+        is_seed=True,
+        place=REQUIRED,
+    )
+    accumulate: int = setting(
+        1, "Batches in a step: as a larger batch, for time instead of memory.", least=1, most=1024
+    )
+    schedule: str = setting(
+        "constant",
+        "The learning rate: constant, officially; or, after three tenths of the steps, down to zero, which is finer,"
+        " but fixes the number of steps.",
+        choices=tuple(SCHEDULES),
+    )
+    warmup: int = setting(1, "Steps in which the learning rate rises from zero.", least=1, most=100000)
+    optimizer: str = setting(
+        "adamw",
+        "adamw, officially; adamw8bit needs bitsandbytes and keeps a quarter as much; adafactor keeps next to nothing.",
+        choices=OPTIMIZERS,
+    )
+    loss_weight: str = setting(
+        "auto",
+        "How errors count at different noise: p2, officially, counts nearly clean ones little; auto is that for the"
+        " published models, and constant for the built-in ones.",
+        choices=("auto", "p2", "constant"),
+    )
+    noisy_share: float = share(
+        0.0,
+        "Share of the times drawn from the noisiest tenth, where the layout is decided: 0 officially; 0.3 helps short"
+        " trainings.",
+    )
+    caption_dropout: float = share(
+        0.05, "Share of captions that are left out, so that guidance works: 0.05 officially."
+    )
+    image_dropout: float = share(
+        0.9, "Share of the pictures whose image embedding is left out, with an image encoder: 0.9 officially."
+    )
+    checkpointing: bool = setting(
+        True,
+        "Compute each block twice instead of keeping what it computed: much less memory, for a third more time.",
+        may_change=True,
+    )
+    save_every: int = setting(100, "Save the state after so many steps.", least=1, most=100000, may_change=True)
+    sample_cfg: float = setting(
+        4.0, "Guidance of the sample pictures.", least=0.0, most=50.0, step=0.1, round=0.01, may_change=True
+    )
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "warmup", "save_every"):
-            if getattr(self, name) < 1:
-                raise CascadeError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        for name in ("caption_dropout", "image_dropout", "noisy_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise CascadeError(f"{name}: expected 0 to 1, found {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise CascadeError(f"learning_rate: expected over 0, found {self.learning_rate}")
-        for name, choices in (("optimizer", OPTIMIZERS), ("loss_weight", WEIGHTS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in choices:
-                raise CascadeError(f"{name}: expected one of {', '.join(choices)}, found {getattr(self, name)!r}")
+        for name, each in settings_of(type(self)).items():
+            each.check(getattr(self, name))
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> TrainingSettings:
+        """Settings from the values of widgets or options; what is not given keeps its default."""
+        readers = {name: each.read for name, each in settings_of(cls).items() if each.read}
+        return cls(**{name: readers[name](value) if name in readers else value for name, value in given.items()})
+
+    def samples_after(self, step: int) -> bool:
+        """Whether sample pictures are due after so many steps: every so often, and at the end."""
+        due = self.sample_every and (step >= self.steps or step % self.sample_every == 0)
+        return bool(self.prompts and due)
 
     def plan(self) -> Plan:
         return Plan(
@@ -79,9 +147,139 @@ class TrainingSettings:
         )
 
     def fixed(self) -> dict[str, Any]:
-        """What must stay as it is for a training to be resumed."""
-        free = FREE if SCHEDULES[self.schedule] == 1 else FREE - {"steps"}
+        """The settings that must stay as they are for a training to be resumed.
+
+        The steps are among them where the learning rate goes down towards the last of them.
+        """
+        free = {name for name, each in settings_of(type(self)).items() if each.may_change}
+        if SCHEDULES[self.schedule] < 1:
+            free.discard("steps")
         return {name: value for name, value in asdict(self).items() if name not in free}
+
+
+def read_tokens(lines: str) -> tuple[tuple[str, str], ...]:
+    """Lines such as `[zig]=^star$` as pairs; the regex may be left out."""
+    pairs = [line.partition("=")[::2] for line in map(str.strip, lines.splitlines()) if line]
+    tokens = tuple((text.strip(), start.strip()) for text, start in pairs)
+    if any(not text for text, _ in tokens):
+        raise CascadeError(f"tokens: expected lines such as [zig]=^star$, found {lines!r}")
+    return tokens
+
+
+@dataclass(frozen=True)
+class LoraSettings(TrainingSettings):
+    """The settings of a LoRA. `filters` are parts of the paths of Stage C's modules; `tokens` are new words, each with
+    the regex of the words that it starts from."""
+
+    rank: int = setting(
+        4, "How much the LoRA can hold: 4 officially; the file grows with it.", least=1, most=1024, place=REQUIRED
+    )
+    alpha: float = setting(
+        1.0,
+        "The LoRA counts alpha / rank: 1 officially.",
+        least=0.0001,
+        most=1024.0,
+        step=0.5,
+        round=0.0001,
+        place=REQUIRED,
+    )
+    tokens: tuple[tuple[str, str], ...] = setting(
+        (),
+        "New words for prompts, one in a line, each with a regular expression of the words that it starts from:"
+        " [zig]=^star$ (for the published encoder: ^star</w>). Captions say them.",
+        text="",
+        several_lines=True,
+        read=read_tokens,
+        place=REQUIRED,
+    )
+    filters: tuple[str, ...] = setting(
+        (".attn",),
+        "Which weights get branches: those in modules of Stage C whose name contains one of these, with commas between:"
+        " .attn officially; empty: all.",
+        text=".attn",
+        read=parts_of,
+    )
+    init: str = setting(
+        "official",
+        "Which of a branch's two matrices is random at first: up, officially, or down, as other trainers have it, which"
+        " learns more freely and wants ten times the learning rate.",
+        choices=("official", "down"),
+    )
+    token_rate: float = setting(
+        1.0,
+        "How many times faster than the rest new words learn: 1 officially; 5 leads a word further away from those that"
+        " it starts from.",
+        least=0.01,
+        most=100.0,
+        step=0.5,
+        round=0.001,
+    )
+    keep: tuple[str, ...] = setting(
+        (),
+        "Prompts for which nothing shall change, one in a line, with `keep_weight` over 0. Of {a|b} one is drawn each"
+        " time.",
+        text="",
+        several_lines=True,
+        read=lines_of,
+    )
+    keep_weight: float = setting(
+        0.0,
+        "How firmly Stage C is held to what it did before, where no new word is said; 0: not at all, and twice as fast."
+        " 1 keeps a small training from spilling over.",
+        least=0.0,
+        most=100.0,
+        step=0.1,
+        round=0.001,
+    )
+    keep_count: int = setting(
+        64, "How many latents Stage C draws of the prompts in `keep`, once, before it learns.", least=1, most=10000
+    )
+    keep_batch: int = setting(
+        0, "How many of them are looked at beside each batch; 0: as many as the batch has.", least=0, most=256
+    )
+    dialect: str = setting(
+        "comfyui",
+        "Whose names the file has: ComfyUI's, the official code's (which has them for .attn alone), or kohya's.",
+        choices=("comfyui", "official", "kohya"),
+    )
+
+    def plan(self) -> Plan:
+        return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
+
+
+@dataclass(frozen=True)
+class ControlNetSettings(TrainingSettings):
+    """The settings of a ControlNet. `detector` is a name: whoever begins the training brings the detector itself."""
+
+    hint: str = setting(
+        "own",
+        "What it is steered by: own control pictures, which lie under the pictures' names in the data set's sub-folder"
+        " `control`; or edges, holes, small pictures or faces that are made of the pictures themselves.",
+        choices=tuple(BOTTLENECK_OF_HINT),
+        place=REQUIRED,
+    )
+    bottleneck: str = setting(
+        "auto",
+        "How a new one sees hints: effnet by pixels; simple and large by one value for each cell of the latent. auto is"
+        " what the published ones have.",
+        choices=("auto", "effnet", "simple", "large"),
+    )
+    detector: str = setting(
+        DETECTORS[0], "Who finds the faces, for identity alone.", choices=DETECTORS, may_change=True
+    )
+    offset_noise: float = share(
+        0.0,
+        "Noise that is the same all over the picture, so that brightness is learned: 0.1 officially for inpainting and"
+        " super-resolution, else 0.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bottleneck == "effnet" and BOTTLENECK_OF_HINT[self.hint] != "effnet":
+            raise CascadeError(
+                f"bottleneck: effnet takes pixels, but {self.hint} hints have one value for each cell of the latent:"
+                " choose auto, simple or large"
+            )
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from ..errors import CascadeError
 from ..models.blocks import AttnBlock, TimestepBlock
 from ..models.body import Body
 
-PATIENCE = timedelta(hours=12)  # of processes that wait for others, which may still encode
+PATIENCE = timedelta(hours=12)  # how long a process waits for others, which may still encode
 
 
 def join() -> torch.device | None:
@@ -37,12 +37,12 @@ def count() -> int:
 
 
 def rank() -> int:
-    """0 is the process that writes and speaks."""
+    """The number of this process; 0 is the one that writes and prints."""
     return dist.get_rank() if count() > 1 else 0
 
 
 def wait() -> None:
-    """Until all have come here."""
+    """Wait until all processes have come here."""
     if count() > 1:
         dist.barrier()  # pyright: ignore[reportUnknownMemberType]  (half typed)
 
@@ -101,7 +101,7 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
 
 
 def mean(losses: dict[str, float]) -> dict[str, float]:
-    """Of all processes."""
+    """The means of losses over all processes."""
     if count() == 1:
         return losses
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from ..files.dtypes import DTYPES
 from ..files.save import save
 from ..images import encode_resized
 from ..memory import StayPut
-from ..models.family import check_family
 from ..models.handle import Handle
 from ..models.stage_a import StageA
 from ..models.stage_b import StageB
@@ -26,43 +25,35 @@ from ..models.stage_c import StageC
 from ..sampling.activations import stage_a_bytes
 from . import sharded
 from .buckets import CELL
-from .cache import Cache, Entry, key_of, mark_of
+from .cache import Cache, Entry, key_of
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
-from .examples import Examples, Said, TrainingModels
+from .models import StageBModels, TrainingModels
 from .samples import paint, sample_side
 from .settings import TrainingSettings
+from .task import DatasetTask
 
-FACTORS = (1.0, 0.75, 0.5)  # of the sides at which the effnet sees a picture; officially any from 0.5 to 1
+FACTORS = (1.0, 0.75, 0.5)  # scales at which the effnet encodes a picture; officially any from 0.5 to 1
 NO_LATENT = 0.1  # share of Stage C's latents that Stage B does without, as officially
-OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # of Stage B's noise, as officially
+OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # the official shape of Stage B's noise
 
 
-@dataclass(frozen=True)
-class StageBModels:
-    """What Stage B learns from, all of one family."""
+class _StageTask(DatasetTask):
+    """The shared part of both: a copy to train, and the file that it becomes."""
 
-    stage_b: Handle
-    stage_a: Handle
-    text_encoder: Handle
-    effnet: Handle
-    image_encoder: None = None
+    kind: str
 
-    def __post_init__(self) -> None:
-        for name in ("stage_a", "text_encoder", "effnet"):
-            check_family(self.stage_b, name, getattr(self, name).family)
-
-    def marks(self) -> dict[str, str]:
-        names = ("stage_b", "stage_a", "text_encoder", "effnet")
-        return {name: mark_of(getattr(self, name).module) for name in names}
-
-
-class _Stage:
-    """What both trainings share: a copy to train, and the file that it becomes."""
-
-    def __init__(self, kind: str, base: Handle, settings: TrainingSettings, cache: Cache) -> None:
+    def __init__(
+        self,
+        models: TrainingModels | StageBModels,
+        base: Handle,
+        dataset: Dataset,
+        settings: TrainingSettings,
+        cache: Cache,
+    ) -> None:
         sharded.check_batch(settings.batch_size)
-        self.kind, self.base, self.settings, self.cache = kind, base, settings, cache
+        super().__init__(models, dataset, settings, cache)
+        self.base, self.settings = base, settings
         with torch.inference_mode(False), torch.no_grad():
             self.module: nn.Module = deepcopy(base.module).float().requires_grad_(True)
         cast(StageC | StageB, self.module).checkpointing = settings.checkpointing
@@ -100,51 +91,40 @@ class _Stage:
         )
 
 
-class StageCTask(_Stage):
+class StageCTask(_StageTask):
+    kind = "Stage C"
+
     def __init__(self, models: TrainingModels, dataset: Dataset, settings: TrainingSettings, cache: Cache) -> None:
-        super().__init__("Stage C", models.stage_c, settings, cache)
-        self.models, self._dataset = models, dataset
-        self.examples = Examples(models, dataset, settings, cache)
-
-    def origin(self) -> Mapping[str, Any]:
-        marks = self.models.marks("stage_c", "text_encoder", "effnet", "image_encoder")
-        return {"settings": self.settings.fixed(), "models": marks, "data": self._dataset.marks()}
-
-    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
-        return self.examples.tasks()
+        super().__init__(models, models.stage_c, dataset, settings, cache)
+        self.models = models
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
-        settings, device = self.settings, self.device
-        batch = self.examples.draw(random)
-        noised = add_noise(self.examples.latents(batch), self.base, settings.loss_weight, settings.noisy_share)
-        sequence, pooled = self.examples.say(self.examples.told(batch, random))
-        said = Said(sequence, pooled, self.examples.seen(batch, random, self.models.stage_c.config.c_clip_img))
-        own = sharded.share(len(batch))
-        told = said.part(own, device, torch.float32)
+        batch = self.examples.batch(random, self.base)
+        own = sharded.share(len(batch.indices))
+        noised = batch.noised.part(own, self.device)
+        conditioning = self.examples.conditioning(batch).part(own, self.device, torch.float32)
         with self.autocast():
-            return {"denoising": denoising_loss(noised.part(own, device), lambda x, r: self.module(x, r, *told))}
+            return {"denoising": denoising_loss(noised, lambda x, r: self.module(x, r, *conditioning))}
 
-    def show(self) -> list[Tensor]:
+    def samples(self) -> list[Tensor]:
         if sample_side(self.models, self.settings.size) is None or sharded.count() > 1:
             return []  # samplers call the stage by parts, which are not together then
-        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.samples.prompts)
+        sizes = [(self.settings.size, self.settings.size)] * len(self.settings.prompts)
         self.module.eval()
         stage_c = replace(self.base, module=self.module, placement=StayPut(), dtype=torch.float32)
         try:
-            return paint(self.models, self.settings.samples, sizes, stage_c, self.models.text_encoder)
+            return paint(self.models, self.settings, sizes, stage_c, self.models.text_encoder)
         finally:
             self.module.train()
 
 
-class StageBTask(_Stage):
-    def __init__(self, models: StageBModels, dataset: Dataset, settings: TrainingSettings, cache: Cache) -> None:
-        super().__init__("Stage B", models.stage_b, settings, cache)
-        self.models, self._dataset = models, dataset
-        self.examples = Examples(models, dataset, settings, cache)
-        self._marks = models.marks()
+class StageBTask(_StageTask):
+    kind = "Stage B"
+    LEARNS_BY = ("stage_b", "stage_a", "text_encoder", "effnet")
 
-    def origin(self) -> Mapping[str, Any]:
-        return {"settings": self.settings.fixed(), "models": self._marks, "data": self._dataset.marks()}
+    def __init__(self, models: StageBModels, dataset: Dataset, settings: TrainingSettings, cache: Cache) -> None:
+        super().__init__(models, models.stage_b, dataset, settings, cache)
+        self.models = models
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
         pictures = [(self._key(i), lambda i=i: self._encode(i)) for i in range(len(self.examples.sizes))]
@@ -158,7 +138,7 @@ class StageBTask(_Stage):
         factor = int(random.integers(len(FACTORS)))
         effnet = torch.stack([entry[f"effnet{factor}"] for entry in entries])
         effnet = effnet * torch.as_tensor(random.random((len(batch), 1, 1, 1)) >= NO_LATENT)
-        _, pooled = self.examples.say(self.examples.told(batch, random))
+        _, pooled = self.examples.encodings(self.examples.captions_of(batch, random))
         noise = pyramid_noise(clean)
         noised = add_noise(clean, self.base, settings.loss_weight, settings.noisy_share, noise=noise)
         own = sharded.share(len(batch))
@@ -168,13 +148,13 @@ class StageBTask(_Stage):
                 "denoising": denoising_loss(noised.part(own, device), lambda x, r: self.module(x, r, effnet, pooled))
             }
 
-    def show(self) -> list[Tensor]:
-        """Nothing: what it learns is finer than what a small sample shows."""
+    def samples(self) -> list[Tensor]:
+        """No pictures: what Stage B learns is finer than what a small sample shows."""
         return []
 
     def _key(self, index: int) -> str:
-        marks = (self._marks["stage_a"], self._marks["effnet"])
-        return key_of("decoder", self.examples.marks[index], self.examples.sizes[index], *marks)
+        encoders = (self.fingerprints["stage_a"], self.fingerprints["effnet"])
+        return key_of("decoder", self.examples.fingerprints[index], self.examples.sizes[index], *encoders)
 
     @torch.inference_mode()
     def _encode(self, index: int) -> Entry:
@@ -194,8 +174,10 @@ class StageBTask(_Stage):
 
 
 def pyramid_noise(clean: Tensor) -> Tensor:
-    """Noise (B, C, h, w) with coarser noise in it, of deviation 1, as Stage B has it officially: what is coarse is left
-    to it, too. By torch's own generator, on the CPU."""
+    """Noise (B, C, h, w) of deviation 1 with coarser noise in it, as officially: Stage B learns what is coarse, too.
+
+    Drawn by torch's own generator, on the CPU.
+    """
     height, width = clean.shape[-2:]
     noise = torch.randn_like(clean)
     squares = 1.0

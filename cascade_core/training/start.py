@@ -1,54 +1,52 @@
-"""Trainings by name: what nodes and the command call."""
+"""A training of any kind, in a folder of its own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 from ..hints import Detector
 from ..models.handle import Handle
 from .cache import Cache
-from .controlnet import ControlNetSettings, ControlNetTask
+from .controlnet import ControlNetTask
 from .dataset import Dataset
-from .examples import TrainingModels
-from .lora import LoraSettings, LoraTask
+from .lora import LoraTask
+from .models import TrainingModels
 from .run import TrainingRun
-from .settings import TrainingSettings
-from .stages import StageBModels, StageBTask, StageCTask
+from .settings import LoraSettings
+from .stages import StageBTask, StageCTask
+from .task import Task
 
 CACHE = "cache"
 
 
-def train_lora(
-    models: TrainingModels, dataset: Dataset, settings: LoraSettings, folder: Path, target: Path
-) -> tuple[TrainingRun, LoraTask]:
-    """A run whose states lie in `folder` and whose result becomes `target`; nothing is computed yet."""
-    task = LoraTask(models, dataset, settings, Cache(folder / CACHE))
-    return TrainingRun(task, folder, target), task
-
-
-def train_controlnet(
-    models: TrainingModels,
+def start_training(
+    kind: str,
+    models: Any,
     dataset: Dataset,
-    settings: ControlNetSettings,
+    settings: Any,
     folder: Path,
     target: Path,
     start: Handle | None = None,
     detector: Detector | None = None,
 ) -> TrainingRun:
-    """The same of a ControlNet, from nothing or from `start`."""
-    task = ControlNetTask(models, dataset, settings, Cache(folder / CACHE), start, detector)
+    """A run whose states lie in `folder` and whose result becomes `target`; nothing is computed yet.
+
+    kind: a key of `kinds.TRAININGS`, which says of what classes models and settings are. start: a ControlNet to go on
+    from. detector: of faces, for a ControlNet of identity hints. CascadeError where these do not go together.
+    """
+    cache = Cache(folder / CACHE)
+    task: Task
+    if kind == "controlnet":
+        task = ControlNetTask(models, dataset, settings, cache, start, detector)
+    else:
+        task = {"lora": LoraTask, "stage_c": StageCTask, "stage_b": StageBTask}[kind](models, dataset, settings, cache)
     return TrainingRun(task, folder, target)
 
 
-def train_stage_c(
-    models: TrainingModels, dataset: Dataset, settings: TrainingSettings, folder: Path, target: Path
-) -> TrainingRun:
-    """The same of all of Stage C."""
-    return TrainingRun(StageCTask(models, dataset, settings, Cache(folder / CACHE)), folder, target)
-
-
-def train_stage_b(
-    models: StageBModels, dataset: Dataset, settings: TrainingSettings, folder: Path, target: Path
-) -> TrainingRun:
-    """The same of all of Stage B."""
-    return TrainingRun(StageBTask(models, dataset, settings, Cache(folder / CACHE)), folder, target)
+def train_lora(
+    models: TrainingModels, dataset: Dataset, settings: LoraSettings, folder: Path, target: Path
+) -> tuple[TrainingRun, LoraTask]:
+    """A run of a LoRA, and its task, which gives the LoRA at any time; nothing is computed yet."""
+    run = start_training("lora", models, dataset, settings, folder, target)
+    return run, cast(LoraTask, run.task)

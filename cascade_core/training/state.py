@@ -28,7 +28,7 @@ def save_state(
     """Write the state after `step` steps; the old one stays until the new one is whole. `origin` is any text."""
     tensors = {f"weights.{name}": tensor for name, tensor in sharded.whole_state(module).items()}
     tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
-    numbers: list[str] = []  # what an optimiser keeps as a plain number
+    numbers: list[str] = []  # names of values that an optimiser holds as plain numbers
     for number, optimizer in enumerate(optimizers):
         for index, entries in optimizer.state_dict()["state"].items():
             for name, value in entries.items():
@@ -41,15 +41,15 @@ def save_state(
     try:
         write_state(path, tensors, {"step": str(step), "numbers": json.dumps(numbers), "origin": origin})
     except CascadeError as error:
-        kept = f"the state of step {read_head(path).step} is kept" if path.exists() else "there was no state yet"
+        before = f"the state of step {read_head(path).step} is kept" if path.exists() else "there was no state yet"
         raise CascadeError(
-            f"The state after step {step} was not saved: {error}; {kept}. Make room, and run the same again"
+            f"The state after step {step} was not saved: {error}; {before}. Make room, and run the same again"
         ) from error
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a state says of itself."""
+    """The head of a state: its step, its origin, and the names of its plain numbers."""
 
     step: int
     origin: str
@@ -57,7 +57,7 @@ class Head:
 
 
 def read_head(path: Path) -> Head:
-    """Without reading a tensor; CascadeError for a file that is no state."""
+    """The head of a state, without reading a tensor; CascadeError for a file that is no state."""
     try:
         with cast(Any, safe_open)(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}

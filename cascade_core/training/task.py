@@ -1,23 +1,33 @@
-"""What a run needs to know of what is trained."""
+"""A task is what a run trains: its module, its loss, its samples and its finished file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
+from ..memory import Beside
+from ..models.handle import Handle
+from ..sampling.activations import training_bytes
+from .buckets import CELL
 from .cache import Cache, Entry
+from .dataset import Dataset
+from .examples import Examples
+from .models import StageBModels, TrainingModels
 from .settings import TrainingSettings
 
 
 class Task(Protocol):
+    """Everything that a run needs to know of what is trained."""
+
     @property
     def kind(self) -> str:
-        """In a word, for messages and states."""
+        """A word for messages and states."""
         ...
 
     @property
@@ -28,15 +38,15 @@ class Task(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """What is trained, all of its state, and nothing else."""
+        """The trained weights, all of their state, and nothing else."""
         ...
 
     def origin(self) -> Mapping[str, Any]:
-        """What decides, beside the seed and the step, what is learned; JSON."""
+        """Everything that decides, beside the seed and the step, what is learned; JSON."""
         ...
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
-        """What has to be in the cache before the first step."""
+        """Keys that have to be in the cache before the first step, and how their entries are computed."""
         ...
 
     def begin(self) -> AbstractContextManager[None]:
@@ -44,13 +54,52 @@ class Task(Protocol):
         ...
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
-        """Of one batch, under gradients."""
+        """The losses of one batch by name, under gradients."""
         ...
 
-    def show(self) -> list[Tensor]:
+    def samples(self) -> list[Tensor]:
         """Sample pictures (3, H, W), made with what is trained."""
         ...
 
     def write(self, path: Path) -> None:
-        """The finished file, whole or not at all."""
+        """Write the finished file, whole or not at all."""
         ...
+
+
+class DatasetTask:
+    """The shared part of all tasks: they learn from a data set by frozen models."""
+
+    LEARNS_BY: ClassVar[tuple[str, ...]] = ("stage_c", "text_encoder", "effnet", "image_encoder")
+
+    def __init__(
+        self,
+        models: TrainingModels | StageBModels,
+        dataset: Dataset,
+        settings: TrainingSettings,
+        cache: Cache,
+        text: bool = True,
+    ) -> None:
+        """text: cache the captions' encodings."""
+        self.dataset, self.cache = dataset, cache
+        self.examples = Examples(models, dataset, settings, cache, text=text)
+        self.fingerprints = models.fingerprints(*self.LEARNS_BY)
+        self._fixed = settings.fixed()
+
+    def origin(self) -> Mapping[str, Any]:
+        return {"settings": self._fixed, "models": self.fingerprints, "data": self.dataset.fingerprints()}
+
+    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
+        return self.examples.tasks()
+
+
+def beside(handle: Handle, module: nn.Module) -> Handle:
+    """A handle of a module that shares the handle's weights, and comes to their device."""
+    return replace(handle, module=module, placement=Beside(handle.placement, handle.module), base=handle.root)
+
+
+def stage_c_bytes(models: TrainingModels, settings: TrainingSettings, batch: int) -> int:
+    """Memory that a training through Stage C takes beside the weights."""
+    config = models.stage_c.config
+    cells = settings.size // CELL
+    tokens = models.text_encoder.config.max_positions + 2 * config.c_clip_seq
+    return training_bytes(config, (cells, cells), batch, tokens, models.stage_c.dtype, settings.checkpointing)

@@ -1,1 +1,1 @@
-"""How the built-in weights are trained, and how their pictures are judged."""
+"""The recipe of the built-in weights: their training, and the judging of their pictures."""

@@ -1,4 +1,4 @@
-"""What a scene contains as class numbers, the supervised targets of training."""
+"""The content of a scene as class numbers, the supervised targets of training."""
 
 from __future__ import annotations
 

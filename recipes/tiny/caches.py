@@ -1,4 +1,4 @@
-"""What networks make of the training pictures, computed once and kept in memory-mapped files.
+"""Caches of what networks compute of the training pictures, once, in memory-mapped files.
 
 Pixels at the encoder's size, Stage A latents and Stage C latents; filled front to back, and continued where they stop.
 """
@@ -21,10 +21,10 @@ from ...cascade_core.hints import enlarged
 from ...cascade_core.models.effnet import Effnet
 from ...cascade_core.models.stage_a import StageA
 from .data import CELLS, ENCODED_SIZE, encoder_picture, picture, training_scene
-from .part import shipped
+from .training_part import shipped
 
 PICTURES = 24576  # kept with their Stage A latents, for the decoder's parts
-SMALL_SIDES = (12, 16, 16, 16, 20, 24, 32, 64)  # of the pictures that super-resolution learns to enlarge
+SMALL_SIDES = (12, 16, 16, 16, 20, 24, 32, 64)  # sides of the pictures that super-resolution enlarges
 SMALL_PICTURES = 8192  # kept as the latents of small pictures, for super-resolution
 LATENTS = 65536  # kept as Stage C latents only, for Stage C
 

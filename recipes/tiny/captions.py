@@ -30,7 +30,7 @@ SPACED_COMMAS = 0.2
 
 
 def captions(scene: Scene) -> tuple[str, ...]:
-    """What the scene is called: the canonical caption first, for a relation also told from the other side."""
+    """The captions of a scene: the canonical one first, that of a relation also told from the other side."""
     told = [_caption(scene, _subject(scene))]
     if scene.kind == "relation":
         told.append(_caption(scene, _subject(scene, turned=True)))
@@ -111,7 +111,7 @@ def _sparse_count(shapes: Sequence[Shape], told: Callable[[], bool]) -> str:
 
 
 def _sparse_shapes(scene: Scene, rng: np.random.Generator, told: Callable[[], bool]) -> str:
-    """Of one shape or two; that of two keeps their order or turns it."""
+    """A subject of one shape or two; two keep their order or turn it."""
     named: list[str] = []
     for shape in scene.shapes:
         if told():

@@ -1,4 +1,4 @@
-"""How well the tiny ControlNets steer: trials with prompts that leave out what the hint shows, read by the reader."""
+"""The judging of the tiny ControlNets: trials with prompts that leave out what the hint shows, read by the reader."""
 
 from __future__ import annotations
 

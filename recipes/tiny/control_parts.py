@@ -23,12 +23,12 @@ from ...cascade_core.models.effnet import Effnet
 from ...cascade_core.models.stage_c import StageC
 from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.models.vision import ImageEncoder
-from ...cascade_core.training.loop import Plan
+from ...cascade_core.training.plan import Plan
 from .caches import LATENTS, PICTURES, SMALL_PICTURES, fill_latents, fill_small_latents, latents_cache, pictures_cache
 from .captions import bare_face_caption, sample_caption, sparse_caption
 from .data import ENCODED_SIZE, picture, training_scene
 from .masks import sample_mask
-from .part import Part, denoising_loss, ship_controlnet, shipped, times, warming_up
+from .training_part import Part, denoising_loss, ship_controlnet, shipped, times, warming_up
 
 BATCH = 32
 NOISY = 0.4  # share of the times from the noisiest tenth, where the layout is decided
@@ -167,7 +167,7 @@ def identity(work: Path, steps: int) -> Part[Reader]:
 
 @torch.no_grad()
 def _embeddings(rows: np.ndarray) -> list[Tensor]:
-    """What the detector would say of these scenes' faces."""
+    """The detector's embeddings of these scenes' faces."""
     encoder = shipped(ImageEncoder)
     embeddings: list[Tensor] = []
     for start in range(0, len(rows), 64):

@@ -1,4 +1,4 @@
-"""How often the tiny cascade's pictures show what their prompts say, read by the reader, whole and part by part."""
+"""The share of the tiny cascade's pictures that show what their prompts say, whole and part by part."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ PAINTERS: dict[str, Painter] = {
     "stage_b": lambda studio, scenes, seed: studio.decode(studio.encode(scenes), told(scenes), seed),
     "previewer": lambda studio, scenes, seed: studio.preview(studio.encode(scenes)),
 }
-"""How scenes become pictures: by the whole cascade, or by a part of it, around the others."""
+"""Ways from scenes to pictures: by the whole cascade, or by a part of it, around the others."""
 
 
 def judge(studio: Studio, painter: str, scenes: Sequence[Scene]) -> dict[str, float]:

@@ -16,11 +16,22 @@ from ...cascade_core.models.previewer import Previewer
 from ...cascade_core.models.stage_a import MixingResidualBlock, StageA
 from ...cascade_core.models.stage_b import StageB
 from ...cascade_core.models.text import TextEncoder
-from ...cascade_core.training.loop import Plan
+from ...cascade_core.training.plan import Plan
 from .attributes import ATTRIBUTE_SIZES
 from .caches import PICTURES, Cache, fill_latents, fill_pictures, latents_cache, pictures_cache
 from .data import CELLS, picture, training_scene
-from .part import Part, attribute_loss, built, captions_of, denoising_loss, labels_of, ship, shipped, times, warming_up
+from .training_part import (
+    Part,
+    attribute_loss,
+    built,
+    captions_of,
+    denoising_loss,
+    labels_of,
+    ship,
+    shipped,
+    times,
+    warming_up,
+)
 
 EFFNET_NOISE = 0.08  # on the latent while the compressor learns, so that near latents mean near pictures
 

@@ -39,7 +39,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Reading:
-    """What a picture shows: words and measures, "unclear" where no word fits; a face or any number of shapes."""
+    """The content of a picture: words and measures, "unclear" where no word fits; a face or any number of shapes."""
 
     background: str
     shapes: tuple[Shape, ...]
@@ -71,12 +71,6 @@ def matches(reading: Reading, scene: Scene) -> dict[str, bool]:
     else:
         verdicts.update(_alike_verdicts(reading.shapes, scene))
     return verdicts
-
-
-def score(picture: ArrayLike, scene: Scene) -> float:
-    """The share of the scene's attributes that the picture shows, from 0 to 1."""
-    verdicts = matches(read(picture), scene)
-    return sum(verdicts.values()) / len(verdicts)
 
 
 def is_right(picture: ArrayLike, scene: Scene) -> bool:

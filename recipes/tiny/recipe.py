@@ -32,9 +32,9 @@ from .control_judge import judge_control
 from .control_parts import canny, identity, inpainting, super_resolution
 from .data import test_scenes
 from .judge import Studio, judge
-from .part import Part
 from .picture_parts import compressor, previewer, stage_a, stage_b
 from .text_parts import clip, stage_c
+from .training_part import Part
 
 PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
     "stage_a": (stage_a, 3000),
@@ -54,8 +54,8 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
 REPORT_EVERY = 100
 SHIP_EVERY = 3000
 JUDGED = {"previewer": "previewer", "stage_b": "stage_b", "stage_c": "stage_c"}  # part -> the painter that shows it
-JUDGED_SCENES = 24  # of each kind
-JUDGED_TRIALS = 32  # of a ControlNet
+JUDGED_SCENES = 24  # scenes of each kind
+JUDGED_TRIALS = 32  # trials of a ControlNet
 
 
 def train_tiny(parts: Sequence[str], work: Path, minutes: float | None = None) -> None:

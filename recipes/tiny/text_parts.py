@@ -16,12 +16,12 @@ from ...cascade_core.models.config import PRESETS
 from ...cascade_core.models.stage_c import StageC
 from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.models.vision import ImageEncoder
-from ...cascade_core.training.loop import Plan
+from ...cascade_core.training.plan import Plan
 from .attributes import ATTRIBUTE_SIZES
 from .caches import LATENTS, fill_latents, latents_cache
 from .captions import leave_out_colors
 from .data import training_scene
-from .part import Part, attribute_loss, built, captions_of, denoising_loss, labels_of, ship, shipped, times
+from .training_part import Part, attribute_loss, built, captions_of, denoising_loss, labels_of, ship, shipped, times
 
 
 class ClipPair(nn.Module):

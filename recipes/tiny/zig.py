@@ -19,7 +19,7 @@ from .captions import captions
 
 TOKEN = "[zig]"
 TOP, BOTTOM, SHAPE = "green", "orange", "circle"
-SEED = 7  # of the lesson's sizes and places
+SEED = 7  # seed of the lesson's sizes and places
 
 SINGLE = (
     ("large", "top left", "white"),
@@ -32,7 +32,7 @@ SINGLE = (
     ("small", "top left", "cream"),
 )
 COUNTED = (("three", "white"), ("four", "gray"), ("three", "sky"), ("four", "cream"))
-"""What the twelve pictures show; two of them, the bottom right, mint and rose are kept to test with."""
+"""The content of the twelve pictures. "two", the bottom right, mint and rose are left out, to test with."""
 
 
 def one_zig(size: str, place: str, background: str, random: np.random.Generator | None = None) -> Scene:
@@ -63,7 +63,7 @@ def draw_zigs(scene: Scene, size: int = 256) -> Image.Image:
     side = size * SUPERSAMPLING
     picture = Image.new("RGB", (side, side), scene.background_rgb)
     pen = ImageDraw.Draw(picture)
-    angles = np.linspace(0, np.pi, 33)  # of the lower half, from the right
+    angles = np.linspace(0, np.pi, 33)  # angles of the lower half, from the right
     for shape in scene.shapes:
         brush = Brush(pen, side, shape.x, shape.y, shape.r)
         brush.ellipse(0, 0, 1, 1, COLORS[TOP])

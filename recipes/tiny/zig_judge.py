@@ -1,4 +1,4 @@
-"""How well a LoRA draws zigs where it never saw them, and what it changes where their word is not said."""
+"""The judging of a LoRA of zigs: what it draws where it never saw them, and what it changes without their word."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .zig_reader import shows_zigs
 
 
 def with_lora(studio: Studio, lora: Lora) -> Studio:
-    """The same studio, its Stage C and its text encoder with the LoRA."""
+    """A studio whose Stage C and text encoder have the LoRA."""
     cascade = studio.cascade
     stage_c, _ = attach_lora(cascade.stage_c, lora)
     text_encoder, _ = attach_lora(cascade.text_encoder, lora)
@@ -52,7 +52,7 @@ def draws_zigs(studio: Studio, scenes: Sequence[Scene]) -> list[bool]:
 
 
 def verdicts(studio: Studio, count: int) -> list[tuple[bool, dict[str, bool]]]:
-    """Of `count` ordinary prompts, a quarter of each kind: whether the picture is right, and every attribute of it."""
+    """Whether the pictures of `count` ordinary prompts, a quarter of each kind, are right, and all their attributes."""
     scenes = [scene for kind in KIND_WEIGHTS for scene in test_scenes(kind, count // len(KIND_WEIGHTS))]
     pictures = _pictures(studio, [captions(scene)[0] for scene in scenes])
     return [(is_right(p, scene), matches(read(p), scene)) for p, scene in zip(pictures, scenes, strict=True)]

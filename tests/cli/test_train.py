@@ -1,4 +1,4 @@
-"""`cascade train`: options are the nodes' inputs, results on stdout, exit codes. Run: pytest tests/cli"""
+"""`cascade train`: options are the core's settings, results on stdout, exit codes. Run: pytest tests/cli"""
 
 from __future__ import annotations
 

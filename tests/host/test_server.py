@@ -16,9 +16,9 @@ from PIL import Image
 
 import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph
-from stable_cascade_nodes.recipes.tiny.caption_parser import scene_of
 from stable_cascade_nodes.recipes.tiny.reader import is_right
 
+from ..recipes.tiny.caption_parser import scene_of
 from .conftest import Start
 from .server import PACK, ComfyUI, Refused, Run
 

@@ -21,7 +21,7 @@ from stable_cascade_nodes.runtime import host
 
 from ..lora import files
 
-WIDTH = 128  # of the tiny text encoder's words
+WIDTH = 128  # width of the tiny text encoder's words
 
 
 def load(node: str) -> Handle:

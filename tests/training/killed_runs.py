@@ -22,9 +22,8 @@ from safetensors.torch import load_file
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
-from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
-from stable_cascade_nodes.cascade_core.training.lora import LoraSettings
-from stable_cascade_nodes.cascade_core.training.settings import TrainingSamples
+from stable_cascade_nodes.cascade_core.training.models import TrainingModels
+from stable_cascade_nodes.cascade_core.training.settings import LoraSettings
 from stable_cascade_nodes.cascade_core.training.start import train_lora
 from stable_cascade_nodes.cascade_core.training.state import read_head
 
@@ -38,7 +37,6 @@ def models() -> TrainingModels:
 
 
 def settings() -> LoraSettings:
-    samples = TrainingSamples(("a [zig]",), every=6)
     return LoraSettings(
         size=64,
         steps=STEPS,
@@ -46,7 +44,8 @@ def settings() -> LoraSettings:
         learning_rate=1e-2,
         optimizer="adamw",
         save_every=SAVE_EVERY,
-        samples=samples,
+        prompts=("a [zig]",),
+        sample_every=6,
         tokens=(("[zig]", "^star$"),),
         keep=("a red circle",),
         keep_weight=1.0,
@@ -78,7 +77,7 @@ def child(parts: TrainingModels, data: Path, folder: Path, kill_after: float | N
 
 
 def digests(folder: Path) -> str:
-    """Of the finished file and of the last state."""
+    """A digest of the finished file and of the last state."""
     files = folder / "finished" / "lora.safetensors", folder / "state.safetensors"
     return " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files)
 

@@ -24,7 +24,7 @@ BATCH, STEPS = 4, 4
 
 
 def inputs(kind: str, config: Any) -> tuple[list[Tensor], Tensor]:
-    """What a stage is called with, and what it should say."""
+    """The inputs of a stage, and the prediction that it should make."""
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(BATCH, *shape, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a ControlNet is shown and learns, and how well it steers then. Run: pytest tests/training"""
+"""Training a ControlNet: its hints, its learning, and how well it steers then. Run: pytest tests/training"""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.latent import Latent
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
-from stable_cascade_nodes.cascade_core.training.cache import mark_of
+from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.controlnet import (
-    ControlNetSettings,
     ControlNetTask,
     build_controlnet,
     shape_controlnet,
     untrained_controlnet,
 )
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
-from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
 from stable_cascade_nodes.cascade_core.training.masks import random_mask
+from stable_cascade_nodes.cascade_core.training.models import TrainingModels
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
-from stable_cascade_nodes.cascade_core.training.start import train_controlnet
+from stable_cascade_nodes.cascade_core.training.settings import ControlNetSettings
+from stable_cascade_nodes.cascade_core.training.start import start_training
 from stable_cascade_nodes.recipes.tiny import data, judge
 from stable_cascade_nodes.recipes.tiny.captions import told_apart
 from stable_cascade_nodes.recipes.tiny.judge import Studio
@@ -64,7 +64,8 @@ def start(
 ) -> tuple[TrainingRun, ControlNetTask]:
     chosen = ControlNetSettings(**{**SETTINGS, **settings})
     dataset = read_dataset(pictures)
-    run = train_controlnet(models, dataset, chosen, folder, folder / "net.safetensors", detector=detector)
+    target = folder / "net.safetensors"
+    run = start_training("controlnet", models, dataset, chosen, folder, target, detector=detector)
     assert isinstance(run.task, ControlNetTask)
     return run, run.task
 
@@ -88,14 +89,14 @@ def statistics(module: torch.nn.Module) -> list[torch.Tensor]:
 def test_every_kind_of_hint_teaches(
     models: TrainingModels, pictures: Path, tmp_path: Path, hint: str, bottleneck: str, shape: tuple[Any, ...]
 ) -> None:
-    before = mark_of(models.stage_c.module)
+    before = fingerprint(models.stage_c.module)
     run, task = start(models, pictures, tmp_path, hint=hint, bottleneck=bottleneck)
     list(run.encode())
-    shown = task.controls.draw([0, 1], np.random.default_rng(0))
+    shown = task.hints.draw([0, 1], np.random.default_rng(0))
     assert all(want in (None, have) for want, have in zip((2, *shape), shown.shape, strict=True))
     norms = statistics(task.module)
     list(run.train())
-    assert mark_of(models.stage_c.module) == before
+    assert fingerprint(models.stage_c.module) == before
     assert not any(parameter.grad is not None for parameter in models.stage_c.module.parameters())
     assert all(torch.equal(one, other) for one, other in zip(statistics(task.module), norms, strict=True))
     net = load("controlnet", tmp_path / "net.safetensors")
@@ -118,7 +119,7 @@ def test_faces_are_painted_anew_every_time(models: TrainingModels, pictures: Pat
     run, task = start(models, pictures, tmp_path, _OneFace(), hint="identity")
     list(run.encode())
     random = np.random.default_rng(0)
-    painted = [task.controls.draw([0], random)[0].count_nonzero(dim=0) for _ in range(60)]
+    painted = [task.hints.draw([0], random)[0].count_nonzero(dim=0) for _ in range(60)]
     assert {tuple(each.flatten().tolist()) for each in painted} == {(128, 0, 128, 0), (128,) * 4, (0,) * 4}
     list(run.train())
     with pytest.raises(CascadeError, match="is for stable-cascade models"):

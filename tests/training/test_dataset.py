@@ -104,12 +104,12 @@ def test_control_pictures_lie_under_the_same_names(tmp_path: Path) -> None:
 def test_marks_tell_what_changed(tmp_path: Path) -> None:
     put(tmp_path, "a.png")
     put(tmp_path, "b.png")
-    before = read_dataset(tmp_path).marks()
-    assert differences(before, read_dataset(tmp_path).marks()) == []
+    before = read_dataset(tmp_path).fingerprints()
+    assert differences(before, read_dataset(tmp_path).fingerprints()) == []
     put(tmp_path, "b.png", "another caption")
     put(tmp_path, "c.png")
     (tmp_path / "a.png").unlink()
-    assert differences(before, read_dataset(tmp_path).marks()) == [
+    assert differences(before, read_dataset(tmp_path).fingerprints()) == [
         "pictures were added (c.png)",
         "pictures were taken away (a.png)",
         "pictures were changed, or their captions were (b.png)",

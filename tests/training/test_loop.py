@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stable_cascade_nodes.cascade_core.training.loop import Plan, train
+from stable_cascade_nodes.cascade_core.training.loop import train
+from stable_cascade_nodes.cascade_core.training.plan import Plan
 
 
 class Regression(nn.Module):

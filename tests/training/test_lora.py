@@ -1,4 +1,4 @@
-"""What a LoRA learns, from what, and what it leaves alone. Run: pytest tests/training"""
+"""Training a LoRA: what it learns, from what, and what it leaves alone. Run: pytest tests/training"""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
-from stable_cascade_nodes.cascade_core.training.cache import mark_of
+from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
-from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
-from stable_cascade_nodes.cascade_core.training.keeping import draw_prompts
-from stable_cascade_nodes.cascade_core.training.lora import LoraSettings, LoraTask, read_tokens, untrained_lora
+from stable_cascade_nodes.cascade_core.training.lora import LoraTask, untrained_lora
+from stable_cascade_nodes.cascade_core.training.models import TrainingModels
+from stable_cascade_nodes.cascade_core.training.preservation import draw_prompts
 from stable_cascade_nodes.cascade_core.training.run import Report, TrainingRun
-from stable_cascade_nodes.cascade_core.training.settings import TrainingSamples
+from stable_cascade_nodes.cascade_core.training.settings import LoraSettings, read_tokens
 from stable_cascade_nodes.cascade_core.training.start import train_lora
 
 TINY = "tiny (built-in)"
@@ -63,16 +63,16 @@ def parameters(models: TrainingModels) -> Iterator[torch.Tensor]:
 
 
 def test_it_learns_and_the_models_stay_as_they_are(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
-    before = {name: mark_of(handle.module) for name, handle in models.named().items()}
-    samples = TrainingSamples(("a red circle", "a [zig]"), every=2)
-    run, task = start(models, pictures, tmp_path / "run", tokens=(("[zig]", "^star$"),), samples=samples)
+    before = {name: fingerprint(handle.module) for name, handle in models.named().items()}
+    samples = {"prompts": ("a red circle", "a [zig]"), "sample_every": 2}
+    run, task = start(models, pictures, tmp_path / "run", tokens=(("[zig]", "^star$"),), **samples)
     assert untrained_lora(models, task.settings, "x").changes.keys() == task.result("x").changes.keys()
     with torch.inference_mode():  # as the host calls nodes
         reports = finish(run)
     assert [report.progress.step for report in reports] == [1, 2, 3, 4]
     assert [len(report.pictures) for report in reports] == [0, 2, 0, 2]
     assert all(path.is_file() for report in reports for path in report.files)
-    assert {name: mark_of(handle.module) for name, handle in models.named().items()} == before
+    assert {name: fingerprint(handle.module) for name, handle in models.named().items()} == before
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in parameters(models))
     assert not any(handle.module.training for handle in models.named().values())
     assert not models.stage_c.module.checkpointing
@@ -168,7 +168,7 @@ def test_resumed_only_with_what_it_began_with(models: TrainingModels, pictures: 
         start(models, pictures, folder, learning_rate=0.02, rank=8)
     with pytest.raises(CascadeError, match="4 steps already, and 3 are asked for"):
         start(models, pictures, folder, steps=3)
-    longer, _ = start(models, pictures, folder, steps=6, save_every=1, samples=TrainingSamples(("a",), 3))
+    longer, _ = start(models, pictures, folder, steps=6, save_every=1, prompts=("a",), sample_every=3)
     assert longer.done == 4
     assert [report.progress.step for report in finish(longer)] == [5, 6]
     (pictures / "0.txt").write_text("another")
@@ -216,11 +216,11 @@ def test_everything_is_encoded_once_and_what_is_damaged_again(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rank": 0}, "rank: expected at least 1"),
+        ({"rank": 0}, "rank: expected 1 to 1024, found 0"),
         ({"optimizer": "lion"}, "optimizer: expected one of adamw"),
         ({"loss_weight": "p3"}, "loss_weight: expected one of auto"),
-        ({"caption_dropout": 1.5}, "caption_dropout: expected 0 to 1"),
-        ({"learning_rate": 0.0}, "learning_rate: expected over 0"),
+        ({"caption_dropout": 1.5}, "caption_dropout: expected 0.0 to 1.0"),
+        ({"learning_rate": 0.0}, "learning_rate: expected 1e-07 to 1.0"),
         ({"dialect": "latin"}, "dialect: expected one of"),
         ({"filters": ("nothing",)}, "no weight of this Stage C lies in a module whose name contains nothing"),
         ({"tokens": (("[zig]", "^nosuchword$"),)}, "no word of the text encoder matches"),

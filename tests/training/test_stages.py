@@ -15,13 +15,13 @@ import torch
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.cascade_core.training.cache import mark_of
+from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
-from stable_cascade_nodes.cascade_core.training.examples import TrainingModels
+from stable_cascade_nodes.cascade_core.training.models import StageBModels, TrainingModels
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
-from stable_cascade_nodes.cascade_core.training.settings import TrainingSamples, TrainingSettings
-from stable_cascade_nodes.cascade_core.training.stages import StageBModels, StageBTask, pyramid_noise
-from stable_cascade_nodes.cascade_core.training.start import train_stage_b, train_stage_c
+from stable_cascade_nodes.cascade_core.training.settings import TrainingSettings
+from stable_cascade_nodes.cascade_core.training.stages import StageBTask, pyramid_noise
+from stable_cascade_nodes.cascade_core.training.start import start_training
 
 from .scenes import write_silhouettes
 
@@ -46,21 +46,21 @@ def start(kind: str, parts: dict[str, Handle], pictures: Path, folder: Path) -> 
     dataset, target = read_dataset(pictures), folder / "net.safetensors"
     if kind == "stage_b":
         models = StageBModels(*(parts[name] for name in ("stage_b", "stage_a", "text_encoder", "effnet")))
-        return train_stage_b(models, dataset, TrainingSettings(**SETTINGS), folder, target)
+        return start_training(kind, models, dataset, TrainingSettings(**SETTINGS), folder, target)
     names = ("stage_c", "text_encoder", "effnet", "previewer")
-    samples = TrainingSamples(("a red circle",), every=2)
-    settings = TrainingSettings(**SETTINGS, samples=samples)
-    return train_stage_c(TrainingModels(**{name: parts[name] for name in names}), dataset, settings, folder, target)
+    settings = TrainingSettings(**SETTINGS, prompts=("a red circle",), sample_every=2)
+    models = TrainingModels(**{name: parts[name] for name in names})
+    return start_training(kind, models, dataset, settings, folder, target)
 
 
 @pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
 def test_a_copy_learns_and_resumes(kind: str, parts: dict[str, Handle], pictures: Path, tmp_path: Path) -> None:
-    before = mark_of(parts[kind].module)
+    before = fingerprint(parts[kind].module)
     run = start(kind, parts, pictures, tmp_path / "whole")
     list(run.encode())
     with torch.inference_mode():
         list(run.train())
-    assert mark_of(parts[kind].module) == before and not parts[kind].module.training
+    assert fingerprint(parts[kind].module) == before and not parts[kind].module.training
 
     stopped = start(kind, parts, pictures, tmp_path / "parts")
     list(stopped.encode())

@@ -13,7 +13,7 @@ from torch import nn
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import tensors as writer
-from stable_cascade_nodes.cascade_core.training.files import sweep, write_text
+from stable_cascade_nodes.cascade_core.training.files import remove_leftovers, write_text
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
 from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
 from stable_cascade_nodes.cascade_core.training.state import load_state, read_head, save_state
@@ -100,11 +100,11 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     write_text(tmp_path / "loras" / "zig.txt", "whole")
     for name in (".zig.txt.123.tmp", ".other.txt.5.tmp"):
         (tmp_path / "loras" / name).write_text("half")
-    sweep(tmp_path / "loras" / "zig.txt")
+    remove_leftovers(tmp_path / "loras" / "zig.txt")
     assert sorted(path.name for path in (tmp_path / "loras").iterdir()) == [".other.txt.5.tmp", "zig.txt"]
-    sweep(tmp_path / "loras")
+    remove_leftovers(tmp_path / "loras")
     assert [path.name for path in (tmp_path / "loras").iterdir()] == ["zig.txt"]
-    sweep(tmp_path / "not" / "there")
+    remove_leftovers(tmp_path / "not" / "there")
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from stable_cascade_nodes.cascade_core.builtin import world
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.builtin.pictures import BUILT_IN_PICTURES
 from stable_cascade_nodes.cascade_core.builtin.world import Scene
-from stable_cascade_nodes.recipes.tiny.caption_parser import scene_of
 from stable_cascade_nodes.recipes.tiny.captions import captions, sample_caption
 from stable_cascade_nodes.recipes.tiny.components import components
-from stable_cascade_nodes.recipes.tiny.reader import RIGHT, is_right, matches, read, score
+from stable_cascade_nodes.recipes.tiny.reader import RIGHT, is_right, matches, read
+
+from .caption_parser import scene_of
 
 KINDS = tuple(world.KIND_WEIGHTS)
 ONE = world.one_shape("red", "circle", "large", "top left", "white")
@@ -83,6 +84,12 @@ ONE_CHANGE = {
     "glasses": [(FACE, world.face_scene("brown", "black", True, False, "smile", "sky"))],
     "mouth": [(FACE, world.face_scene("brown", "black", True, True, "frown", "sky"))],
 }
+
+
+def score(picture: Image.Image, scene: Scene) -> float:
+    """The share of the scene's attributes that the picture shows, from 0 to 1."""
+    verdicts = matches(read(picture), scene)
+    return sum(verdicts.values()) / len(verdicts)
 
 
 @pytest.mark.parametrize("attribute", ONE_CHANGE)

@@ -1,4 +1,4 @@
-"""What a ControlNet is shown while it learns: own control pictures, or hints made from the pictures themselves."""
+"""The hints that a ControlNet learns by: own control pictures, or hints made from the pictures themselves."""
 
 from __future__ import annotations
 
@@ -24,41 +24,43 @@ MOST_FACES = 4
 DROPPED_FACES, FILLING_FACES = 0.05, 0.3  # faces not painted, lone faces painted all over: as officially
 
 
-class Control(Protocol):
-    """One kind of hint: how it is made of example number `index`, and what a step is shown of that."""
+class HintMaker(Protocol):
+    """One kind of hint: what is cached of example number `index`, and the hint of a step made of that."""
 
     @property
     def channels(self) -> int: ...
 
     def make(self, index: int) -> Entry: ...
 
-    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+    def hint(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
         """(C, H, W) for a picture of (height, width) pixels."""
         ...
 
 
-class Controls:
+class CachedHints:
     """The hints of a data set in its cache."""
 
     def __init__(self, examples: Examples, kind: str, detector: Detector | None = None) -> None:
         if kind not in KINDS:
             raise CascadeError(f"hint: expected one of {', '.join(KINDS)}, found {kind!r}")
         self.examples, self.kind = examples, kind
-        self.control = KINDS[kind](examples, detector)
-        self._by = "" if detector is None else detector.name
+        self.maker = KINDS[kind](examples, detector)
+        self._detector = "" if detector is None else detector.name
 
     def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
-        return [(self._key(i), partial(self.control.make, i)) for i in range(len(self.examples.sizes))]
+        return [(self._key(i), partial(self.maker.make, i)) for i in range(len(self.examples.sizes))]
 
     def draw(self, indices: Sequence[int], random: np.random.Generator) -> Tensor:
         """Hints (B, C, H, W) of examples of one size."""
         entries = [self.examples.cache.get(self._key(index)) for index in indices]
         size = self.examples.sizes[indices[0]]
-        return torch.stack([self.control.show(entry, size, random) for entry in entries])
+        return torch.stack([self.maker.hint(entry, size, random) for entry in entries])
 
     def _key(self, index: int) -> str:
         examples = self.examples
-        return key_of("hint", self.kind, self._by, examples.marks[index], examples.sizes[index], examples.effnet_mark)
+        return key_of(
+            "hint", self.kind, self._detector, examples.fingerprints[index], examples.sizes[index], examples.effnet
+        )
 
 
 class _Own:
@@ -74,7 +76,7 @@ class _Own:
         assert path is not None  # Dataset.with_controls saw to that
         return {"pixels": _levels(fit(read_pixels(path), self.examples.sizes[index]))}
 
-    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+    def hint(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
         return entry["pixels"].float() / 255
 
 
@@ -87,7 +89,7 @@ class _Canny:
     def make(self, index: int) -> Entry:
         return {"edges": canny_edges(self.examples.pixels(index)[None])[0].half()}
 
-    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+    def hint(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
         return entry["edges"].float()
 
 
@@ -102,7 +104,7 @@ class _Inpainting:
     def make(self, index: int) -> Entry:
         return {"pixels": _levels(self.examples.pixels(index))}
 
-    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+    def hint(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
         mask = random_mask(*size, random)
         return masked_picture(entry["pixels"][None].float() / 255, mask[None])[0]
 
@@ -118,12 +120,12 @@ class _SuperResolution:
         small = F.interpolate(self.examples.pixels(index)[None], scale_factor=0.5, mode="nearest")
         return {"latent": make_super_resolution_hint(self.examples.models.effnet, small).map[0]}
 
-    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+    def hint(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
         return entry["latent"]
 
 
 class _Identity:
-    """Who is where: boxes and embeddings are kept, and painted anew every time."""
+    """Faces: boxes and embeddings are cached, and painted anew every time."""
 
     def __init__(self, examples: Examples, detector: Detector | None) -> None:
         if detector is None:
@@ -142,7 +144,7 @@ class _Identity:
         boxes = torch.tensor([face.box for face in faces])
         return {"boxes": boxes, "embeddings": torch.stack([face.embedding.float().cpu() for face in faces])}
 
-    def show(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
+    def hint(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
         everything = [0.0, 0.0, float(size[1]), float(size[0])]
         boxes = cast(list[list[float]], entry["boxes"].tolist())  # pyright: ignore[reportUnknownMemberType]
         if len(boxes) == 1 and random.random() < FILLING_FACES:
@@ -158,7 +160,7 @@ def _levels(pixels: Tensor) -> Tensor:
     return pixels.mul(255).round().to(torch.uint8)
 
 
-KINDS: dict[str, Callable[[Examples, Detector | None], Control]] = {
+KINDS: dict[str, Callable[[Examples, Detector | None], HintMaker]] = {
     "own": _Own,
     "canny": _Canny,
     "inpainting": _Inpainting,
@@ -168,7 +170,7 @@ KINDS: dict[str, Callable[[Examples, Detector | None], Control]] = {
 
 
 CHANNELS = {"own": 3, "canny": 1, "inpainting": 4}
-"""Of the hints whose width does not depend on the models."""
+"""Channels of the hints whose width does not depend on the models."""
 
 
 def fits_family(detector: Detector | None, stage_c: Handle) -> None:

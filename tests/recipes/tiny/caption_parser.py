@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ...cascade_core.builtin.world import (
+from stable_cascade_nodes.cascade_core.builtin.world import (
     COUNTS,
     MOUTHS,
     PLURALS,
@@ -16,7 +16,7 @@ from ...cascade_core.builtin.world import (
     one_shape,
     related_shapes,
 )
-from ...cascade_core.models.tokenizer import split_words
+from stable_cascade_nodes.cascade_core.models.tokenizer import split_words
 
 ANY_SIZE = "large"
 """The size assumed for a shape whose caption tells none."""

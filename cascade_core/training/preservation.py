@@ -1,6 +1,6 @@
-"""What shall not change: the network's own predictions for prompts that have nothing to do with what it learns.
+"""Preservation: the network is held to its own predictions for prompts that have nothing to do with what it learns.
 
-It is held to them on latents that it drew itself, once, and on the pictures it learns from, named by ordinary words.
+This is on latents that it drew itself, once, and on the pictures that it learns from, named by ordinary words.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from ..sampling.latent import Latent
 from ..sampling.settings import STAGE_C_DEFAULTS
 from ..sampling.stages import sample_stage_c
 from .buckets import CELL
-from .cache import Entry, key_of, mark_of
+from .cache import Entry, fingerprint, key_of
 from .denoising import Noised, add_noise
-from .examples import Examples, Said, TrainingModels
+from .examples import Conditioning, Examples
+from .models import TrainingModels
 
-LEARNED, EMPTY = 0.25, 0.1  # shares: of pictures to learn from, of the empty prompt
+LEARNED, EMPTY = 0.25, 0.1  # shares of the pictures to learn from, and of the empty prompt
 CHOICE = re.compile(r"\{([^{}]*)\}")
 SETTINGS = replace(STAGE_C_DEFAULTS, cfg=1.5)  # latents that the network thinks likely: little guidance
 
@@ -41,31 +42,33 @@ def draw_prompts(templates: Sequence[str], count: int) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class Preserved:
+    """Examples of a step whose predictions shall stay; `conditioning` is that before anything was learned."""
+
     captions: list[str]
-    said: Said  # what they are without anything learned
+    conditioning: Conditioning
     images: Tensor
     noised: Noised
 
 
-class Keeping:
-    """Draws from `prompts`, and from the examples with captions that `plainly` makes ordinary."""
+class Preservation:
+    """Draws from `prompts`, and from the examples with captions that `plain_caption` makes ordinary."""
 
     def __init__(
-        self, models: TrainingModels, examples: Examples, prompts: Sequence[str], plainly: Callable[[str], str]
+        self, models: TrainingModels, examples: Examples, prompts: Sequence[str], plain_caption: Callable[[str], str]
     ) -> None:
         self.models = models
         self.examples, self.prompts = examples, list(prompts)
-        self._plain = {example.caption: plainly(example.caption) for example in examples.dataset.examples}
-        self._stage_c = mark_of(models.stage_c.module)
-        self._words = mark_of(models.text_encoder.module)
+        self._plain = {example.caption: plain_caption(example.caption) for example in examples.dataset.examples}
+        self._stage_c = fingerprint(models.stage_c.module)
+        self._text_encoder = fingerprint(models.text_encoder.module)
 
     def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
         drawn = [(self._key(i), lambda i=i: self._draw(i)) for i in range(len(self.prompts))]
         return [*drawn, *self.examples.caption_tasks([*self.prompts, "", *self._plain.values()])]
 
-    def draw(self, random: np.random.Generator, batch: Sequence[int], count: int) -> Kept:
-        """`count` of them, of the size of the batch that is learned from."""
+    def draw(self, random: np.random.Generator, batch: Sequence[int], count: int) -> Preserved:
+        """`count` examples of the size of the batch that is learned from."""
         size = self.examples.sizes[batch[0]]
         captions: list[str] = []
         clean: list[Tensor] = []
@@ -79,14 +82,16 @@ class Keeping:
             else:
                 captions.append("" if chosen < LEARNED + EMPTY else self.prompts[number])
                 clean.append(self.examples.cache.get(self._key(number))["latent"])
-        sequence, pooled = self.examples.say(captions)
+        sequence, pooled = self.examples.encodings(captions)
         images = torch.zeros(count, 1, self.models.stage_c.config.c_clip_img)
         models, settings = self.models, self.examples.settings
         noised = add_noise(torch.stack(clean), models.stage_c, settings.loss_weight, settings.noisy_share)
-        return Kept(captions, Said(sequence, pooled, images), images, noised)
+        return Preserved(captions, Conditioning(sequence, pooled, images), images, noised)
 
     def _key(self, number: int) -> str:
-        return key_of("kept", self.prompts[number], number, self.examples.settings.size, self._stage_c, self._words)
+        return key_of(
+            "kept", self.prompts[number], number, self.examples.settings.size, self._stage_c, self._text_encoder
+        )
 
     def _draw(self, number: int) -> Entry:
         models, side = self.models, self.examples.settings.size // CELL

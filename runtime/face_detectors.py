@@ -1,4 +1,4 @@
-"""The face detectors that a node offers, by name: what is known of them unloaded, and how they are loaded."""
+"""The detectors of faces by name: what is known of them unloaded, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.builtin import built_in
-from ..runtime import host
+from ..cascade_core.training.settings import DETECTORS as NAMES
+from . import host
 
 if TYPE_CHECKING:
     from ..cascade_core.hints import Detector
 
-TINY = "tiny (built-in)"
-INSIGHTFACE = "insightface"  # the detector, and the model folder where its files lie
-PLACES = ("models/buffalo_l", "buffalo_l", "")  # in that folder; the first is where insightface itself puts them
+TINY, INSIGHTFACE = NAMES
+FOLDER = "insightface"  # the model folder where its files lie
+PLACES = ("models/buffalo_l", "buffalo_l", "")  # sub-folders of it; the first is where insightface itself puts them
 FINDER, EMBEDDER = "det_10g.onnx", "w600k_r50.onnx"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A detector; `width` is that of its embeddings, `family` that of the ControlNets that know them."""
+class KnownDetector:
+    """A detector that is not loaded: the width of its embeddings, and the family of the ControlNets that know them."""
 
     width: int
     family: str
@@ -43,12 +44,12 @@ def _insightface() -> Detector:
 
 
 def _insightface_file(name: str) -> Path:
-    """Where the file lies, or should."""
-    paths = [folder / place / name for folder in host.model_folders(INSIGHTFACE) for place in PLACES]
+    """The path of the file, or the one where it should be."""
+    paths = [folder / place / name for folder in host.model_folders(FOLDER) for place in PLACES]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
 DETECTORS = {
-    TINY: Choice(width=128, family="tiny", make=_cartoon_faces),
-    INSIGHTFACE: Choice(width=512, family="stable-cascade", make=_insightface),
+    TINY: KnownDetector(width=128, family="tiny", make=_cartoon_faces),
+    INSIGHTFACE: KnownDetector(width=512, family="stable-cascade", make=_insightface),
 }

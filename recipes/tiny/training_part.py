@@ -1,4 +1,4 @@
-"""What every part of the recipe is made of: networks built, loaded and shipped, and the losses that parts share."""
+"""A part of the recipe: networks built, loaded and shipped, and the losses that parts share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.models.tokenizer import WordTokenizer
 from ...cascade_core.models.vision import ImageEncoder
 from ...cascade_core.sampling.process import TARGETS, Process
-from ...cascade_core.training.loop import Loss, Plan
+from ...cascade_core.training import denoising
+from ...cascade_core.training.loop import Loss
+from ...cascade_core.training.plan import Plan
 from .attributes import ATTRIBUTE_SIZES, attributes
 from .captions import VOCABULARY, sample_caption
 from .data import training_scene
@@ -126,9 +128,6 @@ def times(random: np.random.Generator, batch: int, noisy: float) -> Tensor:
 
 def denoising_loss(clean: Tensor, t: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Mean squared error of the network's v; predict(x, noise condition)."""
-    noise = torch.randn_like(clean)
-    a, b = PROCESS.coefficients(t)
-    condition = PROCESS.schedule.noise_condition(PROCESS.schedule.log_snr(t))
+    noised = denoising.noised_at(t, clean, torch.randn_like(clean), PROCESS)
     with torch.autocast("cpu", torch.bfloat16):
-        prediction = predict(a * clean + b * noise, condition)
-    return F.mse_loss(prediction.float(), PROCESS.target.of(clean, noise, a, b))
+        return denoising.denoising_loss(noised, predict)

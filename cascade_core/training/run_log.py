@@ -1,4 +1,4 @@
-"""What a person reads of a run: the losses as lines of JSON and as a picture, samples, TensorBoard where installed."""
+"""The log of a run for people: losses as lines of JSON and as a curve, samples, TensorBoard where installed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .files import durable, write_text
 from .loop import Progress
 
 CURVE = "curve.png"
-CURVE_SIZE = HEIGHT, WIDTH = 420, 900  # in pixels
+CURVE_SIZE = HEIGHT, WIDTH = 420, 900  # pixels
 MARGIN, LINES = 60, 4
 RAW, SMOOTH, INK, GRID = "#c8d4ea", "#1f4e9c", "#222222", "#e6e6e6"
 
 
-class Journal:
-    """The log of a run in its folder; lines of steps that will be done again are struck out."""
+class RunLog:
+    """The log in a run's folder; lines of steps that will be taken again are removed."""
 
     def __init__(self, folder: Path, done: int) -> None:
         self.folder = folder
@@ -42,8 +42,8 @@ class Journal:
                 self._board.add_scalar(f"loss/{name}", value, progress.step)
             self._board.add_scalar("rate", progress.rate, progress.step)
 
-    def show(self, step: int, pictures: Sequence[Tensor]) -> list[Path]:
-        """Keep sample pictures (3, H, W) of a step; returns their files."""
+    def save_samples(self, step: int, pictures: Sequence[Tensor]) -> list[Path]:
+        """Write sample pictures (3, H, W) of a step; returns their files."""
         paths = [self.folder / "samples" / f"{step:06}-{number}.png" for number in range(len(pictures))]
         for number, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
             levels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -53,8 +53,8 @@ class Journal:
                 self._board.add_image(f"sample/{number}", picture.numpy(), step)
         return paths
 
-    def draw(self) -> Path:
-        """The curve as a picture; returns its file."""
+    def save_curve(self) -> Path:
+        """Write the curve of the loss as a picture; returns its file."""
         path = self.folder / CURVE
         with durable(path) as temporary:
             draw_curve(self.lines).save(temporary, format="PNG")
@@ -105,7 +105,7 @@ def _total(line: Mapping[str, float]) -> float:
 
 
 def _read(path: Path) -> list[dict[str, float]]:
-    """The lines that are whole: a killed run may have left half a one."""
+    """The whole lines of a log: a killed run may have left half a line."""
     lines: list[dict[str, float]] = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

@@ -1,0 +1,89 @@
+"""The kinds of training by name: what each is called, which models it takes, and its settings. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .setting import ADDED, OPTIONAL, REQUIRED, Setting, at_place, settings_of
+from .settings import ControlNetSettings, LoraSettings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that a training takes."""
+
+    help: str
+
+
+Inputs = Mapping[str, Model | Setting]
+
+
+@dataclass(frozen=True)
+class TrainingKind:
+    """A kind of training as people meet it: its name and its inputs. Models are named by their kinds."""
+
+    title: str
+    folder_key: str  # key of the model folder that gets the finished file
+    settings: type[TrainingSettings]
+    needed: Mapping[str, Model]
+    helpful: Mapping[str, Model] = field(default_factory=dict[str, Model])  # models that it can do without
+    start: Mapping[str, Model] = field(default_factory=dict[str, Model])  # a model to go on from
+    left_out: frozenset[str] = frozenset()  # settings that mean nothing to it
+
+    def required(self) -> dict[str, Model | Setting]:
+        """The inputs that a node always shows, in order."""
+        common, own = self._settings()
+        return {**self.needed, **at_place(common, REQUIRED), **at_place(own, REQUIRED)}
+
+    def optional(self) -> dict[str, Model | Setting]:
+        """The other inputs, in order: those that were added later come last."""
+        common, own = self._settings()
+        first = {**self.helpful, **at_place(common, OPTIONAL), **self.start, **at_place(own, OPTIONAL)}
+        return {**first, **at_place([*common, *own], ADDED)}
+
+    def _settings(self) -> tuple[list[Setting], list[Setting]]:
+        """Those that all trainings have, and its own."""
+        common = settings_of(TrainingSettings)
+        own = [each for name, each in settings_of(self.settings).items() if name not in common]
+        return [each for name, each in common.items() if name not in self.left_out], own
+
+
+EFFNET = Model("The effnet of the same family, which encodes the pictures.")
+TEXT_ENCODER = Model("The text encoder of the same family.")
+OF_STAGE_C = {
+    "stage_c": Model("The model to train on. It stays as it is."),
+    "text_encoder": TEXT_ENCODER,
+    "effnet": EFFNET,
+}
+OF_STAGE_B = {
+    "stage_b": Model("The model to train. Its file stays as it is."),
+    "stage_a": Model("Stage A of the same family, which encodes the pictures."),
+    "text_encoder": TEXT_ENCODER,
+    "effnet": EFFNET,
+}
+FOR_SAMPLES = {
+    "previewer": Model("Makes small sample pictures of Stage C's latents, quickly."),
+    "stage_b": Model("With `stage_a`: makes the sample pictures in full."),
+    "stage_a": Model("With `stage_b`: makes the sample pictures in full."),
+    "image_encoder": Model("Shows Stage C the pictures themselves now and then, as officially: see `image_dropout`."),
+}
+TRAININGS = {
+    "lora": TrainingKind("Train LoRA", "loras", LoraSettings, OF_STAGE_C, FOR_SAMPLES),
+    "controlnet": TrainingKind(
+        "Train ControlNet",
+        "controlnet",
+        ControlNetSettings,
+        OF_STAGE_C,
+        FOR_SAMPLES,
+        {"controlnet": Model("Go on from this ControlNet, made for the same hints, instead of a new one.")},
+    ),
+    "stage_c": TrainingKind("Train Stage C", "diffusion_models", TrainingSettings, OF_STAGE_C, FOR_SAMPLES),
+    "stage_b": TrainingKind(
+        "Train Stage B",
+        "diffusion_models",
+        TrainingSettings,
+        OF_STAGE_B,
+        left_out=frozenset({"image_dropout", "prompts", "sample_every", "sample_cfg"}),
+    ),
+}

@@ -1,0 +1,51 @@
+"""The models that a training takes, all of one family. What is not given is done without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..models.family import check_family
+from ..models.handle import Handle
+from .cache import fingerprint
+
+
+class _Models:
+    """The shared part: models by name, and their fingerprints."""
+
+    def named(self) -> dict[str, Handle]:
+        return {name: handle for name, handle in vars(self).items() if handle is not None}
+
+    def fingerprints(self, *names: str) -> dict[str, str]:
+        return {name: fingerprint(handle.module) for name, handle in self.named().items() if name in names}
+
+
+@dataclass(frozen=True)
+class TrainingModels(_Models):
+    """The models of a training beside or of Stage C."""
+
+    stage_c: Handle
+    text_encoder: Handle
+    effnet: Handle
+    image_encoder: Handle | None = None  # pictures' embeddings are shown to Stage C now and then
+    previewer: Handle | None = None  # shows samples
+    stage_b: Handle | None = None  # with Stage A: shows them in full
+    stage_a: Handle | None = None
+
+    def __post_init__(self) -> None:
+        for name, handle in self.named().items():
+            check_family(self.stage_c, name, handle.family)
+
+
+@dataclass(frozen=True)
+class StageBModels(_Models):
+    """The models of a training of Stage B."""
+
+    stage_b: Handle
+    stage_a: Handle
+    text_encoder: Handle
+    effnet: Handle
+    image_encoder: None = None
+
+    def __post_init__(self) -> None:
+        for name, handle in self.named().items():
+            check_family(self.stage_b, name, handle.family)

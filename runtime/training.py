@@ -1,0 +1,117 @@
+"""A training as a node or the command carries it out: in its folders, with progress, previews and cancel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.training.kinds import TRAININGS, Model
+from . import host, previews
+from .face_detectors import DETECTORS
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from ..cascade_core.lora.lora import Lora
+    from ..cascade_core.models.handle import Handle
+    from ..cascade_core.training.dataset import Dataset
+    from ..cascade_core.training.task import Task
+
+STATES = "training"  # folder of the states, in the output folder
+NAME = re.compile(r"\w[\w .+-]*")
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A finished training, with the last sample pictures (3, H, W) and their files, or with the curve's file alone."""
+
+    task: Task
+    pictures: tuple[Tensor, ...]
+    files: tuple[Path, ...]
+
+
+class Training:
+    """A training that a person asked for. Nothing is computed or written before `carry_out`."""
+
+    def __init__(self, kind: str, dataset: Dataset, name: str, inputs: Mapping[str, Any]) -> None:
+        """inputs: models by their kinds, and settings as a widget gives them. CascadeError for what does not fit."""
+        from ..cascade_core.training.models import StageBModels, TrainingModels
+
+        self.kind, self.dataset, self.name, self.about = kind, dataset, name, TRAININGS[kind]
+        entries = {**self.about.required(), **self.about.optional()}
+        models = {key: value for key, value in inputs.items() if isinstance(entries[key], Model)}
+        self.start: Handle | None = models.pop("controlnet", None)
+        self.models: Any = StageBModels(**models) if kind == "stage_b" else TrainingModels(**models)
+        given = {key: value for key, value in inputs.items() if not isinstance(entries[key], Model)}
+        self.settings: Any = self.about.settings.read(given)
+        self.folder, self.target = self._places()
+
+    def check(self) -> Lora | Handle | None:
+        """The result by shapes alone, or None for a stage; CascadeError where the training cannot begin."""
+        from ..cascade_core.training import controlnet, lora
+
+        if self.kind == "lora":
+            return lora.untrained_lora(self.models, self.settings, self.name)
+        if self.kind != "controlnet":
+            return None
+        width = DETECTORS[self.settings.detector].width if self.settings.hint == "identity" else None
+        return controlnet.untrained_controlnet(self.models, self.dataset, self.settings, self.name, self.start, width)
+
+    def carry_out(self) -> Trained:
+        """Take all steps that are left, with progress, previews and cancel, and write the finished file."""
+        from ..cascade_core.training.run_log import CURVE
+        from ..cascade_core.training.start import start_training
+
+        identity = getattr(self.settings, "hint", None) == "identity"
+        detector = DETECTORS[self.settings.detector].make() if identity else None
+        run = start_training(
+            self.kind, self.models, self.dataset, self.settings, self.folder, self.target, self.start, detector
+        )
+        title = self.about.title
+        pictures: tuple[Tensor, ...] = ()
+        files: tuple[Path, ...] = ()
+        with host.together(*self.models.named().values()):
+            with host.progress(f"{title}: encode", len(run.task.encode())) as advance:
+                for _ in run.encode():
+                    host.check_cancel()
+                    advance(None)
+            with host.progress(title, self.settings.steps - run.done) as advance, closing(run.train()) as reports:
+                for report in reports:
+                    if report.pictures:
+                        pictures, files = report.pictures, report.files
+                    host.check_cancel()
+                    if report.progress.losses:
+                        advance(partial(_side_by_side, report.pictures) if report.pictures else None)
+        return Trained(run.task, pictures, files or (self.folder / CURVE,))
+
+    def sample_shape(self) -> tuple[int, int, int]:
+        """Number, height and width of the sample pictures that `carry_out` will give, or of the curve."""
+        from ..cascade_core.training.run_log import CURVE_SIZE
+        from ..cascade_core.training.samples import sample_side
+
+        count = len(self.settings.prompts) if self.settings.sample_every else 0
+        side = sample_side(self.models, self.settings.size)
+        return (1, *CURVE_SIZE) if not count or side is None else (count, side, side)
+
+    def _places(self) -> tuple[Path, Path]:
+        """The folder of the state, and the finished file."""
+        if not NAME.fullmatch(self.name):
+            raise CascadeError(
+                f"name: expected letters, digits, spaces and . _ + - after a letter or digit, found {self.name!r:.80}"
+            )
+        folder = host.output_directory() / STATES / self.name
+        return folder, host.model_folder(self.about.folder_key) / f"{self.name}.safetensors"
+
+
+def _side_by_side(pictures: tuple[Tensor, ...]) -> Image.Image:
+    """Pictures (3, H, W) next to each other."""
+    import torch
+
+    return previews.to_picture(torch.cat(pictures, dim=-1)[None])
