@@ -305,7 +305,7 @@ def _save(pixels: Tensor, path: Path) -> None:
     import torch
     from PIL import Image
 
-    from ..cascade_core.files.tensors import whole
+    from ..cascade_core.files.atomic import whole
 
     array = pixels.mul(255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
     try:

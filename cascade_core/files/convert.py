@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import CascadeError
 from ..models.config import PRESETS
 from ..sampling.family import KINDS
+from .atomic import whole
 from .diffusers_config import DIFFUSERS_FOLDERS, write_config
 from .dtypes import NAMES, TYPES
 from .identify import find_part, identify
@@ -24,7 +25,7 @@ from .layouts import Shape, Source, chain, from_official
 from .load import DTYPES, build, find_sources
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
-from .tensors import read_pieces, whole, write_tensors
+from .tensors import read_pieces, write_tensors
 
 LAYOUTS = ("official", "comfyui", "diffusers")
 SUFFIXES = (".safetensors", ".sft")

@@ -22,13 +22,14 @@ from ..memory import Placement, StayPut
 from ..models.handle import Handle, Target
 from ..models.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
 from ..sampling.family import KINDS
+from .atomic import whole
 from .dtypes import NAMES, TYPES
 from .header import open_tensors
 from .identify import find_part, identify
 from .layouts import Shape, Source, from_official, to_official
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
-from .tensors import read_pieces, whole, write_tensors
+from .tensors import read_pieces, write_tensors
 from .wording import printable
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..files.atomic import whole
 from ..files.dtypes import NAMES
 from ..files.load import DTYPES
-from ..files.tensors import whole, write_tensors
+from ..files.tensors import write_tensors
 from ..models.adapters import adaptable
 from ..models.handle import Handle
 from ..models.text import TextEncoder

@@ -6,7 +6,7 @@ The folder has `state.safetensors` (from which the same run goes on), `cache`, `
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..files.atomic import sweep
 from . import sharded
 from .dataset import differences
-from .files import sweep
 from .journal import Journal
 from .loop import Progress, train
 from .settings import changed
@@ -55,7 +55,7 @@ class TrainingRun:
             yield done
         sharded.wait()
 
-    def train(self) -> Iterator[Report]:
+    def train(self) -> Generator[Report]:
         """All steps that are left, and the finished file after the last."""
         settings = self.task.settings
         samples = settings.samples
