@@ -86,10 +86,7 @@ def decode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"decode: there is no file {str(options.latents)!r}, nor a numbered one of that name")
     if options.compare is not None and not options.compare.is_dir():
         raise WorkflowError(f"--compare: expected a folder of pictures, found {str(options.compare)!r}")
-    prepare.configure(options)
-    from ..runtime import host
-
-    host.device()  # refuses a device that is not there
+    prepare.configure(options).device()  # refuses a device that is not there
     return parts.told(lambda: _Run(options, [latents.read(path) for path in paths]).all(started))
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files import published
+from ..cascade_core.files import atomic, published
 from ..cascade_core.files.published import Published
 from ..headless import prepare
 from ..headless.graph import WorkflowError, list_choices
-from ..runtime import paths
 from . import hub
 from .output import FAILED, OK, REFUSED, complain
 
@@ -85,10 +84,7 @@ def add_parser(commands: _SubParsersAction[Any]) -> None:
 
 def download(options: argparse.Namespace) -> int:
     chosen = _choose(options)
-    prepare.configure(options)
-    from ..runtime import local
-
-    models = local.models_directory()
+    models = prepare.configure(options).models_directory()
     done: list[Wanted] = []
     code = FAILED
     try:
@@ -144,15 +140,15 @@ def _choose(options: argparse.Namespace) -> list[Published]:
 
 def _look_up(file: Published, models: Path) -> Wanted:
     """What the hub and the disk say; CascadeError where another file has the name."""
-    from ..runtime import folders
+    from ..runtime.model_folders import folders_of
 
-    shelves = folders.model_folders(models, file.folder)
+    folders = folders_of(file.folder, models)
     remote = hub.ask(file)
-    path = next((shelf / file.name for shelf in shelves if (shelf / file.name).is_file()), None)
+    path = next((folder / file.name for folder in folders if (folder / file.name).is_file()), None)
     if path is None:
         # Of the folders that one key has under `models`, the one of the key's own name.
-        shelf = models / file.folder if shelves[0].parent == models else shelves[0]
-        return Wanted(file, remote, shelf / file.name, there=False)
+        folder = models / file.folder if folders[0].parent == models else folders[0]
+        return Wanted(file, remote, folder / file.name, there=False)
     found = hub.size_of(path)
     problem = f"it has {found:,} bytes instead of {remote.size:,}" if found != remote.size else _misfit(file, path)
     if problem is not None:
@@ -243,7 +239,7 @@ def _bring(item: Wanted) -> None:
         if problem is not None:
             item.part.unlink()
             raise CascadeError(f"{item.file.label}: {problem}. What came is removed: try again later")
-        if not paths.claim(item.part, item.path):
+        if not atomic.claim(item.part, item.path):
             raise CascadeError(f"{item.path} has come into being meanwhile, and is left as it is")
         item.part.unlink(missing_ok=True)
     except OSError as error:

@@ -84,14 +84,12 @@ def encode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"encode: expected a folder of pictures, found {str(folder)!r}")
     if options.to.suffix != latents.SUFFIX or options.to.is_dir():
         raise WorkflowError(f"--to: expected a file name that ends in {latents.SUFFIX}, found {str(options.to)!r}")
-    prepare.configure(options)
     from ..nodes import loaders
-    from ..runtime import host
 
     names = list(_pictures(folder))
     if not names:
         raise WorkflowError(f"encode: there are no pictures in {folder}")
-    host.device()  # refuses a device that is not there
+    prepare.configure(options).device()  # refuses a device that is not there
     return parts.told(
         lambda: _Run(options, parts.load(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)).all(
             names, started
@@ -245,7 +243,7 @@ class _Run:
 
 def _pictures(folder: Path) -> Iterator[str]:
     """The relative paths of the pictures, hidden ones left out, in an order that is the same on every system."""
-    from ..runtime.folders import PICTURE_SUFFIXES
+    from ..cascade_core.files.picture_files import SUFFIXES as PICTURE_SUFFIXES
 
     found: list[str] = []
     for parent, folders, names in os.walk(folder):

@@ -7,9 +7,9 @@ from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
+from ..cascade_core.files import atomic
 from ..headless import graph, node_classes, prepare, workflow_file
 from ..headless.remote import server
-from ..runtime import paths
 from .output import OK, REFUSED, complain
 
 _HINT = "; --object-info tells of the nodes of other packs"
@@ -68,7 +68,7 @@ def _refuse_outside(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with paths.unfinished(path.parent) as temporary:
+        with atomic.unfinished(path.parent) as temporary:
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
     except OSError as error:

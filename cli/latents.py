@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files import atomic
 from ..cascade_core.sampling.latents import stage_c_size
 from ..runtime import paths
 
@@ -109,7 +110,7 @@ def inside(root: Path, png: str) -> Path | None:
     if not plain or (os.name == "nt" and set(png) & set(':\\*?"<>|')):
         return None
     path = root / png
-    return path if path.resolve().is_relative_to(root.resolve()) else None
+    return path if paths.is_inside(root, path) else None
 
 
 class Writer:
@@ -149,9 +150,9 @@ class Writer:
 
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            with paths.unfinished(self._target.parent) as temporary:
+            with atomic.unfinished(self._target.parent) as temporary:
                 write_tensors(temporary, specs, pieces, {KEY: json.dumps(entry)})
-                self.files.append(next(path for path in self._free(last) if paths.claim(temporary, path)))
+                self.files.append(next(path for path in self._free(last) if atomic.claim(temporary, path)))
         except OSError as error:
             raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error
         self._tensors, self._pictures, self._bytes = {}, {}, 0

@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
         return REFUSED
     from ..runtime import host
 
-    host.device()  # refuses a device that is not there, before anything runs
+    host.current().device()  # refuses a device that is not there, before anything runs
     report = Report(options.json)
     try:
         complete = perform(

@@ -22,6 +22,8 @@ from .output import FAILED, OK, complain
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from ..runtime.local import LocalHost
+
 TRAINERS = {
     "lora": "a LoRA of Stage C, and new words for prompts",
     "controlnet": "a ControlNet, by own control pictures in FOLDER/control or by hints made of the pictures",
@@ -132,11 +134,10 @@ def train(options: argparse.Namespace) -> int:
         options.device = str(device)
         if options.kind not in SEVERAL:
             raise WorkflowError(f"train {options.kind}: torchrun is for {' and '.join(SEVERAL)}: leave it out")
-    prepare.configure(options)
+    local = prepare.configure(options)
     from ..nodes.dataset import CascadeDataset
-    from ..runtime import host
 
-    host.device()  # refuses a device that is not there
+    local.device()  # refuses a device that is not there
     (dataset,) = CascadeDataset().read(str(options.folder.absolute()), options.caption)
 
     def work() -> int:
@@ -147,7 +148,7 @@ def train(options: argparse.Namespace) -> int:
             node.rehearse(**given)
         except CascadeError as error:
             raise WorkflowError(str(error)) from error
-        with nullcontext() if device else _gentle_interrupt():
+        with nullcontext() if device else _gentle_interrupt(local):
             result = node.train(**given)
         _, path, _ = result["result"]
         if sharded.rank() == 0:
@@ -177,14 +178,13 @@ def _load(name: str, declared: str, model: str, dtype: str) -> Any:
 
 
 @contextmanager
-def _gentle_interrupt() -> Iterator[None]:
+def _gentle_interrupt(local: LocalHost) -> Iterator[None]:
     """The first Ctrl-C asks the step that is being taken to be the last; the second is an ordinary one."""
-    from ..runtime.local import request_cancel
 
     def ask(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         complain("stopping after this step; Ctrl-C again stops at once")
-        request_cancel()
+        local.request_cancel()
 
     before = signal.signal(signal.SIGINT, ask)
     try:

@@ -1,16 +1,21 @@
 """What every command on a workflow does with its options: folders, definitions, conversion, `--set`."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import graph, set_values
+
+if TYPE_CHECKING:
+    from ..runtime.local import LocalHost
 
 Definitions = Mapping[str, graph.Definition]
 
 
-def configure(options: argparse.Namespace) -> None:
-    """Tell the nodes the chosen folders and device."""
+def configure(options: argparse.Namespace) -> LocalHost:
+    """The host that nodes run on, with the chosen folders and device. Raises WorkflowError."""
     chosen: dict[str, Any] = {name: getattr(options, name, None) for name in ("output", "input", "models", "device")}
     for name in ("input", "models"):
         if chosen[name] is not None and not chosen[name].is_dir():
@@ -19,7 +24,7 @@ def configure(options: argparse.Namespace) -> None:
         raise graph.WorkflowError(f"--output: expected a folder, found the file {str(chosen['output'])!r}")
     from ..runtime import host
 
-    host.configure(**chosen)
+    return host.configure(**chosen)
 
 
 def prepare(

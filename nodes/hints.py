@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..runtime import host
-from . import faces, sockets
+from ..runtime import face_detectors, host
+from . import sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,7 +135,8 @@ class CascadeInpaintHint(_Hint):
 
         fitted = sockets.to_mask(mask, image)
         if not (fitted > threshold).any():
-            host.warn(self.DISPLAY_NAME, f"Nothing of the mask is over {threshold:g}: there is nothing to fill in")
+            message = f"Nothing of the mask is over {threshold:g}: there is nothing to fill in"
+            host.current().warn(self.DISPLAY_NAME, message)
         return self._outputs(make_inpaint_hint(sockets.to_pixels(image), fitted, threshold))
 
     def rehearse(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[Hint, Tensor]:
@@ -187,9 +188,9 @@ class CascadeFaceIdentityHint(_Hint):
             "required": {
                 "image": ("IMAGE", {"tooltip": "A picture with at least one face."}),
                 "detector": (
-                    list(faces.DETECTORS),
+                    list(face_detectors.DETECTORS),
                     {
-                        "default": faces.TINY,
+                        "default": face_detectors.TINY,
                         "tooltip": "Who finds faces: the built-in detector knows cartoon faces, for the built-in"
                         " ControlNet; insightface knows people (extra `face`, its files in models/insightface).",
                     },
@@ -211,8 +212,8 @@ class CascadeFaceIdentityHint(_Hint):
         from ..cascade_core.hints import make_identity_hint
 
         pixels = sockets.to_pixels(image)
-        return self._outputs(make_identity_hint(faces.DETECTORS[detector].make(), pixels, max_faces))
+        return self._outputs(make_identity_hint(face_detectors.DETECTORS[detector].make(), pixels, max_faces))
 
     def rehearse(self, image: Tensor, detector: str, max_faces: int) -> tuple[Hint, Tensor]:
-        chosen = faces.DETECTORS[detector]
+        chosen = face_detectors.DETECTORS[detector]
         return self._placeholders("identity", image, chosen.width, chosen.family)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.published import command_for
-from ..runtime import folders, host, model_folders
+from ..runtime import host, model_folders
 from . import sockets
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ DTYPES = ["auto", "float32", "bfloat16", "float16"]
 
 
 class Loader:
-    """What all loaders share; a subclass says which kind it loads, and from where."""
+    """The common part of all loaders; a subclass says which kind it loads, and from where."""
 
-    FILE_INPUT: ClassVar[str] = "model_name"  # which input names the file
+    FILE_INPUT: ClassVar[str] = "model_name"  # the input that names the file
     KIND: ClassVar[str]
     FOLDERS: ClassVar[tuple[str, ...]]  # folder keys, in the order in which they are searched
     PART: ClassVar[str]  # the model's name within a sentence
@@ -29,7 +29,7 @@ class Loader:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        what = "file or diffusers folder (name/)" if folders.DIFFUSERS in cls.FOLDERS else "file"
+        what = "file or diffusers folder (name/)" if model_folders.DIFFUSERS in cls.FOLDERS else "file"
         tooltip = (
             f"The {cls.PART}: tiny (built-in), a small demonstration model that needs no download, or a {what} in the"
             f" model folders {', '.join(cls.FOLDERS)}. Of several models in one its own part is taken. All parts of a"
@@ -39,7 +39,7 @@ class Loader:
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_name: str | None = None) -> bool | str:
-        """Where a missing file belongs, instead of a list of those that are there; None is a link."""
+        """True, or the sentence on where a missing file belongs; None as a name is a link."""
         try:
             if model_name is not None:
                 cls.path_of(model_name)
@@ -56,17 +56,18 @@ class Loader:
     def load(self, model_name: str, dtype: str = "auto", weights: bool = True) -> tuple[Handle]:
         from ..cascade_core.files.load import load
 
+        here = host.current()
         options: dict[str, Any] = {
-            "dtype": host.dtype(self.KIND) if dtype == "auto" else dtype,
-            "device": host.device(),
-            "placement": host.placement(),
+            "dtype": here.dtype(self.KIND) if dtype == "auto" else dtype,
+            "device": here.device(),
+            "placement": here.placement(),
             "weights": weights,
-            "tokenizers": host.tokenizer_folders(),
+            "tokenizers": here.tokenizer_folders(),
         }
         return (load(self.KIND, self.path_of(model_name), name=model_name, **options),)
 
     def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
-        """What the file is, from its header: the models of a workflow need not all lie in memory at once."""
+        """The model without weights, from the file's header: not all of a workflow need lie in memory at once."""
         try:
             return self.load(model_name, dtype, weights=False)
         except CascadeError as error:  # a bad file, which is no bad workflow
@@ -79,7 +80,7 @@ class Loader:
 
     @classmethod
     def choices(cls) -> dict[str, Path]:
-        return model_folders.first_wins([built_in(cls.KIND), host.model_files(cls.FOLDERS)])
+        return model_folders.first_wins([built_in(cls.KIND), host.current().model_files(cls.FOLDERS)])
 
     @classmethod
     def path_of(cls, model_name: str) -> Path:
@@ -87,7 +88,7 @@ class Loader:
         if found is None:
             raise CascadeError(
                 f"There is no {cls.PART} {model_name!r} in the model folders {', '.join(cls.FOLDERS)}: put the file"
-                f" into {host.model_folder(cls.FOLDERS[0])}{cls._command(model_name)}, or choose another"
+                f" into {host.current().model_folder(cls.FOLDERS[0])}{cls._command(model_name)}, or choose another"
             )
         return found
 

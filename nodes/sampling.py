@@ -168,7 +168,7 @@ class CascadeStageCSampler:
         steps = self._check(stage_c, positive, negative, latent, previewer, **settings)
         mask = latent.get(sockets.NOISE_MASK)
         if mask is not None and not mask.any():
-            host.warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
+            host.current().warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
         samples = _run(stage_c, steps, self.DISPLAY_NAME, settings["steps"], previewer)
         return (sockets.with_samples(latent, samples, stage_c.family),)
 
@@ -288,8 +288,12 @@ def _run(stage: Handle, steps: Iterator[Step], label: str, total: int, wired: Ha
     """All steps, with progress, previews and cancel; the last prediction is the result."""
     previewer = previews.choose_previewer(stage, wired)
     show = previews.choose_picture(stage, previewer)
-    with host.together(stage, previewer), host.progress(label, total) as advance:
+    here = host.current()
+    x0: Tensor | None = None
+    with here.together(stage, previewer), here.progress(label, total) as advance:
         for step in steps:
-            host.check_cancel()
+            here.check_cancel()
             advance(None if show is None else partial(show, step.x0))
-    return step.x0
+            x0 = step.x0
+    assert x0 is not None  # every sampler takes at least one step
+    return x0

@@ -175,7 +175,8 @@ class Trainer:
             raise CascadeError(
                 f"name: expected letters, digits, spaces and . _ + - after a letter or digit, found {name!r:.80}"
             )
-        return host.output_directory() / STATES / name, host.model_folder(self.KEY) / f"{name}.safetensors"
+        here = host.current()
+        return here.output_directory() / STATES / name, here.model_folder(self.KEY) / f"{name}.safetensors"
 
     @staticmethod
     def placeholder(models: TrainingModels, settings: TrainingSettings) -> Tensor:
@@ -195,24 +196,26 @@ class Trainer:
 
         label = self.DISPLAY_NAME
         tasks = len(run.task.encode())
-        with host.together(*handles):
-            with host.progress(f"{label}: encode", tasks) as advance:
+        here = host.current()
+        with here.together(*handles):
+            with here.progress(f"{label}: encode", tasks) as advance:
                 for _ in run.encode():
-                    host.check_cancel()
+                    here.check_cancel()
                     advance(None)
             pictures: tuple[Tensor, ...] = ()
             files: tuple[Path, ...] = ()
-            with host.progress(label, run.task.settings.steps - run.done) as advance, closing(run.train()) as reports:
+            left = run.task.settings.steps - run.done
+            with here.progress(label, left) as advance, closing(run.train()) as reports:
                 for report in reports:
                     if report.pictures:
                         pictures, files = report.pictures, report.files
-                    host.check_cancel()
+                    here.check_cancel()
                     if report.progress.losses:
                         advance(partial(_beside, report.pictures) if report.pictures else None)
         shown = [
             {
                 "filename": path.name,
-                "subfolder": path.parent.relative_to(host.output_directory()).as_posix(),
+                "subfolder": path.parent.relative_to(here.output_directory()).as_posix(),
                 "type": "output",
             }
             for path in files or (run.folder / CURVE,)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..runtime import host
-from . import faces, sockets
+from ..runtime import face_detectors, host
+from . import sockets
 from .trainer import MODELS, Trainer, number
 
 if TYPE_CHECKING:
@@ -205,8 +205,8 @@ class CascadeControlNetTrain(Trainer):
                     },
                 ),
                 "detector": (
-                    list(faces.DETECTORS),
-                    {"default": faces.TINY, "tooltip": "Who finds the faces, for identity alone."},
+                    list(face_detectors.DETECTORS),
+                    {"default": face_detectors.TINY, "tooltip": "Who finds the faces, for identity alone."},
                 ),
                 "offset_noise": number(
                     "FLOAT",
@@ -227,10 +227,11 @@ class CascadeControlNetTrain(Trainer):
 
         models, settings, start, detector = self._split(**inputs)
         folder, target = self.places(name)
-        found = faces.DETECTORS[detector].make() if settings.hint == "identity" else None
+        found = face_detectors.DETECTORS[detector].make() if settings.hint == "identity" else None
         run = train_controlnet(models, dataset, settings, folder, target, start, found)
         samples, shown = self.carry_out(run, list(models.named().values()))
-        placed: dict[str, Any] = {"device": host.device(), "placement": host.placement()}
+        here = host.current()
+        placed: dict[str, Any] = {"device": here.device(), "placement": here.placement()}
         net = load("controlnet", target, name=target.name, **placed)
         return {"ui": {"images": shown}, "result": (net, str(target), samples)}
 
@@ -239,12 +240,12 @@ class CascadeControlNetTrain(Trainer):
 
         models, settings, start, detector = self._split(**inputs)
         _, target = self.places(name)
-        width = faces.DETECTORS[detector].width if settings.hint == "identity" else None
+        width = face_detectors.DETECTORS[detector].width if settings.hint == "identity" else None
         net = untrained_controlnet(models, dataset, settings, name, start, width)
         return net, str(target), self.placeholder(models, settings)
 
     def _split(
-        self, controlnet: Handle | None = None, detector: str = faces.TINY, **inputs: Any
+        self, controlnet: Handle | None = None, detector: str = face_detectors.TINY, **inputs: Any
     ) -> tuple[TrainingModels, ControlNetSettings, Handle | None, str]:
         from ..cascade_core.training.controlnet import ControlNetSettings
         from ..cascade_core.training.examples import TrainingModels

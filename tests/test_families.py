@@ -20,7 +20,7 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 WORKFLOW = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
 LOADERS = {
@@ -113,7 +113,7 @@ def run(
 ) -> Callable[..., Answer]:
     """The command, in an empty folder, with `{loader: file}` in place of the built-in models."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
 
     def call(chosen: dict[str, str], folder: Path = models) -> Answer:
         assignments = [

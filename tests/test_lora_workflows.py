@@ -18,7 +18,7 @@ from stable_cascade_nodes.recipes.tiny.judge import Studio
 from stable_cascade_nodes.recipes.tiny.zig import counted_zigs
 from stable_cascade_nodes.recipes.tiny.zig_judge import draws_zigs, held_out, verdicts, with_lora
 from stable_cascade_nodes.recipes.tiny.zig_reader import matches_zigs, shows_zigs
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 from .workflow_runs import FOLDER
 
@@ -27,7 +27,7 @@ TWO = counted_zigs("two", "mint")  # what both workflows' prompt says
 
 @pytest.fixture(autouse=True)
 def new_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
 

@@ -29,7 +29,7 @@ from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeSta
 from stable_cascade_nodes.nodes.sockets import to_conditioning
 from stable_cascade_nodes.recipes.tiny.caption_parser import scene_of
 from stable_cascade_nodes.recipes.tiny.reader import is_right
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 WORKFLOW = ROOT / "workflows" / "text_to_image.json"
@@ -69,7 +69,7 @@ def paint(
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     return tmp_path
 
 

@@ -29,7 +29,7 @@ from stable_cascade_nodes.recipes.tiny.control_judge import RIGHT, TRIALS, Trial
 from stable_cascade_nodes.recipes.tiny.data import picture
 from stable_cascade_nodes.recipes.tiny.data import test_scenes as scenes_of
 from stable_cascade_nodes.recipes.tiny.reader import is_right, matches, read
-from stable_cascade_nodes.runtime import host, local
+from stable_cascade_nodes.runtime import host
 
 from .workflow_runs import FOLDER, Runner
 
@@ -61,7 +61,7 @@ Measure = Callable[[Path, int], Figures]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The input folder, in a program that is new."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     (tmp_path / "input").mkdir()
     host.configure(input=tmp_path / "input", output=tmp_path / "output")
     return tmp_path / "input"

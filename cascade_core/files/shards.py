@@ -12,7 +12,7 @@ from ..errors import CascadeError
 from .other_models import OtherModel
 from .wording import damaged, first_of, printable, stranger
 
-SUFFIXES = (".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt")  # the first that is there wins
+SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin")  # the first that is there wins
 VARIANTS = ("", "bf16", "fp16")  # of a component, best first; others come after these, by name
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.)")
 INDEX = re.compile(r".+\.index(\.[\w-]+)*\.json")

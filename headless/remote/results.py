@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ...cascade_core.files import atomic
 from ...runtime import host, paths
 from .. import graph
 from .server import Server, ServerError
@@ -13,7 +14,7 @@ from .server import Server, ServerError
 
 async def fetch(there: Server, account: Mapping[str, Any]) -> AsyncIterator[Path]:
     """Bring each file of the server's account of a prompt; previews stay there, as they would be gone here."""
-    root = host.output_directory()
+    root = host.current().output_directory()
     outputs: Any = account.get("outputs")
     for ui in outputs.values() if graph.is_object(outputs) else ():
         for shown in ui.values() if graph.is_object(ui) else ():
@@ -25,9 +26,9 @@ async def fetch(there: Server, account: Mapping[str, Any]) -> AsyncIterator[Path
 async def _bring(there: Server, entry: Mapping[str, Any], root: Path) -> Path:
     folder, name = _target(there, entry, root)
     folder.mkdir(parents=True, exist_ok=True)
-    with paths.unfinished(folder) as temporary:
+    with atomic.unfinished(folder) as temporary:
         await there.download(entry, temporary)
-        return next(folder / free for free in _names(name) if paths.claim(temporary, folder / free))
+        return next(folder / free for free in _names(name) if atomic.claim(temporary, folder / free))
 
 
 def _target(there: Server, entry: Mapping[str, Any], root: Path) -> tuple[Path, str]:
@@ -35,7 +36,7 @@ def _target(there: Server, entry: Mapping[str, Any], root: Path) -> tuple[Path, 
     subfolder, name = str(entry.get("subfolder") or ""), str(entry["filename"])
     folder = root / subfolder.replace("\\", "/")
     plain = not set(name) & {"/", "\\", "\0"} and "\0" not in subfolder and (folder / name).parent == folder
-    if name in ("", ".", "..") or not plain or not folder.resolve().is_relative_to(root.resolve()):
+    if name in ("", ".", "..") or not plain or not paths.is_inside(root, folder):
         found = graph.show(f"{subfolder}/{name}")
         raise ServerError(f"{there.name}: expected results inside its output folder, found {found}")
     return folder, name

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ...cascade_core.errors import CascadeError
-from ...runtime import folders, host
+from ...runtime import host, paths
 from .. import graph
 from ..prepare import Definitions
 from ..set_values import takes_files
@@ -36,9 +36,8 @@ async def send(there: Server, workflow: graph.Workflow, definitions: Definitions
 
 def _find(name: str) -> tuple[Path, str]:
     """The file that a name means here, and the sub-folder of the server's input folder for it."""
-    plain, kind = folders.split_annotation(name)
-    roots = {"input": host.input_directory, "output": host.output_directory, "temp": host.temporary_directory}
-    root = roots[kind]()
-    path = folders.inside(root, plain)
+    plain, kind = paths.split_annotation(name)
+    root = host.current().directory(kind)
+    path = paths.inside(root, plain)
     subfolder = path.parent.relative_to(root).as_posix() if kind == "input" else ""
     return path, "" if subfolder == "." else subfolder

@@ -18,7 +18,7 @@ import pytest
 
 import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph, node_classes
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 collect_ignore_glob = [] if find_spec("gradio") else ["test_*.py"]  # without the extra `app` there is nothing to test
 
@@ -31,8 +31,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("input", "output", "outside"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
-    local.configure(input=tmp_path / "input", output=tmp_path / "output")
+    monkeypatch.setattr(host, "_current", None)
+    host.configure(input=tmp_path / "input", output=tmp_path / "output")
     return tmp_path
 
 

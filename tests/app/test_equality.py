@@ -14,7 +14,7 @@ from PIL import Image
 
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import graph, node_classes, requirements, workflow_file
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 from .client import Client
 from .conftest import SHIPPED, Server
@@ -52,7 +52,7 @@ def test_a_tab_makes_what_the_command_makes(
     assert end["success"], end
     assert "Done in" in told, told[-3000:]
     made = set(server.output.rglob("*.png")) - before
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     monkeypatch.chdir(server.place)
     settings = [word for (node, name), value in changes.items() for word in ("--set", f"{node}.{name}={value}")]
     assert main(["run", str(workflow), *settings, "--output", str(tmp_path)]) == 0

@@ -11,7 +11,7 @@ import torch
 
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import native, node_classes
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 _spec = importlib.util.spec_from_file_location(
     "cli_fake_nodes", Path(__file__).parents[1] / "headless" / "graph" / "fake_nodes.py"
@@ -65,7 +65,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("input", "output", "outside"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     return tmp_path
 
 

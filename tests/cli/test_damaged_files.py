@@ -9,7 +9,7 @@ import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core.builtin import weights_path
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 from .. import model_files
 
@@ -28,7 +28,7 @@ def test_a_run_with_a_damaged_file(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     sound = tmp_path / "sound.safetensors"
     load.save(sound, model_files.small_stages()["stage_a"], "stage_a")
     swapped = (weights_path("previewer").read_bytes(), "is a previewer file (tiny): choose it in the previewer loader")

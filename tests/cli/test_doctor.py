@@ -21,7 +21,7 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 from stable_cascade_nodes.runtime.environment import EXTRAS
 
 from .. import model_files
@@ -81,7 +81,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def doctor(base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     monkeypatch.chdir(base)
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments: str | Path) -> Answer:

@@ -12,7 +12,7 @@ from stable_cascade_nodes.cascade_core.files import published
 from stable_cascade_nodes.cascade_core.files.published import CASCADE, FILES, PRIOR, Published
 from stable_cascade_nodes.cli import download, hub
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 from .published_contents import STAGE_A, content_of
 
@@ -21,7 +21,7 @@ ROOT = Path(stable_cascade_nodes.__file__).parent
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     return tmp_path / "models"

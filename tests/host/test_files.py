@@ -17,7 +17,7 @@ from stable_cascade_nodes import NODE_CLASS_MAPPINGS
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.runtime import host, local
+from stable_cascade_nodes.runtime import host
 
 from .. import model_files
 from ..models.byte_pairs import ids, vocabulary
@@ -74,7 +74,7 @@ def comfyui(start_comfyui: Start, base: Path) -> ComfyUI:
 
 @pytest.fixture(autouse=True)
 def headless_models(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     host.configure(models=base / "models", device="cpu")
 
 
@@ -98,7 +98,7 @@ def test_combos_list_the_same_names_as_the_command(comfyui: ComfyUI) -> None:
 
 
 def test_the_first_folder_wins_as_in_comfyui(base: Path) -> None:
-    found = host.model_files(("vae", "checkpoints"))
+    found = host.current().model_files(("vae", "checkpoints"))
     assert found["same.safetensors"] == base / "disk" / "first" / "same.safetensors"
 
 

@@ -1,6 +1,6 @@
 """A models folder with small untrained parts, and a headless host that every test finds as new."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
 from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 WORDS = ("a", "red", "circle")
 FOLDERS = {
@@ -76,10 +76,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def new_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def new_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", local.Settings(device="cpu"))
-    yield
+    monkeypatch.setattr(host, "_current", None)
+    host.configure(device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from torch import Tensor
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.hints import Hint
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.nodes import faces, sockets
+from stable_cascade_nodes.nodes import sockets
 from stable_cascade_nodes.nodes.conditioning import CascadeControlNetApply
 from stable_cascade_nodes.nodes.hints import (
     CascadeCannyHint,
@@ -25,7 +25,7 @@ from stable_cascade_nodes.nodes.images import CascadeOutpaintPad, CascadePicture
 from stable_cascade_nodes.nodes.latents import CascadeEmptyLatents
 from stable_cascade_nodes.nodes.loaders import CascadeControlNetLoader
 from stable_cascade_nodes.nodes.sampling import CascadeStageBSampler, CascadeStageCSampler
-from stable_cascade_nodes.runtime import host
+from stable_cascade_nodes.runtime import face_detectors, host
 
 Part = Callable[[str], Handle]
 SETTINGS = {"seed": 5, "steps": 4, "cfg": 4.0, "sampler": "ddim", "shift": 1.0, "denoise": 1.0}
@@ -59,7 +59,7 @@ def sample(part: Part, positive: sockets.Conditioning, **changes: Any) -> Tensor
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
-    monkeypatch.setattr(host, "warn", lambda node, message: said.append(message))
+    monkeypatch.setattr(host.current(), "warn", lambda node, message: said.append(message))
     return said
 
 
@@ -150,7 +150,7 @@ def test_several_faces_and_none() -> None:
 
 
 def test_what_the_table_of_detectors_says_is_so() -> None:
-    choice = faces.DETECTORS["tiny (built-in)"]
+    choice = face_detectors.DETECTORS["tiny (built-in)"]
     (face,) = choice.make().detect(picture(FACE)[0].movedim(-1, 0))
     assert (len(face.embedding), choice.make().family) == (choice.width, choice.family)
 
@@ -177,7 +177,7 @@ def test_insightface_s_files_are_found(tmp_path: Path, place: str) -> None:
     write_embedder(folder / "w600k_r50.onnx", thumbnail_filters())
     host.configure(models=tmp_path / "models")
     hint, shown = CascadeFaceIdentityHint().make(picture(FACE), "insightface", 4)
-    choice = faces.DETECTORS["insightface"]
+    choice = face_detectors.DETECTORS["insightface"]
     assert (hint.map.shape[1], hint.family) == (choice.width, choice.family)
     assert hint.map.any() and (shown != picture(FACE)).any()
 

@@ -1,4 +1,4 @@
-"""The face detectors that a node offers, by name: what is known of them unloaded, and how they are loaded."""
+"""The face detectors that a node offers, by name: their facts before they are loaded, and how to load them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.builtin import built_in
-from ..runtime import host
+from . import host
 
 if TYPE_CHECKING:
     from ..cascade_core.hints import Detector
@@ -33,7 +33,8 @@ def _cartoon_faces() -> Detector:
     from ..cascade_core.files.load import load
 
     path = built_in("image_encoder")[TINY]
-    return CartoonFaces(load("image_encoder", path, name=TINY, device=host.device(), placement=host.placement()))
+    here = host.current()
+    return CartoonFaces(load("image_encoder", path, name=TINY, device=here.device(), placement=here.placement()))
 
 
 def _insightface() -> Detector:
@@ -44,7 +45,7 @@ def _insightface() -> Detector:
 
 def _insightface_file(name: str) -> Path:
     """Where the file lies, or should."""
-    paths = [folder / place / name for folder in host.model_folders(INSIGHTFACE) for place in PLACES]
+    paths = [folder / place / name for folder in host.current().model_folders(INSIGHTFACE) for place in PLACES]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
