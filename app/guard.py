@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ..runtime import paths
+
 LARGEST_UPLOAD = 33 * 2**20  # bytes of a request that brings a file: the file and what surrounds it
 LARGEST_MESSAGE = 4 * 2**20  # bytes of any other request
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -61,7 +63,7 @@ class Guard:
         self.app = app
         self.events = events
         self.hosts = None if host in ANYWHERE else {*LOCAL, host.lower()}
-        self.folders = [Path(os.path.realpath(folder)) for folder in folders]
+        self.folders = folders
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -110,8 +112,7 @@ class Guard:
                 raise Refused(403, f"expected a file of the app's own folders, found {name[:200]!r}")
 
     def _is_ours(self, name: str) -> bool:
-        real = Path(os.path.realpath(name))
-        return os.path.isabs(name) and any(real.is_relative_to(folder) for folder in self.folders)
+        return os.path.isabs(name) and any(paths.is_inside(folder, Path(name)) for folder in self.folders)
 
     async def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """The request's body, up to its limit; a message in JSON is read and looked through first."""

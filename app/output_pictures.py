@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..cascade_core.files import picture_files
 from ..headless import graph, node_classes, workflow_file
-from ..runtime import folders, local
+from ..runtime import host, paths
 from . import values
 from .tabs import Tab, find, values_of
 
@@ -26,13 +27,12 @@ class Origin:
 
 def latest() -> list[Path]:
     """The pictures of the output folder, the latest first; links that lead out of it are left out."""
-    root = local.output_directory()
-    real = root.resolve()
+    root = host.current().output_directory()
     found: list[tuple[int, Path]] = []
     for folder in _folders(root, DEPTH):
-        for name in folders.pictures(folder):
+        for name in picture_files.names_in(folder):
             path = folder / name
-            if path.is_file() and path.resolve().is_relative_to(real):
+            if path.is_file() and paths.is_inside(root, path):
                 found.append((path.stat().st_mtime_ns, path))
     return [path for _, path in sorted(found, reverse=True)[:MOST]]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files import atomic, picture_files
 from ..cascade_core.sampling.sizes import LARGEST
-from ..runtime import folders, host, local, paths
+from ..runtime import host
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,8 +48,8 @@ def keep(path: Path, name: str) -> str:
 
 def names() -> list[str]:
     """The pictures that were brought, the latest first."""
-    folder = host.input_directory() / FOLDER
-    found = [folder / name for name in folders.pictures(folder)]
+    folder = host.current().input_directory() / FOLDER
+    found = [folder / name for name in picture_files.names_in(folder)]
     found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return [f"{FOLDER}/{path.name}" for path in found[:LISTED]]
 
@@ -79,9 +80,9 @@ def with_mask(name: str, layers: "Sequence[Image.Image]") -> str:
     if mask.getbbox() is None:
         return name
     picture.putalpha(ImageChops.invert(mask))
-    folder = host.input_directory() / FOLDER
+    folder = host.current().input_directory() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    with paths.unfinished(folder) as temporary:
+    with atomic.unfinished(folder) as temporary:
         picture.save(temporary, format="PNG", compress_level=4)
         return _put(temporary.read_bytes(), Path(name).stem, ".png")
 
@@ -123,7 +124,7 @@ def _open(name: str) -> "Image.Image":
 
     if name in BUILT_IN_PICTURES:
         return BUILT_IN_PICTURES[name].draw()
-    path = host.picture_path(name)
+    path = host.current().picture_path(name)
     _check(path, path.name)
     with Image.open(path) as picture:
         return ImageOps.exif_transpose(picture.copy())
@@ -133,9 +134,9 @@ def _put(data: bytes, stem: str, suffix: str) -> str:
     """Write under a name that says what it is and, by a digest, which; a file that is there already stays."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_")
     plain = re.sub(r"(-[0-9a-f]{8})+$", "", plain)[:40] or "picture"  # without the digest of what it was made of
-    target = local.input_directory() / FOLDER / f"{plain}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}"
+    target = host.current().input_directory() / FOLDER / f"{plain}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with paths.unfinished(target.parent) as temporary:
+    with atomic.unfinished(target.parent) as temporary:
         temporary.write_bytes(data)
-        paths.claim(temporary, target)
+        atomic.claim(temporary, target)
     return f"{FOLDER}/{target.name}"

@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..cascade_core.errors import CascadeError
 from ..headless import graph, node_classes
 from ..headless.run import in_words, is_foreseen, perform
-from ..runtime import local
+from ..runtime import host
 
 LIMIT = 12  # runs that may wait
 PREVIEW_SIDE = 512  # pixels of a preview's longer side at most
@@ -72,7 +72,7 @@ class Runner:
         self._cache = graph.Cache()
         self._next_preview = 0.0
         self._previewing = True
-        local.configure(audience=self)
+        self.host = host.configure(audience=self)
         threading.Thread(target=self._work, name="runs", daemon=True).start()
 
     def submit(self, runs: Sequence[Run]) -> None:
@@ -95,7 +95,7 @@ class Runner:
                 run.state = "stopped"
             stopping = self._running is not None and self._running.tab == tab
             if stopping:
-                local.request_cancel()
+                self.host.request_cancel()
             self._tell()
             return stopping or bool(dropped)
 
@@ -115,7 +115,7 @@ class Runner:
             self.changed.wait_for(lambda: self.version != version, seconds)
             return self.version
 
-    def advance(self, label: str, done: int, total: int, preview: local.Preview | None) -> None:
+    def advance(self, label: str, done: int, total: int, preview: host.Preview | None) -> None:
         run = self._running
         if run is None:
             return
@@ -133,7 +133,7 @@ class Runner:
                 self._running.warnings.append(f"{node}: {message}")
                 self._tell()
 
-    def _picture(self, run: Run, preview: local.Preview | None, is_last: bool) -> bytes | None:
+    def _picture(self, run: Run, preview: host.Preview | None, is_last: bool) -> bytes | None:
         """A preview as JPEG; None where none is due. One that cannot be made ends the previews, not the run."""
         now = time.monotonic()
         if preview is None or not self._previewing or (now < self._next_preview and not is_last):
@@ -157,7 +157,7 @@ class Runner:
                 run = self._running = self._waiting.popleft()
                 run.state = "running"
                 self._next_preview, self._previewing = 0.0, True
-                local.forget_cancel()
+                self.host.forget_cancel()
                 self._tell()
             started = time.monotonic()
             state = self._perform(run)
@@ -168,7 +168,7 @@ class Runner:
 
     def _perform(self, run: Run) -> State:
         def around(node_id: str) -> None:
-            local.check_cancel()
+            self.host.check_cancel()
             with self.changed:
                 run.node, run.label, run.step, run.steps = graph.title_of(run.checked.prompt[node_id]), "", 0, 0
                 self._tell()
@@ -211,13 +211,9 @@ class Runner:
 
 def _pictures(done: graph.Done) -> list[Shown]:
     """The pictures that an output node shows."""
-    roots: dict[str, Callable[[], Path]] = {
-        "output": local.output_directory,
-        "temp": local.temporary_directory,
-    }
     found: list[Shown] = []
     for entry in done.ui.get("images", []):
-        if graph.is_object(entry) and entry.get("type") in roots and "filename" in entry:
-            path = roots[entry["type"]]() / str(entry.get("subfolder", "")) / str(entry["filename"])
+        if graph.is_object(entry) and entry.get("type") in ("output", "temp") and "filename" in entry:
+            path = host.current().directory(entry["type"]) / str(entry.get("subfolder", "")) / str(entry["filename"])
             found.append((path, "" if entry["type"] == "output" else done.title))
     return found

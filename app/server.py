@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from gradio.themes import Default
 
 from ..headless import node_classes
-from ..runtime import host, local
+from ..runtime import host
 from . import assets, guard, page, pictures, tabs
 from .runs import Runner
 
@@ -21,13 +21,13 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any
     found, problems = tabs.read_all(workflows, nodes)
     blocks = page.build(found, problems, Runner(nodes))
     blocks.queue(default_concurrency_limit=OPEN_EVENTS, max_size=2 * OPEN_EVENTS)
-    cache = local.temporary_directory()
+    cache, output = host.current().temporary_directory(), host.current().output_directory()
     application = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
         blocks,
         "/",
         server_name=address,
-        allowed_paths=[str(host.output_directory()), str(cache)],
+        allowed_paths=[str(output), str(cache)],
         max_file_size=pictures.LARGEST_FILE,
         show_error=True,
         footer_links=[],
@@ -40,5 +40,4 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any
         css=assets.CSS,
         js=assets.DROP_ANYWHERE,
     )
-    folders = [cache, host.output_directory()]
-    return guard.Guard(application, address, folders, frozenset(blocks.fns)), problems
+    return guard.Guard(application, address, [cache, output], frozenset(blocks.fns)), problems

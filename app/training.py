@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..headless import graph, node_classes
 from ..nodes.training import Trainer
-from ..runtime import local
+from ..runtime import host, paths
 from ..runtime.training import STATES
 from .tabs import Tab
 
@@ -21,13 +21,13 @@ def trains(tab: Tab, nodes: node_classes.Nodes) -> bool:
 
 def folders(prompt: graph.Prompt, nodes: node_classes.Nodes) -> list[Path]:
     """The folders in which the trainings of a prompt keep their states."""
-    root = local.output_directory() / STATES
+    root = host.current().output_directory() / STATES
     names = [
         str(node["inputs"].get("name"))
         for node in prompt.values()
         if issubclass(nodes.classes[node["class_type"]], Trainer)
     ]
-    return [path for name in names if (path := root / name).resolve().is_relative_to(root.resolve())]
+    return [path for name in names if paths.is_inside(root, path := root / name)]
 
 
 def curve(folder: Path) -> bytes | None:

@@ -45,10 +45,8 @@ def app(options: argparse.Namespace) -> int:
         raise WorkflowError(f"--workflows: expected a folder, found {str(options.workflows)!r}")
     if not 0 <= options.port <= 65535:
         raise WorkflowError(f"--port: expected a number from 0 to 65535, found {options.port}")
-    configure(options)
-    from ..runtime import host, local
-
-    host.device()  # refuses a device that is not there, before anything is drawn
+    local = configure(options)
+    local.device()  # refuses a device that is not there, before anything is drawn
     listener = _listen(options.host, options.port)
     # Gradio reads these when it is imported.
     os.environ["GRADIO_TEMP_DIR"] = str(local.temporary_directory() / "page")

@@ -85,11 +85,10 @@ def decode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"decode: there is no file {str(options.latents)!r}, nor a numbered one of that name")
     if options.compare is not None and not options.compare.is_dir():
         raise WorkflowError(f"--compare: expected a folder of pictures, found {str(options.compare)!r}")
-    configure(options)
+    local = configure(options)
     from ..cascade_core.wording import size_in_words
-    from ..runtime import host
 
-    host.device()  # refuses a device that is not there
+    local.device()  # refuses a device that is not there
     with errors_as_failures(pictures.LESS_MEMORY):
         shards = [latent_files.read(path) for path in paths]
         tasks = _find_tasks(shards, options.output)
@@ -245,7 +244,7 @@ def _save(pixels: Tensor, path: Path) -> None:
     import torch
     from PIL import Image
 
-    from ..cascade_core.files.tensors import whole
+    from ..cascade_core.files.atomic import whole
 
     array = pixels.mul(255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
     try:

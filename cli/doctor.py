@@ -20,6 +20,7 @@ from .output import OK, REFUSED
 if TYPE_CHECKING:
     from ..headless.requirements import File, NodeClass
     from ..runtime.inventory import Entry
+    from ..runtime.local import LocalHost
 
 DESCRIPTION = """\
 Say what model files are, told from their headers alone: kind and size, layout, precision, the folder where they
@@ -52,19 +53,18 @@ def doctor(options: argparse.Namespace) -> int:
         raise graph.WorkflowError(f"doctor: expected a file or a folder, but {str(path)!r} does not exist")
     if path is not None and path.suffix.lower() in WORKFLOWS and not path.name.endswith(".index.json"):  # of shards
         return _examine_workflow(path, options)
-    configure(options)
-    return _examine_files(path, options.json)
+    return _examine_files(path, options.json, configure(options))
 
 
-def _examine_files(path: Path | None, as_json: bool) -> int:
-    from ..runtime import environment, inventory, local
+def _examine_files(path: Path | None, as_json: bool, local: LocalHost) -> int:
+    from ..runtime import environment, inventory
 
-    facts = environment.describe() if path is None else {}
+    facts = environment.describe(local) if path is None else {}
     if path is not None and not path.is_dir():
         entries, root = [inventory.look_at(path)], path.parent
     else:
         root = path or local.models_directory()
-        entries = [entry for folder in _roots(path) for entry in inventory.walk(folder)]
+        entries = [entry for folder in _roots(path, local) for entry in inventory.walk(folder)]
     named_alone = path is not None and len(entries) == 1
     wrong = [entry for entry in entries if entry.unusable or entry.misplaced or (entry.foreign and named_alone)]
     if as_json:
@@ -77,10 +77,9 @@ def _examine_files(path: Path | None, as_json: bool) -> int:
     return REFUSED if wrong else OK
 
 
-def _roots(path: Path | None) -> Sequence[Path]:
+def _roots(path: Path | None, local: LocalHost) -> Sequence[Path]:
     """The folders to look through: the named one, else the models folder and what extra_model_paths.yaml adds."""
     from ..cascade_core.kinds import KINDS
-    from ..runtime import local
 
     if path is not None:
         return [path]

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files import published
+from ..cascade_core.files import atomic, published
 from ..cascade_core.files.published import Published
 from ..cascade_core.wording import size_in_words
 from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
-from ..runtime import paths
 from . import arguments, hub
 from .output import FAILED, OK, REFUSED, complain
 
@@ -77,10 +76,7 @@ def add_parser(commands: arguments.Commands) -> None:
 
 def download(options: argparse.Namespace) -> int:
     chosen = _choose(options)
-    configure(options)
-    from ..runtime import local
-
-    models = local.models_directory()
+    models = configure(options).models_directory()
     done: list[Wanted] = []
     code = FAILED
     try:
@@ -136,9 +132,9 @@ def _choose(options: argparse.Namespace) -> list[Published]:
 
 def _look_up(file: Published, models: Path) -> Wanted:
     """The file as it is at the hub and on disk; CascadeError where another file has the name."""
-    from ..runtime import folders
+    from ..runtime.model_folders import folders_of
 
-    places = folders.model_folders(models, file.folder)
+    places = folders_of(file.folder, models)
     remote = hub.ask(file)
     path = next((place / file.name for place in places if (place / file.name).is_file()), None)
     if path is None:
@@ -235,7 +231,7 @@ def _bring(item: Wanted) -> None:
         if problem is not None:
             item.part.unlink()
             raise CascadeError(f"{item.file.label}: {problem}. What came is removed: try again later")
-        if not paths.claim(item.part, item.path):
+        if not atomic.claim(item.part, item.path):
             raise CascadeError(f"{item.path} has come into being meanwhile, and is left as it is")
         item.part.unlink(missing_ok=True)
     except OSError as error:

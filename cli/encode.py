@@ -68,14 +68,13 @@ def encode(options: argparse.Namespace) -> int:
     if options.to.suffix != latent_files.SUFFIX or options.to.is_dir():
         expected = f"a file name that ends in {latent_files.SUFFIX}"
         raise WorkflowError(f"--to: expected {expected}, found {str(options.to)!r}")
-    configure(options)
+    local = configure(options)
     from ..nodes import loaders
-    from ..runtime import host
 
     names = _find_pictures(options.folder)
     if not names:
         raise WorkflowError(f"encode: there are no pictures in {options.folder}")
-    host.device()  # refuses a device that is not there
+    local.device()  # refuses a device that is not there
     with errors_as_failures(pictures.LESS_MEMORY):
         effnet = arguments.load_model(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)
         return _encode_all(options, effnet, names, report)
@@ -135,7 +134,7 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
 
 def _find_pictures(folder: Path) -> list[str]:
     """The relative paths of the pictures, hidden ones left out, in an order that is the same on every system."""
-    from ..runtime.folders import PICTURE_SUFFIXES
+    from ..cascade_core.files.picture_files import SUFFIXES as PICTURE_SUFFIXES
 
     found: list[str] = []
     for parent, folders, names in os.walk(folder):

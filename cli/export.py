@@ -8,9 +8,9 @@ from collections import ChainMap
 from pathlib import Path
 from typing import Any
 
+from ..cascade_core.files import atomic
 from ..headless import graph, node_classes, set_values, workflow_file
 from ..headless.run import configure
-from ..runtime import paths
 from . import arguments
 from .output import OK
 
@@ -98,7 +98,7 @@ def _refuse_outside(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with paths.unfinished(path.parent) as temporary:
+        with atomic.unfinished(path.parent) as temporary:
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
     except OSError as error:

@@ -110,4 +110,4 @@ def _written(ui: graph.Ui) -> Iterator[Path]:
         for entry in shown:
             if graph.is_object(entry) and entry.get("type") == "output" and "filename" in entry:
                 subfolder, name = str(entry.get("subfolder", "")), str(entry["filename"])
-                yield host.output_directory() / subfolder / name
+                yield host.current().output_directory() / subfolder / name

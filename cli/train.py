@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.training.kinds import TRAININGS
@@ -20,6 +20,9 @@ from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
 from . import arguments
 from .output import FAILED, OK, complain, errors_as_failures
+
+if TYPE_CHECKING:
+    from ..runtime.local import LocalHost
 
 WHAT = {
     "lora": "a LoRA of Stage C, and new words for prompts",
@@ -120,11 +123,10 @@ def train(options: argparse.Namespace) -> int:
         options.device = str(device)
         if options.kind not in SEVERAL:
             raise WorkflowError(f"train {options.kind}: torchrun is for {' and '.join(SEVERAL)}: leave it out")
-    configure(options)
-    from ..runtime import host
+    local = configure(options)
     from ..runtime.training import Training
 
-    host.device()  # refuses a device that is not there
+    local.device()  # refuses a device that is not there
     dataset = read_dataset(options.folder.absolute(), options.caption.strip())
 
     with errors_as_failures("choose a smaller --batch-size, or another --device"):
@@ -134,7 +136,7 @@ def train(options: argparse.Namespace) -> int:
             training.check()
         except CascadeError as error:
             raise WorkflowError(str(error)) from error
-        with nullcontext() if device else _gentle_interrupt():
+        with nullcontext() if device else _gentle_interrupt(local):
             training.carry_out()
         path = str(training.target)
         if sharded.rank() == 0:
@@ -164,14 +166,13 @@ def _load(kind: str, name: str, dtype: str) -> Any:
 
 
 @contextmanager
-def _gentle_interrupt() -> Iterator[None]:
+def _gentle_interrupt(local: LocalHost) -> Iterator[None]:
     """The first Ctrl-C asks the step that is being taken to be the last; the second is an ordinary one."""
-    from ..runtime.local import request_cancel
 
     def ask(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         complain("stopping after this step; Ctrl-C again stops at once")
-        request_cancel()
+        local.request_cancel()
 
     before = signal.signal(signal.SIGINT, ask)
     try:

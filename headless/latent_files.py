@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files import atomic
 from ..cascade_core.sampling.sizes import stage_c_size
-from ..runtime import folders, paths
+from ..runtime import paths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +122,7 @@ def png_path(root: Path, png: str) -> Path | None:
     if not plain or (os.name == "nt" and set(png) & set(':*?"<>|')):
         return None
     try:
-        return folders.inside(root, png)
+        return paths.inside(root, png)
     except CascadeError:
         return None
 
@@ -164,9 +165,9 @@ class Writer:
 
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            with paths.unfinished(self._target.parent) as temporary:
+            with atomic.unfinished(self._target.parent) as temporary:
                 write_tensors(temporary, specs, pieces, {KEY: json.dumps(entry)})
-                path = next(path for path in self._free(last) if paths.claim(temporary, path))
+                path = next(path for path in self._free(last) if atomic.claim(temporary, path))
         except OSError as error:
             raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error
         self._tensors, self._pictures = {}, {}

@@ -74,14 +74,14 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
     named = {model_folders.file_name(file.name) for file in files}
     for name, key, address in _listed(document):
         if name not in named:
-            here = model_folders.find(host.model_files((key,)), name) is not None
-            files.append(File("", "", name, here, None, host.model_folders(key), command_for(name), address))
+            here = model_folders.find(host.current().model_files((key,)), name) is not None
+            files.append(File("", "", name, here, None, host.current().model_folders(key), command_for(name), address))
     return files
 
 
 def _model(node_id: str, title: str, loader: Any, name: str, address: str | None) -> File:
     path: Path | None = loader.find(name)
-    folders = [folder for key in loader.KIND.folders for folder in host.model_folders(key)]
+    folders = [folder for key in loader.KIND.folders for folder in host.current().model_folders(key)]
     command = command_for(model_folders.file_name(name), loader.KIND.id)
     problem = None if path is None else _misfit(path, loader.KIND.id, name, loader.IS_CHANGED(name))
     return File(node_id, title, name, path is not None, problem, folders, command, address)
@@ -103,10 +103,10 @@ def _picture(node_id: str, title: str, entry: graph.Input, name: str) -> File:
     present, problem = name in (entry.choices or ()), None
     if not present:
         try:
-            present = host.picture_path(name).is_file()
+            present = host.current().picture_path(name).is_file()
         except CascadeError as error:
             problem = str(error)
-    return File(node_id, title, name, present, problem, [host.input_directory()], None, None)
+    return File(node_id, title, name, present, problem, [host.current().input_directory()], None, None)
 
 
 def _drawn(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

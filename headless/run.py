@@ -1,17 +1,22 @@
 """Workflows run on this machine, by the command and the app: folders and device, and a checked workflow's nodes."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import graph, node_classes
+
+if TYPE_CHECKING:
+    from ..runtime.local import LocalHost
 
 _OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 
 
-def configure(options: argparse.Namespace) -> None:
-    """Give the nodes the folders and the device that were chosen. Raises WorkflowError for what is no folder."""
+def configure(options: argparse.Namespace) -> LocalHost:
+    """The nodes' host, with the folders and the device that were chosen. Raises WorkflowError for what is no folder."""
     chosen: dict[str, Any] = {name: getattr(options, name, None) for name in ("output", "input", "models", "device")}
     for name in ("input", "models"):
         if chosen[name] is not None and not chosen[name].is_dir():
@@ -20,7 +25,7 @@ def configure(options: argparse.Namespace) -> None:
         raise graph.WorkflowError(f"--output: expected a folder, found the file {str(chosen['output'])!r}")
     from ..runtime import host
 
-    host.configure(**chosen)
+    return host.configure(**chosen)
 
 
 def perform(

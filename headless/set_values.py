@@ -22,7 +22,7 @@ def bring_for_this_run(path: Path) -> str:
     """Copy a file to the folder for what is gone when the program ends."""
     from ..runtime import host
 
-    uploads = host.temporary_directory() / "typed"
+    uploads = host.current().temporary_directory() / "typed"
     folder = uploads / str(len(list(uploads.iterdir())) if uploads.is_dir() else 0)
     folder.mkdir(parents=True)
     shutil.copyfile(path, folder / path.name)
@@ -138,7 +138,7 @@ def _uploaded(entry: graph.Input, text: str, bring: Bring) -> str:
     """
     from ..runtime import host
 
-    path, root = Path(text).expanduser(), host.input_directory().resolve()
+    path, root = Path(text).expanduser(), host.current().input_directory().resolve()
     if text in (entry.choices or ()):
         return text
     for candidate in (root / text, path):  # a name of the input folder before one of the current folder

@@ -49,7 +49,7 @@ class CascadeCompare:
         text = _decibels([psnr(one, other) for one, other in zip(pixels, wanted, strict=True)])
         if latent is not None:
             text += f"; {_smaller(latent, height, width)}"
-        host.tell(self.DISPLAY_NAME, text)
+        host.current().tell(self.DISPLAY_NAME, text)
         beside = sockets.to_image(torch.cat([wanted, pixels], dim=-1))
         return {"ui": {"text": [text]}, "result": (beside, text)}
 

@@ -60,7 +60,7 @@ class CascadeTextEncode:
             return (conditioning,)
         known = ", ".join(word for word in encoder.known_words if word.isalnum())  # a comma is a word there, too
         message = f"{text_encoder.name} does not know and skips: {', '.join(unknown)}. It knows: {known}"
-        host.warn(self.DISPLAY_NAME, message)
+        host.current().warn(self.DISPLAY_NAME, message)
         return {"ui": {"text": [message]}, "result": (conditioning,)}
 
     def _with_embeddings(self, text_encoder: Handle | None, text: str) -> Handle:
@@ -73,14 +73,15 @@ class CascadeTextEncode:
                 "`text_encoder` is empty: the Apply LoRA before it has none connected. Connect its `text_encoder`, or"
                 " take the text encoder from its loader"
             )
+        here = host.current()
         named = {
-            name: model_folders.find_file(host.model_files(("embeddings",)), name) for name in named_embeddings(text)
+            name: model_folders.find_file(here.model_files(("embeddings",)), name) for name in named_embeddings(text)
         }
         for name, path in named.items():
             if path is None:
                 raise CascadeError(
                     f"The prompt asks for embedding:{name}, but there is none of this name in the model folder"
-                    f" embeddings: put its file into {host.model_folder('embeddings')}, or take it out of the prompt"
+                    f" embeddings: put its file into {here.model_folder('embeddings')}, or take it out of the prompt"
                 )
         vectors = {name: read_embedding(path) for name, path in named.items() if path is not None}
         return with_embeddings(text_encoder, vectors) if vectors else text_encoder

@@ -65,4 +65,4 @@ class CascadeDataset:
         if not folder.strip():
             raise CascadeError("folder: expected the folder in which the pictures are, found nothing")
         lesson = built_in("dataset").get(folder.strip())
-        return lesson or host.input_directory() / Path(folder.strip()).expanduser()
+        return lesson or host.current().input_directory() / Path(folder.strip()).expanduser()

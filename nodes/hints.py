@@ -116,7 +116,8 @@ class CascadeInpaintHint(_Hint):
 
         fitted = sockets.to_mask(mask, image)
         if not (fitted > threshold).any():
-            host.warn(self.DISPLAY_NAME, f"Nothing of the mask is over {threshold:g}: there is nothing to fill in")
+            message = f"Nothing of the mask is over {threshold:g}: there is nothing to fill in"
+            host.current().warn(self.DISPLAY_NAME, message)
         return self._outputs(make_inpaint_hint(sockets.to_pixels(image), fitted, threshold))
 
     def rehearse(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[Hint, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files.picture_files import values
 from ..cascade_core.sampling.sizes import LARGEST, stage_c_size
 from ..runtime import host
 from . import inputs, sockets
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CATEGORY = "Stable Cascade/image"
-SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
 
 
 class CascadePicture:
@@ -37,7 +37,7 @@ class CascadePicture:
         from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
 
         tooltip = "A built-in picture, or a file of the input folder; upload puts one there."
-        names = [*BUILT_IN_PICTURES, *host.picture_names()]
+        names = [*BUILT_IN_PICTURES, *host.current().picture_names()]
         return {"required": {"image": (names, {"image_upload": True, "tooltip": tooltip})}}
 
     @classmethod
@@ -54,7 +54,7 @@ class CascadePicture:
             return f"expected the name of a picture, found {image!r:.80}"
         try:
             if image not in BUILT_IN_PICTURES:
-                host.picture_path(image)
+                host.current().picture_path(image)
         except CascadeError as error:
             return str(error)
         return True
@@ -65,7 +65,7 @@ class CascadePicture:
 
         if image in BUILT_IN_PICTURES:
             return ""
-        status = host.picture_path(image).stat()
+        status = host.current().picture_path(image).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
 
     def load(self, image: str) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ class CascadePicture:
 
         if image in BUILT_IN_PICTURES:
             return _from_frames([BUILT_IN_PICTURES[image].draw()])
-        return read_picture(host.picture_path(image))
+        return read_picture(host.current().picture_path(image))
 
 
 class CascadeOutpaintPad:
@@ -106,7 +106,8 @@ class CascadeOutpaintPad:
 
         pixels, mask = pad_outward(sockets.to_pixels(image), left, top, right, bottom, feather)
         if not (left or top or right or bottom):
-            host.warn(self.DISPLAY_NAME, "All four sides are 0: the picture stays as it is, and the mask is empty")
+            message = "All four sides are 0: the picture stays as it is, and the mask is empty"
+            host.current().warn(self.DISPLAY_NAME, message)
         return sockets.to_image(pixels), mask[:, 0]
 
     def rehearse(
@@ -153,7 +154,7 @@ class CascadePasteBack:
         pixels, kept = sockets.to_pixels(image), sockets.to_pixels(original, "original")
         fitted = sockets.to_mask(mask, original)
         if not fitted.any():
-            host.warn(self.DISPLAY_NAME, "The mask is empty: the result is the original")
+            host.current().warn(self.DISPLAY_NAME, "The mask is empty: the result is the original")
         return (sockets.to_image(paste_back(pixels, kept, fitted, feather)),)
 
     def rehearse(self, image: Tensor, original: Tensor, mask: Tensor, feather: int) -> tuple[Tensor]:
@@ -184,16 +185,11 @@ def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
 
 def _from_frames(frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
     """Frames of one size -> IMAGE (B, H, W, 3) and MASK (B, H, W) = 1 - alpha."""
-    import numpy as np
     import torch
 
     pictures, masks = [], []
     for frame in frames:
-        if frame.mode in SIXTEEN_BITS:
-            grey = np.asarray(frame, np.float32) / 65535
-            rgba = np.stack([grey, grey, grey, np.ones_like(grey)], axis=-1)
-        else:
-            rgba = np.asarray(frame.convert("RGBA"), np.float32) / 255
+        rgba = values(frame, "RGBA")
         pictures.append(torch.from_numpy(rgba[..., :3].copy()))
         masks.append(torch.from_numpy(1 - rgba[..., 3]))
     return torch.stack(pictures), torch.stack(masks)

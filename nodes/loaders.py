@@ -9,7 +9,7 @@ from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.published import command_for
 from ..cascade_core.kinds import DTYPE_NAMES, KINDS, Kind
-from ..runtime import folders, host, model_folders
+from ..runtime import host, model_folders
 
 if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
@@ -28,7 +28,7 @@ class Loader:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         kind = cls.KIND
-        what = "file or diffusers folder (name/)" if folders.DIFFUSERS in kind.folders else "file"
+        what = "file or diffusers folder (name/)" if model_folders.DIFFUSERS in kind.folders else "file"
         tooltip = (
             f"The {kind.name}: tiny (built-in), a small demonstration model that needs no download, or a {what} in the"
             f" model folders {', '.join(kind.folders)}. Of several models in one its own part is taken. All parts of a"
@@ -56,7 +56,7 @@ class Loader:
         from ..cascade_core.files.load import load
 
         options = self._options(model_name, dtype)
-        return (load(self.KIND.id, self.path_of(model_name), placement=host.placement(), **options),)
+        return (load(self.KIND.id, self.path_of(model_name), placement=host.current().placement(), **options),)
 
     def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
         """The model as its header describes it: the models of a workflow need not all lie in memory at once."""
@@ -68,11 +68,12 @@ class Loader:
             raise OSError(str(error)) from error
 
     def _options(self, model_name: str, dtype: str) -> dict[str, Any]:
+        here = host.current()
         return {
             "name": model_name,
-            "dtype": host.dtype(self.KIND.id) if dtype == "auto" else dtype,
-            "device": host.device(),
-            "tokenizers": host.tokenizer_folders(),
+            "dtype": here.dtype(self.KIND.id) if dtype == "auto" else dtype,
+            "device": here.device(),
+            "tokenizers": here.tokenizer_folders(),
         }
 
     @classmethod
@@ -82,15 +83,16 @@ class Loader:
 
     @classmethod
     def choices(cls) -> dict[str, Path]:
-        return model_folders.first_wins([built_in(cls.KIND.id), host.model_files(cls.KIND.folders)])
+        return model_folders.first_wins([built_in(cls.KIND.id), host.current().model_files(cls.KIND.folders)])
 
     @classmethod
     def path_of(cls, model_name: str) -> Path:
         found = cls.find(model_name)
         if found is None:
+            folder = host.current().model_folder(cls.KIND.folders[0])
             raise CascadeError(
                 f"There is no {cls.KIND.name} {model_name!r} in the model folders {', '.join(cls.KIND.folders)}: put"
-                f" the file into {host.model_folder(cls.KIND.folders[0])}{cls._command(model_name)}, or choose another"
+                f" the file into {folder}{cls._command(model_name)}, or choose another"
             )
         return found
 

@@ -115,7 +115,7 @@ class _LoRAApply:
         if lora.tokens and "text_encoder" in handles and handles["text_encoder"][0] is None:
             lines.append(f"{lora.name} brings words ({words or 'without names'}): connect `text_encoder` to say them")
         for line in lines:
-            host.warn(self.DISPLAY_NAME, line)
+            host.current().warn(self.DISPLAY_NAME, line)
 
 
 class CascadeLoRAApply(_LoRAApply):

@@ -120,10 +120,10 @@ class _StageSampler:
         previewer = previews.choose_previewer(stage, wired)
         show = previews.choose_picture(stage, previewer)
         x0: Tensor | None = None
-        with host.together(stage, previewer), host.progress(self.DISPLAY_NAME, total) as advance:
+        with host.current().together(stage, previewer), host.current().progress(self.DISPLAY_NAME, total) as advance:
             for step in steps:
                 x0 = step.x0
-                host.check_cancel()
+                host.current().check_cancel()
                 advance(None if show is None else partial(show, x0))
         assert x0 is not None  # a run has at least one step
         return (sockets.with_samples(latent, x0, stage.family),)
@@ -195,7 +195,7 @@ class CascadeStageCSampler(_StageSampler):
         steps = self._start(stage_c, positive, negative, latent, previewer, **settings)
         mask = latent.get(sockets.NOISE_MASK)
         if mask is not None and not mask.any():
-            host.warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
+            host.current().warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
         return self._finish(stage_c, latent, steps, settings["steps"], previewer)
 
     def _start(

@@ -61,7 +61,7 @@ class Trainer:
     @staticmethod
     def _shown(trained: Trained) -> dict[str, Any]:
         """The files of the last samples, or of the curve, for the editor."""
-        root = host.output_directory()
+        root = host.current().output_directory()
         places = [(path.name, path.parent.relative_to(root).as_posix()) for path in trained.files]
         return {"images": [{"filename": name, "subfolder": folder, "type": "output"} for name, folder in places]}
 
@@ -118,4 +118,6 @@ class CascadeControlNetTrain(Trainer):
         from ..cascade_core.files.load import load
 
         target = training.target
-        return load("controlnet", target, name=target.name, device=host.device(), placement=host.placement())
+        return load(
+            "controlnet", target, name=target.name, device=host.current().device(), placement=host.current().placement()
+        )

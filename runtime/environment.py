@@ -8,9 +8,12 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..cascade_core.wording import size_in_words
-from . import folders, local
+
+if TYPE_CHECKING:
+    from .local import LocalHost
 
 LIBRARIES = ("torch", "transformers", "safetensors", "numpy", "Pillow")
 # Extra of pyproject.toml -> modules that it brings.
@@ -18,16 +21,16 @@ EXTRAS = {"app": ("gradio", "fastapi", "uvicorn"), "server": ("aiohttp", "yarl")
 NAME = "stable-cascade-nodes"
 
 
-def describe() -> dict[str, str]:
+def describe(local: LocalHost) -> dict[str, str]:
     """Facts by name, in the order in which a person reads them."""
     pack = Path(__file__).parents[1]
     return {
         "cascade": f"{_version(NAME) or 'not installed'}, in {pack}",
         "python": f"{platform.python_version()}, {platform.platform()}",
         "libraries": ", ".join(f"{name} {_version(name) or 'missing'}" for name in LIBRARIES),
-        "device": _device(),
+        "device": _device(local),
         "memory": _memory(),
-        "comfyui": _comfyui(),
+        "comfyui": _comfyui(local),
         "models": str(local.models_directory()),
         "missing extras": _missing_extras(),
     }
@@ -40,7 +43,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _device() -> str:
+def _device(local: LocalHost) -> str:
     """The device that models compute on, and the types that `auto` gives the large stages and the small parts."""
     import torch
 
@@ -71,8 +74,8 @@ def _memory() -> str:
     return "; ".join(known) or "unknown"
 
 
-def _comfyui() -> str:
-    base = folders.base_folder()
+def _comfyui(local: LocalHost) -> str:
+    base = local.comfyui_directory()
     if base is None:
         return "not found: this pack does not lie in its custom_nodes"
     file = base / "comfyui_version.py"

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from ..cascade_core.hints import Detector
 
 TINY, INSIGHTFACE = NAMES
-FOLDER = "insightface"  # the model folder where its files lie
-PLACES = ("models/buffalo_l", "buffalo_l", "")  # sub-folders of it; the first is where insightface itself puts them
+PLACES = ("models/buffalo_l", "buffalo_l", "")  # sub-folders of the model folder; insightface itself uses the first
 FINDER, EMBEDDER = "det_10g.onnx", "w600k_r50.onnx"
 
 
@@ -34,7 +33,8 @@ def _cartoon_faces() -> Detector:
     from ..cascade_core.files.load import load
 
     path = built_in("image_encoder")[TINY]
-    return CartoonFaces(load("image_encoder", path, name=TINY, device=host.device(), placement=host.placement()))
+    here = host.current()
+    return CartoonFaces(load("image_encoder", path, name=TINY, device=here.device(), placement=here.placement()))
 
 
 def _insightface() -> Detector:
@@ -45,7 +45,7 @@ def _insightface() -> Detector:
 
 def _insightface_file(name: str) -> Path:
     """The path of the file, or the one where it should be."""
-    paths = [folder / place / name for folder in host.model_folders(FOLDER) for place in PLACES]
+    paths = [folder / place / name for folder in host.current().model_folders(INSIGHTFACE) for place in PLACES]
     return next((path for path in paths if path.is_file()), paths[0])
 
 

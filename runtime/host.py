@@ -1,8 +1,7 @@
-# pyright: reportMissingImports=false
-"""What the nodes need of their surroundings: folders, device, precision, memory, progress, previews, cancelling.
+"""The host of the nodes: where files lie, where models compute, and who hears of it.
 
-Nodes ask here and nowhere else. Inside ComfyUI its own modules answer, anywhere else the plain side, `headless`. Only
-this file names ComfyUI's modules, and only inside functions: nothing is imported before it is needed.
+Nodes ask `current()` and nowhere else. It is ComfyUI where that runs them (`comfyui.ComfyUIHost`), and a program of its
+own anywhere else (`local.LocalHost`). What both answer alike stands here.
 """
 
 from __future__ import annotations
@@ -10,312 +9,174 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
-from . import folders, local
-from . import model_folders as shelves
-from .local import Advance, Preview
+from ..cascade_core.files import picture_files
+from . import model_folders, paths
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ..cascade_core.memory import Placement
     from ..cascade_core.models.handle import Handle
+    from .local import Audience, LocalHost
 
-configure = local.configure  # for the program that runs the nodes, which is then its own host
+Preview = Callable[[], "Image.Image"]  # makes the picture of a step; called only where somebody looks at it
+Advance = Callable[["Preview | None"], None]
 
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # ComfyUI's options: those we compute in
-OPTION_OF = {"stage_c": "unet", "stage_b": "unet", "text_encoder": "text_enc", "image_encoder": "text_enc"}
-
-
-def in_comfyui() -> bool:
-    """Whether ComfyUI runs the nodes; not where a program has made its own choices with `configure`."""
-    return "comfy.model_management" in sys.modules and not local.configured()
+TOKENIZER = "tokenizer"  # in a folder of text encoders: CLIP's vocabulary for all of them
+COMFYUI_TOKENIZER = Path("comfy") / "sd1_tokenizer"  # under ComfyUI's folder: its copy of CLIP's vocabulary
 
 
-def output_directory() -> Path:
-    if not in_comfyui():
-        return local.output_directory()
-    import folder_paths
+class Host(ABC):
+    """What nodes need of where they run."""
 
-    return Path(folder_paths.get_output_directory())
+    @abstractmethod
+    def output_directory(self) -> Path: ...
 
+    @abstractmethod
+    def input_directory(self) -> Path: ...
 
-def input_directory() -> Path:
-    if not in_comfyui():
-        return local.input_directory()
-    import folder_paths
+    @abstractmethod
+    def temporary_directory(self) -> Path:
+        """A folder for previews, which nobody keeps."""
 
-    return Path(folder_paths.get_input_directory())
+    def directory(self, kind: str) -> Path:
+        """The folder that editors call `input`, `output` or `temp`."""
+        known = {"input": self.input_directory, "output": self.output_directory, "temp": self.temporary_directory}
+        return known[kind]()
 
+    @abstractmethod
+    def comfyui_directory(self) -> Path | None:
+        """ComfyUI's own folder; None where there is none."""
 
-def temporary_directory() -> Path:
-    if not in_comfyui():
-        return local.temporary_directory()
-    import folder_paths
+    @abstractmethod
+    def model_folders(self, key: str) -> list[Path]:
+        """The folders of this key, at least one, in the order in which they are searched."""
 
-    return Path(folder_paths.get_temp_directory())
+    def model_folder(self, key: str) -> Path:
+        """Where a person should put a file of this key: the folder of the key's own name where there is one."""
+        found = self.model_folders(key)
+        return next((folder for folder in found if folder.name == key), found[0])
 
+    def model_files(self, keys: Sequence[str]) -> dict[str, Path]:
+        """Models under these folder keys by name, in order within a key; the first key wins a clash."""
+        return model_folders.first_wins(map(self.models_of, keys))
 
-def model_files(keys: Sequence[str]) -> dict[str, Path]:
-    """Models under these folder keys by name, as the host names them; the first key wins a clash."""
-    if not in_comfyui():
-        return local.model_files(keys)
-    import folder_paths
+    def models_of(self, key: str) -> dict[str, Path]:
+        """Models under one folder key by name."""
+        return model_folders.models_of(key, self.model_folders(key))
 
-    def listed(key: str) -> dict[str, Path]:
-        if key == folders.DIFFUSERS:  # of which ComfyUI lists nothing
-            return shelves.models(model_folders(key))
-        names = filter(shelves.can_hold_weights, folder_paths.get_filename_list(key))
-        paths = {name: folder_paths.get_full_path(key, name) for name in names}
-        return shelves.in_order({name: Path(path) for name, path in paths.items() if path is not None})
+    def tokenizer_folders(self) -> list[Path]:
+        """Where else CLIP's vocabulary may lie, for published text encoders that have none beside them."""
+        fetched = [folder / TOKENIZER for folder in self.model_folders("text_encoders")]
+        comfyui = self.comfyui_directory()
+        return fetched if comfyui is None else [*fetched, comfyui / COMFYUI_TOKENIZER]
 
-    return shelves.first_wins(map(listed, keys))
+    def picture_names(self) -> list[str]:
+        """The pictures of the input folder, as a picture combo offers them."""
+        return picture_files.names_in(self.input_directory())
 
+    def picture_path(self, name: str) -> Path:
+        """The file that a picture name of a workflow means; CascadeError if it is not there or outside its folder."""
+        plain, kind = paths.split_annotation(name)
+        path = paths.inside(self.directory(kind), plain)
+        if not os.path.isfile(path):
+            raise CascadeError(f"There is no picture {plain!r:.200} in {path.parent}: put it there, or choose another")
+        return path
 
-def model_folders(key: str) -> list[Path]:
-    """The folders of this key, in the order in which they are searched; of one that ComfyUI does not know, the folder
-    of its name."""
-    if not in_comfyui():
-        return local.model_folders(key)
-    import folder_paths
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where models compute."""
 
-    if key not in folder_paths.folder_names_and_paths:
-        return [Path(folder_paths.models_dir) / key]
-    return [Path(folder) for folder in folder_paths.get_folder_paths(key)]
-
-
-def model_folder(key: str) -> Path:
-    """Where a person should put a file of this key: the folder of the key's own name where there is one."""
-    found = model_folders(key)
-    return next((folder for folder in found if folder.name == key), found[0])
-
-
-def tokenizer_folders() -> list[Path]:
-    """Where else CLIP's vocabulary may lie, for published text encoders that have none beside them."""
-    fetched = [folder / folders.TOKENIZER for folder in model_folders("text_encoders")]
-    if not in_comfyui():
-        return [*fetched, *local.comfyui_tokenizer()]
-    import comfy.model_management
-
-    return [*fetched, Path(comfy.model_management.__file__).parents[1] / folders.COMFYUI_TOKENIZER]
-
-
-def picture_names() -> list[str]:
-    """What a picture combo offers of the input folder."""
-    return folders.pictures(input_directory())
-
-
-def picture_path(name: str) -> Path:
-    """The file that a picture name of a workflow means; CascadeError if it is not there, or not inside its folder."""
-    plain, kind = folders.split_annotation(name)
-    roots = {"input": input_directory, "output": output_directory, "temp": temporary_directory}
-    path = folders.inside(roots[kind](), plain)
-    if not os.path.isfile(path):
-        raise CascadeError(f"There is no picture {plain!r:.200} in {path.parent}: put it there, or choose another")
-    return path
-
-
-def device() -> torch.device:
-    """Where models compute."""
-    if not in_comfyui():
-        return local.device()
-    from comfy import model_management
-
-    return model_management.get_torch_device()
-
-
-def dtype(kind: str) -> str:
-    """The precision that `auto` means for models of this kind: a name that `load` takes.
-
-    ComfyUI's options decide where they name a type that plain layers compute in (fp8 is only stored), and that the
-    kind bears: Stage C overflows in float16. Else the large stages get what the device is fast in, the others float32.
-    """
-    if not in_comfyui():
+    def dtype(self, kind: str) -> str:
+        """The precision that `auto` means for models of this kind: a name that `load` takes."""
         return "auto"
-    from comfy import model_management
-    from comfy.cli_args import args
 
-    refused = ("float16",) if kind == "stage_c" else ()
-    for option, name in PRECISIONS.items():
-        if getattr(args, f"{option}_{OPTION_OF.get(kind, 'vae')}") and name not in refused:
-            return name
-    where = model_management.get_torch_device()
-    if kind == "stage_b" and args.force_fp16 and model_management.should_use_fp16(where):
-        return "float16"
-    if kind in ("stage_c", "stage_b") and model_management.should_use_bf16(where):
-        return "bfloat16"
-    return "float16" if kind == "stage_b" and model_management.should_use_fp16(where) else "float32"
+    @abstractmethod
+    def placement(self) -> Placement | None:
+        """Who brings a model to `device()`, for one handle; None where it stays in the memory it is loaded to."""
 
+    @abstractmethod
+    def together(self, *handles: Handle | None) -> AbstractContextManager[None]:
+        """For models that compute in turns, such as a stage and its previewer: none pushes out another in here."""
 
-def placement() -> Placement | None:
-    """Who brings a model to `device()`, for one handle; None where it stays in the memory that it is loaded to."""
-    return _Managed() if in_comfyui() else local.placement()
-
-
-@contextmanager
-def together(*handles: Handle | None) -> Iterator[None]:
-    """For models that compute in turns, such as a stage and its previewer.
-
-    ComfyUI may take a model off the device whenever another is asked for. In here one of these brings all of them, in
-    one request, and one that lies on its device is not asked for again: none pushes out another between its steps.
-    """
-    roots = [handle.root for handle in handles if handle is not None]
-    modules = {root.placement: root.module for root in roots if isinstance(root.placement, _Managed)}
-    group = _Group([placement.patcher(module) for placement, module in modules.items()])
-    before = {placement: placement.group for placement in modules}
-    if not in_comfyui():
-        with local.together(roots):
-            yield
-        return
-    try:
-        for placement in before:
-            placement.group = group
-        yield
-    finally:
-        for placement, former in before.items():
-            placement.group = former
-
-
-class _Group:
-    """Patchers whose models are brought to their devices by one request, and the room that was asked for so far."""
-
-    def __init__(self, patchers: Sequence[Any]) -> None:
-        self.patchers = patchers
-        self.room = -1
-
-    def bring(self, room: int) -> None:
-        """All of them wholly on their devices, with `room` bytes beside them."""
-        import torch
-        from comfy import model_management
-
-        # Moving under the host's inference_mode makes inference tensors, which can never be trained. The manager moves
-        # ours away like that; bringing them back here makes them ordinary ones again.
-        with torch.inference_mode(False), torch.no_grad():
-            model_management.load_models_gpu(self.patchers, memory_required=room, force_full_load=True)
-            for patcher in self.patchers:
-                if not _lies_on(patcher.model, patcher.load_device):  # --novram brings nothing of plain layers
-                    patcher.partially_load(patcher.load_device, 2 * patcher.model_size())
-        self.room = room
-
-
-class _Managed:
-    """Placement by ComfyUI's memory manager.
-
-    The manager knows patchers and modules by weak references. Patchers are held here, and this by handles alone, so the
-    last handle of a model takes its memory along. The layers are plain ones, which cannot compute half on the device:
-    what the manager moved away in part is brought back whole.
-    """
-
-    def __init__(self) -> None:
-        self.patchers: dict[nn.Module, Any] = {}
-        self.group: _Group | None = None  # while `together`
-
-    def patcher(self, module: nn.Module) -> Any:
-        if module not in self.patchers:
-            from comfy import model_management
-            from comfy.model_patcher import ModelPatcher
-
-            places = model_management.get_torch_device(), model_management.unet_offload_device()
-            self.patchers[module] = ModelPatcher(module, *places)
-        return self.patchers[module]
-
-    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
-        patcher = self.patcher(module)
-        group = self.group or _Group([patcher])
-        if activation_bytes > group.room or not _lies_on(module, patcher.load_device):
-            group.bring(activation_bytes)
-        return patcher.load_device
-
-
-def _lies_on(module: nn.Module, where: torch.device) -> bool:
-    devices = {tensor.device for tensors in (module.parameters(), module.buffers()) for tensor in tensors}
-    return all(found.type == where.type and where.index in (None, found.index) for found in devices)
-
-
-def wants_previews() -> bool:
-    """Whether the host's own setting asks for previews where none are wired."""
-    if not in_comfyui():
+    def wants_previews(self) -> bool:
+        """Whether a setting of the host asks for previews where none are wired."""
         return False
-    from comfy.cli_args import LatentPreviewMethod, args
 
-    return args.preview_method != LatentPreviewMethod.NoPreviews
-
-
-def rough_preview(kind: str) -> Callable[[Tensor], Image.Image] | None:
-    """How the host itself shows a published latent (N, C, h, w) of this stage, in model space; None if it does not."""
-    if not wants_previews():
+    def rough_preview(self, kind: str) -> Callable[[Tensor], Image.Image] | None:
+        """The host's own picture of a published latent (N, C, h, w) of this stage, in model space, if it has one."""
         return None
-    import latent_preview
-    from comfy import latent_formats
 
-    formats = {"stage_c": latent_formats.SC_Prior, "stage_b": latent_formats.SC_B}
-    previewer = latent_preview.get_previewer(device(), formats[kind]())
-    return None if previewer is None else lambda x0: previewer.decode_latent_to_preview_image("JPEG", x0)[1]
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Advance]:
+        """`advance(preview)` after each of `total` steps; here a bar on stderr where a person looks at it."""
+        from tqdm import tqdm
 
+        with tqdm(total=total, desc=label, file=sys.stderr, disable=None, leave=False) as bar:
 
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Advance]:
-    """`advance(preview)` after each of `total` steps; a picture that cannot be made ends the previews, not the run."""
-    with local.progress(label, total) as count:
-        if not in_comfyui():
-            yield count
-            return
-        import comfy.utils
-        import latent_preview
+            def advance(preview: Preview | None = None) -> None:
+                bar.update()
 
-        bar = comfy.utils.ProgressBar(total)
-        previewing = True
+            yield advance
 
-        def advance(preview: Preview | None = None) -> None:
-            nonlocal previewing
-            count(None)
-            picture = None
-            try:
-                if preview is not None and previewing:
-                    picture = ("JPEG", preview(), latent_preview.MAX_PREVIEW_RESOLUTION)  # small ones are enlarged
-            except RuntimeError as error:  # torch's, such as out of memory
-                previewing = False
-                warn(label, f"there are no more previews of this run: {error}")
-            bar.update_absolute(bar.current + 1, total, picture)
+    @abstractmethod
+    def check_cancel(self) -> None:
+        """Called between steps; raises once what the host stops a node with."""
 
-        yield advance
+    def warn(self, node: str, message: str) -> None:
+        """Tell the person something that did not stop the node."""
+        self.say(logging.WARNING, node, message)
+
+    def tell(self, node: str, message: str) -> None:
+        """Tell the person what a node found out, in the same places."""
+        self.say(logging.INFO, node, message)
+
+    @abstractmethod
+    def say(self, level: int, node: str, message: str) -> None:
+        """Bring a message of a node to the person. level: one of `logging`."""
 
 
-def check_cancel() -> None:
-    """Called between steps; raises once what the host stops a node with."""
-    if not in_comfyui():
-        local.check_cancel()
-        return
-    from comfy import model_management
-
-    model_management.throw_exception_if_processing_interrupted()
+_current: Host | None = None  # until somebody asks or configures
 
 
-def warn(node: str, message: str) -> None:
-    """Tell the person something that did not stop the node: in the log and, in ComfyUI's editor, on the node."""
-    _say(logging.WARNING, node, message)
+def current() -> Host:
+    """The host, chosen when it is first asked for: ComfyUI where it runs, unless `configure` was called."""
+    global _current  # noqa: PLW0603  (one program, one host)
+    if _current is None:
+        from .comfyui import ComfyUIHost, is_running
+        from .local import LocalHost
+
+        _current = ComfyUIHost() if is_running() else LocalHost()
+    return _current
 
 
-def tell(node: str, message: str) -> None:
-    """Tell the person what a node found out, in the same places."""
-    _say(logging.INFO, node, message)
+def configure(
+    *,
+    output: str | Path | None = None,
+    input: str | Path | None = None,
+    models: str | Path | None = None,
+    device: str | None = None,
+    audience: Audience | None = None,
+) -> LocalHost:
+    """Make this program its own host, also within ComfyUI, and choose for it; what is None stays as it was."""
+    global _current  # noqa: PLW0603
+    from .local import LocalHost
 
-
-def _say(level: int, node: str, message: str) -> None:
-    if not in_comfyui():
-        local.say(node, message)
-        return
-    logging.log(level, "%s: %s", node, message)
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    from comfy_execution.utils import get_executing_context
-
-    context = get_executing_context()
-    if server is not None and context is not None:
-        server.send_progress_text(message, context.node_id)
+    host = _current if isinstance(_current, LocalHost) else LocalHost()
+    folders = {"output": output, "input": input, "models": models}
+    chosen = {name: Path(path).expanduser().absolute() for name, path in folders.items() if path is not None}
+    host.settings = replace(host.settings, **chosen)
+    others = {"device": device, "audience": audience}
+    host.settings = replace(host.settings, **{name: value for name, value in others.items() if value is not None})
+    _current = host
+    return host

@@ -97,12 +97,12 @@ def misfit(part: Part, file: str) -> str | None:
 def walk(folder: Path) -> Iterator[Entry]:
     """Everything below a folder that is a model, or was to become one; diffusers folders first."""
     covered: set[Path] = set()
-    for name, path in model_folders.models([folder]).items():
+    for name, path in model_folders.diffusers([folder]).items():
         if name.endswith("/"):
             entry = look_at(path)
             covered |= {file.parent for file in entry.files}
             yield entry
-    loose = model_folders.files([folder], (*model_folders.MODEL_SUFFIXES, *UNFINISHED))
+    loose = model_folders.files([folder], (*model_folders.SUFFIXES, *UNFINISHED))
     names = (name for name, path in loose.items() if path.parent not in covered)
     yield from (look_at(loose[name]) for name in model_folders.offered(names))
 
@@ -128,4 +128,4 @@ def _keys_of(path: Path) -> set[str]:
     """The folder keys under which a path is looked for."""
     place = Path(os.path.abspath(path))
     keys = {key for kind in KINDS.values() for key in kind.folders}
-    return {key for key in keys if any(place.is_relative_to(folder) for folder in host.model_folders(key))}
+    return {key for key in keys if any(place.is_relative_to(folder) for folder in host.current().model_folders(key))}

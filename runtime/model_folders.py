@@ -1,44 +1,73 @@
-"""What loaders offer of model folders, by name: files, sharded sets as one name, and diffusers folders as `name/`.
+"""Model folders: where the folders of a key lie, and what lies in them, by name.
 
-Told from names alone, so that a list costs no opened model: whether a choice is the right model is told when it is
-loaded. Knows no host: callers say which folders a key has.
+Keys and `extra_model_paths.yaml` are ComfyUI's. A loader offers files, sharded sets as one name, and diffusers folders
+as `name/`. All of it is told from names alone, so that a list opens no model: whether a choice is the right one is told
+when it is loaded.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ..cascade_core.files.shards import CONFIG_FILE, PIPELINE_FILE, SHARD
-from ..cascade_core.files.shards import SUFFIXES as MODEL_SUFFIXES
+from ..cascade_core.errors import CascadeError
+from ..cascade_core.files.shards import CONFIG_FILE, PIPELINE_FILE, SHARD, SUFFIXES
 
-INDEX_SUFFIX = ".index.json"
+EXTRA_PATHS = "extra_model_paths.yaml"  # beside the models folder
+FOLDERS = {
+    "diffusion_models": ("unet", "diffusion_models"),
+    "text_encoders": ("text_encoders", "clip"),
+    "controlnet": ("controlnet", "t2i_adapter"),
+}  # keys that have other folders than the one of their own name
+OLD_KEYS = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
+DIFFUSERS = "diffusers"  # the key whose sub-folders are models
+INDEX_SUFFIX = ".index.json"  # of the list of a sharded set's files
+_SET = r"-of-\2"  # instead of the name of a shard's number: the same for all shards of a set
 
 
-def files(folders: Iterable[Path], suffixes: tuple[str, ...] = MODEL_SUFFIXES) -> dict[str, Path]:
-    """The files of one key's folders by name, in order; the first folder wins a clash.
+def folders_of(key: str, models: Path) -> list[Path]:
+    """The folders of a key in the order in which they are searched.
 
-    The name of a file in a sub-folder has the sub-folder before it, with `/` on every system.
+    Those under the folder `models`, and what `extra_model_paths.yaml` adds, its defaults in front.
     """
+    found = [models / name for name in FOLDERS.get(key, (key,))]
+    extra_file = models.parent / EXTRA_PATHS
+    if extra_file.is_file():
+        for folder, is_default in _read_extra(extra_file, extra_file.stat().st_mtime_ns).get(key, ()):
+            if is_default:
+                found = [folder, *(other for other in found if other != folder)]
+            elif folder not in found:
+                found.append(folder)
+    return found
+
+
+def models_of(key: str, folders: Iterable[Path]) -> dict[str, Path]:
+    """The models in the folders of a key by name, in order; the first folder wins a clash."""
+    return diffusers(folders) if key == DIFFUSERS else files(folders)
+
+
+def files(folders: Iterable[Path], suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Path]:
+    """The files below these folders. The name of one in a sub-folder has that before it, with `/` on every system."""
     return _named((folder, path, "") for folder in folders for path in _files(folder, suffixes))
 
 
-def models(folders: Iterable[Path]) -> dict[str, Path]:
-    """The same of the key `diffusers`: the files that lie directly in its folders, and the diffusers folders below."""
+def diffusers(folders: Iterable[Path]) -> dict[str, Path]:
+    """The files that lie directly in these folders, and the diffusers folders below."""
     found: list[tuple[Path, Path, str]] = []
     for folder in folders:
-        found += ((folder, path, "") for path in _files(folder, MODEL_SUFFIXES, deep=False))
+        found += ((folder, path, "") for path in _files(folder, SUFFIXES, deep=False))
         found += ((folder, path, "/") for path in _diffusers_folders(folder))
     return _named(found)
 
 
 def can_hold_weights(name: str) -> bool:
-    return name.lower().endswith(MODEL_SUFFIXES)
+    return name.lower().endswith(SUFFIXES)
 
 
 def in_order(found: Mapping[str, Path]) -> dict[str, Path]:
@@ -46,33 +75,33 @@ def in_order(found: Mapping[str, Path]) -> dict[str, Path]:
     return {name: found[name] for name in sorted(found, key=lambda name: (_plain(name).casefold(), name))}
 
 
-def first_wins(shelves: Iterable[Mapping[str, Path]]) -> dict[str, Path]:
-    """All of the shelves as one; a name stands where it is first found."""
+def first_wins(lists: Iterable[Mapping[str, Path]]) -> dict[str, Path]:
+    """All of the lists as one; a name means what it means in the first that has it."""
     found: dict[str, Path] = {}
-    for shelf in shelves:
-        for name, path in shelf.items():
+    for named in lists:
+        for name, path in named.items():
             found.setdefault(name, path)
     return found
 
 
 def offered(names: Iterable[str]) -> list[str]:
-    """The names that a list shows: of a sharded set the first, since any of them loads its siblings."""
+    """The names that a combo shows: of a sharded set the first, since any of them loads its siblings."""
     sets: dict[str, str] = {}
     for name in names:
-        sets.setdefault(SHARD.sub(r"-of-\2", name), name)
+        sets.setdefault(SHARD.sub(_SET, name), name)
     return list(sets.values())
 
 
 def find(found: Mapping[str, Path], name: str) -> Path | None:
-    """What a workflow means by a name, which may come from a system with the other separator."""
+    """The model that a workflow means by a name, which may come from a system with the other separator."""
     if name in found:
         return found[name]
     return next((path for known, path in found.items() if _plain(known) == _plain(name)), None)
 
 
 def find_file(found: Mapping[str, Path], name: str) -> Path | None:
-    """The same, where the name may lack its ending."""
-    return next(filter(None, (find(found, name + suffix) for suffix in ("", *MODEL_SUFFIXES))), None)
+    """The file that a name means, which may lack its ending."""
+    return next(filter(None, (find(found, name + suffix) for suffix in ("", *SUFFIXES))), None)
 
 
 def belonging(path: Path) -> list[Path]:
@@ -80,8 +109,8 @@ def belonging(path: Path) -> list[Path]:
     if path.is_dir():
         found = (parent / name for parent, _, names in _walk(path, _is_hidden) for name in names)
     elif SHARD.search(path.name):
-        whole = SHARD.sub(r"-of-\2", path.name), SHARD.sub("", path.name) + INDEX_SUFFIX
-        found = (entry for entry in path.parent.iterdir() if SHARD.sub(r"-of-\2", entry.name) in whole)
+        whole = SHARD.sub(_SET, path.name), SHARD.sub("", path.name) + INDEX_SUFFIX
+        found = (entry for entry in path.parent.iterdir() if SHARD.sub(_SET, entry.name) in whole)
     else:
         found = iter((path,))
     return sorted(file for file in found if file.is_file())
@@ -155,3 +184,35 @@ def _walk(
     yield folder, directories, names
     for name in directories:
         yield from _walk(folder / name, skipped, above | {real})
+
+
+@lru_cache(maxsize=4)
+def _read_extra(file: Path, _changed: int) -> Mapping[str, Sequence[tuple[Path, bool]]]:
+    """key -> (folder, is it a default) of every section; `_changed` is the file's time, so that edits are seen."""
+    import yaml  # only needed where there is such a file
+
+    try:
+        sections: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CascadeError(f"{file} cannot be read: {error}") from error
+    found: dict[str, list[tuple[Path, bool]]] = {}
+    if not isinstance(sections, dict):
+        raise CascadeError(f"{file}: expected sections with `key: path` lines, found {sections!r:.60}")
+    for name, section in cast(dict[str, Any], sections).items():
+        if section is None:
+            continue
+        if not isinstance(section, dict):
+            raise CascadeError(f"{file}: the section {name}: expected `key: path` lines, found {section!r:.60}")
+        entries = dict(cast(dict[str, Any], section))
+        base = file.parent / _expand(entries.pop("base_path", None) or "")
+        is_default = bool(entries.pop("is_default", False))
+        for key, paths in entries.items():
+            for line in filter(None, map(str.strip, str(paths or "").split("\n"))):
+                found.setdefault(OLD_KEYS.get(key, key), []).append(
+                    (Path(os.path.normpath(base / _expand(line))), is_default)
+                )
+    return found
+
+
+def _expand(path: object) -> str:
+    return os.path.expandvars(os.path.expanduser(str(path)))

@@ -1,4 +1,4 @@
-"""What a person sees of a latent while a sampler runs."""
+"""Previews: a latent as a picture for the person who waits, while a sampler runs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ def choose_previewer(stage: Handle, wired: Handle | None) -> Handle | None:
     """The wired previewer; the built-in one for the built-in Stage C, where the host wants previews; else None."""
     from ..cascade_core.files.load import load
 
-    if wired is not None or stage.kind != "stage_c" or not host.wants_previews():
+    here = host.current()
+    if wired is not None or stage.kind != "stage_c" or not here.wants_previews():
         return wired
     for name, path in built_in("previewer").items():
-        previewer = load("previewer", path, name=name, device=host.device(), placement=host.placement())
+        previewer = load("previewer", path, name=name, device=here.device(), placement=here.placement())
         if previewer.family == stage.family:
             return previewer
     return None
 
 
 def choose_picture(stage: Handle, previewer: Handle | None) -> Show | None:
-    """How steps are shown; None where nobody wants to see them, or where nothing can show this family."""
+    """The picture of a step; None where nobody wants to see one, or where nothing can show this family."""
     from ..cascade_core.files.metadata import PUBLISHED_FAMILY
     from ..cascade_core.pipeline import preview_pixels
 
     if previewer is not None:
         return lambda x0: to_picture(preview_pixels(previewer, x0[:1]))
-    return host.rough_preview(stage.kind) if stage.family == PUBLISHED_FAMILY else None
+    return host.current().rough_preview(stage.kind) if stage.family == PUBLISHED_FAMILY else None
 
 
 def to_picture(pixels: Tensor) -> Image.Image:

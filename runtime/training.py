@@ -77,16 +77,17 @@ class Training:
         title = self.about.title
         pictures: tuple[Tensor, ...] = ()
         files: tuple[Path, ...] = ()
-        with host.together(*self.models.named().values()):
-            with host.progress(f"{title}: encode", len(run.task.encode())) as advance:
+        here = host.current()
+        with here.together(*self.models.named().values()):
+            with here.progress(f"{title}: encode", len(run.task.encode())) as advance:
                 for _ in run.encode():
-                    host.check_cancel()
+                    here.check_cancel()
                     advance(None)
-            with host.progress(title, self.settings.steps - run.done) as advance, closing(run.train()) as reports:
+            with here.progress(title, self.settings.steps - run.done) as advance, closing(run.train()) as reports:
                 for report in reports:
                     if report.pictures:
                         pictures, files = report.pictures, report.files
-                    host.check_cancel()
+                    here.check_cancel()
                     if report.progress.losses:
                         advance(partial(_side_by_side, report.pictures) if report.pictures else None)
         return Trained(run.task, pictures, files or (self.folder / CURVE,))
@@ -106,8 +107,8 @@ class Training:
             raise CascadeError(
                 f"name: expected letters, digits, spaces and . _ + - after a letter or digit, found {self.name!r:.80}"
             )
-        folder = host.output_directory() / STATES / self.name
-        return folder, host.model_folder(self.about.folder_key) / f"{self.name}.safetensors"
+        folder = host.current().output_directory() / STATES / self.name
+        return folder, host.current().model_folder(self.about.folder_key) / f"{self.name}.safetensors"
 
 
 def _side_by_side(pictures: tuple[Tensor, ...]) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 if TYPE_CHECKING:
     from stable_cascade_nodes.cascade_core.models.handle import Handle
@@ -25,7 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def new_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The headless host with nothing configured, in an empty current folder, which is given."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "_settings", None)
+    monkeypatch.setattr(host, "_current", None)
     return tmp_path
 
 

@@ -177,7 +177,7 @@ def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]
 
 
 def check_absolute(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
-    """No second copy of us, no host outside runtime/host.py, no graph beyond the standard library, no pickle."""
+    """No second copy of us, no host outside runtime/comfyui.py, no graph beyond the standard library, no pickle."""
     for item in imports(source, modules):
         line = f"{source.place}:{item.line} imports {'.'.join(item.module)}"
         if item.name == "*":
@@ -187,8 +187,8 @@ def check_absolute(source: Source, modules: set[tuple[str, ...]]) -> Iterator[st
         name = item.module[0]
         if name in OURS and source.place.name != "__main__.py":
             yield f"{line}: only relative imports reach our own modules"
-        if name in HOST and source.place != PurePosixPath("runtime/host.py"):
-            yield f"{line}: only runtime/host.py names ComfyUI's modules"
+        if name in HOST and source.place != PurePosixPath("runtime/comfyui.py"):
+            yield f"{line}: only runtime/comfyui.py names ComfyUI's modules"
         if name in HOST and not item.lazy:
             yield f"{line} at import: ComfyUI's modules are imported inside functions"
         if name in PICKLERS:
@@ -286,14 +286,14 @@ OFFENDERS = [
     ("headless/run.py", "from ..cli.output import OK", "lies below"),
     ("app/page.py", "from ..cli.output import OK", "lies below"),
     ("recipes/tiny/a.py", "from ...nodes import sockets", "lies below"),
-    ("cascade_core/errors.py", "def f():\n    import comfy.utils", "only runtime/host.py"),
+    ("cascade_core/errors.py", "def f():\n    import comfy.utils", "only runtime/comfyui.py"),
     ("nodes/loaders.py", "from ..headless import graph", "lies below"),
     ("nodes/loaders.py", "from ..cascade_core import load", "name the module"),
     ("nodes/loaders.py", "from ..cli import main", "lies below"),
-    ("nodes/loaders.py", "def f():\n    import folder_paths", "only runtime/host.py"),
-    ("nodes/loaders.py", "def f():\n    import_module('comfy.sd')", "only runtime/host.py"),
-    ("nodes/loaders.py", "from nodes import LoadImage", "only runtime/host.py"),
-    ("runtime/host.py", "import folder_paths", "inside functions"),
+    ("nodes/loaders.py", "def f():\n    import folder_paths", "only runtime/comfyui.py"),
+    ("nodes/loaders.py", "def f():\n    import_module('comfy.sd')", "only runtime/comfyui.py"),
+    ("nodes/loaders.py", "from nodes import LoadImage", "only runtime/comfyui.py"),
+    ("runtime/comfyui.py", "import folder_paths", "inside functions"),
     ("cli/main.py", "from stable_cascade_nodes.runtime import host", "only relative"),
     ("cli/main.py", "import headless.graph", "only relative"),
     ("cli/main.py", "from ..nodes import *", "star"),
@@ -326,7 +326,7 @@ LAWFUL = [
     ("headless/graph/a.py", "import json\nfrom ...cascade_core.errors import CascadeError\nfrom . import wording"),
     ("nodes/a.py", "from ..cascade_core.errors import CascadeError\nfrom ..runtime import host"),
     ("nodes/a.py", "def f(name):\n    from ..cascade_core.files.load import load\n    return load('stage_c', name)"),
-    ("runtime/host.py", "def f():\n    import folder_paths\n    return folder_paths"),
+    ("runtime/comfyui.py", "def f():\n    import folder_paths\n    return folder_paths"),
     ("cli/a.py", "from ..headless import graph\nfrom ..nodes import NODE_CLASS_MAPPINGS"),
     ("cli/a.py", "if __name__ == '__main__':\n    print(main())"),
     ("cli/a.py", "def f(model, path):\n    model.eval()\n    return open(path)"),

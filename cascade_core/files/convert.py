@@ -18,6 +18,7 @@ from ..errors import CascadeError
 from ..kinds import KINDS
 from ..models.config import PRESETS
 from ..wording import first_of
+from .atomic import whole
 from .diffusers_config import write_config
 from .dtypes import DTYPES, NAMES, TYPES
 from .identify import find_part, identify
@@ -26,7 +27,7 @@ from .load import build, find_sources
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
 from .shards import SAFETENSORS
-from .tensors import read_pieces, whole, write_tensors
+from .tensors import read_pieces, write_tensors
 
 LAYOUTS = ("official", "comfyui", "diffusers")
 

@@ -10,9 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..models.handle import Target
+from .atomic import whole
 from .dtypes import DTYPES, NAMES
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
-from .tensors import whole, write_tensors
+from .tensors import write_tensors
 
 
 def save(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 
@@ -69,16 +67,3 @@ def write_tensors(
                     progress(written)
     except OSError as error:
         raise CascadeError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-@contextmanager
-def whole(path: Path) -> Generator[Path]:
-    """A temporary name for what becomes `path` when the block is done; a block that fails leaves nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise CascadeError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

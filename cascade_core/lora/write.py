@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..files.atomic import whole
 from ..files.dtypes import DTYPES, NAMES
-from ..files.tensors import whole, write_tensors
+from ..files.tensors import write_tensors
 from ..kinds import KINDS
 from ..models.adapters import adaptable
 from ..models.handle import Handle

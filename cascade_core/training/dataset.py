@@ -13,21 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..files.picture_files import SUFFIXES, values
 from ..wording import first_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 CONTROL = "control"  # the sub-folder of control pictures
-NAME, CAPTION = (
-    "{name}",
-    "{caption}",
-)  # in a caption for all: the file name, and the own caption
-SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
+NAME, CAPTION = "{name}", "{caption}"  # in a caption for all: the picture's file name, and its own caption
 
 
 @dataclass(frozen=True)
@@ -88,14 +83,10 @@ def read_pixels(path: Path) -> Tensor:
     try:
         file = _open(path)
         with file:
-            upright = ImageOps.exif_transpose(file)
-            if upright.mode in SIXTEEN_BITS:
-                grey = np.asarray(upright, np.float32) / 65535
-                return torch.as_tensor(grey).expand(3, -1, -1).contiguous()
-            levels = np.array(upright.convert("RGB"), np.float32)
+            pixels = values(ImageOps.exif_transpose(file), "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from error
-    return torch.as_tensor(levels).permute(2, 0, 1).contiguous() / 255
+    return torch.as_tensor(pixels).permute(2, 0, 1).contiguous()
 
 
 def size_of(path: Path) -> tuple[int, int]:

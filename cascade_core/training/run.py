@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..files.atomic import remove_leftovers
 from . import sharded
 from .dataset import differences
-from .files import remove_leftovers
 from .loop import Progress, train
 from .run_log import RunLog
 from .settings import changed

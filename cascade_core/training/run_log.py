@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .files import durable, write_text
+from ..files.atomic import durable
+from .files import write_text
 from .loop import Progress
 
 CURVE = "curve.png"

@@ -22,22 +22,22 @@ class LoadImage:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"image": (host.picture_names(), {"image_upload": True})}}
+        return {"required": {"image": (host.current().picture_names(), {"image_upload": True})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: str) -> bool | str:
         try:
-            host.picture_path(image)
+            host.current().picture_path(image)
         except CascadeError as error:
             return str(error)
         return True
 
     @classmethod
     def IS_CHANGED(cls, image: str) -> str:
-        return hashlib.sha256(host.picture_path(image).read_bytes()).hexdigest()
+        return hashlib.sha256(host.current().picture_path(image).read_bytes()).hexdigest()
 
     def load_image(self, image: str) -> "tuple[Tensor, Tensor]":
-        return read_picture(host.picture_path(image))
+        return read_picture(host.current().picture_path(image))
 
 
 class LoadImageMask(LoadImage):
@@ -58,5 +58,5 @@ class LoadImageMask(LoadImage):
         return super().IS_CHANGED(image)
 
     def load_mask(self, image: str, channel: str) -> "tuple[Tensor]":
-        picture, mask = read_picture(host.picture_path(image))
+        picture, mask = read_picture(host.current().picture_path(image))
         return (mask[:1] if channel == "alpha" else picture[:1, :, :, _CHANNELS.index(channel) - 1],)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...cascade_core.errors import CascadeError
+from ...cascade_core.files import atomic
 from ...runtime import host, paths
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class SaveImage:
     @classmethod
     def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:
         try:
-            _target(host.output_directory(), filename_prefix or "")
+            _target(host.current().output_directory(), filename_prefix or "")
         except CascadeError as error:
             return str(error)
         return True
@@ -55,7 +56,7 @@ class SaveImage:
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         metadata = _metadata(prompt, extra_pnginfo)
-        shown = _save(images, host.output_directory(), filename_prefix, metadata, _COMPRESSION)
+        shown = _save(images, host.current().output_directory(), filename_prefix, metadata, _COMPRESSION)
         return {"ui": {"images": [entry | {"type": "output"} for entry in shown]}}
 
 
@@ -78,15 +79,14 @@ class PreviewImage:
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         metadata = _metadata(prompt, extra_pnginfo)
-        shown = _save(images, host.temporary_directory(), "preview", metadata, _PREVIEW_COMPRESSION)
+        shown = _save(images, host.current().temporary_directory(), "preview", metadata, _PREVIEW_COMPRESSION)
         return {"ui": {"images": [entry | {"type": "temp"} for entry in shown]}}
 
 
 def _target(root: Path, prefix: str) -> tuple[Path, str]:
     """The folder and the beginning of the file name that a prefix such as `stars/red` means."""
     path = root / os.path.normpath(prefix.replace("\\", "/"))
-    inside = path.parent.resolve().is_relative_to(root.resolve()) and "\0" not in prefix
-    if not inside or path.name in ("", ".", "..") or path == root:
+    if "\0" in prefix or not paths.is_inside(root, path.parent) or path.name in ("", ".", "..") or path == root:
         raise CascadeError(
             f"expected a file name inside the output folder {root}, found {prefix!r}: choose another folder by --output"
         )
@@ -157,8 +157,8 @@ def _publish(
     info = PngImagePlugin.PngInfo()
     for key, text in metadata.items():
         info.add_text(key, text)
-    with paths.unfinished(folder) as temporary:
+    with atomic.unfinished(folder) as temporary:
         picture.save(temporary, format="PNG", pnginfo=info, compress_level=compression)
-        while not paths.claim(temporary, folder / f"{name}_{counter:05}_.png"):
+        while not atomic.claim(temporary, folder / f"{name}_{counter:05}_.png"):
             counter += 1
     return counter

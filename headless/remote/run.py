@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...cascade_core.errors import CascadeError
-from ...runtime import folders, host, paths
+from ...cascade_core.files import atomic
+from ...runtime import host, paths
 from .. import graph, set_values
 from ..set_values import takes_files
 from . import errors, server
@@ -203,17 +204,16 @@ async def _upload_pictures(there: Server, workflow: graph.Workflow, definitions:
 
 def _find_picture(name: str) -> tuple[Path, str]:
     """The file that a name means here, and the sub-folder of the server's input folder for it."""
-    plain, kind = folders.split_annotation(name)
-    roots = {"input": host.input_directory, "output": host.output_directory, "temp": host.temporary_directory}
-    root = roots[kind]()
-    path = folders.inside(root, plain)
+    plain, kind = paths.split_annotation(name)
+    root = host.current().directory(kind)
+    path = paths.inside(root, plain)
     subfolder = path.parent.relative_to(root).as_posix() if kind == "input" else ""
     return path, "" if subfolder == "." else subfolder
 
 
 async def _fetch_results(there: Server, account: Mapping[str, Any]) -> AsyncIterator[Path]:
     """Bring each file of the server's account of a prompt; previews stay there, as they would be gone here."""
-    root = host.output_directory()
+    root = host.current().output_directory()
     outputs: Any = account.get("outputs")
     for ui in outputs.values() if graph.is_object(outputs) else ():
         for shown in ui.values() if graph.is_object(ui) else ():
@@ -225,9 +225,9 @@ async def _fetch_results(there: Server, account: Mapping[str, Any]) -> AsyncIter
 async def _fetch(there: Server, entry: Mapping[str, Any], root: Path) -> Path:
     folder, name = _target(there, entry, root)
     folder.mkdir(parents=True, exist_ok=True)
-    with paths.unfinished(folder) as temporary:
+    with atomic.unfinished(folder) as temporary:
         await there.download(entry, temporary)
-        return next(folder / free for free in _names(name) if paths.claim(temporary, folder / free))
+        return next(folder / free for free in _names(name) if atomic.claim(temporary, folder / free))
 
 
 def _target(there: Server, entry: Mapping[str, Any], root: Path) -> tuple[Path, str]:
@@ -235,7 +235,7 @@ def _target(there: Server, entry: Mapping[str, Any], root: Path) -> tuple[Path, 
     subfolder, name = str(entry.get("subfolder") or ""), str(entry["filename"])
     folder = root / subfolder.replace("\\", "/")
     plain = not set(name) & {"/", "\\", "\0"} and "\0" not in subfolder and (folder / name).parent == folder
-    if name in ("", ".", "..") or not plain or not folder.resolve().is_relative_to(root.resolve()):
+    if name in ("", ".", "..") or not plain or not paths.is_inside(root, folder):
         found = graph.show(f"{subfolder}/{name}")
         raise ServerError(f"{there.name}: expected results inside its output folder, found {found}")
     return folder, name

@@ -17,7 +17,7 @@ import pytest
 
 import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph, node_classes
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 collect_ignore_glob = [] if find_spec("gradio") else ["test_*.py"]  # without the extra `app` there is nothing to test
 
@@ -29,7 +29,7 @@ def place(new_program: Path) -> Path:
     """A folder with `input`, `output` and `outside` in it, which are the nodes' folders but for the last."""
     for name in ("input", "output", "outside"):
         (new_program / name).mkdir()
-    local.configure(input=new_program / "input", output=new_program / "output")
+    host.configure(input=new_program / "input", output=new_program / "output")
     return new_program
 
 

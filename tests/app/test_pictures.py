@@ -30,7 +30,7 @@ def test_a_brought_picture_is_kept_as_it_is_in_one_folder(place: Path) -> None:
     assert pictures.keep(path, path.name) == name  # the same again is the same file
     assert [*(place / "input").rglob("*.*")] == [place / "input" / name]
     assert pictures.names() == [name]
-    assert host.picture_path(name).is_file()
+    assert host.current().picture_path(name).is_file()
 
 
 @pytest.mark.parametrize("name", ["../../evil.png", "/etc/evil.png", "..\\evil.png", ".png", "a\0b.png"])
@@ -91,8 +91,8 @@ def test_a_painted_mask_makes_the_picture_transparent_there_and_changes_nothing_
     painted.paste((255, 0, 0, 255), (20, 10, 60, 50))
     masked = pictures.with_mask(name, [painted])
     assert masked.startswith("app/x-") and masked != name
-    image, mask = read_picture(host.picture_path(masked))
-    original, _ = read_picture(host.picture_path(name))
+    image, mask = read_picture(host.current().picture_path(masked))
+    original, _ = read_picture(host.current().picture_path(name))
     assert (image == original).all()
     expected = np.zeros((40, 60))
     expected[5:25, 10:30] = 1
@@ -103,7 +103,7 @@ def test_paint_takes_the_place_of_a_built_in_hole_and_no_paint_leaves_it(place: 
     assert pictures.with_mask(BUILT_IN, [Image.new("RGBA", (256, 256))]) == BUILT_IN
     painted = Image.new("RGBA", (256, 256))
     painted.paste((255, 0, 0, 255), (0, 0, 16, 16))
-    _, mask = read_picture(host.picture_path(pictures.with_mask(BUILT_IN, [painted])))
+    _, mask = read_picture(host.current().picture_path(pictures.with_mask(BUILT_IN, [painted])))
     assert mask.sum() == 256
 
 

@@ -32,11 +32,11 @@ class Slow:
         return {"required": {"value": ("INT", {"default": 0}), "fault": ("STRING", {"default": ""})}}
 
     def work(self, value: int, fault: str) -> dict[str, Any]:
-        host.warn("Slow", f"began with {value}")
-        with host.progress("Slow", STEPS) as advance:
+        host.current().warn("Slow", f"began with {value}")
+        with host.current().progress("Slow", STEPS) as advance:
             for step in range(STEPS):
                 assert self.steps.acquire(timeout=20)
-                host.check_cancel()
+                host.current().check_cancel()
                 if fault == "preview":
                     advance(partial(broken, step))
                 elif fault:
@@ -99,10 +99,8 @@ def test_cancel_works_within_a_step_and_the_next_run_starts_clean(runner: Runner
 
 
 def test_a_cancel_that_came_too_late_stops_nothing(runner: Runner) -> None:
-    from stable_cascade_nodes.runtime import local
-
     assert not runner.cancel("tab")
-    local.request_cancel()
+    host.configure().request_cancel()
     run = make(runner)
     Slow.steps.release(STEPS)
     runner.submit([run])

@@ -21,7 +21,7 @@ from stable_cascade_nodes.runtime import host
 def save(images: torch.Tensor, prefix: str = "a", **metadata: Any) -> list[Path]:
     shown = native.SaveImage().save_images(images, prefix, **metadata)["ui"]["images"]
     assert all(entry["type"] == "output" for entry in shown)
-    return [host.output_directory() / entry["subfolder"] / entry["filename"] for entry in shown]
+    return [host.current().output_directory() / entry["subfolder"] / entry["filename"] for entry in shown]
 
 
 def names(folder: Path) -> list[str]:
@@ -84,7 +84,7 @@ def test_metadata(folders: Path) -> None:
 def test_previews_go_to_the_temporary_folder(folders: Path) -> None:
     entry = native.PreviewImage().save_images(torch.rand(1, 4, 4, 3))["ui"]["images"][0]
     assert entry["type"] == "temp"
-    assert (host.temporary_directory() / entry["subfolder"] / entry["filename"]).is_file()
+    assert (host.current().temporary_directory() / entry["subfolder"] / entry["filename"]).is_file()
     assert not names(folders / "output")
 
 

@@ -97,7 +97,7 @@ def test_combos_list_the_same_names_as_the_command(comfyui: ComfyUI) -> None:
 
 
 def test_the_first_folder_wins_as_in_comfyui(base: Path) -> None:
-    found = host.model_files(("vae", "checkpoints"))
+    found = host.current().model_files(("vae", "checkpoints"))
     assert found["same.safetensors"] == base / "disk" / "first" / "same.safetensors"
 
 

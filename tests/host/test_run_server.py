@@ -20,7 +20,7 @@ from PIL import Image
 
 import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph, native
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 from .server import ComfyUI
 
@@ -151,7 +151,7 @@ def test_stand_ins_for_pictures_give_the_same(command: Command) -> None:
 @pytest.mark.usefixtures("new_program")
 def test_masks_are_the_same(command: Command) -> None:
     shades = Image.fromarray(np.random.default_rng(1).integers(0, 256, (9, 7, 4), np.uint8))
-    local.configure(input=command.folder / "input")
+    host.configure(input=command.folder / "input")
     prompt: Document = {}
     ours: dict[str, Any] = {}
     for mode in ("RGBA", "RGB", "LA", "L", "P"):

@@ -20,7 +20,7 @@ from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
 from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
-from stable_cascade_nodes.runtime import local
+from stable_cascade_nodes.runtime import host
 
 WORDS = ("a", "red", "circle")
 FOLDERS = {
@@ -78,7 +78,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def on_the_processor(new_program: Path) -> None:
-    local.configure(device="cpu")
+    host.configure(device="cpu")
 
 
 @pytest.fixture(scope="session")

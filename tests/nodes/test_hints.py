@@ -59,7 +59,7 @@ def sample(part: Part, positive: sockets.Conditioning, **changes: Any) -> Tensor
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
-    monkeypatch.setattr(host, "warn", lambda node, message: said.append(message))
+    monkeypatch.setattr(host.current(), "warn", lambda node, message: said.append(message))
     return said
 
 

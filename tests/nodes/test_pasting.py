@@ -11,7 +11,7 @@ from stable_cascade_nodes.runtime import host
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
-    monkeypatch.setattr(host, "warn", lambda node, message: said.append(message))
+    monkeypatch.setattr(host.current(), "warn", lambda node, message: said.append(message))
     return said
 
 

@@ -157,7 +157,7 @@ def test_previews_are_made_for_whoever_looks(part: Part, monkeypatch: pytest.Mon
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(host, "progress", lambda label, total: Watched())
+    monkeypatch.setattr(host.current(), "progress", lambda label, total: Watched())
     sample_c(part, previewer=part("previewer"))
     assert seen == [(48, 48)] * 2
 
@@ -169,7 +169,7 @@ def test_cancel_stops_after_the_step(part: Part, monkeypatch: pytest.MonkeyPatch
         asked.append(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(host, "check_cancel", cancel)
+    monkeypatch.setattr(host.current(), "check_cancel", cancel)
     with pytest.raises(KeyboardInterrupt):
         sample_c(part, steps=50)
     assert len(asked) == 1
@@ -221,7 +221,7 @@ def test_every_image_of_a_batch_keeps_its_own(part: Part) -> None:
 
 def test_an_empty_noise_mask_is_said_and_changes_nothing(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(host, "warn", lambda node, message: said.append(message))
+    monkeypatch.setattr(host.current(), "warn", lambda node, message: said.append(message))
     latent = masked(torch.zeros(1, 64, 64))
     assert torch.equal(sample_c(part, latent=latent)["samples"], latent["samples"])
     assert said == ["The noise_mask of `latent` is empty: nothing is made anew"]

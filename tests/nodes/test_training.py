@@ -22,7 +22,7 @@ from stable_cascade_nodes.nodes.dataset import CascadeDataset
 from stable_cascade_nodes.nodes.hints import CascadePictureHint
 from stable_cascade_nodes.nodes.lora import CascadeLoRAApply
 from stable_cascade_nodes.nodes.training import CascadeControlNetTrain, CascadeLoRATrain
-from stable_cascade_nodes.runtime import host, local
+from stable_cascade_nodes.runtime import host
 
 Part = Callable[[str], Handle]
 SETTINGS: dict[str, Any] = {
@@ -118,26 +118,27 @@ def test_cancel_keeps_the_state_and_the_same_name_resumes(
     (dataset,) = CascadeDataset().read("stars")
     inputs = {**models(part), **LORA, "steps": 6, "prompts": "", "tokens": "", "dataset": dataset}
     _, (_, whole, _) = train(CascadeLoRATrain(), **inputs, name="whole")
-    checked = 0
+    here, checked = host.configure(), 0
+    check_cancel = here.check_cancel
 
     def cancel_later() -> None:
         nonlocal checked
         checked += 1
         if checked == 2 + 2 + 4:  # pictures, their caption and the empty one, steps
-            local.request_cancel()
-        local.check_cancel()
+            here.request_cancel()
+        check_cancel()
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(host, "check_cancel", cancel_later)
+        patch.setattr(here, "check_cancel", cancel_later)
         train(CascadeLoRATrain(), **inputs, name="parts")
     assert (tmp_path / "output" / "training" / "parts" / "state.safetensors").is_file()
     assert not (tmp_path / "models" / "loras" / "parts.safetensors").exists()
     assert not any(parameter.requires_grad for parameter in part("stage_c").module.parameters())
 
     totals: list[int] = []
-    original = host.progress
+    original = here.progress
     with monkeypatch.context() as patch:
-        patch.setattr(host, "progress", lambda label, total: (totals.append(total), original(label, total))[1])
+        patch.setattr(here, "progress", lambda label, total: (totals.append(total), original(label, total))[1])
         _, (_, parts, _) = train(CascadeLoRATrain(), **inputs, name="parts")
     assert totals[-1] == 2  # four of six were taken before
     assert Path(whole).read_bytes() == Path(parts).read_bytes()

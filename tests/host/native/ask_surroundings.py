@@ -1,4 +1,4 @@
-"""What nodes/host.py answers inside ComfyUI. See bare_comfyui.py; the folders are those of the test."""
+"""What the host answers inside ComfyUI. See bare_comfyui.py; the folders are those of the test."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def find(pack: Any) -> dict[str, Any]:
     import comfy.utils
     import folder_paths
     from comfy import model_management
-    from the_pack.runtime import host
+    from the_pack.runtime import host as hosts
 
+    host = hosts.current()
     folder_paths.add_model_folder_path("diffusion_models", str(Path(folder_paths.base_path) / "disk"))
     keys = ("diffusion_models", "checkpoints", "diffusers")
     facts: dict[str, Any] = {
@@ -56,8 +57,8 @@ def find(pack: Any) -> dict[str, Any]:
         facts["cancelled"] = True
     host.check_cancel()
 
-    host.configure(input="elsewhere")
-    facts["a program's own choice"] = [host.in_comfyui(), host.input_directory().name]
+    own = hosts.configure(input="elsewhere")
+    facts["a program's own choice"] = [hosts.current() is not own, hosts.current().input_directory().name]
     return facts
 
 

@@ -95,8 +95,9 @@ def find(pack: Any) -> dict[str, Any]:
     from comfy import model_management as manager
     from the_pack.cascade_core.builtin import built_in
     from the_pack.cascade_core.files.load import load as load_file
-    from the_pack.runtime import host
+    from the_pack.runtime import host as hosts
 
+    host = hosts.current()
     card = Card(manager)
     natives = Natives(manager, card)
     reserve = int(manager.minimum_inference_memory())

@@ -64,7 +64,7 @@ def test_diffusers_folders(tmp_path: Path) -> None:
     touch(tmp_path / "other" / "in_a_folder.safetensors")
     touch(tmp_path / "settings" / "config.json")
     component(tmp_path / ".cache" / "half")
-    assert model_folders.models([tmp_path]) == {
+    assert model_folders.diffusers([tmp_path]) == {
         "decoder/": alone,
         "flat.safetensors": file,
         "people/stable-cascade-prior/": whole,
@@ -75,12 +75,12 @@ def test_diffusers_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", "3"])
 def test_a_pipeline_whose_index_is_damaged_is_still_offered(tmp_path: Path, content: str) -> None:
     pipeline(tmp_path / "p", content)
-    assert list(model_folders.models([tmp_path])) == ["p/", "p/prior/", "p/prior_lite/"]
+    assert list(model_folders.diffusers([tmp_path])) == ["p/", "p/prior/", "p/prior_lite/"]
 
 
 def test_a_key_that_leads_to_a_pipeline_itself(tmp_path: Path) -> None:
     whole = pipeline(tmp_path / "stable-cascade-prior")
-    assert model_folders.models([whole])["stable-cascade-prior/"] == whole
+    assert model_folders.diffusers([whole])["stable-cascade-prior/"] == whole
 
 
 def test_of_a_sharded_set_the_first_is_offered() -> None:

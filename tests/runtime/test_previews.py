@@ -18,8 +18,8 @@ Part = Callable[[str], Handle]
 def editor(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A host whose setting asks for previews; the stages that it was asked to show itself."""
     asked: list[str] = []
-    monkeypatch.setattr(host, "wants_previews", lambda: True)
-    monkeypatch.setattr(host, "rough_preview", asked.append)
+    monkeypatch.setattr(host.current(), "wants_previews", lambda: True)
+    monkeypatch.setattr(host.current(), "rough_preview", asked.append)
     return asked
 
 

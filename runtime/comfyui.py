@@ -1,0 +1,233 @@
+# pyright: reportMissingImports=false
+"""ComfyUI as the host: its folders, options, memory manager, progress bar and log.
+
+Only this file names ComfyUI's modules, and only inside functions: nothing is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import model_folders
+from .host import Advance, Host, Preview
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor, nn
+
+    from ..cascade_core.memory import Placement
+    from ..cascade_core.models.handle import Handle
+
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # ComfyUI's options: those we compute in
+OPTION_OF = {"stage_c": "unet", "stage_b": "unet", "text_encoder": "text_enc", "image_encoder": "text_enc"}
+
+
+def is_running() -> bool:
+    """Whether this process is ComfyUI."""
+    return "comfy.model_management" in sys.modules
+
+
+class ComfyUIHost(Host):
+    """What ComfyUI answers."""
+
+    def output_directory(self) -> Path:
+        import folder_paths
+
+        return Path(folder_paths.get_output_directory())
+
+    def input_directory(self) -> Path:
+        import folder_paths
+
+        return Path(folder_paths.get_input_directory())
+
+    def temporary_directory(self) -> Path:
+        import folder_paths
+
+        return Path(folder_paths.get_temp_directory())
+
+    def comfyui_directory(self) -> Path:
+        import comfy.model_management
+
+        return Path(comfy.model_management.__file__).parents[1]
+
+    def model_folders(self, key: str) -> list[Path]:
+        """The folders of this key; of one that ComfyUI does not know, the folder of its name."""
+        import folder_paths
+
+        if key not in folder_paths.folder_names_and_paths:
+            return [Path(folder_paths.models_dir) / key]
+        return [Path(folder) for folder in folder_paths.get_folder_paths(key)]
+
+    def models_of(self, key: str) -> dict[str, Path]:
+        """Models under one folder key, as ComfyUI names them; it lists nothing of diffusers folders."""
+        if key == model_folders.DIFFUSERS:
+            return super().models_of(key)
+        import folder_paths
+
+        names = filter(model_folders.can_hold_weights, folder_paths.get_filename_list(key))
+        paths = {name: folder_paths.get_full_path(key, name) for name in names}
+        return model_folders.in_order({name: Path(path) for name, path in paths.items() if path is not None})
+
+    def device(self) -> torch.device:
+        from comfy import model_management
+
+        return model_management.get_torch_device()
+
+    def dtype(self, kind: str) -> str:
+        """The precision that `auto` means for models of this kind.
+
+        ComfyUI's options decide where they name a type that plain layers compute in (fp8 is only stored), and that the
+        kind bears: Stage C overflows in float16. Else the large stages get what the device is fast in, the others
+        float32.
+        """
+        from comfy import model_management
+        from comfy.cli_args import args
+
+        refused = ("float16",) if kind == "stage_c" else ()
+        for option, name in PRECISIONS.items():
+            if getattr(args, f"{option}_{OPTION_OF.get(kind, 'vae')}") and name not in refused:
+                return name
+        where = model_management.get_torch_device()
+        if kind == "stage_b" and args.force_fp16 and model_management.should_use_fp16(where):
+            return "float16"
+        if kind in ("stage_c", "stage_b") and model_management.should_use_bf16(where):
+            return "bfloat16"
+        return "float16" if kind == "stage_b" and model_management.should_use_fp16(where) else "float32"
+
+    def placement(self) -> Placement:
+        return _Managed()
+
+    @contextmanager
+    def together(self, *handles: Handle | None) -> Iterator[None]:
+        """For models that compute in turns.
+
+        ComfyUI may take a model off the device whenever another is asked for. In here one of these brings all of them,
+        in one request, and one that lies on its device is not asked for again: none pushes out another between steps.
+        """
+        roots = [handle.root for handle in handles if handle is not None]
+        modules = {root.placement: root.module for root in roots if isinstance(root.placement, _Managed)}
+        group = _Group([placement.patcher(module) for placement, module in modules.items()])
+        before = {placement: placement.group for placement in modules}
+        try:
+            for placement in before:
+                placement.group = group
+            yield
+        finally:
+            for placement, former in before.items():
+                placement.group = former
+
+    def wants_previews(self) -> bool:
+        from comfy.cli_args import LatentPreviewMethod, args
+
+        return args.preview_method != LatentPreviewMethod.NoPreviews
+
+    def rough_preview(self, kind: str) -> Callable[[Tensor], Image.Image] | None:
+        if not self.wants_previews():
+            return None
+        import latent_preview
+        from comfy import latent_formats
+
+        formats = {"stage_c": latent_formats.SC_Prior, "stage_b": latent_formats.SC_B}
+        previewer = latent_preview.get_previewer(self.device(), formats[kind]())
+        return None if previewer is None else lambda x0: previewer.decode_latent_to_preview_image("JPEG", x0)[1]
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Advance]:
+        """Steps are counted on the node, too; a picture that cannot be made ends the previews, not the run."""
+        import comfy.utils
+        import latent_preview
+
+        with super().progress(label, total) as count:
+            bar = comfy.utils.ProgressBar(total)
+            previewing = True
+
+            def advance(preview: Preview | None = None) -> None:
+                nonlocal previewing
+                count(None)
+                picture = None
+                try:
+                    if preview is not None and previewing:
+                        picture = ("JPEG", preview(), latent_preview.MAX_PREVIEW_RESOLUTION)  # small ones are enlarged
+                except RuntimeError as error:  # torch's, such as out of memory
+                    previewing = False
+                    self.warn(label, f"there are no more previews of this run: {error}")
+                bar.update_absolute(bar.current + 1, total, picture)
+
+            yield advance
+
+    def check_cancel(self) -> None:
+        from comfy import model_management
+
+        model_management.throw_exception_if_processing_interrupted()
+
+    def say(self, level: int, node: str, message: str) -> None:
+        """A message in the log and, where the editor is open, on the node."""
+        logging.log(level, "%s: %s", node, message)
+        from comfy_execution.utils import get_executing_context
+
+        server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+        context = get_executing_context()
+        if server is not None and context is not None:
+            server.send_progress_text(message, context.node_id)
+
+
+class _Group:
+    """Patchers whose models are brought to their devices by one request, and the room that was asked for so far."""
+
+    def __init__(self, patchers: Sequence[Any]) -> None:
+        self.patchers = patchers
+        self.room = -1
+
+    def bring(self, room: int) -> None:
+        """All of them wholly on their devices, with `room` bytes beside them."""
+        import torch
+        from comfy import model_management
+
+        # Moving under the host's inference_mode makes inference tensors, which can never be trained. The manager moves
+        # ours away like that; bringing them back here makes them ordinary ones again.
+        with torch.inference_mode(False), torch.no_grad():
+            model_management.load_models_gpu(self.patchers, memory_required=room, force_full_load=True)
+            for patcher in self.patchers:
+                if not _lies_on(patcher.model, patcher.load_device):  # --novram brings nothing of plain layers
+                    patcher.partially_load(patcher.load_device, 2 * patcher.model_size())
+        self.room = room
+
+
+class _Managed:
+    """Placement by ComfyUI's memory manager.
+
+    The manager knows patchers and modules by weak references. Patchers are held here, and this by handles alone, so the
+    last handle of a model takes its memory along. The layers are plain ones, which cannot compute half on the device:
+    what the manager moved away in part is brought back whole.
+    """
+
+    def __init__(self) -> None:
+        self.patchers: dict[nn.Module, Any] = {}
+        self.group: _Group | None = None  # while `together`
+
+    def patcher(self, module: nn.Module) -> Any:
+        if module not in self.patchers:
+            from comfy import model_management
+            from comfy.model_patcher import ModelPatcher
+
+            places = model_management.get_torch_device(), model_management.unet_offload_device()
+            self.patchers[module] = ModelPatcher(module, *places)
+        return self.patchers[module]
+
+    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        patcher = self.patcher(module)
+        group = self.group or _Group([patcher])
+        if activation_bytes > group.room or not _lies_on(module, patcher.load_device):
+            group.bring(activation_bytes)
+        return patcher.load_device
+
+
+def _lies_on(module: nn.Module, where: torch.device) -> bool:
+    devices = {tensor.device for tensors in (module.parameters(), module.buffers()) for tensor in tensors}
+    return all(found.type == where.type and where.index in (None, found.index) for found in devices)
