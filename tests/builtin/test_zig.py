@@ -1,6 +1,6 @@
 """The zig: its lesson, its reader, and what the shipped LoRA draws and leaves alone.
 
-Run: pytest tests/tiny/test_zig.py -m "slow or not slow" -s
+Run: pytest tests/builtin/test_zig.py -m "slow or not slow" -s
 """
 
 from __future__ import annotations
