@@ -49,6 +49,7 @@ def settings() -> LoraSettings:
         tokens=(("[zig]", "^star$"),),
         keep=("a red circle",),
         keep_weight=1.0,
+        keep_count=2,
     )
 
 
