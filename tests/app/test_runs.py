@@ -32,11 +32,12 @@ class Slow:
         return {"required": {"value": ("INT", {"default": 0}), "fault": ("STRING", {"default": ""})}}
 
     def work(self, value: int, fault: str) -> dict[str, Any]:
-        host.current().warn("Slow", f"began with {value}")
-        with host.current().progress("Slow", STEPS) as advance:
+        here, steps = host.current(), self.steps  # those of its own test, to the end
+        here.warn("Slow", f"began with {value}")
+        with here.progress("Slow", STEPS) as advance:
             for step in range(STEPS):
-                assert self.steps.acquire(timeout=20)
-                host.current().check_cancel()
+                assert steps.acquire(timeout=20)
+                here.check_cancel()
                 if fault == "preview":
                     advance(partial(broken, step))
                 elif fault:

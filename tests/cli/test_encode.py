@@ -18,9 +18,9 @@ from stable_cascade_nodes.cascade_core import images
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.builtin.world import Scene, face_scene, sample_scene
-from stable_cascade_nodes.cascade_core.files import load as checkpoint
 from stable_cascade_nodes.cascade_core.files import tensors
 from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.images import EQUAL, encode_pixels
 from stable_cascade_nodes.cascade_core.sampling.sizes import stage_c_size
 from stable_cascade_nodes.cli import decode, pictures
@@ -450,7 +450,7 @@ def other_effnet(folders: Path) -> str:
     with torch.no_grad():
         next(module.parameters()).add_(0.01)
     (folders / "models/vae").mkdir(parents=True)
-    checkpoint.save(folders / "models/vae/other.safetensors", module, "effnet", family="others")
+    save(folders / "models/vae/other.safetensors", module, "effnet", family="others")
     return "other.safetensors"
 
 

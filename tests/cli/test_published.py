@@ -53,7 +53,7 @@ def test_a_full_disk_is_seen_before(
 ) -> None:
     monkeypatch.setattr(hub, "ask", lambda file: hub.Remote("", 10**18, ""))
     assert main(["download", "essential", "--yes"]) == 1
-    assert "3000000000.00 GB are needed" in capsys.readouterr().err
+    assert "3000000000.0 GB are needed" in capsys.readouterr().err
 
 
 def test_folders_of_extra_model_paths(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from torch import nn
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import tensors as writer
-from stable_cascade_nodes.cascade_core.training.files import remove_leftovers, write_text
+from stable_cascade_nodes.cascade_core.files.atomic import remove_leftovers
+from stable_cascade_nodes.cascade_core.training.files import write_text
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
 from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
 from stable_cascade_nodes.cascade_core.training.state import load_state, read_head, save_state
