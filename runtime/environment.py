@@ -15,7 +15,7 @@ from ..cascade_core.wording import size_in_words
 if TYPE_CHECKING:
     from .local import LocalHost
 
-LIBRARIES = ("torch", "transformers", "safetensors", "numpy", "Pillow")
+LIBRARIES = ("torch", "tokenizers", "safetensors", "numpy", "Pillow")
 # Extra of pyproject.toml -> modules that it brings.
 EXTRAS = {"app": ("gradio", "fastapi", "uvicorn"), "server": ("aiohttp", "yarl"), "face": ("onnxruntime",)}
 NAME = "stable-cascade-nodes"

@@ -7,12 +7,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CascadeError
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as ByteTokenizer
+
 _START, _END = "<|startoftext|>", "<|endoftext|>"  # CLIP's own names
 _DROPPED = re.compile(r"[.;:!?]")
+_WORD = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # contractions, letters, a digit, other signs
 
 
 class Tokenizer(Protocol):
@@ -68,21 +72,18 @@ class PublishedTokenizer:
     words: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, max_length: int = 77) -> None:
-        from transformers import CLIPTokenizer  # heavy: only when a published text encoder is loaded
-
         if not _has_tokenizer(folder):
             raise CascadeError(f"{folder}: expected vocab.json and merges.txt, or tokenizer.json; found neither.")
         try:
-            vocabulary = _read_vocabulary(folder)
-            clip: Any = CLIPTokenizer
-            self._tokenizer = clip.from_pretrained(str(folder), local_files_only=True)
+            vocabulary, merges = _read_byte_pairs(folder)
+            self._tokenizer = _make_tokenizer(vocabulary, merges)
         except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
             raise CascadeError(
                 f"{folder}: the tokenizer files cannot be read ({error}). Copy them again from the `tokenizer` folder "
                 "of the published model."
             ) from error
         missing = [mark for mark in (_START, _END) if mark not in vocabulary]
-        if missing:  # transformers would add them, silently, as new tokens
+        if missing:
             raise CascadeError(
                 f"{folder}: expected CLIP's tokenizer; this one has no {' and no '.join(missing)}. Use the `tokenizer` "
                 "folder of the published model."
@@ -93,8 +94,7 @@ class PublishedTokenizer:
         self.end = self.pad = vocabulary[_END]
 
     def encode(self, text: str) -> list[int]:
-        # verbose=False: no log line about long prompts, which the text encoder splits itself.
-        return list(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def unknown(self, text: str) -> list[str]:
         return []
@@ -155,8 +155,29 @@ def _has_tokenizer(folder: Path) -> bool:
     return pair or (folder / "tokenizer.json").is_file()
 
 
-def _read_vocabulary(folder: Path) -> dict[str, int]:
-    """Token -> id of the files themselves."""
-    if (folder / "vocab.json").is_file():
-        return json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+def _read_byte_pairs(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Token -> id, and the pairs in the order in which they are joined."""
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        lines: list[Any] = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        merges = [line for line in lines if line and not line.startswith("#version")]
+    else:
+        model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+        vocabulary, merges = model["vocab"], model["merges"]
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    return vocabulary, [(left, right) for left, right in pairs]
+
+
+def _make_tokenizer(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> "ByteTokenizer":
+    """The steps of CLIP's tokenizer (Radford et al. 2021, section 2.4): lower case, words, byte pairs."""
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+    from tokenizers.models import BPE
+
+    tokenizer = Tokenizer(BPE(vocabulary, merges, unk_token=_END, end_of_word_suffix="</w>"))
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])
+    words = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    marks = [mark for mark in (_START, _END) if mark in vocabulary]
+    tokenizer.add_special_tokens(marks)  # pyright: ignore[reportUnknownMemberType]
+    return tokenizer

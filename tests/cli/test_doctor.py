@@ -181,7 +181,10 @@ def test_the_same_as_json(doctor: Any, base: Path) -> None:
     assert files["checkpoints/sd_xl.safetensors"]["foreign"] is True
 
 
-def test_without_a_path_it_tells_of_the_machine_and_of_extra_folders(doctor: Any, base: Path, tmp_path: Path) -> None:
+def test_without_a_path_it_tells_of_the_machine_and_of_extra_folders(
+    doctor: Any, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")  # no path is broken, however long the name of pytest's folder
     models = tmp_path / "ComfyUI" / "models"
     write_header(
         models / "vae" / "previewer.safetensors", shapes_of(Previewer, PRESETS["previewer"]["published"], "F32")

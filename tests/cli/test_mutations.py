@@ -50,6 +50,7 @@ def documents() -> list[Any]:
     return (shipped + prompts) * 8 + [make() for make in probes.PROBES.values()]
 
 
+@pytest.mark.usefixtures("own_garbage")
 @pytest.mark.parametrize("count", [250, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_result_or_clear_messages(count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     originals = documents()

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from random import Random
 
 import pytest
+from transformers import CLIPTokenizer
 
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
 
@@ -62,3 +64,14 @@ def test_ids_are_those_of_clip(merges: list[str], folder: Path) -> None:
     assert len(names) == 49_408
     for prompt in PROMPTS:
         assert tokenizer.encode(prompt) == ids(prompt, merges, names), prompt
+
+
+@pytest.mark.slow
+def test_ids_are_those_of_transformers(folder: Path) -> None:
+    theirs = CLIPTokenizer.from_pretrained(str(folder))
+    ours, random = PublishedTokenizer(folder), Random(0)
+    signs = "abc XYZ,.!?'\"()[]{}:;0123456789-_/\\|<>@#$%^&*~`\n\t éüñßÆœ日本語サイバー한국어🌃"
+    signs += "\u200d ＡＢ½²Ⅷİﬁ\u0301\u00ad\x07१"
+    for _ in range(3000):
+        text = "".join(random.choices(signs, k=random.randrange(1, 40)))
+        assert ours.encode(text) == theirs(text, add_special_tokens=False)["input_ids"], ascii(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from transformers import CLIPTokenizer
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
@@ -57,11 +58,28 @@ def test_published_tokenizer(tmp_path: Path, write_clip_files: WriteClipFiles) -
 def test_published_tokenizer_from_one_file(tmp_path: Path, write_clip_files: WriteClipFiles) -> None:
     write_clip_files(tmp_path / "pair")
     pair = PublishedTokenizer(tmp_path / "pair")
-    pair._tokenizer.save_pretrained(str(tmp_path / "one"))
+    CLIPTokenizer.from_pretrained(str(tmp_path / "pair")).save_pretrained(str(tmp_path / "one"))
     assert not (tmp_path / "one" / "vocab.json").exists() and (tmp_path / "one" / "tokenizer.json").exists()
     one = PublishedTokenizer(tmp_path / "one")
     assert (one.start, one.end, one.pad) == (pair.start, pair.end, pair.pad)
     assert one.encode("a red star, red") == pair.encode("a red star, red")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A RED  star!",
+        "red<|endoftext|> star",
+        "< |startoftext|>",
+        "STAR's \u00e9\u0301 e\u0301",
+        "\u3000red\u00a0star\x07",
+        "日本🌃 1234 ½",
+    ],
+)
+def test_ids_are_those_of_transformers(tmp_path: Path, write_clip_files: WriteClipFiles, text: str) -> None:
+    write_clip_files(tmp_path)
+    theirs = CLIPTokenizer.from_pretrained(str(tmp_path))
+    assert PublishedTokenizer(tmp_path).encode(text) == theirs(text, add_special_tokens=False)["input_ids"]
 
 
 def test_padding_is_the_end_token_whatever_the_folder_says(tmp_path: Path, write_clip_files: WriteClipFiles) -> None:

@@ -89,6 +89,7 @@ CASES: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.usefixtures("own_garbage")
 @pytest.mark.parametrize("name", CASES)
 def test_ends_soon(name: str) -> None:
     written, expected = CASES[name]
