@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.sampling.sizes import decoded_size
-from . import sockets
+from . import inputs, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +27,8 @@ class CascadeStageADecode:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "stage_a": (sockets.STAGE_A, {"tooltip": "Stage A of the same family as Stage B."}),
-                "latent": ("LATENT", {"tooltip": "The result of the Stage B sampler."}),
+                "stage_a": inputs.wire(sockets.STAGE_A, "Stage A of the same family as Stage B."),
+                "latent": inputs.wire("LATENT", "The result of the Stage B sampler."),
             }
         }
 
@@ -56,8 +56,8 @@ class CascadePreviewDecode:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "previewer": (sockets.PREVIEWER, {"tooltip": "The previewer of the same family as Stage C."}),
-                "latent": ("LATENT", {"tooltip": "A latent of Stage C, sampled or encoded."}),
+                "previewer": inputs.wire(sockets.PREVIEWER, "The previewer of the same family as Stage C."),
+                "latent": inputs.wire("LATENT", "A latent of Stage C, sampled or encoded."),
             }
         }
 

@@ -10,11 +10,10 @@ from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.published import command_for
 from ..cascade_core.kinds import DTYPE_NAMES, KINDS, Kind
 from ..runtime import host, model_folders
+from . import inputs
 
 if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
-
-DTYPES = ["auto", *DTYPE_NAMES]
 
 
 class Loader:
@@ -113,7 +112,7 @@ class _StageLoader(Loader):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         types = super().INPUT_TYPES()
-        types["required"]["dtype"] = (DTYPES, {"default": "auto", "tooltip": cls.DTYPE_TOOLTIP})
+        types["required"]["dtype"] = inputs.choice(("auto", *DTYPE_NAMES), "auto", cls.DTYPE_TOOLTIP)
         return types
 
 
