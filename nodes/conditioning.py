@@ -194,3 +194,6 @@ def _check_family(model: Handle, conditioning: sockets.Conditioning) -> None:
 
     for _, options in conditioning:
         check_family(model, "conditioning", options.get(sockets.FAMILY))
+
+
+NODES = (CascadeTextEncode, CascadeImageEncode, CascadeControlNetApply)

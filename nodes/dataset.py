@@ -66,3 +66,6 @@ class CascadeDataset:
             raise CascadeError("folder: expected the folder in which the pictures are, found nothing")
         lesson = built_in("dataset").get(folder.strip())
         return lesson or host.current().input_directory() / Path(folder.strip()).expanduser()
+
+
+NODES = (CascadeDataset,)

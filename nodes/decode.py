@@ -77,3 +77,6 @@ def _check(decoder: Handle, latent: sockets.Latent) -> Latent:
 
     check_family(decoder, "latent", latent.get(sockets.FAMILY))
     return sockets.to_latent("latent", latent, decoder.config.c_latent)
+
+
+NODES = (CascadeStageADecode, CascadePreviewDecode)

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from ..cascade_core.hints import Hint
     from ..cascade_core.models.handle import Handle
 
-CATEGORY = "Stable Cascade/hints"
 CANNY_CHANNELS, PICTURE_CHANNELS = 1, 3
 
 
 class _Hint:
     """The shared part of the hint nodes: their outputs."""
 
-    CATEGORY = CATEGORY
+    CATEGORY = "Stable Cascade/hints"
     FUNCTION, REHEARSE = "make", "rehearse"
     RETURN_TYPES, RETURN_NAMES = (sockets.HINT, "IMAGE"), ("hint", "image")
     OUTPUT_TOOLTIPS = ("The hint, for Apply ControlNet.", "What the network sees, to look at.")
@@ -187,3 +186,6 @@ class CascadeFaceIdentityHint(_Hint):
     def rehearse(self, image: Tensor, detector: str, max_faces: int) -> tuple[Hint, Tensor]:
         chosen = face_detectors.DETECTORS[detector]
         return self._placeholders("identity", image, chosen.width, chosen.family)
+
+
+NODES = (CascadePictureHint, CascadeCannyHint, CascadeInpaintHint, CascadeSuperResolutionHint, CascadeFaceIdentityHint)

@@ -103,3 +103,6 @@ class CascadeEncodeImage:
         batch, height, width = sockets.image_size("image", image)
         stage_c, stage_b = CascadeEmptyLatents().make(width, height, batch)
         return {**stage_c, "samples": samples, sockets.FAMILY: effnet.family}, stage_b
+
+
+NODES = (CascadeEmptyLatents, CascadeEncodeImage)

@@ -196,3 +196,15 @@ class CascadeControlNetLoader(Loader):
     )
     SEARCH_ALIASES = ("stable cascade", "controlnet", "canny", "inpainting", "super resolution", "identity")
     OUTPUT_TOOLTIPS = ("The ControlNet, for Apply ControlNet.",)
+
+
+NODES = (
+    CascadeStageCLoader,
+    CascadeStageBLoader,
+    CascadeStageALoader,
+    CascadeTextEncoderLoader,
+    CascadeImageEncoderLoader,
+    CascadeEffnetLoader,
+    CascadePreviewerLoader,
+    CascadeControlNetLoader,
+)

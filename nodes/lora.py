@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..cascade_core.lora.lora import Lora
     from ..cascade_core.models.handle import Handle
 
-CATEGORY = "Stable Cascade/loaders"
 FUSE = inputs.switch(
     False,
     "Adds the LoRA into copies of the weights that it changes: faster steps, for more memory. Otherwise it is computed"
@@ -40,7 +39,7 @@ class _LoRAApply:
     """The shared part of both nodes: the choice of the file, and its checks."""
 
     FILE_INPUT, KIND = "lora_name", LoRAFiles.KIND
-    CATEGORY = CATEGORY
+    CATEGORY = Loader.CATEGORY
     FUNCTION, REHEARSE = "apply", "rehearse"
     DISPLAY_NAME: str
 
@@ -211,3 +210,6 @@ class CascadeLoRAApplyStageB(_LoRAApply):
 
     def rehearse(self, **given: Any) -> tuple[Handle | None, ...]:
         return self.apply(**given, quiet=True)
+
+
+NODES = (CascadeLoRAApply, CascadeLoRAApplyStageB)

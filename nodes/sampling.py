@@ -228,3 +228,6 @@ class CascadeStageBSampler(_StageSampler):
             seed=seed,
             settings=SamplerSettings(**settings),
         )
+
+
+NODES = (CascadeStageCSampler, CascadeStageBSampler)
