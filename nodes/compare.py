@@ -1,4 +1,4 @@
-"""A picture beside its original, with the numbers."""
+"""The node that shows a picture beside its original, and says in numbers how it differs."""
 
 from __future__ import annotations
 

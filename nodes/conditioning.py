@@ -1,4 +1,4 @@
-"""Prompts -> CONDITIONING, and what is added to it: pictures to vary, ControlNets."""
+"""Nodes that encode a prompt as CONDITIONING, and add pictures to vary and ControlNets to it."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class CascadeTextEncode:
         unknown = encoder.unknown_words(text)
         if not unknown:
             return (conditioning,)
-        known = ", ".join(word for word in encoder.known_words if word.isalnum())  # a comma is a word there, too
+        known = ", ".join(word for word in encoder.known_words if word.isalnum())  # without its punctuation marks
         message = f"{text_encoder.name} does not know and skips: {', '.join(unknown)}. It knows: {known}"
         host.current().warn(self.DISPLAY_NAME, message)
         return {"ui": {"text": [message]}, "result": (conditioning,)}
 
     def _with_embeddings(self, text_encoder: Handle | None, text: str) -> Handle:
-        """The encoder in which the prompt's embedding:NAME mean files of the model folder embeddings."""
+        """The encoder with the vectors of each embedding:NAME in the prompt, a file of the model folder embeddings."""
         from ..cascade_core.lora.embeddings import named_embeddings, with_embeddings
         from ..cascade_core.lora.read import read_embedding
 
@@ -83,7 +83,7 @@ class CascadeTextEncode:
         return with_embeddings(text_encoder, vectors) if vectors else text_encoder
 
     def rehearse(self, text_encoder: Handle | None, text: str) -> tuple[sockets.Conditioning]:
-        """A prompt of one piece, whatever the text: no check asks for the number of tokens."""
+        """The placeholder of a prompt of one piece, whatever the text: no check asks for the number of tokens."""
         import torch
 
         from ..cascade_core.sampling.condition import Condition
@@ -185,7 +185,8 @@ class CascadeControlNetApply:
         if not conditions:
             return (conditioning,)
         steered = apply_control(conditions[0], controlnet, hint, strength, start_percent, end_percent)
-        return (sockets.with_control(conditioning, steered.controls[-1]),)  # one for all, so that it is computed once
+        control = steered.controls[-1]  # shared by all entries, so that it is computed once
+        return (sockets.with_control(conditioning, control),)
 
 
 def _check_family(model: Handle, conditioning: sockets.Conditioning) -> None:

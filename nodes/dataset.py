@@ -1,4 +1,4 @@
-"""A folder of pictures with their captions, for the nodes that train."""
+"""The node that reads a folder of pictures with their captions, for those that train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latents -> IMAGE."""
+"""Nodes that turn a latent into an IMAGE."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class CascadePreviewDecode:
 
 
 def _check(decoder: Handle, latent: sockets.Latent) -> Latent:
-    """The latent in model space; CascadeError where it is of another family, or not the decoder's."""
+    """The latent in model space; CascadeError where it is of another family, or of other channels than the decoder."""
     from ..cascade_core.models.family import check_family
 
     check_family(decoder, "latent", latent.get(sockets.FAMILY))

@@ -1,4 +1,4 @@
-"""Pictures -> hints, which steer Stage C through a ControlNet.
+"""Nodes that make hints of pictures, which steer Stage C through a ControlNet.
 
 A hint covers the whole picture. The samplers bring it to the size of their latent, and refuse one of another aspect.
 """
@@ -31,7 +31,7 @@ class _Hint:
         return hint, sockets.to_image(hint.picture)
 
     def _placeholders(self, kind: str, image: Tensor, channels: int, family: str | None) -> tuple[Hint, Tensor]:
-        """A hint without values, of one value a picture: nobody asks how many there will be."""
+        """A hint of one value a picture, and its picture, not computed: no check asks for the number of values."""
         import torch
 
         from ..cascade_core.hints import Hint

@@ -42,9 +42,9 @@ class CascadePicture:
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: object) -> bool | str:
-        """Names with a folder or an annotation are good, though the list does not have them; None is a link.
+        """True, or what is wrong with the name; None is a link.
 
-        A workflow may say anything.
+        Names with a folder or an annotation are good, though the list does not have them.
         """
         if image is None:
             return True
@@ -109,7 +109,7 @@ class CascadeOutpaintPad:
     ) -> tuple[Tensor, Tensor]:
         batch, height, width = sockets.image_size("image", image)
         padded = sockets.placeholder_image(batch, top + height + bottom, left + width + right)
-        stage_c_size(padded.shape[2], padded.shape[1])  # as in the core, refuses what no latent can have
+        stage_c_size(padded.shape[2], padded.shape[1])  # refuses a size that no latent can have, as the core does
         return padded, padded[..., 0]
 
 

@@ -1,4 +1,4 @@
-"""Loaders: a built-in model or a file of the usual model folders -> a model on a wire."""
+"""Nodes that load a built-in model, or a file of the usual model folders."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Loader:
 
     @classmethod
     def IS_CHANGED(cls, model_name: str, **_: Any) -> str:
-        """Training may write a file again under its name, and of a folder or a sharded set any file may be replaced."""
+        """Times and sizes of all files of the model: training may write one again under its name."""
         states = (path.stat() for path in model_folders.belonging(cls.path_of(model_name)))
         return " ".join(f"{state.st_mtime_ns} {state.st_size}" for state in states)
 
@@ -63,7 +63,7 @@ class Loader:
 
         try:
             return (describe(self.KIND.id, self.path_of(model_name), **self._options(model_name, dtype)),)
-        except CascadeError as error:  # a bad file, which is no bad workflow
+        except CascadeError as error:  # a bad file does not make the workflow a bad one
             raise OSError(str(error)) from error
 
     def _options(self, model_name: str, dtype: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Loader:
 
     @classmethod
     def find(cls, model_name: object) -> Path | None:
-        """The file or folder that a workflow means; it may say anything."""
+        """The file or folder of this name, which comes from a workflow and may be anything; None if there is none."""
         return model_folders.find(cls.choices(), model_name) if isinstance(model_name, str) else None
 
     @classmethod

@@ -72,14 +72,14 @@ class _LoRAApply:
         try:
             return read_lora(path, lora_name)
         except CascadeError as error:
-            if quiet:  # a bad file, which is no bad workflow
+            if quiet:  # a bad file does not make the workflow a bad one
                 raise OSError(str(error)) from error
             raise
 
     def attach(
         self, lora: Lora, handles: dict[str, tuple[Handle | None, float]], fuse: bool, quiet: bool
     ) -> list[Handle | None]:
-        """Each model with the LoRA at its strength, None where none is wired; says what found no place."""
+        """Each model with the LoRA at its strength, None where none is wired. Warns of what found no place."""
         from ..cascade_core.lora.attach import attach_lora, check_matched, fuse_lora
 
         results: list[Handle | None] = []

@@ -1,4 +1,4 @@
-"""The two samplers: conditions and noise -> LATENT, one evaluation after another."""
+"""The nodes that sample Stage C and Stage B, one evaluation of the model after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training in the graph: a data set -> a LoRA or a ControlNet, stopped and resumed at will."""
+"""Nodes that train a LoRA or a ControlNet on a data set, stopped and resumed at will."""
 
 from __future__ import annotations
 
