@@ -1,66 +1,21 @@
-"""The nodes: what a person wires. One list, from which both of the host's tables are made."""
+"""The nodes: what a person wires. The host's two tables are made of each file's own list."""
 
 from typing import Any
 
-from .compare import CascadeCompare
-from .conditioning import CascadeControlNetApply, CascadeImageEncode, CascadeTextEncode
-from .dataset import CascadeDataset
-from .decode import CascadePreviewDecode, CascadeStageADecode
-from .hints import (
-    CascadeCannyHint,
-    CascadeFaceIdentityHint,
-    CascadeInpaintHint,
-    CascadePictureHint,
-    CascadeSuperResolutionHint,
-)
-from .images import CascadeOutpaintPad, CascadePasteBack, CascadePicture
-from .latents import CascadeEmptyLatents, CascadeEncodeImage
-from .loaders import (
-    CascadeControlNetLoader,
-    CascadeEffnetLoader,
-    CascadeImageEncoderLoader,
-    CascadePreviewerLoader,
-    CascadeStageALoader,
-    CascadeStageBLoader,
-    CascadeStageCLoader,
-    CascadeTextEncoderLoader,
-)
-from .lora import CascadeLoRAApply, CascadeLoRAApplyStageB
-from .sampling import CascadeStageBSampler, CascadeStageCSampler
-from .training import CascadeControlNetTrain, CascadeLoRATrain
+from . import compare, conditioning, dataset, decode, hints, images, latents, loaders, lora, sampling, training
 
 NODES: tuple[type[Any], ...] = (
-    CascadeStageCLoader,
-    CascadeStageBLoader,
-    CascadeStageALoader,
-    CascadeTextEncoderLoader,
-    CascadeImageEncoderLoader,
-    CascadeEffnetLoader,
-    CascadePreviewerLoader,
-    CascadeControlNetLoader,
-    CascadeLoRAApply,
-    CascadeLoRAApplyStageB,
-    CascadeTextEncode,
-    CascadeImageEncode,
-    CascadeControlNetApply,
-    CascadePictureHint,
-    CascadeCannyHint,
-    CascadeInpaintHint,
-    CascadeSuperResolutionHint,
-    CascadeFaceIdentityHint,
-    CascadeEmptyLatents,
-    CascadeEncodeImage,
-    CascadePicture,
-    CascadeOutpaintPad,
-    CascadePasteBack,
-    CascadeCompare,
-    CascadeStageCSampler,
-    CascadeStageBSampler,
-    CascadeStageADecode,
-    CascadePreviewDecode,
-    CascadeDataset,
-    CascadeLoRATrain,
-    CascadeControlNetTrain,
+    *loaders.NODES,
+    *lora.NODES,
+    *conditioning.NODES,
+    *hints.NODES,
+    *latents.NODES,
+    *images.NODES,
+    *compare.NODES,
+    *sampling.NODES,
+    *decode.NODES,
+    *dataset.NODES,
+    *training.NODES,
 )
 
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -1,4 +1,4 @@
-"""A picture beside its original, with the numbers."""
+"""The node that shows a picture beside its original, and says in numbers how it differs."""
 
 from __future__ import annotations
 
@@ -88,3 +88,6 @@ def _smaller(latent: sockets.Latent, height: int, width: int) -> str:
     """A sentence on how much smaller a latent of Stage C is than a picture of these pixels."""
     channels, h, w = sockets.samples_of("latent", latent, sockets.STAGE_C_CHANNELS).shape[1:]
     return f"latent {w} x {h} x {channels}, {math.sqrt(height * width / (h * w)):.1f} times smaller a side"
+
+
+NODES = (CascadeCompare,)

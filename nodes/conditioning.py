@@ -1,4 +1,4 @@
-"""Prompts -> CONDITIONING, and what is added to it: pictures to vary, ControlNets."""
+"""Nodes that encode a prompt as CONDITIONING, and add pictures to vary and ControlNets to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..runtime import host, model_folders
-from . import sockets
+from . import inputs, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,18 +33,14 @@ class CascadeTextEncode:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "text_encoder": (
-                    sockets.TEXT_ENCODER,
-                    {"tooltip": "The text encoder, of the same family as the stages."},
+                "text_encoder": inputs.wire(
+                    sockets.TEXT_ENCODER, "The text encoder, of the same family as the stages."
                 ),
-                "text": (
-                    "STRING",
-                    {
-                        "default": "",
-                        "multiline": True,
-                        "dynamicPrompts": True,
-                        "tooltip": "What the picture shows, or, as a negative prompt, what it avoids; it may be empty.",
-                    },
+                "text": inputs.text(
+                    "",
+                    "What the picture shows, or, as a negative prompt, what it avoids; it may be empty.",
+                    several_lines=True,
+                    dynamicPrompts=True,
                 ),
             }
         }
@@ -58,13 +54,13 @@ class CascadeTextEncode:
         unknown = encoder.unknown_words(text)
         if not unknown:
             return (conditioning,)
-        known = ", ".join(word for word in encoder.known_words if word.isalnum())  # a comma is a word there, too
+        known = ", ".join(word for word in encoder.known_words if word.isalnum())  # without its punctuation marks
         message = f"{text_encoder.name} does not know and skips: {', '.join(unknown)}. It knows: {known}"
         host.current().warn(self.DISPLAY_NAME, message)
         return {"ui": {"text": [message]}, "result": (conditioning,)}
 
     def _with_embeddings(self, text_encoder: Handle | None, text: str) -> Handle:
-        """The encoder in which the prompt's embedding:NAME mean files of the model folder embeddings."""
+        """The encoder with the vectors of each embedding:NAME in the prompt, a file of the model folder embeddings."""
         from ..cascade_core.lora.embeddings import named_embeddings, with_embeddings
         from ..cascade_core.lora.read import read_embedding
 
@@ -87,7 +83,7 @@ class CascadeTextEncode:
         return with_embeddings(text_encoder, vectors) if vectors else text_encoder
 
     def rehearse(self, text_encoder: Handle | None, text: str) -> tuple[sockets.Conditioning]:
-        """A prompt of one piece, whatever the text: no check asks for the number of tokens."""
+        """The placeholder of a prompt of one piece, whatever the text: no check asks for the number of tokens."""
         import torch
 
         from ..cascade_core.sampling.condition import Condition
@@ -115,26 +111,14 @@ class CascadeImageEncode:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "conditioning": ("CONDITIONING", {"tooltip": "The prompt, which may be empty."}),
-                "image_encoder": (
-                    sockets.IMAGE_ENCODER,
-                    {"tooltip": "The image encoder, of the same family as the text encoder."},
+                "conditioning": inputs.wire("CONDITIONING", "The prompt, which may be empty."),
+                "image_encoder": inputs.wire(
+                    sockets.IMAGE_ENCODER, "The image encoder, of the same family as the text encoder."
                 ),
-                "image": (
-                    "IMAGE",
-                    {"tooltip": "The picture to vary, its middle square. A batch is several references for one."},
+                "image": inputs.wire(
+                    "IMAGE", "The picture to vary, its middle square. A batch is several references for one."
                 ),
-                "strength": (
-                    "FLOAT",
-                    {
-                        "default": 1.0,
-                        "min": 0.0,
-                        "max": 10.0,
-                        "step": 0.05,
-                        "round": 0.001,
-                        "tooltip": "How much the picture counts: 1 officially.",
-                    },
-                ),
+                "strength": inputs.decimal(1.0, 0.0, 10.0, "How much the picture counts: 1 officially.", step=0.05),
             }
         }
 
@@ -143,7 +127,7 @@ class CascadeImageEncode:
     ) -> tuple[sockets.Conditioning]:
         from ..cascade_core.images import embed_pixels
 
-        self._check(conditioning, image_encoder)
+        _check_family(image_encoder, conditioning)
         embeddings = embed_pixels(image_encoder, sockets.to_pixels(image))
         return (sockets.with_images(conditioning, embeddings, strength),)
 
@@ -152,16 +136,10 @@ class CascadeImageEncode:
     ) -> tuple[sockets.Conditioning]:
         import torch
 
-        self._check(conditioning, image_encoder)
+        _check_family(image_encoder, conditioning)
         count, _, _ = sockets.image_size("image", image)
         embeddings = torch.empty(count, image_encoder.config.projection_dim, device="meta")
         return (sockets.with_images(conditioning, embeddings, strength),)
-
-    def _check(self, conditioning: sockets.Conditioning, image_encoder: Handle) -> None:
-        from ..cascade_core.models.family import check_family
-
-        for _, options in conditioning:
-            check_family(image_encoder, "conditioning", options.get(sockets.FAMILY))
 
 
 class CascadeControlNetApply:
@@ -178,31 +156,16 @@ class CascadeControlNetApply:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        percent = {"min": 0.0, "max": 1.0, "step": 0.01, "round": 0.001}
         return {
             "required": {
-                "conditioning": ("CONDITIONING", {"tooltip": "The prompt."}),
-                "controlnet": (sockets.CONTROLNET, {"tooltip": "The ControlNet for this kind of hint."}),
-                "hint": (sockets.HINT, {"tooltip": "What the ControlNet is shown, from one of the hint nodes."}),
-                "strength": (
-                    "FLOAT",
-                    {
-                        "default": 1.0,
-                        "min": 0.0,
-                        "max": 10.0,
-                        "step": 0.05,
-                        "round": 0.001,
-                        "tooltip": "How strongly the hint steers: 1 officially, 0 not at all.",
-                    },
+                "conditioning": inputs.wire("CONDITIONING", "The prompt."),
+                "controlnet": inputs.wire(sockets.CONTROLNET, "The ControlNet for this kind of hint."),
+                "hint": inputs.wire(sockets.HINT, "What the ControlNet is shown, from one of the hint nodes."),
+                "strength": inputs.decimal(
+                    1.0, 0.0, 10.0, "How strongly the hint steers: 1 officially, 0 not at all.", step=0.05
                 ),
-                "start_percent": (
-                    "FLOAT",
-                    {**percent, "default": 0.0, "tooltip": "The hint begins to steer this far into the run."},
-                ),
-                "end_percent": (
-                    "FLOAT",
-                    {**percent, "default": 1.0, "tooltip": "The hint steers up to this far into the run."},
-                ),
+                "start_percent": inputs.decimal(0.0, 0.0, 1.0, "The hint begins to steer this far into the run."),
+                "end_percent": inputs.decimal(1.0, 0.0, 1.0, "The hint steers up to this far into the run."),
             }
         }
 
@@ -216,12 +179,22 @@ class CascadeControlNetApply:
         end_percent: float,
     ) -> tuple[sockets.Conditioning]:
         from ..cascade_core.hints import apply_control
-        from ..cascade_core.models.family import check_family
 
         conditions = sockets.to_conditions("conditioning", conditioning)
-        for condition in conditions:
-            check_family(controlnet, "conditioning", condition.family)
+        _check_family(controlnet, conditioning)
         if not conditions:
             return (conditioning,)
         steered = apply_control(conditions[0], controlnet, hint, strength, start_percent, end_percent)
-        return (sockets.with_control(conditioning, steered.controls[-1]),)  # one for all, so that it is computed once
+        control = steered.controls[-1]  # shared by all entries, so that it is computed once
+        return (sockets.with_control(conditioning, control),)
+
+
+def _check_family(model: Handle, conditioning: sockets.Conditioning) -> None:
+    """CascadeError where an entry is of another family than the model."""
+    from ..cascade_core.models.family import check_family
+
+    for _, options in conditioning:
+        check_family(model, "conditioning", options.get(sockets.FAMILY))
+
+
+NODES = (CascadeTextEncode, CascadeImageEncode, CascadeControlNetApply)

@@ -1,4 +1,4 @@
-"""A folder of pictures with their captions, for the nodes that train."""
+"""The node that reads a folder of pictures with their captions, for those that train."""
 
 from __future__ import annotations
 
@@ -66,3 +66,6 @@ class CascadeDataset:
             raise CascadeError("folder: expected the folder in which the pictures are, found nothing")
         lesson = built_in("dataset").get(folder.strip())
         return lesson or host.current().input_directory() / Path(folder.strip()).expanduser()
+
+
+NODES = (CascadeDataset,)

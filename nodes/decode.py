@@ -1,11 +1,11 @@
-"""Latents -> IMAGE."""
+"""Nodes that turn a latent into an IMAGE."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.sampling.sizes import decoded_size
-from . import sockets
+from . import inputs, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +27,8 @@ class CascadeStageADecode:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "stage_a": (sockets.STAGE_A, {"tooltip": "Stage A of the same family as Stage B."}),
-                "latent": ("LATENT", {"tooltip": "The result of the Stage B sampler."}),
+                "stage_a": inputs.wire(sockets.STAGE_A, "Stage A of the same family as Stage B."),
+                "latent": inputs.wire("LATENT", "The result of the Stage B sampler."),
             }
         }
 
@@ -56,8 +56,8 @@ class CascadePreviewDecode:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "previewer": (sockets.PREVIEWER, {"tooltip": "The previewer of the same family as Stage C."}),
-                "latent": ("LATENT", {"tooltip": "A latent of Stage C, sampled or encoded."}),
+                "previewer": inputs.wire(sockets.PREVIEWER, "The previewer of the same family as Stage C."),
+                "latent": inputs.wire("LATENT", "A latent of Stage C, sampled or encoded."),
             }
         }
 
@@ -72,8 +72,11 @@ class CascadePreviewDecode:
 
 
 def _check(decoder: Handle, latent: sockets.Latent) -> Latent:
-    """The latent in model space; CascadeError where it is of another family, or not the decoder's."""
+    """The latent in model space; CascadeError where it is of another family, or of other channels than the decoder."""
     from ..cascade_core.models.family import check_family
 
     check_family(decoder, "latent", latent.get(sockets.FAMILY))
     return sockets.to_latent("latent", latent, decoder.config.c_latent)
+
+
+NODES = (CascadeStageADecode, CascadePreviewDecode)

@@ -1,4 +1,4 @@
-"""Pictures -> hints, which steer Stage C through a ControlNet.
+"""Nodes that make hints of pictures, which steer Stage C through a ControlNet.
 
 A hint covers the whole picture. The samplers bring it to the size of their latent, and refuse one of another aspect.
 """
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from ..cascade_core.hints import Hint
     from ..cascade_core.models.handle import Handle
 
-CATEGORY = "Stable Cascade/hints"
 CANNY_CHANNELS, PICTURE_CHANNELS = 1, 3
 
 
 class _Hint:
     """The shared part of the hint nodes: their outputs."""
 
-    CATEGORY = CATEGORY
+    CATEGORY = "Stable Cascade/hints"
     FUNCTION, REHEARSE = "make", "rehearse"
     RETURN_TYPES, RETURN_NAMES = (sockets.HINT, "IMAGE"), ("hint", "image")
     OUTPUT_TOOLTIPS = ("The hint, for Apply ControlNet.", "What the network sees, to look at.")
@@ -32,7 +31,7 @@ class _Hint:
         return hint, sockets.to_image(hint.picture)
 
     def _placeholders(self, kind: str, image: Tensor, channels: int, family: str | None) -> tuple[Hint, Tensor]:
-        """A hint without values, of one value a picture: nobody asks how many there will be."""
+        """A hint of one value a picture, and its picture, not computed: no check asks for the number of values."""
         import torch
 
         from ..cascade_core.hints import Hint
@@ -187,3 +186,6 @@ class CascadeFaceIdentityHint(_Hint):
     def rehearse(self, image: Tensor, detector: str, max_faces: int) -> tuple[Hint, Tensor]:
         chosen = face_detectors.DETECTORS[detector]
         return self._placeholders("identity", image, chosen.width, chosen.family)
+
+
+NODES = (CascadePictureHint, CascadeCannyHint, CascadeInpaintHint, CascadeSuperResolutionHint, CascadeFaceIdentityHint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from . import inputs, sockets
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
+
+    from ..cascade_core.builtin.pictures import BuiltInPicture
 
 CATEGORY = "Stable Cascade/image"
 
@@ -34,26 +36,22 @@ class CascadePicture:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
-
         tooltip = "A built-in picture, or a file of the input folder; upload puts one there."
-        names = [*BUILT_IN_PICTURES, *host.current().picture_names()]
+        names = [*_built_in(), *host.current().picture_names()]
         return {"required": {"image": (names, {"image_upload": True, "tooltip": tooltip})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: object) -> bool | str:
-        """Names with a folder or an annotation are good, though the list does not have them; None is a link.
+        """True, or what is wrong with the name; None is a link.
 
-        A workflow may say anything.
+        Names with a folder or an annotation are good, though the list does not have them.
         """
-        from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
-
         if image is None:
             return True
         if not isinstance(image, str):
             return f"expected the name of a picture, found {image!r:.80}"
         try:
-            if image not in BUILT_IN_PICTURES:
+            if image not in _built_in():
                 host.current().picture_path(image)
         except CascadeError as error:
             return str(error)
@@ -61,18 +59,14 @@ class CascadePicture:
 
     @classmethod
     def IS_CHANGED(cls, image: str) -> str:
-        from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
-
-        if image in BUILT_IN_PICTURES:
+        if image in _built_in():
             return ""
         status = host.current().picture_path(image).stat()
         return f"{status.st_mtime_ns} {status.st_size}"
 
     def load(self, image: str) -> tuple[Tensor, Tensor]:
-        from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
-
-        if image in BUILT_IN_PICTURES:
-            return _from_frames([BUILT_IN_PICTURES[image].draw()])
+        if image in _built_in():
+            return _from_frames([_built_in()[image].draw()])
         return read_picture(host.current().picture_path(image))
 
 
@@ -115,7 +109,7 @@ class CascadeOutpaintPad:
     ) -> tuple[Tensor, Tensor]:
         batch, height, width = sockets.image_size("image", image)
         padded = sockets.placeholder_image(batch, top + height + bottom, left + width + right)
-        stage_c_size(padded.shape[2], padded.shape[1])  # as in the core, refuses what no latent can have
+        stage_c_size(padded.shape[2], padded.shape[1])  # refuses a size that no latent can have, as the core does
         return padded, padded[..., 0]
 
 
@@ -166,6 +160,13 @@ class CascadePasteBack:
         return (sockets.placeholder_image(common_batch(image=count, original=batch, mask=masks), height, width),)
 
 
+def _built_in() -> Mapping[str, BuiltInPicture]:
+    """The built-in pictures by their names."""
+    from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
+
+    return BUILT_IN_PICTURES
+
+
 def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
     """A file -> IMAGE (B, H, W, 3) and MASK (B, H, W), upright; frames of another size than the first are left out.
 
@@ -193,3 +194,6 @@ def _from_frames(frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
         pictures.append(torch.from_numpy(rgba[..., :3].copy()))
         masks.append(torch.from_numpy(1 - rgba[..., 3]))
     return torch.stack(pictures), torch.stack(masks)
+
+
+NODES = (CascadePicture, CascadeOutpaintPad, CascadePasteBack)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.kinds import KINDS
+from ..cascade_core.training.setting import Setting
 
 if TYPE_CHECKING:
     from ..cascade_core.training.kinds import Inputs
-    from ..cascade_core.training.setting import Setting
 
 Entry = tuple[Any, dict[str, Any]]
 
@@ -19,13 +19,14 @@ def wire(socket: str, tooltip: str) -> Entry:
     return socket, {"tooltip": tooltip}
 
 
-def model(kind: str, tooltip: str) -> Entry:
-    """A socket for a model of this kind."""
-    return wire(KINDS[kind].socket, tooltip)
-
-
 def integer(default: int, least: int, most: int, tooltip: str, step: int = 1, **more: Any) -> Entry:
     return "INT", {"default": default, "min": least, "max": most, "step": step, **more, "tooltip": tooltip}
+
+
+def seed(tooltip: str) -> Entry:
+    """A seed, which the editor may change after each run."""
+    options = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
+    return "INT", {**options, "tooltip": tooltip}
 
 
 def decimal(default: float, least: float, most: float, tooltip: str, step: float = 0.01, round: float = 0.001) -> Entry:
@@ -42,16 +43,16 @@ def switch(default: bool, tooltip: str) -> Entry:
     return "BOOLEAN", {"default": default, "tooltip": tooltip}
 
 
-def text(default: str, tooltip: str, several_lines: bool = False) -> Entry:
-    return "STRING", {"default": default, **({"multiline": True} if several_lines else {}), "tooltip": tooltip}
+def text(default: str, tooltip: str, several_lines: bool = False, **more: Any) -> Entry:
+    lines = {"multiline": True} if several_lines else {}
+    return "STRING", {"default": default, **lines, **more, "tooltip": tooltip}
 
 
 def of_training(inputs: Inputs) -> dict[str, Entry]:
     """Models and settings of a training."""
-    from ..cascade_core.training.setting import Setting
-
     return {
-        name: of_setting(each) if isinstance(each, Setting) else model(name, each.help) for name, each in inputs.items()
+        name: of_setting(each) if isinstance(each, Setting) else wire(KINDS[name].socket, each.help)
+        for name, each in inputs.items()
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.sampling.sizes import CELL, LARGEST, SMALLEST, stage_b_size, stage_c_size
-from . import sockets
+from . import inputs, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,21 +30,16 @@ class CascadeEmptyLatents:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        side = {"default": 1024, "min": SMALLEST, "max": LARGEST, "step": 1}
         return {
             "required": {
-                "width": ("INT", {**side, "tooltip": "Width of the picture in pixels."}),
-                "height": ("INT", {**side, "tooltip": "Height of the picture in pixels."}),
-                "batch_size": (
-                    "INT",
-                    {
-                        "default": 1,
-                        "min": 1,
-                        "max": 64,
-                        "step": 1,
-                        "tooltip": "Pictures made at once. Each has a seed of its own, so that one of them can be made"
-                        " again alone: picture k (from 0) with seed + k.",
-                    },
+                "width": inputs.integer(1024, SMALLEST, LARGEST, "Width of the picture in pixels."),
+                "height": inputs.integer(1024, SMALLEST, LARGEST, "Height of the picture in pixels."),
+                "batch_size": inputs.integer(
+                    1,
+                    1,
+                    64,
+                    "Pictures made at once. Each has a seed of its own, so that one of them can be made again alone:"
+                    " picture k (from 0) with seed + k.",
                 ),
             }
         }
@@ -53,7 +48,9 @@ class CascadeEmptyLatents:
         import torch
 
         stage_c = torch.zeros(batch_size, sockets.STAGE_C_CHANNELS, *stage_c_size(width, height))
-        return {"samples": stage_c, sockets.SIZE: (height, width)}, _empty_stage_b(batch_size, height, width)
+        stage_b = torch.zeros(batch_size, sockets.STAGE_B_CHANNELS, *stage_b_size(width, height))
+        size = {sockets.SIZE: (height, width)}
+        return {"samples": stage_c, **size}, {"samples": stage_b, **size}
 
 
 class CascadeEncodeImage:
@@ -75,17 +72,15 @@ class CascadeEncodeImage:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "effnet": (sockets.EFFNET, {"tooltip": "The effnet, of the same family as the stages."}),
-                "image": ("IMAGE", {"tooltip": "The picture, of 16 to 8192 pixels a side. A batch gives a batch."}),
+                "effnet": inputs.wire(sockets.EFFNET, "The effnet, of the same family as the stages."),
+                "image": inputs.wire("IMAGE", "The picture, of 16 to 8192 pixels a side. A batch gives a batch."),
             },
             "optional": {
-                "resize": (
-                    ["ours", "official"],
-                    {
-                        "default": "ours",
-                        "tooltip": "How the picture is made smaller before it is encoded: smoothly, so that the latent"
-                        " has the size of an empty one; or as officially, to three quarters, without smoothing.",
-                    },
+                "resize": inputs.choice(
+                    ("ours", "official"),
+                    "ours",
+                    "How the picture is made smaller before it is encoded: smoothly, so that the latent has the size of"
+                    " an empty one; or as officially, to three quarters, without smoothing.",
                 )
             },
         }
@@ -106,12 +101,8 @@ class CascadeEncodeImage:
 
     def _latents(self, effnet: Handle, image: Tensor, samples: Tensor) -> tuple[sockets.Latent, sockets.Latent]:
         batch, height, width = sockets.image_size("image", image)
-        stage_c = {"samples": samples, sockets.SIZE: (height, width), sockets.FAMILY: effnet.family}
-        return stage_c, _empty_stage_b(batch, height, width)
+        stage_c, stage_b = CascadeEmptyLatents().make(width, height, batch)
+        return {**stage_c, "samples": samples, sockets.FAMILY: effnet.family}, stage_b
 
 
-def _empty_stage_b(batch: int, height: int, width: int) -> sockets.Latent:
-    import torch
-
-    samples = torch.zeros(batch, sockets.STAGE_B_CHANNELS, *stage_b_size(width, height))
-    return {"samples": samples, sockets.SIZE: (height, width)}
+NODES = (CascadeEmptyLatents, CascadeEncodeImage)

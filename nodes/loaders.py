@@ -1,4 +1,4 @@
-"""Loaders: a built-in model or a file of the usual model folders -> a model on a wire."""
+"""Nodes that load a built-in model, or a file of the usual model folders."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.published import command_for
 from ..cascade_core.kinds import DTYPE_NAMES, KINDS, Kind
 from ..runtime import host, model_folders
+from . import inputs
 
 if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
-
-DTYPES = ["auto", *DTYPE_NAMES]
 
 
 class Loader:
@@ -48,7 +47,7 @@ class Loader:
 
     @classmethod
     def IS_CHANGED(cls, model_name: str, **_: Any) -> str:
-        """Training may write a file again under its name, and of a folder or a sharded set any file may be replaced."""
+        """Times and sizes of all files of the model: training may write one again under its name."""
         states = (path.stat() for path in model_folders.belonging(cls.path_of(model_name)))
         return " ".join(f"{state.st_mtime_ns} {state.st_size}" for state in states)
 
@@ -64,7 +63,7 @@ class Loader:
 
         try:
             return (describe(self.KIND.id, self.path_of(model_name), **self._options(model_name, dtype)),)
-        except CascadeError as error:  # a bad file, which is no bad workflow
+        except CascadeError as error:  # a bad file does not make the workflow a bad one
             raise OSError(str(error)) from error
 
     def _options(self, model_name: str, dtype: str) -> dict[str, Any]:
@@ -78,7 +77,7 @@ class Loader:
 
     @classmethod
     def find(cls, model_name: object) -> Path | None:
-        """The file or folder that a workflow means; it may say anything."""
+        """The file or folder of this name, which comes from a workflow and may be anything; None if there is none."""
         return model_folders.find(cls.choices(), model_name) if isinstance(model_name, str) else None
 
     @classmethod
@@ -113,7 +112,7 @@ class _StageLoader(Loader):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         types = super().INPUT_TYPES()
-        types["required"]["dtype"] = (DTYPES, {"default": "auto", "tooltip": cls.DTYPE_TOOLTIP})
+        types["required"]["dtype"] = inputs.choice(("auto", *DTYPE_NAMES), "auto", cls.DTYPE_TOOLTIP)
         return types
 
 
@@ -197,3 +196,15 @@ class CascadeControlNetLoader(Loader):
     )
     SEARCH_ALIASES = ("stable cascade", "controlnet", "canny", "inpainting", "super resolution", "identity")
     OUTPUT_TOOLTIPS = ("The ControlNet, for Apply ControlNet.",)
+
+
+NODES = (
+    CascadeStageCLoader,
+    CascadeStageBLoader,
+    CascadeStageALoader,
+    CascadeTextEncoderLoader,
+    CascadeImageEncoderLoader,
+    CascadeEffnetLoader,
+    CascadePreviewerLoader,
+    CascadeControlNetLoader,
+)

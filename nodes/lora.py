@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..cascade_core.lora.lora import Lora
     from ..cascade_core.models.handle import Handle
 
-CATEGORY = "Stable Cascade/loaders"
 FUSE = inputs.switch(
     False,
     "Adds the LoRA into copies of the weights that it changes: faster steps, for more memory. Otherwise it is computed"
@@ -40,7 +39,7 @@ class _LoRAApply:
     """The shared part of both nodes: the choice of the file, and its checks."""
 
     FILE_INPUT, KIND = "lora_name", LoRAFiles.KIND
-    CATEGORY = CATEGORY
+    CATEGORY = Loader.CATEGORY
     FUNCTION, REHEARSE = "apply", "rehearse"
     DISPLAY_NAME: str
 
@@ -73,14 +72,14 @@ class _LoRAApply:
         try:
             return read_lora(path, lora_name)
         except CascadeError as error:
-            if quiet:  # a bad file, which is no bad workflow
+            if quiet:  # a bad file does not make the workflow a bad one
                 raise OSError(str(error)) from error
             raise
 
     def attach(
         self, lora: Lora, handles: dict[str, tuple[Handle | None, float]], fuse: bool, quiet: bool
     ) -> list[Handle | None]:
-        """Each model with the LoRA at its strength, None where none is wired; says what found no place."""
+        """Each model with the LoRA at its strength, None where none is wired. Warns of what found no place."""
         from ..cascade_core.lora.attach import attach_lora, check_matched, fuse_lora
 
         results: list[Handle | None] = []
@@ -211,3 +210,6 @@ class CascadeLoRAApplyStageB(_LoRAApply):
 
     def rehearse(self, **given: Any) -> tuple[Handle | None, ...]:
         return self.apply(**given, quiet=True)
+
+
+NODES = (CascadeLoRAApply, CascadeLoRAApplyStageB)

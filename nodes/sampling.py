@@ -1,4 +1,4 @@
-"""The two samplers: conditions and noise -> LATENT, one evaluation after another."""
+"""The nodes that sample Stage C and Stage B, one evaluation of the model after another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.sampling.samplers import SAMPLERS
 from ..cascade_core.sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
 from ..runtime import host, previews
-from . import sockets
+from . import inputs, sockets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,82 +17,32 @@ if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
     from ..cascade_core.sampling.stages import Step
 
-PERCENT = {"min": 0.0, "max": 1.0, "step": 0.01, "round": 0.001}
 
-
-def _inputs(defaults: SamplerSettings, cfg_tooltip: str, shift_tooltip: str) -> dict[str, tuple[Any, ...]]:
+def _inputs(defaults: SamplerSettings, cfg_tooltip: str, shift_tooltip: str) -> dict[str, inputs.Entry]:
     """The required settings that both samplers have, in the order of their widgets."""
     samplers = "; ".join(f"{name}: {sampler.help}" for name, sampler in SAMPLERS.items())
     return {
-        "seed": (
-            "INT",
-            {
-                "default": 0,
-                "min": 0,
-                "max": 0xFFFFFFFFFFFFFFFF,
-                "control_after_generate": True,
-                "tooltip": "The noise that the picture starts from. Picture k of a batch has the seed + k.",
-            },
-        ),
-        "steps": (
-            "INT",
-            {
-                "default": defaults.steps,
-                "min": 1,
-                "max": 1000,
-                "step": 1,
-                "tooltip": "Evaluations of the model: more are slower and finer.",
-            },
-        ),
-        "cfg": (
-            "FLOAT",
-            {"default": defaults.cfg, "min": 0.0, "max": 50.0, "step": 0.1, "round": 0.01, "tooltip": cfg_tooltip},
-        ),
-        "sampler": (
-            list(SAMPLERS),
-            {"default": defaults.sampler, "tooltip": f"How a step is taken. {samplers}."},
-        ),
-        "shift": (
-            "FLOAT",
-            {"default": defaults.shift, "min": 0.1, "max": 10.0, "step": 0.05, "round": 0.01, "tooltip": shift_tooltip},
-        ),
+        "seed": inputs.seed("The noise that the picture starts from. Picture k of a batch has the seed + k."),
+        "steps": inputs.integer(defaults.steps, 1, 1000, "Evaluations of the model: more are slower and finer."),
+        "cfg": inputs.decimal(defaults.cfg, 0.0, 50.0, cfg_tooltip, step=0.1, round=0.01),
+        "sampler": inputs.choice(SAMPLERS, defaults.sampler, f"How a step is taken. {samplers}."),
+        "shift": inputs.decimal(defaults.shift, 0.1, 10.0, shift_tooltip, step=0.05, round=0.01),
     }
 
 
-def _guidance_inputs(defaults: SamplerSettings) -> dict[str, tuple[Any, ...]]:
+def _guidance_inputs(defaults: SamplerSettings) -> dict[str, inputs.Entry]:
+    """The optional settings of guidance that both samplers have."""
+    rescale = "How far guidance may not change the contrast: 0 is plain guidance, 0.7 the official value."
+    over = (
+        "What cfg_rescale measures: each image alone, or, as officially, the whole batch, which makes a picture depend"
+        " on the others. The same for a batch of one."
+    )
+    when = "Guidance {} this far into the run. Steps without it cost half."
     return {
-        "cfg_rescale": (
-            "FLOAT",
-            {
-                **PERCENT,
-                "default": defaults.cfg_rescale,
-                "tooltip": "How far guidance may not change the contrast: 0 is plain guidance, 0.7 the official value.",
-            },
-        ),
-        "rescale_over": (
-            ["image", "batch"],
-            {
-                "default": defaults.rescale_over,
-                "tooltip": "What cfg_rescale measures: each image alone, or, as officially, the whole batch, which"
-                " makes a picture depend on the others. The same for a batch of one.",
-            },
-        ),
-        "cfg_start_percent": (
-            "FLOAT",
-            {
-                **PERCENT,
-                "default": defaults.cfg_start_percent,
-                "tooltip": "Guidance starts this far into the run. Steps without it cost half.",
-            },
-        ),
-        "cfg_end_percent": (
-            "FLOAT",
-            {
-                **PERCENT,
-                "default": defaults.cfg_end_percent,
-                "tooltip": "Guidance ends this far into the run. Steps without it cost half.",
-            },
-        ),
+        "cfg_rescale": inputs.decimal(defaults.cfg_rescale, 0.0, 1.0, rescale),
+        "rescale_over": inputs.choice(("image", "batch"), defaults.rescale_over, over),
+        "cfg_start_percent": inputs.decimal(defaults.cfg_start_percent, 0.0, 1.0, when.format("starts")),
+        "cfg_end_percent": inputs.decimal(defaults.cfg_end_percent, 0.0, 1.0, when.format("ends")),
     }
 
 
@@ -105,11 +55,11 @@ class _StageSampler:
     DISPLAY_NAME: str
     STAGE: str
 
-    def rehearse(self, latent: sockets.Latent, **inputs: Any) -> tuple[sockets.Latent]:
-        self._start(latent=latent, **inputs)
-        return (sockets.placeholder_latent(latent, inputs[self.STAGE].family),)
+    def rehearse(self, latent: sockets.Latent, **given: Any) -> tuple[sockets.Latent]:
+        self._start(latent=latent, **given)
+        return (sockets.placeholder_latent(latent, given[self.STAGE].family),)
 
-    def _start(self, *inputs: Any, **named: Any) -> Iterator[Step]:
+    def _start(self, *given: Any, **named: Any) -> Iterator[Step]:
         """The steps, none of which is taken yet; CascadeError where the inputs do not fit."""
         raise NotImplementedError
 
@@ -141,44 +91,37 @@ class CascadeStageCSampler(_StageSampler):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "stage_c": (sockets.STAGE_C, {"tooltip": "The model."}),
-                "positive": ("CONDITIONING", {"tooltip": "What the picture shows."}),
-                "negative": ("CONDITIONING", {"tooltip": "What guidance leads away from; it may be an empty prompt."}),
-                "latent": (
+                "stage_c": inputs.wire(sockets.STAGE_C, "The model."),
+                "positive": inputs.wire("CONDITIONING", "What the picture shows."),
+                "negative": inputs.wire("CONDITIONING", "What guidance leads away from; it may be an empty prompt."),
+                "latent": inputs.wire(
                     "LATENT",
-                    {
-                        "tooltip": "An empty latent for its size; below denoise 1, the encoded picture to start from."
-                        " Where it has a noise mask, only what is masked is made anew, at any denoise."
-                    },
+                    "An empty latent for its size; below denoise 1, the encoded picture to start from. Where it has a"
+                    " noise mask, only what is masked is made anew, at any denoise.",
                 ),
                 **_inputs(
                     STAGE_C_DEFAULTS,
                     cfg_tooltip="How closely the prompt is followed: 4 officially. 1 is no guidance, at half the cost.",
                     shift_tooltip="How many of the steps go to coarse structure: 2 officially; higher is coarser.",
                 ),
-                "denoise": (
-                    "FLOAT",
-                    {
-                        **PERCENT,
-                        "default": STAGE_C_DEFAULTS.denoise,
-                        "min": 0.01,
-                        "tooltip": "How much of the given latent is made anew; 1 is all. All of the steps are taken.",
-                    },
+                "denoise": inputs.decimal(
+                    STAGE_C_DEFAULTS.denoise,
+                    0.01,
+                    1.0,
+                    "How much of the given latent is made anew; 1 is all. All of the steps are taken.",
                 ),
             },
             "optional": {
-                "previewer": (
+                "previewer": inputs.wire(
                     sockets.PREVIEWER,
-                    {"tooltip": "Shows the picture while it comes about, also where ComfyUI's previews are off."},
+                    "Shows the picture while it comes about, also where ComfyUI's previews are off.",
                 ),
                 **_guidance_inputs(STAGE_C_DEFAULTS),
-                "noise_shift": (
-                    ["same", "official"],
-                    {
-                        "default": STAGE_C_DEFAULTS.noise_shift,
-                        "tooltip": "Below denoise 1: the noise on the given latent is what the sampler expects, or"
-                        " less, as in the official notebook, which stays closer to the picture.",
-                    },
+                "noise_shift": inputs.choice(
+                    ("same", "official"),
+                    STAGE_C_DEFAULTS.noise_shift,
+                    "Below denoise 1: the noise on the given latent is what the sampler expects, or less, as in the"
+                    " official notebook, which stays closer to the picture.",
                 ),
             },
         }
@@ -237,11 +180,11 @@ class CascadeStageBSampler(_StageSampler):
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {
             "required": {
-                "stage_b": (sockets.STAGE_B, {"tooltip": "The model."}),
-                "positive": ("CONDITIONING", {"tooltip": "What the picture shows: the same as for Stage C."}),
-                "negative": ("CONDITIONING", {"tooltip": "What guidance leads away from: the same as for Stage C."}),
-                "stage_c": ("LATENT", {"tooltip": "The result of the Stage C sampler, or an encoded picture."}),
-                "latent": ("LATENT", {"tooltip": "An empty latent of Stage B, for its size."}),
+                "stage_b": inputs.wire(sockets.STAGE_B, "The model."),
+                "positive": inputs.wire("CONDITIONING", "What the picture shows: the same as for Stage C."),
+                "negative": inputs.wire("CONDITIONING", "What guidance leads away from: the same as for Stage C."),
+                "stage_c": inputs.wire("LATENT", "The result of the Stage C sampler, or an encoded picture."),
+                "latent": inputs.wire("LATENT", "An empty latent of Stage B, for its size."),
                 **_inputs(
                     STAGE_B_DEFAULTS,
                     cfg_tooltip="Guidance: 1.1 officially. 1 is no guidance, at half the cost, hardly different.",
@@ -285,3 +228,6 @@ class CascadeStageBSampler(_StageSampler):
             seed=seed,
             settings=SamplerSettings(**settings),
         )
+
+
+NODES = (CascadeStageCSampler, CascadeStageBSampler)

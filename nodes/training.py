@@ -1,4 +1,4 @@
-"""Training in the graph: a data set -> a LoRA or a ControlNet, stopped and resumed at will."""
+"""Nodes that train a LoRA or a ControlNet on a data set, stopped and resumed at will."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ..cascade_core.training.kinds import TRAININGS, Model
 from ..runtime import host
 from ..runtime.training import Trained, Training
 from . import inputs, sockets
+from .images import read_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,8 +71,6 @@ class Trainer:
         """The last samples as an IMAGE, or the curve."""
         import torch
 
-        from .images import read_picture
-
         if trained.pictures:
             return sockets.to_image(torch.stack(trained.pictures))
         return read_picture(trained.files[0])[0]
@@ -121,3 +120,6 @@ class CascadeControlNetTrain(Trainer):
         return load(
             "controlnet", target, name=target.name, device=host.current().device(), placement=host.current().placement()
         )
+
+
+NODES = (CascadeLoRATrain, CascadeControlNetTrain)

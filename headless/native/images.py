@@ -126,7 +126,7 @@ def _crop(image: "Tensor", width: int, height: int) -> "Tensor":
 
 
 def _resize(image: "Tensor", width: int, height: int, method: str) -> "Tensor":
-    """By torch, or for lanczos by Pillow, in 8 bits as the host does it."""
+    """The picture of this width and height; lanczos is Pillow's, in 8 bits as the host does it."""
     import torch
 
     if method != "lanczos":

@@ -94,7 +94,7 @@ def _target(root: Path, prefix: str) -> tuple[Path, str]:
 
 
 def _expand(prefix: str, width: int, height: int) -> str:
-    """`%width%`, `%year%` and the like, as the host expands them."""
+    """The prefix with `%width%`, `%year%` and the like filled in, as the host does it."""
     now = time.localtime()
     words = {"width": str(width), "height": str(height), "year": str(now.tm_year)}
     words |= {"month": f"{now.tm_mon:02}", "day": f"{now.tm_mday:02}", "hour": f"{now.tm_hour:02}"}
@@ -130,7 +130,7 @@ def _save(
 
 
 def _picture(image: "Tensor") -> "Image.Image":
-    """(H, W, C) in 0..1 as 8 bits per channel, cut and not rounded, as the host does it."""
+    """The picture of an array (H, W, C) in 0..1, its 8 bits a channel cut and not rounded, as the host does it."""
     import torch
     from PIL import Image
 
