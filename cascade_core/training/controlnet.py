@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import CascadeError
 from ..files.save import save
 from ..hints import Detector
+from ..lora.attach import beside
 from ..memory import StayPut
 from ..models.adapters import share
 from ..models.blocks import ResBlock
@@ -35,7 +36,7 @@ from .hint_makers import CHANNELS, CachedHints, fits_family
 from .models import TrainingModels
 from .samples import paint
 from .settings import BOTTLENECK_OF_HINT, ControlNetSettings
-from .task import Task, beside, stage_c_bytes
+from .task import Task, stage_c_bytes
 
 ALL_BLOCKS = 31  # a Stage C with so few residual blocks gets a map for each
 FEWEST_FEATURES = 128  # least number of features that are projected

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CascadeError
+from ..lora.attach import beside
 from ..lora.lora import Lora, NewToken, lora_of
 from ..lora.order import official_order
 from ..lora.tokens import with_tokens
@@ -32,7 +33,7 @@ from .models import TrainingModels
 from .preservation import Preservation, draw_prompts
 from .samples import paint
 from .settings import LoraSettings
-from .task import Task, beside, stage_c_bytes
+from .task import Task, stage_c_bytes
 
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from ..memory import Beside
-from ..models.handle import Handle
 from ..sampling.activations import training_bytes
 from .buckets import CELL
 from .cache import Cache, Entry
@@ -69,11 +66,6 @@ class Task(ABC, Generic[Settings, Module]):
     @abstractmethod
     def write(self, path: Path) -> None:
         """Write the finished file, whole or not at all."""
-
-
-def beside(handle: Handle, module: nn.Module) -> Handle:
-    """A handle of a module that shares the handle's weights, and comes to their device."""
-    return replace(handle, module=module, placement=Beside(handle.placement, handle.module), base=handle.root)
 
 
 def stage_c_bytes(models: TrainingModels, settings: TrainingSettings, batch: int) -> int:
