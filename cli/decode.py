@@ -148,10 +148,8 @@ def _decode_all(
                         else:
                             report.leave_out(task.name, "it has numbers that are not finite: try --dtype float32")
 
-    def save(one: tuple[_Task, Tensor]) -> None:
-        _save(one[1], one[0].path)
-
-    with report.bar(len(todo)) as bar, pictures.ahead(save, decoded(), options.workers) as saving:
+    writer = pictures.ahead(lambda one: _save(one[1], one[0].path), decoded(), options.workers)
+    with report.bar(len(todo)) as bar, writer as saving:
         for (task, _), future in saving:
             future.result()
             report.add_file(task.path)

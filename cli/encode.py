@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files.picture_files import names_below
 from ..headless import latent_files
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
@@ -71,7 +71,7 @@ def encode(options: argparse.Namespace) -> int:
     local = configure(options)
     from ..nodes import loaders
 
-    names = _find_pictures(options.folder)
+    names = names_below(options.folder)
     if not names:
         raise WorkflowError(f"encode: there are no pictures in {options.folder}")
     local.device()  # refuses a device that is not there
@@ -81,8 +81,12 @@ def encode(options: argparse.Namespace) -> int:
 
 
 def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str], report: pictures.Report) -> int:
+    import torch
+
+    from ..cascade_core.images import encode_resized
     from ..cascade_core.wording import size_in_words
 
+    precision = getattr(torch, options.precision)
     origin = latent_files.Origin(effnet.family, effnet.name, _digest(effnet), options.precision, options.size)
     done = _read_done(options.to, origin)
     todo = [(index, name) for index, name in enumerate(names) if name not in done]
@@ -91,10 +95,8 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
     writer = latent_files.Writer(options.to, origin, most, room, report.add_file)
     encoded = files = pixels = 0
 
-    def prepare_one(task: tuple[int, str]) -> _Prepared:
-        return _prepare(options, *task)
-
-    with report.bar(len(todo)) as bar, pictures.ahead(prepare_one, todo, options.workers) as reading:
+    reader = pictures.ahead(lambda task: _prepare(options, *task), todo, options.workers)
+    with report.bar(len(todo)) as bar, reader as reading:
 
         def readable() -> Iterator[_Prepared]:
             for (_, name), future in reading:
@@ -110,7 +112,8 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
         )
         try:
             for batch in same_size:
-                for one, latent in zip(batch, _encode(effnet, batch, options.precision), strict=True):
+                latents = encode_resized(effnet, torch.cat([one.pixels for one in batch])).to(precision)
+                for one, latent in zip(batch, latents, strict=True):
                     if not latent.isfinite().all():
                         report.leave_out(one.name, "its latent has numbers that are not finite: try --dtype float32")
                         continue
@@ -121,28 +124,15 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
         except BaseException:  # Ctrl-C, out of memory: what is encoded stays
             writer.flush()
             raise
-    latents = sum(path.stat().st_size for path in report.files)
+    size = sum(path.stat().st_size for path in report.files)
     sizes = ""
-    if latents:
-        sizes = f": {size_in_words(files)} of files, {size_in_words(pixels)} of pixels"
-        sizes += (
-            f" -> {size_in_words(latents)} of latents ({files / latents:.1f} and {pixels / latents:.1f} times smaller)"
+    if size:
+        sizes = (
+            f": {size_in_words(files)} of files, {size_in_words(pixels)} of pixels -> {size_in_words(size)} of latents"
+            f" ({files / size:.1f} and {pixels / size:.1f} times smaller)"
         )
-    fields = {"bytes": {"files": files, "pixels": pixels, "latents": latents}}
+    fields = {"bytes": {"files": files, "pixels": pixels, "latents": size}}
     return report.close(encoded, len(names) - len(todo), sizes, **fields)
-
-
-def _find_pictures(folder: Path) -> list[str]:
-    """The relative paths of the pictures, hidden ones left out, in an order that is the same on every system."""
-    from ..cascade_core.files.picture_files import SUFFIXES as PICTURE_SUFFIXES
-
-    found: list[str] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES):
-                found.append((Path(parent) / name).relative_to(folder).as_posix())
-    return sorted(found)
 
 
 def _read_done(target: Path, origin: latent_files.Origin) -> dict[str, latent_files.Picture]:
@@ -170,15 +160,6 @@ def _prepare(options: argparse.Namespace, index: int, name: str) -> _Prepared:
     pixels = pictures.read(path, options.size)
     size = pixels.shape[-2], pixels.shape[-1]
     return _Prepared(name, index, path.stat().st_size, size, resize_to_encode(pixels))
-
-
-def _encode(effnet: Handle, batch: Sequence[_Prepared], precision: str) -> Tensor:
-    """Latents (B, 16, h, w) of pictures of one size."""
-    import torch
-
-    from ..cascade_core.images import encode_resized
-
-    return encode_resized(effnet, torch.cat([one.pixels for one in batch])).to(getattr(torch, precision))
 
 
 def _digest(handle: Handle) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -158,15 +158,13 @@ class Writer:
         pictures = {name: asdict(picture) for name, picture in self._pictures.items()}
         entry = {"kind": KIND, **asdict(self._origin), "pictures": pictures}
         precision = PRECISIONS[self._origin.precision]
-        specs = {name: (precision, tuple(tensor.shape)) for name, tensor in self._tensors.items()}
-
-        def pieces(names: Sequence[str]) -> Iterator[list[Tensor]]:
-            return ([self._tensors[name]] for name in names)
-
+        tensors = self._tensors
+        specs = {name: (precision, tuple(tensor.shape)) for name, tensor in tensors.items()}
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             with atomic.unfinished(self._target.parent) as temporary:
-                write_tensors(temporary, specs, pieces, {KEY: json.dumps(entry)})
+                metadata = {KEY: json.dumps(entry)}
+                write_tensors(temporary, specs, lambda names: ([tensors[name]] for name in names), metadata)
                 path = next(path for path in self._free(last) if atomic.claim(temporary, path))
         except OSError as error:
             raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error

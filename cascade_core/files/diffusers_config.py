@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from ..errors import CascadeError
 from ..kinds import KINDS
-from ..models.clip_config import TextConfig, VisionConfig
 from ..models.config import PRESETS, StageAConfig, StageBConfig, StageCConfig
 from .fields import fit
 
@@ -95,12 +94,18 @@ class CLIPVisionModelWithProjection:
     layer_norm_eps: float = 1e-5
 
 
-DIFFUSERS = (StableCascadeUNet, PaellaVQModel)
 TRANSFORMERS: Mapping[type[Any], str] = {
     CLIPTextModelWithProjection: "clip_text_model",
     CLIPVisionModelWithProjection: "clip_vision_model",
 }  # class -> model_type
-CLASSES: Mapping[str, type[Any]] = {cls.__name__: cls for cls in (*DIFFUSERS, *TRANSFORMERS)}
+CLASS_OF: Mapping[str, type[Any]] = {
+    "stage_c": StableCascadeUNet,
+    "stage_b": StableCascadeUNet,
+    "stage_a": PaellaVQModel,
+    "text_encoder": CLIPTextModelWithProjection,
+    "image_encoder": CLIPVisionModelWithProjection,
+}  # by our kinds
+CLASSES: Mapping[str, type[Any]] = {cls.__name__: cls for cls in CLASS_OF.values()}
 
 _UNET = {
     "channels": "in_channels",
@@ -160,12 +165,11 @@ def read_config(values: Mapping[str, Any], file: str) -> tuple[str, Any] | None:
     try:
         own = {name: value for name, value in values.items() if not name.startswith("_")}
         # transformers writes much that is no part of the network
-        given = fit(cls, _spread(own) if cls is StableCascadeUNet else own, strict=cls in DIFFUSERS)
+        given = fit(cls, _spread(own) if cls is StableCascadeUNet else own, strict=cls not in TRANSFORMERS)
         if isinstance(given, StableCascadeUNet):
             return _read_unet(given)
-        if isinstance(given, PaellaVQModel):
-            return "stage_a", _read_paella(given)
-        return _read_clip(given)
+        kind = next(kind for kind, known in CLASS_OF.items() if known is cls)
+        return kind, _read_fixed(kind, given)
     except ValueError as error:
         raise CascadeError(
             f"{file}: its config.json describes a {cls.__name__} that cannot be used: {error}"
@@ -174,46 +178,39 @@ def read_config(values: Mapping[str, Any], file: str) -> tuple[str, Any] | None:
 
 def write_config(kind: str, config: Any) -> dict[str, Any]:
     """Our configuration as a config.json; raises CascadeError where diffusers and transformers have no such network."""
-    if not KINDS[kind].diffusers_folder:
+    if kind not in CLASS_OF:
         raise CascadeError(f"Neither diffusers nor transformers has the {KINDS[kind].name}: keep the layout official")
+    if kind == "stage_a" and not config.codebook_size:
+        raise CascadeError("This Stage A has no codebook, and diffusers' PaellaVQModel wants one: keep its layout")
+    cls = CLASS_OF[kind]
     same = {theirs: getattr(config, ours) for ours, theirs in FIELDS[kind].items()}
-    if kind == "text_encoder":
-        return _with_class(CLIPTextModelWithProjection(**same))
-    if kind == "image_encoder":
-        return _with_class(CLIPVisionModelWithProjection(**same))
-    if kind == "stage_a":
-        if not config.codebook_size:
-            raise CascadeError("This Stage A has no codebook, and diffusers' PaellaVQModel wants one: keep its layout")
-        return _with_class(PaellaVQModel(**same))
+    written = asdict(cls(**same, **(_write_blocks(config) if cls is StableCascadeUNet else {})))
+    if cls in TRANSFORMERS:
+        return {"architectures": [cls.__name__], "model_type": TRANSFORMERS[cls], **written}
+    return {"_class_name": cls.__name__, **written}
+
+
+def _write_blocks(config: StageBConfig | StageCConfig) -> dict[str, Any]:
+    """The fields of a stage's config.json that have no one field of ours."""
     letters = sorted(set("".join(config.level_config)) - set(BLOCKS))
     if letters:
         raise CascadeError(f"diffusers has no blocks for the letter {', '.join(letters)}: keep the layout official")
-    return _with_class(
-        StableCascadeUNet(
-            **same,
-            out_channels=config.channels,
-            down_num_layers_per_block=config.blocks[0],
-            up_num_layers_per_block=config.blocks[1],
-            down_blocks_repeat_mappers=config.block_repeat[0],
-            up_blocks_repeat_mappers=config.block_repeat[1],
-            block_types_per_layer=tuple(tuple(BLOCKS[letter] for letter in level) for level in config.level_config),
-            self_attn=(True,) * len(config.c_hidden),
-            switch_level=config.switch_level if kind == "stage_c" else None,
-        )
-    )
+    return {
+        "out_channels": config.channels,
+        "down_num_layers_per_block": config.blocks[0],
+        "up_num_layers_per_block": config.blocks[1],
+        "down_blocks_repeat_mappers": config.block_repeat[0],
+        "up_blocks_repeat_mappers": config.block_repeat[1],
+        "block_types_per_layer": tuple(tuple(BLOCKS[letter] for letter in level) for level in config.level_config),
+        "self_attn": (True,) * len(config.c_hidden),
+        "switch_level": config.switch_level if isinstance(config, StageCConfig) else None,
+    }
 
 
 def _class_name(values: Mapping[str, Any]) -> str:
     architectures = values.get("architectures")
     first = cast(list[Any], architectures)[:1] if isinstance(architectures, list) else []
     return str(first[0] if first else values.get("_class_name"))
-
-
-def _with_class(written: Any) -> dict[str, Any]:
-    cls = cast(type[Any], type(written))
-    if cls in TRANSFORMERS:
-        return {"architectures": [cls.__name__], "model_type": TRANSFORMERS[cls], **asdict(written)}
-    return {"_class_name": cls.__name__, **asdict(written)}
 
 
 def _spread(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,22 +276,14 @@ def _known(kind: str, config: StageBConfig | StageCConfig) -> Any:
     return next((preset for preset in PRESETS[kind].values() if compared(preset) == compared(config)), config)
 
 
-def _read_paella(given: PaellaVQModel) -> StageAConfig:
-    _must("in_channels", given.in_channels, 3)
-    _must("out_channels", given.out_channels, 3)
-    _must("up_down_scale_factor", given.up_down_scale_factor, 2)
-    config = StageAConfig(**{ours: getattr(given, theirs) for ours, theirs in FIELDS["stage_a"].items()})
-    return replace(config, scale=StageAConfig.scale) if config.scale == WUERSTCHEN_SCALE else config
-
-
-def _read_clip(given: CLIPTextModelWithProjection | CLIPVisionModelWithProjection) -> tuple[str, Any]:
-    _must("hidden_act", given.hidden_act, *ACTIVATIONS)
-    _must("layer_norm_eps", given.layer_norm_eps, 1e-5)
-    if isinstance(given, CLIPTextModelWithProjection):
-        return "text_encoder", TextConfig(
-            **{ours: getattr(given, name) for ours, name in FIELDS["text_encoder"].items()}
-        )
-    _must("num_channels", given.num_channels, 3)
-    return "image_encoder", VisionConfig(
-        **{ours: getattr(given, name) for ours, name in FIELDS["image_encoder"].items()}
-    )
+def _read_fixed(kind: str, given: Any) -> Any:
+    """A network without levels of blocks: what no field of ours is read from must be as the class has it by default."""
+    values = {ours: getattr(given, theirs) for ours, theirs in FIELDS[kind].items()}
+    if "hidden_act" in values:
+        _must("hidden_act", values["hidden_act"], *ACTIVATIONS)
+    for name, value in asdict(type(given)()).items():
+        if name not in FIELDS[kind].values():
+            _must(name, getattr(given, name), value)
+    if values.get("scale") == WUERSTCHEN_SCALE:
+        values["scale"] = StageAConfig.scale
+    return type(next(iter(PRESETS[kind].values())))(**values)

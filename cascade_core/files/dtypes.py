@@ -3,14 +3,10 @@
 import torch
 
 from ..kinds import DTYPE_NAMES
+from .tensor_info import PRECISIONS
 
-TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
+TYPES: dict[str, torch.dtype] = {
+    **{name: getattr(torch, precision) for name, precision in PRECISIONS.items()},
     "I64": torch.int64,
     "I32": torch.int32,
     "I16": torch.int16,

@@ -63,44 +63,42 @@ class Row:
     transposed: bool = False
 
 
-def _rows(*names: tuple[str, str]) -> tuple[Row, ...]:
-    """One for one; `@` stands for weight and for bias."""
+Names = str | tuple[str, ...]
+
+
+def _rows(*pairs: tuple[Names, Names]) -> tuple[Row, ...]:
+    """A row for each pair of names, or groups of names; `@` stands for weight and for bias."""
+
+    def group(names: Names, end: str) -> tuple[str, ...]:
+        return tuple(name.replace("@", end) for name in ((names,) if isinstance(names, str) else names))
+
     return tuple(
-        Row((ours.replace("@", end),), (theirs.replace("@", end),))
-        for ours, theirs in names
-        for end in (("weight", "bias") if "@" in ours else ("",))
+        Row(group(ours, end), group(theirs, end))
+        for ours, theirs in pairs
+        for end in (("weight", "bias") if "@" in "".join(ours) else ("",))
     )
 
 
-_SPLIT = tuple(
-    Row((f"*.attention.attn.in_proj_{end}",), tuple(f"*.attention.attn.to_{letter}.{end}" for letter in "qkv"))
-    for end in ("weight", "bias")
-)
-_DIFFUSERS = (
-    *(
-        Row((f"*.attention.attn.in_proj_{end}",), tuple(f"*.attention.to_{letter}.{end}" for letter in "qkv"))
-        for end in ("weight", "bias")
-    ),
-    *_rows(("*.attention.attn.out_proj.@", "*.attention.to_out.0.@")),
+def _qkv(pattern: str) -> tuple[str, ...]:
+    """The pattern's three names, with a letter for the question mark."""
+    return tuple(pattern.replace("?", letter) for letter in "qkv")
+
+
+_SPLIT = _rows(("*.attention.attn.in_proj_@", _qkv("*.attention.attn.to_?.@")))
+_DIFFUSERS = _rows(
+    ("*.attention.attn.in_proj_@", _qkv("*.attention.to_?.@")),
+    ("*.attention.attn.out_proj.@", "*.attention.to_out.0.@"),
 )
 
 
 def _openclip_layers(ours: str, theirs: str) -> tuple[Row, ...]:
-    return (
-        *(
-            Row(
-                tuple(f"{ours}.*.self_attn.{letter}_proj.{end}" for letter in "qkv"),
-                (f"{theirs}.*.attn.in_proj_{end}",),
-            )
-            for end in ("weight", "bias")
-        ),
-        *_rows(
-            (f"{ours}.*.self_attn.out_proj.@", f"{theirs}.*.attn.out_proj.@"),
-            (f"{ours}.*.layer_norm1.@", f"{theirs}.*.ln_1.@"),
-            (f"{ours}.*.layer_norm2.@", f"{theirs}.*.ln_2.@"),
-            (f"{ours}.*.mlp.fc1.@", f"{theirs}.*.mlp.c_fc.@"),
-            (f"{ours}.*.mlp.fc2.@", f"{theirs}.*.mlp.c_proj.@"),
-        ),
+    return _rows(
+        (_qkv(f"{ours}.*.self_attn.?_proj.@"), f"{theirs}.*.attn.in_proj_@"),
+        (f"{ours}.*.self_attn.out_proj.@", f"{theirs}.*.attn.out_proj.@"),
+        (f"{ours}.*.layer_norm1.@", f"{theirs}.*.ln_1.@"),
+        (f"{ours}.*.layer_norm2.@", f"{theirs}.*.ln_2.@"),
+        (f"{ours}.*.mlp.fc1.@", f"{theirs}.*.mlp.c_fc.@"),
+        (f"{ours}.*.mlp.fc2.@", f"{theirs}.*.mlp.c_proj.@"),
     )
 
 

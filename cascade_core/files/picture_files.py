@@ -21,6 +21,20 @@ def names_in(folder: Path) -> list[str]:
     return sorted(found, key=str.casefold)
 
 
+def names_below(folder: Path, links: bool = False) -> list[str]:
+    """The paths, relative to the folder and with "/", of the pictures in it and its sub-folders; hidden ones left out.
+
+    Sorted, so that the order is the same on every system. links: look into linked folders, too.
+    """
+    found: list[str] = []
+    for parent, folders, names in os.walk(folder, followlinks=links):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+                found.append((Path(parent) / name).relative_to(folder).as_posix())
+    return sorted(found)
+
+
 def values(picture: Image.Image, mode: Literal["RGB", "RGBA"]) -> np.ndarray[Any, Any]:
     """A picture as float32 (height, width, 3 or 4) in 0..1. Pictures of 16 bits are grey, and opaque."""
     import numpy as np

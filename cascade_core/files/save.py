@@ -1,16 +1,16 @@
-"""Models to files: safetensors, with all that `load` needs to know in the metadata."""
+"""Models to files: safetensors, with all that `load` needs to know in the metadata; and tensors by themselves."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..models.handle import Target
-from .atomic import whole
+from .atomic import durable, whole
 from .dtypes import DTYPES, NAMES
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .tensors import write_tensors
@@ -43,3 +43,10 @@ def save(
     metadata = {"format": "pt", METADATA_KEY: entry}
     with whole(Path(path)) as temporary:
         write_tensors(temporary, specs, lambda names: ([state[name]] for name in names), metadata)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write these tensors, each in its own type, whole even when the power fails; equal tensors make equal files."""
+    specs = {name: (NAMES[tensors[name].dtype], tuple(tensors[name].shape)) for name in sorted(tensors)}
+    with durable(path) as temporary:
+        write_tensors(temporary, specs, lambda names: ([tensors[name]] for name in names), metadata)

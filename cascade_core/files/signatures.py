@@ -29,6 +29,7 @@ class Signature:
 
 STAGE_C = {2048: "3.6B", 1536: "1B"}
 STAGE_B = {640: "1.5B", 576: "700M"}
+STAGE_A = {192: "published"}
 DIFFUSION = ("", "model.diffusion_model.")  # prefixes of a diffusion model in its own file and in files of ComfyUI
 STAGE_C_KEYS = ("clip_txt_mapper.weight", "clip_txt_pooled_mapper.weight", "clip_img_mapper.weight", "clf.1.weight")
 STAGE_C_PROBE = ("clip_txt_mapper.weight", 0)
@@ -36,40 +37,42 @@ STAGE_B_KEYS = ("effnet_mapper.0.weight", "pixels_mapper.0.weight", "embedding.1
 STAGE_B_PROBE = ("down_blocks.1.0.channelwise.0.weight", 1)
 STAGE_A_KEYS = ("in_block.1.weight", "up_blocks.0.0.weight", "out_block.0.weight")
 STAGE_A_PROBE = ("in_block.1.weight", 0)
-FUSED, SPLIT, RENAMED = ".attention.attn.in_proj_weight", ".attention.attn.to_q.weight", ".attention.to_q.weight"
-PROJECTED = "projections.0.0.weight"
-WIDTH = ("projections.0.2.weight", 0)  # its length is the width of the Stage C that a ControlNet steers
+ATTENTION = {
+    "official": ".attention.attn.in_proj_weight",
+    "comfyui": ".attention.attn.to_q.weight",
+    "diffusers": ".attention.to_q.weight",
+}  # layout -> a name that only it has
+POOLED = {"official": "clip_mapper", "comfyui": "clip_mapper", "diffusers": "clip_txt_pooled_mapper"}
+
+
+def _controlnet(keys: tuple[str, str], modes: Mapping[int, str]) -> Signature:
+    """A ControlNet: the first key's input channels tell its mode, the last projection the width of its Stage C."""
+    keys_of_all = (*keys, "projections.0.0.weight")
+    width = ("projections.0.2.weight", 0)
+    return Signature("controlnet", "official", keys_of_all, width, STAGE_C, mode=(keys[0], 1), modes=modes)
+
 
 SIGNATURES = (
-    Signature("stage_c", "official", STAGE_C_KEYS, STAGE_C_PROBE, STAGE_C, FUSED, DIFFUSION),
-    Signature("stage_c", "comfyui", STAGE_C_KEYS, STAGE_C_PROBE, STAGE_C, SPLIT, DIFFUSION),
-    Signature("stage_c", "diffusers", STAGE_C_KEYS, STAGE_C_PROBE, STAGE_C, RENAMED, DIFFUSION),
-    Signature("stage_b", "official", (*STAGE_B_KEYS, "clip_mapper.weight"), STAGE_B_PROBE, STAGE_B, FUSED, DIFFUSION),
-    Signature("stage_b", "comfyui", (*STAGE_B_KEYS, "clip_mapper.weight"), STAGE_B_PROBE, STAGE_B, SPLIT, DIFFUSION),
-    Signature(
-        "stage_b",
-        "diffusers",
-        (*STAGE_B_KEYS, "clip_txt_pooled_mapper.weight"),
-        STAGE_B_PROBE,
-        STAGE_B,
-        RENAMED,
-        DIFFUSION,
+    *(
+        Signature("stage_c", layout, STAGE_C_KEYS, STAGE_C_PROBE, STAGE_C, mark, DIFFUSION)
+        for layout, mark in ATTENTION.items()
     ),
-    Signature(
-        "stage_a",
-        "official",
-        (*STAGE_A_KEYS, "vquantizer.codebook.weight"),
-        STAGE_A_PROBE,
-        {192: "published"},
-        prefixes=("", "vae."),
+    *(
+        Signature(
+            "stage_b", layout, (*STAGE_B_KEYS, f"{POOLED[layout]}.weight"), STAGE_B_PROBE, STAGE_B, mark, DIFFUSION
+        )
+        for layout, mark in ATTENTION.items()
     ),
-    Signature(
-        "stage_a",
-        "diffusers",
-        (*STAGE_A_KEYS, "vquantizer.embedding.weight"),
-        STAGE_A_PROBE,
-        {192: "published"},
-        prefixes=("", "vae."),
+    *(
+        Signature(
+            "stage_a",
+            layout,
+            (*STAGE_A_KEYS, f"vquantizer.{book}.weight"),
+            STAGE_A_PROBE,
+            STAGE_A,
+            prefixes=("", "vae."),
+        )
+        for layout, book in (("official", "codebook"), ("diffusers", "embedding"))
     ),
     Signature(
         "effnet",
@@ -130,33 +133,9 @@ SIGNATURES = (
         {1024: "published"},
         prefixes=("visual.",),
     ),
-    Signature(
-        "controlnet",
-        "official",
-        ("backbone.0.0.weight", "backbone.1.0.block.0.1.running_mean", PROJECTED),
-        WIDTH,
-        STAGE_C,
-        mode=("backbone.0.0.weight", 1),
-        modes={1: "canny", 4: "inpainting"},
-    ),
-    Signature(
-        "controlnet",
-        "official",
-        ("backbone.0.weight", "backbone.10.blocks.0.weight", PROJECTED),
-        WIDTH,
-        STAGE_C,
-        mode=("backbone.0.weight", 1),
-        modes={16: "super_resolution"},
-    ),
-    Signature(
-        "controlnet",
-        "official",
-        ("backbone.0.weight", "backbone.2.weight", PROJECTED),
-        WIDTH,
-        STAGE_C,
-        mode=("backbone.0.weight", 1),
-        modes={512: "identity"},
-    ),
+    _controlnet(("backbone.0.0.weight", "backbone.1.0.block.0.1.running_mean"), {1: "canny", 4: "inpainting"}),
+    _controlnet(("backbone.0.weight", "backbone.10.blocks.0.weight"), {16: "super_resolution"}),
+    _controlnet(("backbone.0.weight", "backbone.2.weight"), {512: "identity"}),
 )
 
 

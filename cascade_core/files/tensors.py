@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import CascadeError
 from .dtypes import TYPES
 from .header import Header, open_tensors
 from .layouts import Shape, Source
@@ -43,7 +42,7 @@ def write_tensors(
     """Write a safetensors file: the header from `specs` (name -> type's name, shape), then tensor after tensor.
 
     read: names, in the order of the file -> the pieces of each, from top to bottom; cast to the type of the spec.
-    progress: is told how many bytes each tensor has. Raises CascadeError.
+    progress: is told how many bytes each tensor has. Raises OSError.
     """
     # Wide types first: then each tensor begins at a multiple of its type's size.
     order = sorted(specs, key=lambda name: -TYPES[specs[name][0]].itemsize)
@@ -55,15 +54,12 @@ def write_tensors(
         entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
     raw = json.dumps(entries, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
-    try:
-        with path.open("wb") as file:
-            file.write(len(raw).to_bytes(8, "little") + raw)
-            for name, pieces in zip(order, read(order), strict=True):
-                written = 0
-                for piece in pieces:
-                    data = piece.detach().to("cpu", TYPES[specs[name][0]]).contiguous().flatten()
-                    written += file.write(data.view(torch.uint8).numpy().data)
-                if progress:
-                    progress(written)
-    except OSError as error:
-        raise CascadeError(f"{path} cannot be written: {error.strerror or error}") from error
+    with path.open("wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        for name, pieces in zip(order, read(order), strict=True):
+            written = 0
+            for piece in pieces:
+                data = piece.detach().to("cpu", TYPES[specs[name][0]]).contiguous().flatten()
+                written += file.write(data.view(torch.uint8).numpy().data)
+            if progress:
+                progress(written)

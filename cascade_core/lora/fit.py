@@ -51,9 +51,15 @@ def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
     found = place(lora, handle)
     branches: dict[str, list[Branch]] = {}
     for name, (weight, rows) in found.items():
-        change = lora.changes[name]
-        _check_shape(lora, name, change, weight, weights[weight], rows, handle)
-        branches.setdefault(weight, []).append(_branch(change, weights[weight], rows, strength, handle.dtype))
+        change, tensor = lora.changes[name], weights[weight]
+        if not fits(change, tensor, rows):
+            has = " x ".join(map(str, (change.up.shape[0], *change.down.shape[1:])))
+            wanted = " x ".join(map(str, _shape(tensor, rows)))
+            raise CascadeError(
+                f"LoRA {lora.name} was trained for another model: {name} changes a weight of {has}, but {weight} of"
+                f" {KINDS[handle.kind].name} {handle.name} has {wanted}: choose the model that it was trained on"
+            )
+        branches.setdefault(weight, []).append(_branch(change, tensor, rows, strength, handle.dtype))
     left = [name for name in lora.changes if name not in found]
     of_text = handle.kind == "text_encoder"
     unused = [name for name in left if lora.numbered or is_of_text(name) != of_text]
@@ -63,10 +69,8 @@ def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
 
 def place(lora: Lora, handle: Handle) -> dict[str, Place]:
     """The place in this model of each of the LoRA's changes, by the file's names; without those of other models."""
-    return _numbered(lora, handle) if lora.numbered else _named(lora, handle)
-
-
-def _named(lora: Lora, handle: Handle) -> dict[str, Place]:
+    if lora.numbered:
+        return _numbered(lora, handle)
     known = places(handle.kind, handle.module)
     asked = ((name, find(handle.kind, known, name)) for name in lora.changes)
     return {name: place for name, place in asked if place is not None}
@@ -96,28 +100,13 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
 
 def fits(change: Change, weight: Tensor, rows: tuple[int, int] | None) -> bool:
     """Has the change the shape of the weight, or of these rows of it?"""
-    out = weight.shape[0] if rows is None else rows[1] - rows[0]
-    kernel = change.down.shape[2:] in (weight.shape[2:], ())
-    return change.up.shape[0] == out and change.down.shape[1] == weight.shape[1] and kernel
+    out, inner, *kernel = _shape(weight, rows)
+    return change.up.shape[0] == out and change.down.shape[1] == inner and [*change.down.shape[2:]] in (kernel, [])
 
 
-def _check_shape(
-    lora: Lora,
-    name: str,
-    change: Change,
-    weight: str,
-    tensor: Tensor,
-    rows: tuple[int, int] | None,
-    handle: Handle,
-) -> None:
-    if not fits(change, tensor, rows):
-        found = " x ".join(map(str, (change.up.shape[0], *change.down.shape[1:])))
-        out = tensor.shape[0] if rows is None else rows[1] - rows[0]
-        wanted = " x ".join(map(str, (out, *tensor.shape[1:])))
-        raise CascadeError(
-            f"LoRA {lora.name} was trained for another model: {name} changes a weight of {found}, but {weight} of"
-            f" {KINDS[handle.kind].name} {handle.name} has {wanted}: choose the model that it was trained on"
-        )
+def _shape(weight: Tensor, rows: tuple[int, int] | None) -> tuple[int, ...]:
+    """The shape of the weight, or of these rows of it."""
+    return (weight.shape[0] if rows is None else rows[1] - rows[0], *weight.shape[1:])
 
 
 def _branch(

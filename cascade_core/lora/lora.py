@@ -6,7 +6,7 @@ Which weight of a network a name means is told by `fit.py`, when there is a netw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ class Lora:
     family: str | None = None  # None: the file does not say
     filters: tuple[str, ...] | None = None  # an official file numbers weights: these chose the trained ones
     numbered: bool = False
-    others: Sequence[str] = field(default=())  # names in the file that are no part of a LoRA as read here
+    others: Sequence[str] = ()  # names in the file that are no part of a LoRA as read here
 
 
 def lora_of(

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]  (half typed)
 from torch import Tensor, nn
 
-from .files import write_state
+from ..files.save import save_tensors
 
 Entry = dict[str, Tensor]
 SAMPLES = 64  # values of each tensor that go into a network's fingerprint
@@ -34,7 +34,7 @@ class Cache:
         try:
             load_file(self._path(key))
         except (OSError, SafetensorError):
-            write_state(self._path(key), make(), {})
+            save_tensors(self._path(key), make(), {})
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import CascadeError
 from ..files.save import save
 from ..hints import Detector
+from ..lora.attach import beside
 from ..memory import StayPut
 from ..models.adapters import share
 from ..models.blocks import ResBlock
@@ -33,9 +34,9 @@ from .dataset import Dataset
 from .denoising import denoising_loss
 from .hint_makers import CHANNELS, CachedHints, fits_family
 from .models import TrainingModels
-from .samples import paint, sample_side
+from .samples import paint
 from .settings import BOTTLENECK_OF_HINT, ControlNetSettings
-from .task import DatasetTask, beside, stage_c_bytes
+from .task import Task, stage_c_bytes
 
 ALL_BLOCKS = 31  # a Stage C with so few residual blocks gets a map for each
 FEWEST_FEATURES = 128  # least number of features that are projected
@@ -96,7 +97,7 @@ def build_controlnet(config: ControlNetConfig, effnet: nn.Module, seed: int) -> 
     return net
 
 
-class ControlNetTask(DatasetTask):
+class ControlNetTask(Task[ControlNetSettings, ControlNet]):
     kind = "ControlNet"
 
     def __init__(
@@ -111,10 +112,15 @@ class ControlNetTask(DatasetTask):
         """start: a ControlNet to go on from. detector: of faces, for identity hints."""
         fits_family(detector, models.stage_c)
         super().__init__(models, dataset.with_controls() if settings.hint == "own" else dataset, settings, cache)
-        self.models, self.settings = models, settings
+        self.models = models
         self.hints = CachedHints(self.examples, settings.hint, detector if settings.hint == "identity" else None)
         with torch.inference_mode(False), torch.no_grad():
-            self.module = _beginning(models, settings, self.hints.maker.channels, start)
+            config = _config(models, settings, self.hints.maker.channels, start)
+            if start is None:
+                net = build_controlnet(config, models.effnet.module, settings.seed)
+            else:
+                net = deepcopy(cast(ControlNet, start.module)).float().cpu()
+            self.module = net.eval().requires_grad_(True)  # BatchNorm's statistics stay as they are, as officially
             frozen = share(models.stage_c.module)
             cast(StageC, frozen).checkpointing = settings.checkpointing
         self.stage_c = beside(models.stage_c, frozen)
@@ -143,25 +149,17 @@ class ControlNetTask(DatasetTask):
         return {"denoising": denoising_loss(batch.noised.part(slice(None), device), predict)}
 
     def samples(self) -> list[Tensor]:
-        if sample_side(self.models, self.settings.size) is None:
-            return []
         numbers = [i % len(self.examples.sizes) for i in range(len(self.settings.prompts))]
         sizes = [self.examples.sizes[i] for i in numbers]
         random = np.random.default_rng(self.settings.seed)
         hints = [self.hints.draw([i], random) for i in numbers]
-        steering = [sampling.Control(self._handle(), hint, size) for hint, size in zip(hints, sizes, strict=True)]
         models = self.models
+        net = _handle(self.module, "in training", models.stage_c)
+        steering = [sampling.Control(net, hint, size) for hint, size in zip(hints, sizes, strict=True)]
         return paint(models, self.settings, sizes, models.stage_c, models.text_encoder, steering)
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         save(path, self.module, "controlnet", family=self.models.stage_c.family)
-
-    def _handle(self) -> Handle:
-        config, stage_c = self.module.config, self.models.stage_c
-        return Handle(
-            self.module, "controlnet", "in training", stage_c.family, config, "epsilon", None, torch.float32, StayPut()
-        )
 
     def _acquire(self) -> torch.device:
         batch, cells = self.settings.batch_size, self.settings.size // CELL
@@ -169,15 +167,14 @@ class ControlNetTask(DatasetTask):
         return self.stage_c.acquire(stage_c_bytes(self.models, self.settings, batch) + own)
 
 
-def _beginning(models: TrainingModels, settings: ControlNetSettings, channels: int, start: Handle | None) -> ControlNet:
-    """The ControlNet to train, in float32; BatchNorm's statistics stay as they are, as officially."""
+def _config(
+    models: TrainingModels, settings: ControlNetSettings, channels: int, start: Handle | None
+) -> ControlNetConfig:
+    """The network to train: a new one, or `start`, where that can go on with these hints."""
     if start is None:
-        config = shape_controlnet(settings, models.stage_c, models.effnet, channels)
-        net = build_controlnet(config, models.effnet.module, settings.seed)
-    else:
-        check_start(start, models.stage_c, settings, channels)
-        net = deepcopy(cast(ControlNet, start.module)).float().cpu()
-    return net.eval().requires_grad_(True)
+        return shape_controlnet(settings, models.stage_c, models.effnet, channels)
+    check_start(start, models.stage_c, settings, channels)
+    return start.config
 
 
 def untrained_controlnet(
@@ -195,15 +192,14 @@ def untrained_controlnet(
     if settings.hint == "own":
         dataset.with_controls()
     channels: int = width or CHANNELS.get(settings.hint) or models.effnet.config.c_latent
-    if start is not None:
-        check_start(start, models.stage_c, settings, channels)
-        config = start.config
-    else:
-        config = shape_controlnet(settings, models.stage_c, models.effnet, channels)
     with torch.device("meta"):
-        net = ControlNet(config)
-    family = models.stage_c.family
-    return Handle(net, "controlnet", name, family, config, "epsilon", None, torch.float32, StayPut())
+        net = ControlNet(_config(models, settings, channels, start))
+    return _handle(net, name, models.stage_c)
+
+
+def _handle(net: ControlNet, name: str, stage_c: Handle) -> Handle:
+    family = stage_c.family
+    return Handle(net, "controlnet", name, family, net.config, "epsilon", None, torch.float32, StayPut())
 
 
 def check_start(start: Handle, stage_c: Handle, settings: ControlNetSettings, channels: int) -> None:

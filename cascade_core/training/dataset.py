@@ -7,8 +7,8 @@ caption for all. Control pictures, for a ControlNet, lie under the same names in
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..files.picture_files import SUFFIXES, values
+from ..files.picture_files import SUFFIXES, names_below, values
 from ..wording import first_of
 
 CONTROL = "control"  # the sub-folder of control pictures
@@ -72,7 +72,7 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
     """
     if not folder.is_dir():
         raise CascadeError(f"{folder} is no folder: name the folder in which the pictures are")
-    names = sorted(_pictures(folder))
+    names = [name for name in names_below(folder, links=True) if not name.startswith(f"{CONTROL}/")]
     if not names:
         raise CascadeError(f"There are no pictures in {folder}: put some there, with their captions in .txt files")
     return Dataset(folder, tuple(_example(folder, name, caption) for name in names))
@@ -80,29 +80,28 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
 
 def read_pixels(path: Path) -> Tensor:
     """A picture (3, H, W) in 0..1, upright; of an animation the first frame; what an alpha channel says is left out."""
-    try:
-        file = _open(path)
-        with file:
-            pixels = values(ImageOps.exif_transpose(file), "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as file:
+        pixels = values(ImageOps.exif_transpose(file), "RGB")
     return torch.as_tensor(pixels).permute(2, 0, 1).contiguous()
 
 
 def size_of(path: Path) -> tuple[int, int]:
     """(height, width) of a picture, upright, from its header."""
-    try:
-        file = _open(path)
-        with file:
-            width, height = file.size
-            turned = file.getexif().get(0x0112, 1) >= 5  # EXIF's orientation: 5 to 8 lie on their side
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as file:
+        width, height = file.size
+        turned = file.getexif().get(0x0112, 1) >= 5  # EXIF's orientation: 5 to 8 lie on their side
     return (width, height) if turned else (height, width)
 
 
-def _open(path: Path) -> Image.Image:
-    return cast(Any, Image).open(path)  # half typed
+@contextmanager
+def _opened(path: Path) -> Generator[Image.Image]:
+    """The picture file; CascadeError where it cannot be read."""
+    try:
+        with cast(Any, Image).open(path) as file:  # half typed
+            yield file
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        why = "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise CascadeError(f"{path} cannot be read: {why}; repair it, or take it out of the folder") from error
 
 
 def digest(path: Path) -> str:
@@ -124,21 +123,11 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
     return [f"pictures were {what} ({first_of(names)})" for what, names in parts.items() if names]
 
 
-def _pictures(folder: Path) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        skipped = (CONTROL,) if Path(parent) == folder else ()
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in skipped]
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield (Path(parent) / name).relative_to(folder).as_posix()
-
-
 def _example(folder: Path, name: str, template: str) -> Example:
     path = folder / name
-    caption = template
-    if not template or CAPTION in template:
-        caption = template.replace(CAPTION, _own_caption(path)) if template else _own_caption(path)
-    return Example(name, path, caption.replace(NAME, path.stem) if template else caption, size_of(path))
+    own = _own_caption(path) if not template or CAPTION in template else ""
+    caption = template.replace(CAPTION, own).replace(NAME, path.stem) if template else own
+    return Example(name, path, caption, size_of(path))
 
 
 def _own_caption(picture: Path) -> str:
@@ -156,8 +145,3 @@ def _own_caption(picture: Path) -> str:
 def _fingerprint(example: Example) -> str:
     parts = [digest(example.picture), example.caption, digest(example.control) if example.control else ""]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _unreadable(path: Path, error: Exception) -> CascadeError:
-    why = "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
-    return CascadeError(f"{path} cannot be read: {why}; repair it, or take it out of the folder")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,18 +19,8 @@ from .buckets import Size, draw_batch, fit, nearest, sizes
 from .cache import Cache, Entry, fingerprint, key_of
 from .dataset import Dataset, read_pixels
 from .denoising import Noised, add_noise
+from .models import StageBModels, TrainingModels
 from .settings import TrainingSettings
-
-
-class Encoders(Protocol):
-    """The frozen models that every training needs."""
-
-    @property
-    def text_encoder(self) -> Handle: ...
-    @property
-    def effnet(self) -> Handle: ...
-    @property
-    def image_encoder(self) -> Handle | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +50,13 @@ class Examples:
     """A data set in a cache. When all of `tasks` are done, batches can be drawn."""
 
     def __init__(
-        self, models: Encoders, dataset: Dataset, settings: TrainingSettings, cache: Cache, *, text: bool = True
+        self,
+        models: TrainingModels | StageBModels,
+        dataset: Dataset,
+        settings: TrainingSettings,
+        cache: Cache,
+        *,
+        text: bool = True,
     ) -> None:
         """text: keep the captions' encodings; without them the caller encodes captions itself."""
         self.models, self.dataset, self.settings, self.cache, self.text = models, dataset, settings, cache, text
@@ -116,9 +112,8 @@ class Examples:
     def encodings(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Sequences (B, T, D) and pooled vectors (B, P) of captions in the cache."""
         entries = [self.cache.get(self._caption_key(caption)) for caption in captions]
-        return torch.stack([entry["sequence"] for entry in entries]), torch.stack(
-            [entry["pooled"] for entry in entries]
-        )
+        sequences, pooled = (torch.stack([entry[name] for entry in entries]) for name in ("sequence", "pooled"))
+        return sequences, pooled
 
     def embeddings(self, indices: Sequence[int], random: np.random.Generator, width: int) -> Tensor:
         """Image embeddings (B, 1, width) of these examples, most of them zeros, as officially."""

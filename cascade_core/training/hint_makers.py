@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,17 +25,20 @@ MOST_FACES = 4
 DROPPED_FACES, FILLING_FACES = 0.05, 0.3  # faces not painted, lone faces painted all over: as officially
 
 
-class HintMaker(Protocol):
+class HintMaker(ABC):
     """One kind of hint: what is cached of example number `index`, and the hint of a step made of that."""
 
-    @property
-    def channels(self) -> int: ...
+    channels: int
 
+    def __init__(self, examples: Examples, detector: Detector | None) -> None:
+        self.examples = examples
+
+    @abstractmethod
     def make(self, index: int) -> Entry: ...
 
+    @abstractmethod
     def hint(self, entry: Entry, size: tuple[int, int], random: np.random.Generator) -> Tensor:
         """(C, H, W) for a picture of (height, width) pixels."""
-        ...
 
 
 class CachedHints:
@@ -63,13 +67,10 @@ class CachedHints:
         )
 
 
-class _Own:
+class _Own(HintMaker):
     """A control picture as it is."""
 
     channels = 3
-
-    def __init__(self, examples: Examples, detector: Detector | None) -> None:
-        self.examples = examples
 
     def make(self, index: int) -> Entry:
         path = self.examples.dataset.examples[index].control
@@ -80,11 +81,8 @@ class _Own:
         return entry["pixels"].float() / 255
 
 
-class _Canny:
+class _Canny(HintMaker):
     channels = 1
-
-    def __init__(self, examples: Examples, detector: Detector | None) -> None:
-        self.examples = examples
 
     def make(self, index: int) -> Entry:
         return {"edges": canny_edges(self.examples.pixels(index)[None])[0].half()}
@@ -93,13 +91,10 @@ class _Canny:
         return entry["edges"].float()
 
 
-class _Inpainting:
+class _Inpainting(HintMaker):
     """The picture with a hole that is another every time."""
 
     channels = 4
-
-    def __init__(self, examples: Examples, detector: Detector | None) -> None:
-        self.examples = examples
 
     def make(self, index: int) -> Entry:
         return {"pixels": _levels(self.examples.pixels(index))}
@@ -109,12 +104,12 @@ class _Inpainting:
         return masked_picture(entry["pixels"][None].float() / 255, mask[None])[0]
 
 
-class _SuperResolution:
+class _SuperResolution(HintMaker):
     """The latent of the picture at half its size, doubled."""
 
     def __init__(self, examples: Examples, detector: Detector | None) -> None:
-        self.examples = examples
-        self.channels: int = examples.models.effnet.config.c_latent
+        super().__init__(examples, detector)
+        self.channels = examples.models.effnet.config.c_latent
 
     def make(self, index: int) -> Entry:
         small = F.interpolate(self.examples.pixels(index)[None], scale_factor=0.5, mode="nearest")
@@ -124,14 +119,14 @@ class _SuperResolution:
         return entry["latent"]
 
 
-class _Identity:
+class _Identity(HintMaker):
     """Faces: boxes and embeddings are cached, and painted anew every time."""
 
     def __init__(self, examples: Examples, detector: Detector | None) -> None:
         if detector is None:
             raise CascadeError("hint: identity needs a detector of faces: choose one")
-        self.examples, self.detector = examples, detector
-        self.channels = detector.width
+        super().__init__(examples, detector)
+        self.detector, self.channels = detector, detector.width
 
     def make(self, index: int) -> Entry:
         pixels = self.examples.pixels(index)
@@ -160,7 +155,7 @@ def _levels(pixels: Tensor) -> Tensor:
     return pixels.mul(255).round().to(torch.uint8)
 
 
-KINDS: dict[str, Callable[[Examples, Detector | None], HintMaker]] = {
+KINDS: dict[str, type[HintMaker]] = {
     "own": _Own,
     "canny": _Canny,
     "inpainting": _Inpainting,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CascadeError
+from ..lora.attach import beside
 from ..lora.lora import Lora, NewToken, lora_of
 from ..lora.order import official_order
 from ..lora.tokens import with_tokens
@@ -29,9 +31,9 @@ from .denoising import denoising_loss
 from .examples import Conditioning
 from .models import TrainingModels
 from .preservation import Preservation, draw_prompts
-from .samples import paint, sample_side
+from .samples import paint
 from .settings import LoraSettings
-from .task import DatasetTask, beside, stage_c_bytes
+from .task import Task, stage_c_bytes
 
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
@@ -70,16 +72,21 @@ class Branches(nn.Module):
         return dict(zip(self.names, cast(Sequence[LowRank], self.branches), strict=True))
 
 
-class LoraTask(DatasetTask):
+class LoraTask(Task[LoraSettings, Branches]):
     kind = "LoRA"
 
     def __init__(self, models: TrainingModels, dataset: Dataset, settings: LoraSettings, cache: Cache) -> None:
         super().__init__(models, dataset, settings, cache, text=not settings.tokens)
-        self.models, self.settings = models, settings
+        self.models = models
         with torch.inference_mode(False), torch.no_grad():
             self.module = Branches(models.stage_c.module, settings, models.text_encoder.config.hidden_size)
-            self.stage_c = self._adapted()
-            self.text_encoder = self._with_new_words()
+            branches = {name: [branch] for name, branch in self.module.by_name().items()}
+            stage_c = cast(StageC, adapted(models.stage_c.module, branches))
+            stage_c.checkpointing = settings.checkpointing
+            self.stage_c, self.text_encoder = beside(models.stage_c, stage_c), models.text_encoder
+            if self.module.rows is not None:
+                words = cast(TextEncoder, models.text_encoder.module)
+                self.text_encoder = beside(models.text_encoder, with_tokens(words, self._tokens(), self.module.rows))
         self.preservation: Preservation | None = None
         if settings.keep_weight:
             prompts = draw_prompts(settings.keep, settings.keep_count)
@@ -99,7 +106,8 @@ class LoraTask(DatasetTask):
         new = batch.noised.part(slice(None), device)
         if self.preservation is None:
             conditioning = Conditioning(*self._encode(batch.captions), batch.images)
-            return {"denoising": denoising_loss(new, self._predict(conditioning, device))}
+            predict = partial(self._call, self.stage_c, conditioning, device)
+            return {"denoising": denoising_loss(new, predict)}
         # What is learned and what shall stay go through the network together.
         count = len(batch.indices)
         preserved = self.preservation.draw(random, batch.indices, settings.keep_batch or count)
@@ -108,8 +116,8 @@ class LoraTask(DatasetTask):
         old = preserved.noised.part(slice(None), device)
         x, condition = torch.cat([new.x, old.x]), torch.cat([new.condition, old.condition])
         with torch.no_grad():
-            before = self._call(self.models.stage_c, old.x, old.condition, preserved.conditioning, device)
-        after = self._call(self.stage_c, x, condition, conditioning, device)
+            before = self._call(self.models.stage_c, preserved.conditioning, device, old.x, old.condition)
+        after = self._call(self.stage_c, conditioning, device, x, condition)
         learned, unchanged = after[:count], after[count:]
         return {
             "denoising": denoising_loss(new, lambda x, condition: learned),
@@ -117,8 +125,6 @@ class LoraTask(DatasetTask):
         }
 
     def samples(self) -> list[Tensor]:
-        if sample_side(self.models, self.settings.size) is None:
-            return []
         sizes = [(self.settings.size, self.settings.size)] * len(self.settings.prompts)
         return paint(self.models, self.settings, sizes, self.stage_c, self.text_encoder)
 
@@ -131,7 +137,6 @@ class LoraTask(DatasetTask):
         return lora_of(name, {"stage_c": self.module.by_name()}, tokens, self.models.stage_c.family)
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handles = [self.models.stage_c.root, self.models.text_encoder.root]
         save_lora(path, self.result(path.stem), handles, dialect=self.settings.dialect)
 
@@ -139,19 +144,6 @@ class LoraTask(DatasetTask):
         """The new words, with rows of zeros. Only the official code reads the pooled vector at a new word."""
         width, pooled = self.models.text_encoder.config.hidden_size, self.settings.dialect == "official"
         return [NewToken(text, torch.zeros(1, width), start, pooled) for text, start in self.settings.tokens]
-
-    def _adapted(self) -> Handle:
-        handle = self.models.stage_c
-        module = cast(StageC, adapted(handle.module, {name: [b] for name, b in self.module.by_name().items()}))
-        module.checkpointing = self.settings.checkpointing
-        return beside(handle, module)
-
-    def _with_new_words(self) -> Handle:
-        handle = self.models.text_encoder
-        if self.module.rows is None:
-            return handle
-        module = with_tokens(cast(TextEncoder, handle.module), self._tokens(), self.module.rows)
-        return beside(handle, module)
 
     def _acquire(self) -> torch.device:
         settings, batch = self.settings, self.settings.batch_size
@@ -169,11 +161,8 @@ class LoraTask(DatasetTask):
         sequence, pooled = cast(TextEncoder, self.text_encoder.module).encode(captions, truncate=True)
         return sequence, pooled
 
-    def _predict(self, conditioning: Conditioning, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda x, condition: self._call(self.stage_c, x, condition, conditioning, device)
-
     def _call(
-        self, handle: Handle, x: Tensor, condition: Tensor, conditioning: Conditioning, device: torch.device
+        self, handle: Handle, conditioning: Conditioning, device: torch.device, x: Tensor, condition: Tensor
     ) -> Tensor:
         return handle.module(x.to(handle.dtype), condition, *conditioning.part(slice(None), device, handle.dtype))
 

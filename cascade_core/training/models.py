@@ -10,7 +10,12 @@ from .cache import fingerprint
 
 
 class _Models:
-    """The shared part: models by name, and their fingerprints."""
+    """The shared part: models by name, all of the family of the first, and their fingerprints."""
+
+    def __post_init__(self) -> None:
+        first, *_ = self.named().values()
+        for name, handle in self.named().items():
+            check_family(first, name, handle.family)
 
     def named(self) -> dict[str, Handle]:
         return {name: handle for name, handle in vars(self).items() if handle is not None}
@@ -31,10 +36,6 @@ class TrainingModels(_Models):
     stage_b: Handle | None = None  # with Stage A: shows them in full
     stage_a: Handle | None = None
 
-    def __post_init__(self) -> None:
-        for name, handle in self.named().items():
-            check_family(self.stage_c, name, handle.family)
-
 
 @dataclass(frozen=True)
 class StageBModels(_Models):
@@ -45,7 +46,3 @@ class StageBModels(_Models):
     text_encoder: Handle
     effnet: Handle
     image_encoder: None = None
-
-    def __post_init__(self) -> None:
-        for name, handle in self.named().items():
-            check_family(self.stage_b, name, handle.family)

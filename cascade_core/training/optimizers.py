@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -40,7 +40,7 @@ def make_optimizers(
         {"params": [p for p in others if p.ndim < 2 and id(p) not in ratios], "weight_decay": 0.0},
         *({"params": [p], "weight_decay": 0.0, RATIO: ratios[id(p)]} for p in others if id(p) in ratios),
     ]
-    optimizers = [_make(name)([group for group in groups if group["params"]], learning_rate, betas)]
+    optimizers = [_make(name, [group for group in groups if group["params"]], learning_rate, betas)]
     if matrices:
         optimizers.append(
             torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
@@ -48,11 +48,13 @@ def make_optimizers(
     return optimizers
 
 
-def _make(name: str) -> Callable[[Sequence[dict[str, Any]], float, tuple[float, float]], torch.optim.Optimizer]:
+def _make(
+    name: str, groups: Sequence[dict[str, Any]], rate: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
     if name == "adamw":
-        return lambda groups, rate, betas: torch.optim.AdamW(groups, lr=rate, betas=betas)
+        return torch.optim.AdamW(groups, lr=rate, betas=betas)
     if name == "adafactor":
-        return lambda groups, rate, betas: torch.optim.Adafactor(groups, lr=rate)
+        return torch.optim.Adafactor(groups, lr=rate)
     if name == "adamw8bit":
         try:
             bitsandbytes: Any = import_module("bitsandbytes")
@@ -61,5 +63,5 @@ def _make(name: str) -> Callable[[Sequence[dict[str, Any]], float, tuple[float, 
                 "optimizer: adamw8bit needs bitsandbytes, which is not installed (pip install bitsandbytes): choose"
                 " adamw, or adafactor, which keeps even less"
             ) from error
-        return lambda groups, rate, betas: bitsandbytes.optim.AdamW8bit(groups, lr=rate, betas=betas)
+        return bitsandbytes.optim.AdamW8bit(groups, lr=rate, betas=betas)
     raise CascadeError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, found {name!r}")

@@ -40,7 +40,7 @@ class Report:
 class TrainingRun:
     """The steps of a task. Stopped at any moment, the same run goes on from its last state."""
 
-    def __init__(self, task: Task, folder: Path, target: Path) -> None:
+    def __init__(self, task: Task[Any, Any], folder: Path, target: Path) -> None:
         """target: the finished file. CascadeError where the folder has the state of something else."""
         self.task, self.folder, self.target = task, folder, target
         self.origin = json.loads(json.dumps({"what": task.kind, **task.origin()}))  # tuples become lists, as in a state
@@ -78,11 +78,7 @@ class TrainingRun:
                     if log and progress.losses:
                         log.add(progress)
                     report = Report(progress)
-                    if (
-                        settings.prompts
-                        and settings.sample_every
-                        and (last or progress.step % settings.sample_every == 0)
-                    ):
+                    if settings.samples_after(progress.step):
                         with torch.no_grad():
                             pictures = self.task.samples()
                         files = log.save_samples(progress.step, pictures) if log else []
@@ -90,6 +86,7 @@ class TrainingRun:
                     if log and (last or progress.step % settings.save_every == 0):
                         log.save_curve()
                     if last:
+                        self.target.parent.mkdir(parents=True, exist_ok=True)
                         self.task.write(self.target)
                     yield report
             sharded.wait()

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..files.atomic import durable
-from .files import write_text
 from .loop import Progress
 
 CURVE = "curve.png"
@@ -30,7 +29,8 @@ class RunLog:
     def __init__(self, folder: Path, done: int) -> None:
         self.folder = folder
         self.lines = [line for line in _read(folder / "curve.jsonl") if line["step"] <= done]
-        write_text(folder / "curve.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
+        with durable(folder / "curve.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
         self._board = _board(folder / "tensorboard", done)
 
     def add(self, progress: Progress) -> None:
@@ -54,12 +54,10 @@ class RunLog:
                 self._board.add_image(f"sample/{number}", picture.numpy(), step)
         return paths
 
-    def save_curve(self) -> Path:
-        """Write the curve of the loss as a picture; returns its file."""
-        path = self.folder / CURVE
-        with durable(path) as temporary:
+    def save_curve(self) -> None:
+        """Write the curve of the loss as a picture."""
+        with durable(self.folder / CURVE) as temporary:
             draw_curve(self.lines).save(temporary, format="PNG")
-        return path
 
     def close(self) -> None:
         if self._board is not None:

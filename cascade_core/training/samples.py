@@ -36,10 +36,12 @@ def paint(
     text_encoder: Handle,
     controls: Sequence[Control] = (),
 ) -> list[Tensor]:
-    """A picture (3, H, W) of each prompt, in full where Stage B and A are there.
+    """A picture (3, H, W) of each prompt, in full where Stage B and A are there; none where nothing can show them.
 
     sizes: (height, width) at which the effnet would encode each; controls: one for each, or none.
     """
+    if sample_side(models, settings.size) is None:
+        return []
     negative = [encode_text(text_encoder, "")]
     sampler = replace(STAGE_C_DEFAULTS, cfg=settings.sample_cfg)
     pictures: list[Tensor] = []

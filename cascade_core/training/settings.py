@@ -38,12 +38,7 @@ class TrainingSettings:
         place=REQUIRED,
     )
     steps: int = setting(
-        1000,
-        "Steps in all. More can be asked for later.",
-        least=1,
-        most=1000000,
-        may_change=True,
-        place=REQUIRED,
+        1000, "Steps in all. More can be asked for later.", least=1, most=1000000, may_change=True, place=REQUIRED
     )
     batch_size: int = setting(
         1, "Pictures in a batch: more are steadier, and need more memory.", least=1, most=256, place=REQUIRED

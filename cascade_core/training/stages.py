@@ -29,19 +29,17 @@ from .cache import Cache, Entry, key_of
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
 from .models import StageBModels, TrainingModels
-from .samples import paint, sample_side
+from .samples import paint
 from .settings import TrainingSettings
-from .task import DatasetTask
+from .task import Task
 
 FACTORS = (1.0, 0.75, 0.5)  # scales at which the effnet encodes a picture; officially any from 0.5 to 1
 NO_LATENT = 0.1  # share of Stage C's latents that Stage B does without, as officially
 OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # the official shape of Stage B's noise
 
 
-class _StageTask(DatasetTask):
+class _StageTask(Task[TrainingSettings, nn.Module]):
     """The shared part of both: a copy to train, and the file that it becomes."""
-
-    kind: str
 
     def __init__(
         self,
@@ -53,9 +51,9 @@ class _StageTask(DatasetTask):
     ) -> None:
         sharded.check_batch(settings.batch_size)
         super().__init__(models, dataset, settings, cache)
-        self.base, self.settings = base, settings
+        self.base = base
         with torch.inference_mode(False), torch.no_grad():
-            self.module: nn.Module = deepcopy(base.module).float().requires_grad_(True)
+            self.module = deepcopy(base.module).float().requires_grad_(True)
         cast(StageC | StageB, self.module).checkpointing = settings.checkpointing
         self.device = torch.device("cpu")
 
@@ -79,16 +77,8 @@ class _StageTask(DatasetTask):
             module.load_state_dict(sharded.whole_state(self.module), assign=True)
         if sharded.rank() > 0:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(
-            path,
-            module,
-            base.kind,
-            family=base.family,
-            target=base.target,
-            x0_clamp=base.x0_clamp,
-            dtype=names[base.dtype],
-        )
+        dtype = names[base.dtype]
+        save(path, module, base.kind, family=base.family, target=base.target, x0_clamp=base.x0_clamp, dtype=dtype)
 
 
 class StageCTask(_StageTask):
@@ -107,7 +97,7 @@ class StageCTask(_StageTask):
             return {"denoising": denoising_loss(noised, lambda x, r: self.module(x, r, *conditioning))}
 
     def samples(self) -> list[Tensor]:
-        if sample_side(self.models, self.settings.size) is None or sharded.count() > 1:
+        if sharded.count() > 1:
             return []  # samplers call the stage by parts, which are not together then
         sizes = [(self.settings.size, self.settings.size)] * len(self.settings.prompts)
         self.module.eval()
@@ -160,16 +150,15 @@ class StageBTask(_StageTask):
     def _encode(self, index: int) -> Entry:
         pixels = self.examples.pixels(index)[None]
         stage_a = self.models.stage_a
-        device = stage_a.acquire(
-            stage_a_bytes(stage_a.config, (pixels.shape[2] // 4, pixels.shape[3] // 4), stage_a.dtype)
-        )
+        cells = (pixels.shape[2] // 4, pixels.shape[3] // 4)
+        device = stage_a.acquire(stage_a_bytes(stage_a.config, cells, stage_a.dtype))
         latent = cast(StageA, stage_a.module).encode(pixels.to(device, stage_a.dtype))[0].float().cpu()
         entry = {"latent": latent}
         for number, factor in enumerate(FACTORS):
             sides = [max(CELL, int(side * factor) // CELL * CELL) for side in pixels.shape[-2:]]
-            entry[f"effnet{number}"] = encode_resized(self.models.effnet, F.interpolate(pixels, sides, mode="nearest"))[
-                0
-            ]
+            (entry[f"effnet{number}"],) = encode_resized(
+                self.models.effnet, F.interpolate(pixels, sides, mode="nearest")
+            )
         return entry
 
 

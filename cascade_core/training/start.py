@@ -36,7 +36,7 @@ def start_training(
     from. detector: of faces, for a ControlNet of identity hints. CascadeError where these do not go together.
     """
     cache = Cache(folder / CACHE)
-    task: Task
+    task: Task[Any, Any]
     if kind == "controlnet":
         task = ControlNetTask(models, dataset, settings, cache, start, detector)
     else:

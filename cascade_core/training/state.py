@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import CascadeError
+from ..files.save import save_tensors
 from . import sharded
-from .files import write_state
 
 Optimizers = Sequence[torch.optim.Optimizer]
 
@@ -39,7 +39,7 @@ def save_state(
     if sharded.rank() > 0:
         return
     try:
-        write_state(path, tensors, {"step": str(step), "numbers": json.dumps(numbers), "origin": origin})
+        save_tensors(path, tensors, {"step": str(step), "numbers": json.dumps(numbers), "origin": origin})
     except CascadeError as error:
         before = f"the state of step {read_head(path).step} is kept" if path.exists() else "there was no state yet"
         raise CascadeError(

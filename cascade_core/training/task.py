@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from ..memory import Beside
-from ..models.handle import Handle
 from ..sampling.activations import training_bytes
 from .buckets import CELL
 from .cache import Cache, Entry
@@ -21,80 +19,53 @@ from .examples import Examples
 from .models import StageBModels, TrainingModels
 from .settings import TrainingSettings
 
-
-class Task(Protocol):
-    """Everything that a run needs to know of what is trained."""
-
-    @property
-    def kind(self) -> str:
-        """A word for messages and states."""
-        ...
-
-    @property
-    def settings(self) -> TrainingSettings: ...
-
-    @property
-    def cache(self) -> Cache: ...
-
-    @property
-    def module(self) -> nn.Module:
-        """The trained weights, all of their state, and nothing else."""
-        ...
-
-    def origin(self) -> Mapping[str, Any]:
-        """Everything that decides, beside the seed and the step, what is learned; JSON."""
-        ...
-
-    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
-        """Keys that have to be in the cache before the first step, and how their entries are computed."""
-        ...
-
-    def begin(self) -> AbstractContextManager[None]:
-        """Bring everything to where it computes; in the end leave every model as it was."""
-        ...
-
-    def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
-        """The losses of one batch by name, under gradients."""
-        ...
-
-    def samples(self) -> list[Tensor]:
-        """Sample pictures (3, H, W), made with what is trained."""
-        ...
-
-    def write(self, path: Path) -> None:
-        """Write the finished file, whole or not at all."""
-        ...
+Settings = TypeVar("Settings", bound=TrainingSettings)
+Module = TypeVar("Module", bound=nn.Module)
 
 
-class DatasetTask:
-    """The shared part of all tasks: they learn from a data set by frozen models."""
+class Task(ABC, Generic[Settings, Module]):
+    """Everything that a run needs to know of what is trained: all tasks learn from a data set by frozen models."""
 
+    kind: ClassVar[str]  # a word for messages and states
     LEARNS_BY: ClassVar[tuple[str, ...]] = ("stage_c", "text_encoder", "effnet", "image_encoder")
+    module: Module  # the trained weights, all of their state, and nothing else
 
     def __init__(
         self,
         models: TrainingModels | StageBModels,
         dataset: Dataset,
-        settings: TrainingSettings,
+        settings: Settings,
         cache: Cache,
         text: bool = True,
     ) -> None:
         """text: cache the captions' encodings."""
-        self.dataset, self.cache = dataset, cache
+        self.dataset, self.settings, self.cache = dataset, settings, cache
         self.examples = Examples(models, dataset, settings, cache, text=text)
         self.fingerprints = models.fingerprints(*self.LEARNS_BY)
-        self._fixed = settings.fixed()
 
     def origin(self) -> Mapping[str, Any]:
-        return {"settings": self._fixed, "models": self.fingerprints, "data": self.dataset.fingerprints()}
+        """Everything that decides, beside the seed and the step, what is learned; JSON."""
+        return {"settings": self.settings.fixed(), "models": self.fingerprints, "data": self.dataset.fingerprints()}
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
+        """Keys that have to be in the cache before the first step, and how their entries are computed."""
         return self.examples.tasks()
 
+    @abstractmethod
+    def begin(self) -> AbstractContextManager[None]:
+        """Bring everything to where it computes; in the end leave every model as it was."""
 
-def beside(handle: Handle, module: nn.Module) -> Handle:
-    """A handle of a module that shares the handle's weights, and comes to their device."""
-    return replace(handle, module=module, placement=Beside(handle.placement, handle.module), base=handle.root)
+    @abstractmethod
+    def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
+        """The losses of one batch by name, under gradients."""
+
+    @abstractmethod
+    def samples(self) -> list[Tensor]:
+        """Sample pictures (3, H, W), made with what is trained."""
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write the finished file, whole or not at all."""
 
 
 def stage_c_bytes(models: TrainingModels, settings: TrainingSettings, batch: int) -> int:

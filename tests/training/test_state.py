@@ -13,8 +13,7 @@ from torch import nn
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import tensors as writer
-from stable_cascade_nodes.cascade_core.files.atomic import remove_leftovers
-from stable_cascade_nodes.cascade_core.training.files import write_text
+from stable_cascade_nodes.cascade_core.files.atomic import durable, remove_leftovers
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
 from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
 from stable_cascade_nodes.cascade_core.training.state import load_state, read_head, save_state
@@ -98,7 +97,8 @@ def test_a_full_disk_says_so_and_the_last_state_stays(tmp_path: Path, monkeypatc
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    write_text(tmp_path / "loras" / "zig.txt", "whole")
+    with durable(tmp_path / "loras" / "zig.txt") as temporary:
+        temporary.write_text("whole")
     for name in (".zig.txt.123.tmp", ".other.txt.5.tmp"):
         (tmp_path / "loras" / name).write_text("half")
     remove_leftovers(tmp_path / "loras" / "zig.txt")
