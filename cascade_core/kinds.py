@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+STAGE_C_CHANNELS, STAGE_B_CHANNELS = 16, 4  # channels of the latents
+STAGE_A_SCALE = 0.43  # Stage A space / model space
+FACE_DETECTORS = ("tiny (built-in)", "insightface")
 DTYPE_NAMES = ("float32", "bfloat16", "float16")  # the types of weights that networks compute with
 
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.kinds import STAGE_C_CHANNELS
 from ..runtime import host
 from . import inputs, sockets
 from .images import CATEGORY
@@ -86,7 +87,7 @@ def _decibels(values: list[float]) -> str:
 
 def _smaller(latent: sockets.Latent, height: int, width: int) -> str:
     """A sentence on how much smaller a latent of Stage C is than a picture of these pixels."""
-    channels, h, w = sockets.samples_of("latent", latent, sockets.STAGE_C_CHANNELS).shape[1:]
+    channels, h, w = sockets.samples_of("latent", latent, STAGE_C_CHANNELS).shape[1:]
     return f"latent {w} x {h} x {channels}, {math.sqrt(height * width / (h * w)):.1f} times smaller a side"
 
 

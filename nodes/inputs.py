@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.kinds import KINDS
-from ..cascade_core.training.setting import Setting
 
 if TYPE_CHECKING:
     from ..cascade_core.training.kinds import Inputs
+    from ..cascade_core.training.setting import Setting
 
 Entry = tuple[Any, dict[str, Any]]
 
@@ -50,6 +50,8 @@ def text(default: str, tooltip: str, several_lines: bool = False, **more: Any) -
 
 def of_training(inputs: Inputs) -> dict[str, Entry]:
     """Models and settings of a training."""
+    from ..cascade_core.training.setting import Setting
+
     return {
         name: of_setting(each) if isinstance(each, Setting) else wire(KINDS[name].socket, each.help)
         for name, each in inputs.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..cascade_core.kinds import STAGE_B_CHANNELS, STAGE_C_CHANNELS
 from ..cascade_core.sampling.sizes import CELL, LARGEST, SMALLEST, stage_b_size, stage_c_size
 from . import inputs, sockets
 
@@ -47,8 +48,8 @@ class CascadeEmptyLatents:
     def make(self, width: int, height: int, batch_size: int) -> tuple[sockets.Latent, sockets.Latent]:
         import torch
 
-        stage_c = torch.zeros(batch_size, sockets.STAGE_C_CHANNELS, *stage_c_size(width, height))
-        stage_b = torch.zeros(batch_size, sockets.STAGE_B_CHANNELS, *stage_b_size(width, height))
+        stage_c = torch.zeros(batch_size, STAGE_C_CHANNELS, *stage_c_size(width, height))
+        stage_b = torch.zeros(batch_size, STAGE_B_CHANNELS, *stage_b_size(width, height))
         size = {sockets.SIZE: (height, width)}
         return {"samples": stage_c, **size}, {"samples": stage_b, **size}
 

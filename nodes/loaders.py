@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files.published import command_for
 from ..cascade_core.kinds import DTYPE_NAMES, KINDS, Kind
 from ..runtime import host, model_folders
 from . import inputs
@@ -97,6 +96,8 @@ class Loader:
 
     @classmethod
     def _command(cls, model_name: object) -> str:
+        from ..cascade_core.files.published import command_for
+
         command = command_for(model_folders.file_name(str(model_name)), cls.KIND.id)
         return "" if command is None else f" (`{command}` does so)"
 

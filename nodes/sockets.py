@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.kinds import KINDS
-from ..cascade_core.models.config import StageAConfig, StageBConfig, StageCConfig
+from ..cascade_core.kinds import KINDS, STAGE_A_SCALE, STAGE_B_CHANNELS, STAGE_C_CHANNELS
 from ..cascade_core.sampling.sizes import stage_b_size, stage_c_size
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ CONTROLS = "cascade_controls"  # in CONDITIONING: the ControlNets that steer Sta
 SIZE = "cascade_size"  # in LATENT: (H, W), the wanted pixels
 UNCLIP = "unclip_conditioning"  # in CONDITIONING, native: image embeddings with their strengths
 NOISE_MASK = "noise_mask"  # in LATENT, native: 1 where it is made anew
-STAGE_C_CHANNELS = StageCConfig.channels
-STAGE_B_CHANNELS = StageBConfig.channels
-STAGE_B_SCALE = StageAConfig.scale  # Stage A space / model space
 
 Conditioning = list[list[Any]]  # [[sequence (B, T, D), {"pooled_output": (B, P), ...}], ...]
 Latent = dict[str, Any]  # {"samples": (B, C, h, w), ...}
@@ -188,7 +184,7 @@ def to_latent(name: str, latent: Latent, channels: int) -> core.Latent:
 
     samples = samples_of(name, latent, channels)
     return core.Latent(
-        samples / STAGE_B_SCALE if channels == STAGE_B_CHANNELS else samples,
+        samples / STAGE_A_SCALE if channels == STAGE_B_CHANNELS else samples,
         size=size_of(latent),
         family=latent.get(FAMILY),
         batch_index=latent.get("batch_index"),
@@ -210,5 +206,5 @@ def placeholder_latent(latent: Latent, family: str) -> Latent:
 
 def with_samples(latent: Latent, samples: Tensor, family: str) -> Latent:
     """The latent with other samples, given in model space, float32 on the CPU, and whatever else it carried."""
-    travelling = samples * STAGE_B_SCALE if samples.shape[1] == STAGE_B_CHANNELS else samples
+    travelling = samples * STAGE_A_SCALE if samples.shape[1] == STAGE_B_CHANNELS else samples
     return {**latent, "samples": travelling.float().cpu(), FAMILY: family}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..cascade_core.training.kinds import TRAININGS, Model
+from ..cascade_core.kinds import KINDS
 from ..runtime import host
-from ..runtime.training import Trained, Training
 from . import inputs, sockets
 from .images import read_picture
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from ..cascade_core.lora.lora import Lora
     from ..cascade_core.models.handle import Handle
     from ..cascade_core.training.dataset import Dataset
+    from ..runtime.training import Trained, Training
 
 
 class Trainer:
@@ -28,6 +28,8 @@ class Trainer:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
+        from ..cascade_core.training.kinds import TRAININGS, Model
+
         required = TRAININGS[cls.KIND].required()
         models = {name: each for name, each in required.items() if isinstance(each, Model)}
         settings = {name: each for name, each in required.items() if name not in models}
@@ -46,12 +48,16 @@ class Trainer:
         }
 
     def train(self, dataset: Dataset, name: str, **given: Any) -> dict[str, Any]:
+        from ..runtime.training import Training
+
         training = Training(self.KIND, dataset, name, given)
         trained = training.carry_out()
         result = self._model(training, trained), str(training.target), self._samples(trained)
         return {"ui": self._shown(trained), "result": result}
 
     def rehearse(self, dataset: Dataset, name: str, **given: Any) -> tuple[Lora | Handle | None, str, Tensor]:
+        from ..runtime.training import Training
+
         training = Training(self.KIND, dataset, name, given)
         return training.check(), str(training.target), sockets.placeholder_image(*training.sample_shape())
 
@@ -78,7 +84,7 @@ class Trainer:
 
 class CascadeLoRATrain(Trainer):
     KIND = "lora"
-    DISPLAY_NAME = TRAININGS[KIND].title
+    DISPLAY_NAME = f"Train {KINDS[KIND].name}"
     DESCRIPTION = (
         "Learns from a folder of pictures what Stage C does not know, as a LoRA, and new words for prompts with it. It"
         " goes on where it stopped: Cancel keeps the state, and the same name resumes it."
@@ -100,7 +106,7 @@ class CascadeLoRATrain(Trainer):
 
 class CascadeControlNetTrain(Trainer):
     KIND = "controlnet"
-    DISPLAY_NAME = TRAININGS[KIND].title
+    DISPLAY_NAME = f"Train {KINDS[KIND].name}"
     DESCRIPTION = (
         "Learns to steer Stage C by your own control pictures, or by hints that it makes of the pictures. It goes on"
         " where it stopped: Cancel keeps the state, and the same name resumes it."

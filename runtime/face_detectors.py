@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.builtin import built_in
-from ..cascade_core.training.settings import DETECTORS as NAMES
+from ..cascade_core.kinds import FACE_DETECTORS
 from . import host
 
 if TYPE_CHECKING:
     from ..cascade_core.hints import Detector
 
-TINY, INSIGHTFACE = NAMES
+TINY, INSIGHTFACE = FACE_DETECTORS
 PLACES = ("models/buffalo_l", "buffalo_l", "")  # sub-folders of the model folder; insightface itself uses the first
 FINDER, EMBEDDER = "det_10g.onnx", "w600k_r50.onnx"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.kinds import KINDS
 from ..cascade_core.training.kinds import TRAININGS, Model
 from . import host, previews
 from .face_detectors import DETECTORS
@@ -74,7 +75,7 @@ class Training:
         run = start_training(
             self.kind, self.models, self.dataset, self.settings, self.folder, self.target, self.start, detector
         )
-        title = self.about.title
+        title = f"Train {KINDS[self.kind].name}"
         pictures: tuple[Tensor, ...] = ()
         files: tuple[Path, ...] = ()
         here = host.current()

@@ -11,7 +11,6 @@ from typing import Any, cast
 from ..errors import CascadeError
 from ..kinds import KINDS
 from ..wording import first_of, printable
-from .other_models import OtherModel
 from .wording import damaged, no_weights
 
 SAFETENSORS = (".safetensors", ".sft")
@@ -83,6 +82,8 @@ def components(folder: Path) -> Sequence[Path]:
         entries = read_json(index)
         pipeline = str(entries.get("_class_name", ""))
         if not pipeline.startswith(OURS):
+            from .other_models import OtherModel
+
             raise OtherModel(
                 f"{folder.name} is a folder of another model ({printable(pipeline) or 'unnamed'}): expected a"
                 " pipeline or a component of Stable Cascade in diffusers' layout"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..kinds import STAGE_A_SCALE, STAGE_B_CHANNELS, STAGE_C_CHANNELS
 from .clip_config import PUBLISHED_TEXT, PUBLISHED_VISION, TINY_TEXT, TINY_VISION
 
 
@@ -12,7 +13,7 @@ from .clip_config import PUBLISHED_TEXT, PUBLISHED_VISION, TINY_TEXT, TINY_VISIO
 class StageCConfig:
     """Text-conditional diffusion on the 16-channel latent; the defaults are the 3.6B network."""
 
-    channels: int = 16
+    channels: int = STAGE_C_CHANNELS
     patch_size: int = 1
     c_hidden: tuple[int, ...] = (2048, 2048)
     nhead: tuple[int, ...] = (32, 32)
@@ -35,7 +36,7 @@ class StageCConfig:
 class StageBConfig:
     """Diffusion decoder from the Stage C latent to the Stage A latent; the defaults are the 1.5B network."""
 
-    channels: int = 4
+    channels: int = STAGE_B_CHANNELS
     patch_size: int = 2
     c_hidden: tuple[int, ...] = (320, 640, 1280, 1280)
     nhead: tuple[int, ...] = (-1, -1, 20, 20)
@@ -62,7 +63,7 @@ class StageAConfig:
     c_latent: int = 4
     bottleneck_blocks: int = 12
     codebook_size: int = 8192  # unused at inference; 0 means that the file has no codebook
-    scale: float = 0.43
+    scale: float = STAGE_A_SCALE
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The kinds of training by name: what each is called, which models it takes, and its settings. Imports no torch."""
+"""The kinds of training by name: which models each takes, and its settings. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ Inputs = Mapping[str, Model | Setting]
 
 @dataclass(frozen=True)
 class TrainingKind:
-    """A kind of training as people meet it: its name and its inputs. Models are named by their kinds."""
+    """A kind of training as people meet it: its inputs. It trains a model of the kind that it is named by."""
 
-    title: str
     folder_key: str  # key of the model folder that gets the finished file
     settings: type[TrainingSettings]
     needed: Mapping[str, Model]
@@ -69,18 +68,16 @@ FOR_SAMPLES = {
     "image_encoder": Model("Shows Stage C the pictures themselves now and then, as officially: see `image_dropout`."),
 }
 TRAININGS = {
-    "lora": TrainingKind("Train LoRA", "loras", LoraSettings, OF_STAGE_C, FOR_SAMPLES),
+    "lora": TrainingKind("loras", LoraSettings, OF_STAGE_C, FOR_SAMPLES),
     "controlnet": TrainingKind(
-        "Train ControlNet",
         "controlnet",
         ControlNetSettings,
         OF_STAGE_C,
         FOR_SAMPLES,
         {"controlnet": Model("Go on from this ControlNet, made for the same hints, instead of a new one.")},
     ),
-    "stage_c": TrainingKind("Train Stage C", "diffusion_models", TrainingSettings, OF_STAGE_C, FOR_SAMPLES),
+    "stage_c": TrainingKind("diffusion_models", TrainingSettings, OF_STAGE_C, FOR_SAMPLES),
     "stage_b": TrainingKind(
-        "Train Stage B",
         "diffusion_models",
         TrainingSettings,
         OF_STAGE_B,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import CascadeError
+from ..kinds import FACE_DETECTORS
 from .plan import OPTIMIZERS, Plan
 from .setting import REQUIRED, lines_of, parts_of, setting, settings_of, share
 
@@ -21,7 +22,6 @@ BOTTLENECK_OF_HINT = {
     "super_resolution": "large",
     "identity": "simple",
 }
-DETECTORS = ("tiny (built-in)", "insightface")  # names of face detectors
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ class ControlNetSettings(TrainingSettings):
         choices=("auto", "effnet", "simple", "large"),
     )
     detector: str = setting(
-        DETECTORS[0], "Who finds the faces, for identity alone.", choices=DETECTORS, may_change=True
+        FACE_DETECTORS[0], "Who finds the faces, for identity alone.", choices=FACE_DETECTORS, may_change=True
     )
     offset_noise: float = share(
         0.0,
