@@ -46,6 +46,7 @@ LEVELS = (
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
+LONGEST = 350  # lines of a file
 OURS = {
     "stable_cascade_nodes",
     "cascade_core",
@@ -259,6 +260,11 @@ def check(source: Source) -> list[str]:
 def test_every_file_keeps_the_rules() -> None:
     broken = [message for source in read_tree() for message in check(source)]
     assert not broken, "\n".join(broken)
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {source.place: len((ROOT / source.place).read_text("utf-8").splitlines()) for source in read_tree()}
+    assert {place: lines for place, lines in lengths.items() if lines > LONGEST} == {}, "split it by concepts"
 
 
 def test_no_file_imports_in_a_circle() -> None:
