@@ -71,6 +71,6 @@ def of_setting(setting: Setting) -> Entry:
         more = {"control_after_generate": True} if setting.is_seed else {}
         return integer(default, least, most, setting.help, int(setting.step or 1), **more)
     if isinstance(default, float):
-        assert setting.step is not None and setting.round is not None
+        assert setting.step is not None and setting.round is not None, f"{setting.name}: a fraction has both"
         return decimal(default, least, most, setting.help, setting.step, setting.round)
     return text(default, setting.help, setting.several_lines)

@@ -60,7 +60,7 @@ class _StageSampler:
         return (sockets.placeholder_latent(latent, given[self.STAGE].family),)
 
     def _start(self, *given: Any, **named: Any) -> Iterator[Step]:
-        """The steps, none of which is taken yet; CascadeError where the inputs do not fit."""
+        """The steps, none of which is taken yet; CascadeError where the inputs do not fit. Each stage has its own."""
         raise NotImplementedError
 
     def _finish(
@@ -69,11 +69,12 @@ class _StageSampler:
         """The prediction of the last of `total` steps, with progress, previews and cancel on the way."""
         previewer = previews.choose_previewer(stage, wired)
         show = previews.choose_picture(stage, previewer)
+        here = host.current()
         x0: Tensor | None = None
-        with host.current().together(stage, previewer), host.current().progress(self.DISPLAY_NAME, total) as advance:
+        with here.together(stage, previewer), here.progress(self.DISPLAY_NAME, total) as advance:
             for step in steps:
                 x0 = step.x0
-                host.current().check_cancel()
+                here.check_cancel()
                 advance(None if show is None else partial(show, x0))
         assert x0 is not None  # a run has at least one step
         return (sockets.with_samples(latent, x0, stage.family),)

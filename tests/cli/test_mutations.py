@@ -51,7 +51,7 @@ def documents() -> list[Any]:
 
 
 @pytest.mark.usefixtures("own_garbage")
-@pytest.mark.parametrize("count", [250, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_result_or_clear_messages(count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     originals = documents()
     codes = [check(number, originals, tmp_path, capsys) for number in range(count)]
