@@ -25,8 +25,8 @@ HOST, PORT = "127.0.0.1", 7860
 SHIPPED = Path(__file__).parents[1] / "workflows"
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser("app", help="open the workflows as a page in the browser", description=DESCRIPTION)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
     parser.add_argument("--host", metavar="NAME", default=HOST, help="the address to listen at (%(default)s)")
     parser.add_argument("--port", metavar="N", type=int, default=PORT, help="the port; 0: a free one (%(default)s)")
     arguments.add(parser, "--models", "--input", "--output", "--device")

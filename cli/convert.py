@@ -9,7 +9,6 @@ from typing import Any
 
 from ..cascade_core.kinds import DTYPE_NAMES
 from ..headless.graph import WorkflowError, list_choices
-from . import arguments
 from .output import OK, complain, errors_as_failures
 
 LAYOUTS = ("official", "comfyui", "diffusers", "kohya")
@@ -25,10 +24,8 @@ Nothing is left behind where it fails, and memory holds one tensor at a time.
 Exit code: 0 all is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser(
-        "convert", help="write a model file in another layout or precision", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
     parser.add_argument("file", metavar="FILE", type=Path, help="a model file, or a diffusers folder")
     parser.add_argument("--to", dest="layout", choices=LAYOUTS, required=True, help="the layout")
     parser.add_argument("--dtype", choices=DTYPE_NAMES, help="the precision (as in FILE)")

@@ -33,8 +33,8 @@ picture has its own noise, of the seed + its number: it comes out the same alone
 Exit code: 0 all is decoded, 1 a picture was left out or a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser("decode", help="decode latents into pictures", description=DESCRIPTION)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
     add = parser.add_argument
     add("latents", metavar="LATENTS", type=Path, help="a file that `cascade encode` wrote")
     add("--output", metavar="DIR", type=Path, required=True, help="where pictures are written")

@@ -36,10 +36,8 @@ THERE = {True: "yes", False: "no", None: "-"}
 WORKFLOWS = (".json", ".png", ".webp", ".jpg", ".jpeg", ".avif", ".gif")  # suffixes of files that may hold one
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser(
-        "doctor", help="say what model files are, or what a workflow needs", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
     parser.add_argument(
         "path", metavar="PATH", nargs="?", type=Path, help="a model file, a folder or a workflow (the model folders)"
     )

@@ -62,8 +62,8 @@ class Wanted:
         return 0 if self.there else max(0, self.remote.size - hub.size_of(self.part))
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser("download", help="download published models", description=DESCRIPTION)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
     parser.add_argument("words", metavar="WORD", nargs="*", help=", ".join(_words()))
     parser.add_argument("--controlnet", metavar="A,B", help=f"ControlNets: {', '.join(published.CONTROLNETS)}")
     parser.add_argument(published.TEXT_ENCODER, action="store_true", help="the text encoder, and CLIP's tokenizer")

@@ -33,10 +33,8 @@ what is encoded so far. A picture that cannot be read is named and left out.
 Exit code: 0 all is encoded, 1 a picture was left out or a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser(
-        "encode", help="encode a folder of pictures into small latents", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
     add = parser.add_argument
     add("folder", metavar="FOLDER", type=Path, help="where the pictures are")
     add("--to", metavar="NAME.safetensors", type=Path, required=True, help="the file to write")

@@ -19,10 +19,8 @@ The nodes of this pack are known, and those few of ComfyUI that `cascade nodes` 
 _HINT = "; --object-info tells of the nodes of other packs"
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser(
-        "export", help="convert a workflow to the form that servers run", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
     arguments.add_workflow(parser)
     parser.add_argument(
         "--api", action="store_true", required=True, help="as the API takes it (there is no other form)"

@@ -7,21 +7,37 @@ needed, so that help and bad arguments answer at once.
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
 from typing import Any, NoReturn
 
 from ..cascade_core.errors import CascadeError
-from ..headless.graph import NodeFailure, WorkflowError
-from . import app, convert, decode, doctor, download, encode, export, nodes, run, train, validate
+from ..headless.graph import NodeFailure, WorkflowError, list_choices
 from .output import FAILED, REFUSED, STOPPED, Failure, complain
 
-COMMANDS = (run, validate, export, nodes, app, convert, decode, doctor, download, encode, train)  # in help's order
+COMMANDS = {
+    "run": "run a workflow",
+    "validate": "check a workflow without running it",
+    "export": "convert a workflow to the form that servers run",
+    "nodes": "list the nodes, or describe one",
+    "app": "open the workflows as a page in the browser",
+    "convert": "write a model file in another layout or precision",
+    "decode": "decode latents into pictures",
+    "doctor": "say what model files are, or what a workflow needs",
+    "download": "download published models",
+    "encode": "encode a folder of pictures into small latents",
+    "train": "train a LoRA, a ControlNet or a stage on a folder of pictures",
+}
+"""The commands, in help's order: each has a module here of its name, with the arguments that it takes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: the process's own) and return its exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parse(given or ["--help"])
     try:
         code: int = options.command(options)
         sys.stdout.flush()
@@ -54,9 +70,33 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(REFUSED)
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Version(argparse.Action):
+    """Prints the version, which is looked up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from ..runtime.environment import pack_version
+
+        print(f"cascade {pack_version()}")
+        parser.exit()
+
+
+def _parse(given: Sequence[str]) -> argparse.Namespace:
+    """The arguments; of all commands the wanted one alone is imported. SystemExit for help and bad arguments."""
     parser = _Parser(prog="cascade", description="Stable Cascade workflows without an editor and a server.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
-    return parser
+    wanted = given[0]
+    if wanted not in COMMANDS and not wanted.startswith("-"):
+        parser.error(f"expected a command ({list_choices(list(COMMANDS), wanted)}), found {wanted!r}")
+    chosen = parser
+    for name, about in COMMANDS.items():
+        command = commands.add_parser(name, help=about)
+        if name == wanted:
+            import_module(f".{name}", __package__).add_arguments(command)
+            chosen = command
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        flags = re.findall(r"--[\w-]+", chosen.format_help())
+        near = get_close_matches(unknown[0], flags, n=1)
+        chosen.error(f"unknown argument {unknown[0]!r}" + (f": did you mean {near[0]}?" if near else ""))
+    return options

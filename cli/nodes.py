@@ -15,8 +15,7 @@ _WIDTH = 100  # columns of wrapped text
 _SHOWN = ("default", "min", "max", "tooltip")
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser("nodes", help="list the nodes, or describe one")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="the id of a node")
     arguments.add(parser, "--json")
     parser.set_defaults(command=list_nodes)

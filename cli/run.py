@@ -19,8 +19,8 @@ With --server a running ComfyUI does the work: it alone needs the nodes and mode
 uploaded, results brought here, and Ctrl-C stops it there too."""
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser("run", help="run a workflow", description=DESCRIPTION)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
     arguments.add_workflow(parser, "--models", "--json", "--output", "--device")
     parser.add_argument("--partial", action="store_true", help="run the outputs that are fine, although others are not")
     parser.add_argument(

@@ -40,8 +40,7 @@ at once, at the last saved state.
 Exit code: 0 the file is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser("train", help="train a LoRA, a ControlNet or a stage on a folder of pictures")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     for kind, what in WHAT.items():
         _add_trainer(kinds, kind, what)

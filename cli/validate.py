@@ -12,8 +12,7 @@ from . import arguments
 from .output import OK, REFUSED, complain
 
 
-def add_parser(commands: arguments.Commands) -> None:
-    parser = commands.add_parser("validate", help="check a workflow without running it")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_workflow(parser, "--models", "--json")
     parser.set_defaults(command=validate)
 

@@ -25,7 +25,7 @@ def describe(local: LocalHost) -> dict[str, str]:
     """Facts by name, in the order in which a person reads them."""
     pack = Path(__file__).parents[1]
     return {
-        "cascade": f"{_version(NAME) or 'not installed'}, in {pack}",
+        "cascade": f"{pack_version()}, in {pack}",
         "python": f"{platform.python_version()}, {platform.platform()}",
         "libraries": ", ".join(f"{name} {_version(name) or 'missing'}" for name in LIBRARIES),
         "device": _device(local),
@@ -34,6 +34,13 @@ def describe(local: LocalHost) -> dict[str, str]:
         "models": str(local.models_directory()),
         "missing extras": _missing_extras(),
     }
+
+
+def pack_version() -> str:
+    """The version of this pack: as installed, or as the folder that ComfyUI reads says."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    found = re.search(r'^version = "(.+)"', project.read_text(encoding="utf-8"), re.M) if project.is_file() else None
+    return found[1] if found else version(NAME)
 
 
 def _version(name: str) -> str | None:

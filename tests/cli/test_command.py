@@ -65,7 +65,33 @@ def test_answers_that_need_no_torch_do_not_wait_for_it(tmp_path: Path, arguments
     assert start("-c", textwrap.dedent(program), cwd=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["runn", "x.json"], ["run"], ["run", "x.json", "--fast"]])
+def test_alone_it_is_help_and_it_tells_its_version(tmp_path: Path) -> None:
+    alone, asked, version = (
+        start("-m", "stable_cascade_nodes", *a, cwd=tmp_path) for a in ([], ["--help"], ["--version"])
+    )
+    assert (alone.returncode, alone.stderr) == (0, "")
+    assert alone.stdout == asked.stdout
+    assert "validate" in alone.stdout
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{version.stdout.removeprefix("cascade ").strip()}"' in project
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["rnu"], '"run"'),
+        (["validat", "x.json"], '"validate"'),
+        (["run", "x.json", "--outptu", "x"], "--output?"),
+        (["train", "lora", "pictures", "--name", "x", "--bogus", "1"], "cascade train --help"),
+    ],
+)
+def test_near_misses(tmp_path: Path, arguments: list[str], nearest: str) -> None:
+    answer = start("-m", "stable_cascade_nodes", *arguments, cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert nearest in answer.stderr
+
+
+@pytest.mark.parametrize("arguments", [["runn", "x.json"], ["run"], ["run", "x.json", "--fast"]])
 def test_bad_arguments(tmp_path: Path, arguments: list[str]) -> None:
     answer = start("-m", "stable_cascade_nodes", *arguments, cwd=tmp_path)
     assert (answer.returncode, answer.stdout) == (2, "")
