@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..headless import node_classes
+from ..headless import node_classes, shipped
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
 from . import arguments
@@ -22,7 +22,6 @@ The page is for this computer alone; --host 0.0.0.0 lets every computer of the n
 Pictures that are uploaded go into the sub-folder `app` of the input folder, results into the output folder."""
 
 HOST, PORT = "127.0.0.1", 7860
-SHIPPED = Path(__file__).parents[1] / "workflows"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", metavar="N", type=int, default=PORT, help="the port; 0: a free one (%(default)s)")
     arguments.add(parser, "--models", "--input", "--output", "--device")
     parser.add_argument(
-        "--workflows", metavar="DIR", type=Path, default=SHIPPED, help="the workflow files (those that are shipped)"
+        "--workflows",
+        metavar="DIR",
+        type=Path,
+        default=shipped.FOLDER,
+        help="the workflow files (those that are shipped)",
     )
     parser.set_defaults(command=app)
 

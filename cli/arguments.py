@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..headless import shipped
 from ..headless.graph import WorkflowError
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ def add(parser: argparse.ArgumentParser, *options: str) -> None:
 
 def add_workflow(parser: argparse.ArgumentParser, *options: str) -> None:
     """The workflow, what changes it, and other options of SHARED."""
-    about = "a workflow file, from the editor or for the API, or a picture that was saved with its workflow"
-    parser.add_argument("workflow", metavar="WORKFLOW", type=Path, help=about)
+    about = (
+        "a workflow file, from the editor or for the API, a picture that was saved with its workflow, or the name of a"
+        " workflow that comes with the pack (`cascade workflows`)"
+    )
+    parser.add_argument("workflow", metavar="WORKFLOW", type=lambda text: shipped.find(Path(text)), help=about)
     add(parser, "--set", "--input", *options)
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "run a workflow",
     "validate": "check a workflow without running it",
     "export": "convert a workflow to the form that servers run",
+    "workflows": "list the workflows that come with the pack, or copy one",
     "nodes": "list the nodes, or describe one",
     "app": "open the workflows as a page in the browser",
     "convert": "write a model file in another layout or precision",

@@ -1,0 +1,39 @@
+"""The workflow files that come with the pack: their names, and what each is for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from . import graph
+
+FOLDER = Path(__file__).parents[1] / "workflows"
+
+
+def names() -> list[str]:
+    """The names, without folder and ending; the simplest first."""
+    found = (path.stem for path in FOLDER.glob("*.json") if not path.stem.endswith(".app"))
+    return sorted(found, key=lambda name: (name != "text_to_image", name))
+
+
+def path_of(name: str) -> Path:
+    """The file of a name. Raises WorkflowError for another name, with those that there are."""
+    if name not in names():
+        raise graph.WorkflowError(f"expected a shipped workflow ({graph.list_choices(names(), name)}), found {name!r}")
+    return FOLDER / f"{name}.json"
+
+
+def find(path: Path) -> Path:
+    """The path itself, or, where nothing lies there and it is a bare name, the shipped workflow of that name."""
+    bare = path.parent == Path() and path.suffix in ("", ".json")
+    return FOLDER / f"{path.stem}.json" if bare and not path.exists() and path.stem in names() else path
+
+
+def purpose(name: str) -> str:
+    """What a shipped workflow is for: the first sentence of its note."""
+    document: dict[str, Any] = json.loads(path_of(name).read_text(encoding="utf-8"))
+    notes = (node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote")
+    text = re.sub(r"^#.*$", "", next(notes, ""), flags=re.M).strip()
+    return re.split(r"(?<=[.!?])\s", re.sub(r"[*`]", "", text), maxsplit=1)[0]
