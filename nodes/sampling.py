@@ -12,10 +12,8 @@ from ..runtime import host, previews
 from . import inputs, sockets
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..cascade_core.models.handle import Handle
-    from ..cascade_core.sampling.stages import Run
+    from ..cascade_core.sampling.stages import Run, Step
 
 
 def _inputs(defaults: SamplerSettings, cfg_tooltip: str, shift_tooltip: str) -> dict[str, inputs.Entry]:
@@ -52,6 +50,24 @@ def _schedule_input() -> dict[str, inputs.Entry]:
     return {"schedule": inputs.choice(SCHEDULES, "cosine", f"At which noise the steps are taken. {schedules}.")}
 
 
+def take(name: str, stage: Handle, run: Run, wired: Handle | None = None) -> Step:
+    """Take the steps of a run, with progress under this name, previews and cancel on the way; the last one.
+
+    wired: the previewer that a person chose.
+    """
+    previewer = previews.choose_previewer(stage, wired)
+    show = previews.choose_picture(stage, previewer)
+    here = host.current()
+    last: Step | None = None
+    with here.together(stage, previewer), here.progress(name, run.total) as advance:
+        for step in run:
+            last = step
+            here.check_cancel()
+            advance(None if show is None else partial(show, step.x0))
+    assert last is not None  # a run has at least one step
+    return last
+
+
 class _StageSampler:
     """The part that both samplers share. `STAGE` is the model's input; `_start` takes the inputs of `sample`."""
 
@@ -70,20 +86,10 @@ class _StageSampler:
         raise NotImplementedError
 
     def _finish(
-        self, stage: Handle, latent: sockets.Latent, steps: Run, wired: Handle | None = None
+        self, stage: Handle, latent: sockets.Latent, run: Run, wired: Handle | None = None
     ) -> tuple[sockets.Latent]:
-        """The prediction of the last step, with progress, previews and cancel on the way."""
-        previewer = previews.choose_previewer(stage, wired)
-        show = previews.choose_picture(stage, previewer)
-        here = host.current()
-        x0: Tensor | None = None
-        with here.together(stage, previewer), here.progress(self.DISPLAY_NAME, steps.total) as advance:
-            for step in steps:
-                x0 = step.x0
-                here.check_cancel()
-                advance(None if show is None else partial(show, x0))
-        assert x0 is not None  # a run has at least one step
-        return (sockets.with_samples(latent, x0, stage.family),)
+        """The prediction of the last step."""
+        return (sockets.with_samples(latent, take(self.DISPLAY_NAME, stage, run, wired).x0, stage.family),)
 
 
 class CascadeStageCSampler(_StageSampler):

@@ -41,13 +41,17 @@ def make_course(settings: SamplerSettings, process: Process, seeds: Sequence[int
     sampler = SAMPLERS[settings.sampler]
     if sampler.brownian:
         check_brownian(settings.sampler)
+
+    def time_of(sigma: float) -> Time:
+        return process.time_of(sigma, settings.shift)
+
     if settings.schedule == "cosine":
         # The result is the last x0, so that the official end, where a little noise is left, is as good as the very end.
         times = [*process.timesteps(settings.steps, settings.denoise, settings.shift)[:-1], END]
     else:
         sigmas = scheduled_sigmas(settings.schedule, settings.steps, settings.denoise, settings.shift, sampler)
-        times = [process.time_of(sigma, settings.shift) for sigma in sigmas]
-    times = for_sampler(sampler, process, times, settings.shift)
+        times = [time_of(sigma) for sigma in sigmas]
+    times = for_sampler(sampler, times, time_of)
 
     def noise(shape: tuple[int, int, int, int], device: torch.device) -> RunNoise:
         fresh = Noise(seeds, shape[1:], device)

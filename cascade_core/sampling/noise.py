@@ -60,6 +60,8 @@ def check_brownian(sampler: str) -> None:
 class BrownianNoise:
     """Standard normal noise (N, C, H, W) that is increments of Brownian paths over sigma, one path for each seed.
 
+    A seed is that of an image (C, H, W), or of a whole batch (N, C, H, W).
+
     A path is the same however it is divided into steps (torchsde's BrownianTree). In float32, on the CPU.
     """
 
@@ -71,6 +73,7 @@ class BrownianNoise:
 
         start, end = (torch.tensor(sigma, dtype=torch.float32) for sigma in span)
         tree = cast("Callable[..., Path]", torchsde.BrownianTree)
+        self.shape = shape
         self.paths = [tree(start, torch.zeros(shape), end, entropy=seed) for seed in seeds]
         self.device = device
 
@@ -79,5 +82,5 @@ class BrownianNoise:
         low, high = (torch.tensor(value, dtype=torch.float32) for value in (sigma_next, sigma))
         with catch_warnings():  # it rounds its own ends, and then finds those of the run beyond them
             simplefilter("ignore")
-            drawn = torch.stack([path(low, high) for path in self.paths])
+            drawn = torch.cat([path(low, high).reshape(-1, *self.shape[-3:]) for path in self.paths])
         return drawn.to(self.device) / -sqrt(float(high - low))

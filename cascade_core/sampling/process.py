@@ -127,8 +127,12 @@ class Process:
             return END
         log_snr = torch.tensor(-2 * math.log(sigma), dtype=torch.float64)
         a, b = variance_preserving(log_snr)
-        unshifted = self.schedule.noise_condition(log_snr + 2 * math.log(shift))
-        return Time(float(unshifted), float(a), float(b), float(self.schedule.noise_condition(log_snr)))
+        least = self.schedule.limits[0]
+        if log_snr < math.log(least / (1 - least)) + 1e-5:  # the noisy end is long: it begins at 1
+            r = 1.0
+        else:
+            r = float(self.schedule.noise_condition(log_snr + 2 * math.log(shift)))
+        return Time(r, float(a), float(b), float(self.schedule.noise_condition(log_snr)))
 
     def coefficients(self, r: Tensor, shift: float = 1.0) -> tuple[Tensor, Tensor]:
         """a, b: (B, 1, 1, 1) float32 for r (B,)."""

@@ -22,8 +22,6 @@ from .times import Time
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .process import Process
-
 TABLE_SIZE = 10_000
 FULL_DENOISE = 0.9999  # above it a run is a whole one
 
@@ -173,8 +171,11 @@ def scheduled_sigmas(schedule: str, steps: int, denoise: float, shift: float, sa
     return [*(sigmas if whole else sigmas[-steps:]), 0.0]
 
 
-def for_sampler(sampler: Sampler, process: Process, times: Sequence[Time], shift: float) -> list[Time]:
-    """The times as a sampler needs them: with those of its second evaluations, and without repeated ones."""
+def for_sampler(sampler: Sampler, times: Sequence[Time], time_of: Callable[[float], Time]) -> list[Time]:
+    """The times as a sampler needs them: with those of its second evaluations, and without repeated ones.
+
+    time_of: makes the time of a sigma between two of them.
+    """
     if not sampler.repeats:
         times = [now for i, now in enumerate(times) if i == 0 or now.sigma != times[i - 1].sigma]
     if sampler.second is None:
@@ -185,7 +186,7 @@ def for_sampler(sampler: Sampler, process: Process, times: Sequence[Time], shift
         second = None
         if then.b > 0:
             sigma = sampler.second(now.sigma, then.sigma)
-            second = then if sigma == then.sigma else process.time_of(sigma, shift)
+            second = then if sigma == then.sigma else time_of(sigma)
         linked.insert(0, replace(now, second=second))
     return linked
 

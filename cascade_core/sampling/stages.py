@@ -31,6 +31,7 @@ from .noise import image_seeds, stage_b_seed
 from .process import TARGETS, Process
 from .schedules import evaluated
 from .settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
+from .times import Time
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Step:
     index: int  # counts from 0
     total: int
     x0: Tensor
-    x: Tensor  # where the run stands after the step, likewise: x / a is ComfyUI's latent, with the noise that is left
+    x: Tensor  # where the step leads to, likewise, at `time`: x / a is ComfyUI's latent, with the noise that is left
+    time: Time
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,19 @@ def run_stage_c(
     negative: Sequence[Condition],
     latent: Latent,
     course: Callable[[], Course],
+    even_images: bool = True,
 ) -> Run:
-    """The same by any course, which is made when the model and the latent are known to fit."""
+    """The same by any course, which is made when the model and the latent are known to fit.
+
+    even_images: a negative condition gets as many image embeddings as the positive ones have, zeros.
+    """
     check_kind(handle, "stage_c")
     config = cast(StageCConfig, handle.config)
     check_latent(handle, "latent", latent, config.channels)
     widths = {"sequence": config.c_clip_text, "pooled": config.c_clip_text_pooled, "images": config.c_clip_img}
     check_conditions(handle, positive, negative, widths, len(latent.samples))
     check_controls(handle, (*positive, *negative), latent)
-    most_images = max((condition.image_count for condition in positive), default=0)
+    most_images = max((condition.image_count for condition in positive), default=0) if even_images else 0
     positive = [replace(condition) for condition in positive]  # told apart, where one is given twice
     negative = [_with_zero_images(condition, most_images, config.c_clip_img) for condition in negative]
     network = cast(StageC, handle.module)
@@ -236,7 +242,7 @@ def _start(
             denoise = keep_unmasked(denoise, original, mask.to(device), noise.kept)
         first = course.start(original, noise.first)
         for index, x0, x in course.sampler.run(denoise, first, course.times, noise.draw):
-            yield Step(index, total, x0, x)
+            yield Step(index, total, x0, x, course.times[index + 1])
 
     return Run(total, run())
 

@@ -1,6 +1,7 @@
 """Samplers and schedules against what ComfyUI's own answered, by record_comfyui.py, for the same function."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_samplers(name):
         count += 1
         return theirs.path_noise(*sigmas) if sampler.brownian else theirs.fresh_noise(count)
 
-    times = for_sampler(sampler, PROCESS, times, float(shift))
+    times = for_sampler(sampler, times, partial(PROCESS.time_of, shift=float(shift)))
     *_, (last, x0, x) = sampler.run(denoise, theirs.start(), times, noise)
     assert last == int(steps) - 1 - (leftover == "True")
     expected = torch.tensor(ANSWERS["samplers"][name], dtype=torch.float64).view(theirs.SHAPE)

@@ -1,5 +1,7 @@
 """Masked denoising of Stage C, on a stand-in network: what is not masked stays, what is masked is made anew."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -38,7 +40,8 @@ def test_the_rest_is_the_original_exactly_and_the_masked_part_is_not(handle, con
 def test_the_network_sees_the_noised_original_beside_what_it_makes(handle, condition, sampler):
     _, network = run(handle, condition, noise_mask=LEFT, sampler=sampler, steps=3, shift=2.0)
     process = Process(TARGETS["epsilon"])
-    times = evaluated(for_sampler(SAMPLERS[sampler], process, [*process.timesteps(3, 1.0, 2.0)[:-1], END], 2.0))
+    stands = [*process.timesteps(3, 1.0, 2.0)[:-1], END]
+    times = evaluated(for_sampler(SAMPLERS[sampler], stands, partial(process.time_of, shift=2.0)))
     first = torch.stack([torch.randn(16, *SIZE, generator=torch.Generator().manual_seed(seed)) for seed in (5, 6)])
     twice = sampler == "heun"  # at the end of a step and at the start of the next
     for seen, time in zip(network.inputs[:: 1 + twice], times, strict=True):

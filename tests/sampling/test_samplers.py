@@ -1,6 +1,7 @@
 """The samplers against diffusers, against their formulas, and against each other."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -120,7 +121,7 @@ def test_euler_ancestral_is_ddpm_up_to_rounding():
 def test_every_sampler_keeps_the_noise_level_and_finds_the_one_picture(sampler):
     """With the exact prediction for a single picture, x stays at a·picture + b·(unit noise) and x0 is the picture."""
     picture = normal(7)
-    times = for_sampler(sampler, PROCESS, PROCESS.timesteps(10, shift=2.0), 2.0)
+    times = for_sampler(sampler, PROCESS.timesteps(10, shift=2.0), partial(PROCESS.time_of, shift=2.0))
     shape = (64, *SHAPE[1:])  # enough numbers for a deviation
     generator = torch.Generator().manual_seed(8)
 
