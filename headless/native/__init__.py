@@ -11,13 +11,14 @@ from .images import EmptyImage, ImageBatch, ImageInvert, ImageScale, ImageScaleB
 from .latents import LatentFromBatch, RepeatLatentBatch, SetLatentNoiseMask
 from .loading import LoadImage, LoadImageMask
 from .primitives import PrimitiveBoolean, PrimitiveFloat, PrimitiveInt, PrimitiveString, PrimitiveStringMultiline
+from .sampling import KSampler, KSamplerAdvanced, ModelSamplingStableCascade
 from .saving import PreviewImage, SaveImage
 
 _NODES: tuple[type[Any], ...] = (
     ConditioningCombine, ConditioningSetTimestepRange, ConditioningZeroOut, EmptyImage, ImageBatch, ImageInvert,
-    ImageScale, ImageScaleBy, LatentFromBatch, LoadImage, LoadImageMask, PreviewImage, PrimitiveBoolean,
-    PrimitiveFloat, PrimitiveInt, PrimitiveString, PrimitiveStringMultiline, RepeatLatentBatch, SaveImage,
-    SetLatentNoiseMask,
+    ImageScale, ImageScaleBy, KSampler, KSamplerAdvanced, LatentFromBatch, LoadImage, LoadImageMask,
+    ModelSamplingStableCascade, PreviewImage, PrimitiveBoolean, PrimitiveFloat, PrimitiveInt, PrimitiveString,
+    PrimitiveStringMultiline, RepeatLatentBatch, SaveImage, SetLatentNoiseMask,
 )  # fmt: skip
 
 CLASSES: Mapping[str, type[Any]] = {node.__name__: node for node in _NODES}
