@@ -8,6 +8,7 @@ needed, so that help and bad arguments answer at once.
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ COMMANDS = (run, validate, export, nodes, app, convert, decode, doctor, download
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: the process's own) and return its exit code."""
     options = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", module="PIL")  # of odd picture files: what matters has a sentence of ours
     try:
         code: int = options.command(options)
         sys.stdout.flush()

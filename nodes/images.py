@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files.picture_files import values
+from ..cascade_core.files.picture_files import opened, values
 from ..cascade_core.sampling.sizes import LARGEST, stage_c_size
 from ..runtime import host
 from . import inputs, sockets
@@ -261,16 +261,12 @@ def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
 
     most: no more frames than these are read.
     """
-    from PIL import Image, ImageOps, ImageSequence
+    from PIL import ImageOps, ImageSequence
 
-    try:
-        with Image.open(path) as opened:
-            frames = [ImageOps.exif_transpose(frame) for frame in islice(ImageSequence.Iterator(opened), most)]
-            if opened.format == "MPO":  # a photograph with other views of itself, not an animation
-                frames = frames[:1]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CascadeError(f"{path.name} cannot be read as a picture: {error}") from error
-    return _from_frames([frame for frame in frames if frame.size == frames[0].size])
+    with opened(path, most=most) as picture:
+        most = 1 if picture.format == "MPO" else most  # a photograph with other views of itself, not an animation
+        frames = [ImageOps.exif_transpose(frame) for frame in islice(ImageSequence.Iterator(picture), most)]
+        return _from_frames([frame for frame in frames if frame.size == frames[0].size])
 
 
 def _from_frames(frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
