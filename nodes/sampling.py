@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.sampling.samplers import SAMPLERS
 from ..cascade_core.sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
+from ..cascade_core.sampling.sizes import PIXELS_PER_CELL, oversize
 from ..runtime import host, previews
 from . import inputs, sockets
 
@@ -140,6 +141,10 @@ class CascadeStageCSampler(_StageSampler):
         mask = latent.get(sockets.NOISE_MASK)
         if mask is not None and not mask.any():
             host.current().warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
+        cells = latent["samples"].shape[-2:]
+        size = sockets.size_of(latent) or (round(cells[0] * PIXELS_PER_CELL), round(cells[1] * PIXELS_PER_CELL))
+        if message := oversize(stage_c.family, size):
+            host.current().warn(self.DISPLAY_NAME, message)
         return self._finish(stage_c, latent, steps, settings["steps"], previewer)
 
     def _start(

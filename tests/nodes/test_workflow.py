@@ -83,7 +83,11 @@ def test_nodes_are_as_their_classes_declare(document: dict[str, Any]) -> None:
             continue
         declared = NODE_CLASS_MAPPINGS[node["type"]]
         sockets = [entry for entry in graph.define(declared).inputs.values() if not entry.has_widget]
-        assert [(s["name"], s["type"]) for s in node["inputs"]] == [(entry.name, entry.type) for entry in sockets]
+        wired = [(s["name"], s["type"]) for s in node["inputs"] if "widget" not in s]
+        assert wired == [(entry.name, entry.type) for entry in sockets]
+        for slot in (slot for slot in node["inputs"] if "widget" in slot):  # a link in a widget's place
+            entry = graph.define(declared).inputs[slot["name"]]
+            assert (slot["widget"], slot["type"]) == ({"name": entry.name}, entry.type) and entry.has_widget
         assert [s["type"] for s in node["outputs"]] == list(declared.RETURN_TYPES)
         assert [s["name"] for s in node["outputs"]] == list(declared.RETURN_NAMES)
 
