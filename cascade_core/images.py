@@ -107,9 +107,7 @@ def fitted_size(
     return h, w
 
 
-def fit_picture(
-    pixels: Tensor, mask: Tensor, size: tuple[int, int], method: Method = "crop"
-) -> tuple[Tensor, Tensor]:
+def fit_picture(pixels: Tensor, mask: Tensor, size: tuple[int, int], method: Method = "crop") -> tuple[Tensor, Tensor]:
     """Pictures (B, 3, H, W) and masks (B or 1, 1, any, any) of them, both brought to `size` in the same way.
 
     crop: what hangs over is cut off, on both sides alike. pad: the picture lies in the middle, what is around repeats

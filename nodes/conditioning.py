@@ -160,9 +160,7 @@ class CascadeImageEncode:
         return (self._add(conditioning, embeddings, strength, mix),)
 
     @staticmethod
-    def _add(
-        conditioning: sockets.Conditioning, embeddings: Tensor, strength: float, mix: str
-    ) -> sockets.Conditioning:
+    def _add(conditioning: sockets.Conditioning, embeddings: Tensor, strength: float, mix: str) -> sockets.Conditioning:
         add = sockets.with_blended_images if mix == "blend" else sockets.with_images
         return add(conditioning, embeddings, strength)
 

@@ -90,7 +90,9 @@ class CascadeFitPicture:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        side = "{} of the new picture in pixels. 0: it follows from the {} and the picture's aspect; both 0: the budget."
+        side = (
+            "{} of the new picture in pixels. 0: it follows from the {} and the picture's aspect; both 0: the budget."
+        )
         return {
             "required": {
                 "image": inputs.wire("IMAGE", "The picture, of any size; a batch is fitted alike."),

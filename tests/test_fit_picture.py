@@ -20,7 +20,7 @@ def run(image: torch.Tensor, **inputs: Any) -> tuple[torch.Tensor, torch.Tensor,
     found, rehearsed = node.fit(image, **given), node.rehearse(image, **given)
     assert [each.shape for each in rehearsed[:2]] == [each.shape for each in found[:2]] and rehearsed[2:] == found[2:]
     assert found[0].shape[1:3] == found[1].shape[1:3] == (found[3], found[2])
-    assert 0 <= found[0].min() and found[0].max() <= 1
+    assert found[0].min() >= 0 and found[0].max() <= 1
     return found
 
 
@@ -40,7 +40,7 @@ def test_a_small_picture_stays_as_it_is_unless_it_is_to_be_enlarged() -> None:
     assert fitted_size((256, 256), budget=256) == fitted_size((256, 256), budget=256, enlarge=True) == (256, 256)
     assert fitted_size((64, 96), budget=256) == (64, 96)
     assert fitted_size((64, 64), budget=256, enlarge=True) == (256, 256)
-    assert fitted_size((100, 30), budget=256) == (104, 32) or fitted_size((100, 30), budget=256) == (96, 32)
+    assert fitted_size((101, 30), budget=256) == (104, 32)
     assert fitted_size((100, 30), budget=256, multiple=1) == (100, 30)
 
 
@@ -48,13 +48,13 @@ def test_a_small_picture_stays_as_it_is_unless_it_is_to_be_enlarged() -> None:
 @pytest.mark.parametrize("enlarge", [False, True])
 def test_any_picture_gets_sides_that_a_latent_can_have_within_the_budget(size: tuple[int, int], enlarge: bool) -> None:
     h, w = fitted_size(size, budget=256, enlarge=enlarge)
-    assert 16 <= min(h, w) and max(h, w) <= 8192 and h * w <= 1.02 * 256**2
+    assert min(h, w) >= 16 and max(h, w) <= 8192 and h * w <= 1.02 * 256**2
 
 
 def test_given_sides_are_honoured_to_the_pixel() -> None:
     assert fitted_size(PHOTO, 333, 201) == (201, 333)
     assert fitted_size(PHOTO, 333) == (248, 333)  # of 249.75, the nearest multiple of 8
-    assert fitted_size(PHOTO, 0, 333) == (333, 444 // 8 * 8) or fitted_size(PHOTO, 0, 333) == (333, 448)
+    assert fitted_size(PHOTO, 0, 336) == (336, 448)
     for width, height in ((5, 0), (0, 9000), (300, 5)):
         with pytest.raises(CascadeError, match=r"(width|height): expected 16 to 8192 pixels, found"):
             fitted_size(PHOTO, width, height)
@@ -79,7 +79,9 @@ def test_a_picture_that_has_its_size_comes_out_to_the_bit(method: str) -> None:
 def ramp(height: int, width: int) -> torch.Tensor:
     """Red goes from 0 at the left to 1 at the right, green from 0 at the top to 1 at the bottom."""
     down, across = torch.linspace(0, 1, height), torch.linspace(0, 1, width)
-    return torch.stack([across.expand(height, -1), down[:, None].expand(-1, width), torch.zeros(height, width)], -1)[None]
+    return torch.stack([across.expand(height, -1), down[:, None].expand(-1, width), torch.zeros(height, width)], -1)[
+        None
+    ]
 
 
 def test_crop_loses_both_ends_alike() -> None:

@@ -15,11 +15,20 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
 UNREAD = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
-    **{".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".svg": "SVG", ".psd": "Photoshop", ".xcf": "GIMP"},
-    **{".jfif": "JFIF", ".tga": "TGA", ".ico": "ICO", ".exr": "OpenEXR", ".hdr": "Radiance"},
-    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"), "camera raw"),
+    **dict.fromkeys(RAW, "camera raw"),
+    ".jxl": "JPEG XL",
+    ".jp2": "JPEG 2000",
+    ".jfif": "JFIF",
+    ".svg": "SVG",
+    ".psd": "Photoshop",
+    ".xcf": "GIMP",
+    ".tga": "TGA",
+    ".ico": "ICO",
+    ".exr": "OpenEXR",
+    ".hdr": "Radiance",
 }  # how the names of pictures end that are not looked for, and what they are
 SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
 MOST_PIXELS = 128 * 10**6  # of a file, all frames together: in float32, with masks, 2 GB
@@ -54,13 +63,13 @@ def count_unread(names: Iterable[str]) -> dict[str, int]:
 
 
 def count_in_words(used: int, unread: Mapping[str, int]) -> str:
-    """ "15 pictures found: 12 used, 3 skipped (2 HEIC, 1 SVG), whose formats are not read: save them as PNG or JPEG"."""
+    """How many pictures were found, used and skipped. unread: the numbers of those skipped by their formats."""
     skipped = sum(unread.values())
     if not skipped:
-        return f"{used} pictures found, all used"
+        return f"pictures found: {used}, all used"
     listed = ", ".join(f"{count} {kind}" for kind, count in unread.items())
     why = "whose format is not read: save it" if skipped == 1 else "whose formats are not read: save them"
-    return f"{used + skipped} pictures found: {used} used, {skipped} skipped ({listed}), {why} as PNG or JPEG"
+    return f"pictures found: {used + skipped}; used: {used}; skipped: {skipped} ({listed}), {why} as PNG or JPEG"
 
 
 @contextmanager
@@ -69,8 +78,8 @@ def opened(
 ) -> Iterator[Image.Image]:
     """The picture in a file, of a size that can be read; not a pixel is decoded yet.
 
-    Whatever Pillow raises, here and where the picture is used, becomes a CascadeError, one sentence: `failure` (default:
-    the name, and that it cannot be read as a picture), why, and the advice. most: no more frames than these are used.
+    Whatever Pillow raises, here and where the picture is used, becomes a CascadeError, one sentence: `failure` (by
+    default the name, and that it cannot be read as a picture), why, and the advice. most: frames that are used at most.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -101,10 +110,10 @@ def check_pixels(failure: str, size: tuple[int, int], frames: int) -> None:
     width, height = size
     if width * height * frames <= MOST_PIXELS:
         return
-    each, advice = (f" in {frames} frames", "save fewer frames, or smaller ones") if frames > 1 else ("", "save it smaller")
-    raise CascadeError(
-        f"{failure}: expected at most {MOST_PIXELS // 10**6} million pixels, found {width} x {height}{each}; {advice}"
-    )
+    found, advice = f"{width} x {height}", "save it smaller"
+    if frames > 1:
+        found, advice = f"{found} in {frames} frames", "save fewer frames, or smaller ones"
+    raise CascadeError(f"{failure}: expected at most {MOST_PIXELS // 10**6} million pixels, found {found}; {advice}")
 
 
 def unread_format(path: Path) -> str:

@@ -72,7 +72,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
             "image": "IMAGE",
             "strength": "FLOAT",
         },
-        {},
+        {"mix": "COMBO"},
         ("CONDITIONING",),
     ),
     "CascadeControlNetApply": (
@@ -235,6 +235,8 @@ def test_combos_keep_their_spelling() -> None:
     assert inputs_of(NODE_CLASS_MAPPINGS["CascadeEncodeImage"])["resize"].choices == ["ours", "official"]
     fit = inputs_of(NODE_CLASS_MAPPINGS["CascadeFitPicture"])["method"]
     assert (fit.choices, fit.default) == (["crop", "pad", "stretch"], "crop")
+    mix = inputs_of(NODE_CLASS_MAPPINGS["CascadeImageEncode"])["mix"]
+    assert (mix.choices, mix.default) == (["beside", "blend"], "beside")
     detector = inputs_of(NODE_CLASS_MAPPINGS["CascadeFaceIdentityHint"])["detector"]
     assert detector.choices == ["tiny (built-in)", "insightface"]
     assert loader["dtype"].choices == ["auto", "float32", "bfloat16", "float16"]

@@ -97,9 +97,9 @@ def test_nodes_are_as_their_classes_declare(document: dict[str, Any]) -> None:
 def test_titles_by_which_the_command_finds_nodes(document: dict[str, Any]) -> None:
     titles = [node["title"] for node in document["nodes"] if "title" in node]
     assert len(set(titles)) == len(titles)
-    for kind, expected in TITLES.items():
+    for kind, usual in TITLES.items():
         found = sorted(node["title"] for node in document["nodes"] if node["type"] == kind)
-        expected = [*expected, *SECOND.get(kind, ())] if len(found) > len(expected) else expected
+        expected = [*usual, *SECOND.get(kind, ())] if len(found) > len(usual) else usual
         assert found == expected or not found
     assert {"Prompt", "Negative prompt", "Stage B", "Picture out"} <= set(titles)
 
