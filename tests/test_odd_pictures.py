@@ -49,7 +49,8 @@ def strip(path: Path) -> None:
 
 def icon(path: Path) -> None:
     picture = scene(48, 48, "RGBA")
-    picture.putalpha(scene(48, 48).convert("L").point(lambda value: 255 if value > 200 else 0))
+    disc = np.asarray(scene(48, 48).convert("L")) > 200
+    picture.putalpha(Image.fromarray(np.where(disc, 255, 0).astype(np.uint8)))
     picture.save(path.with_suffix(".png"))
 
 
