@@ -111,10 +111,10 @@ def _check(path: Path, name: str) -> str:
     except CascadeError:
         raise
     except Exception as error:  # a damaged file may make a decoder stumble over anything
-        found = picture_files.unread_format(path)
+        kind = picture_files.unread_format(path)
+        why = f": its format, {kind}, is not read; save it as PNG or JPEG" if kind else ""
         raise CascadeError(
-            f"{name}: expected a picture (PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF), but"
-            f" {f'its format, {found}, is not read: save it as PNG or JPEG' if found else 'it cannot be read as one'}"
+            f"{name}: expected a picture (PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF), but it cannot be read as one{why}"
         ) from error
 
 

@@ -40,6 +40,8 @@ SLACK = {LONG: 0.06, SHORT: 0.3}  # between the level of 50 pictures and what is
 SLACK_DB = {LONG: 0.3, SHORT: 1.0}
 LEVELS = {
     "image_variation": 0.74,
+    "image_mixing, something of each": 0.62,
+    "image_mixing at 0.7, more of the first": 0.94,
     "image_to_image at 0.3, place": 1.0,
     "image_to_image at 0.7, place": 0.92,
     "image_to_image at 0.7, colour": 0.96,
