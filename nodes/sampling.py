@@ -141,9 +141,8 @@ class CascadeStageCSampler(_StageSampler):
         mask = latent.get(sockets.NOISE_MASK)
         if mask is not None and not mask.any():
             host.current().warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
-        cells = latent["samples"].shape[-2:]
-        size = sockets.size_of(latent) or (round(cells[0] * PIXELS_PER_CELL), round(cells[1] * PIXELS_PER_CELL))
-        if message := oversize(stage_c.family, size):
+        h, w = (round(cells * PIXELS_PER_CELL) for cells in latent["samples"].shape[-2:])
+        if message := oversize(stage_c.family, sockets.size_of(latent) or (h, w)):
             host.current().warn(self.DISPLAY_NAME, message)
         return self._finish(stage_c, latent, steps, settings["steps"], previewer)
 

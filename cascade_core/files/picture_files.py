@@ -88,13 +88,13 @@ def opened(
         with cast(Any, Image).open(path) as picture:  # half typed
             check_pixels(failure, picture.size, 1 if most == 1 or picture.format == "MPO" else _frames(picture, most))
             yield picture
-    except CascadeError:
+    except (CascadeError, MemoryError):
         raise
     except Exception as error:  # a damaged file may make a decoder stumble over anything
         if kind := unread_format(path):
             raise CascadeError(f"{failure}: its format, {kind}, is not read; save it as PNG or JPEG") from error
         if isinstance(error, Image.DecompressionBombError):
-            raise CascadeError(f"{failure}: {error}; save it smaller") from error
+            raise CascadeError(f"{failure}: it has far too many pixels; save it smaller") from error
         unknown = isinstance(error, UnidentifiedImageError)
         why = "it is no picture that Pillow knows" if unknown else str(error) or type(error).__name__
         raise CascadeError(f"{failure}: {why}; {advice}") from error
