@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -75,7 +75,7 @@ def count_in_words(used: int, unread: Mapping[str, int]) -> str:
 @contextmanager
 def opened(
     path: Path, failure: str = "", advice: str = "save it again as PNG or JPEG", most: int | None = None
-) -> Iterator[Image.Image]:
+) -> Generator[Image.Image]:
     """The picture in a file, of a size that can be read; not a pixel is decoded yet.
 
     Whatever Pillow raises, here and where the picture is used, becomes a CascadeError, one sentence: `failure` (by
