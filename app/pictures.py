@@ -108,11 +108,13 @@ def _check(path: Path, name: str) -> str:
                     picture.seek(frame)
                     picture.load()
                 return str(picture.format)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, CascadeError):
-            raise
+    except CascadeError:
+        raise
+    except Exception as error:  # a damaged file may make a decoder stumble over anything
+        kind = picture_files.unread_format(path)
+        why = f": its format, {kind}, is not read; save it as PNG or JPEG" if kind else ""
         raise CascadeError(
-            f"{name}: expected a picture (PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF), but it cannot be read as one"
+            f"{name}: expected a picture (PNG, JPEG, WebP, BMP, GIF, TIFF or AVIF), but it cannot be read as one{why}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Pictures as inputs: encoded for Stage C, embedded for image variation, padded to grow, pasted back, and compared.
+"""Pictures as inputs: fitted to a size, encoded for Stage C, embedded for image variation, padded, pasted, compared.
 
 Pictures are (B, 3, H, W) in 0..1; a mask (B, 1, H, W) is 1 where the picture is to be made anew. Everything comes back
 as float32 on the CPU.
@@ -19,9 +19,10 @@ from .models.family import check_kind
 from .models.handle import Handle
 from .sampling.activations import effnet_bytes, image_encoder_bytes
 from .sampling.masked import fit_mask
-from .sampling.sizes import CELL, encode_size, stage_c_size
+from .sampling.sizes import CELL, LARGEST, SMALLEST, encode_size, stage_c_size
 
 Resize = Literal["ours", "official"]
+Method = Literal["crop", "pad", "stretch"]  # of bringing a picture to another aspect
 EQUAL = 100.0  # decibels of two equal pictures, or all but equal ones
 
 
@@ -71,6 +72,68 @@ def embed_pixels(image_encoder: Handle, pixels: Tensor) -> Tensor:
     device = image_encoder.acquire(image_encoder_bytes(image_encoder.config, image_encoder.dtype))
     embeddings = [image_encoder.module(one.to(device)) for one in _one_by_one(pixels)]
     return torch.cat([embedding.float().cpu() for embedding in embeddings])
+
+
+def fitted_size(
+    size: tuple[int, int],
+    width: int = 0,
+    height: int = 0,
+    budget: int = 1024,
+    multiple: int = 8,
+    enlarge: bool = False,
+) -> tuple[int, int]:
+    """The pixels (H, W) that a picture of `size` (height, width) is brought to, of its aspect as nearly as may be.
+
+    width, height: wanted; where one is 0, the other and the aspect give it. Both 0: as many pixels as a square of side
+    `budget` has, or, unless `enlarge`, the picture's own where these are fewer. Sides that are not given are rounded to
+    the nearest multiple of `multiple`, and are such as a latent can have. CascadeError for a given one that is not.
+    """
+    if width and height:
+        stage_c_size(width, height)  # refuses what no latent can have
+        return height, width
+    down, across = float(size[0]), float(size[1])
+    if width or height:
+        scale = width / across if width else height / down
+        down, across = down * scale, across * scale
+    else:
+        scale = budget / math.sqrt(down * across)
+        scale = scale if enlarge else min(scale, 1.0)
+        down, across = max(down * scale, SMALLEST), max(across * scale, SMALLEST)
+        down, across = min(down, budget**2 / across), min(across, budget**2 / down)  # of a strip the ends are too many
+    least, most = -(-SMALLEST // multiple) * multiple, LARGEST // multiple * multiple
+    h, w = (min(max(round(side / multiple) * multiple, least), most) for side in (down, across))
+    h, w = height or h, width or w
+    stage_c_size(w, h)
+    return h, w
+
+
+def fit_picture(pixels: Tensor, mask: Tensor, size: tuple[int, int], method: Method = "crop") -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, H, W) and masks (B or 1, 1, any, any) of them, both brought to `size` in the same way.
+
+    crop: what hangs over is cut off, on both sides alike. pad: the picture lies in the middle, what is around repeats
+    its edge, and is 1 in the mask. stretch: the aspect changes. Pictures and masks of that size come out as they are.
+    """
+    height, width = pixels.shape[-2:]
+    mask = fit_mask(mask, (height, width))
+    if method == "crop":
+        h, w = _inside(size, (height, width))
+        top, left = (height - h) // 2, (width - w) // 2
+        pixels, mask = (each[..., top : top + h, left : left + w] for each in (pixels, mask))
+    inner = _inside((height, width), size) if method == "pad" else size
+    pixels, mask = fit(pixels.float(), inner), fit_mask(mask, inner)
+    if inner == size:
+        return pixels, mask
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    bottom, right = size[0] - inner[0] - top, size[1] - inner[1] - left
+    padded, new = pad_outward(pixels, left, top, right, bottom)
+    return padded, torch.maximum(F.pad(mask, (left, right, top, bottom)), new[:1])
+
+
+def _inside(shape: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """The largest (h, w) of the aspect of `shape` within `box`, in whole pixels."""
+    scale = min(box[0] / shape[0], box[1] / shape[1])
+    h, w = (min(max(round(side * scale), 1), most) for side, most in zip(shape, box, strict=True))
+    return h, w
 
 
 def pad_outward(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files.picture_files import names_below
+from ..cascade_core.files.picture_files import UNREAD, count_in_words, count_unread, names_below
 from ..headless import latent_files
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
@@ -29,7 +29,8 @@ DESCRIPTION = """Encode all pictures of FOLDER and its sub-folders, and print th
 A picture becomes one tensor (16, h, w) under its relative path; `cascade decode` makes pictures of them again.
 With several files they are called NAME-00001.safetensors and so on. A file appears when it is complete, and is never
 replaced: the same command again goes on where the last one stopped, also with pictures that were added. Ctrl-C writes
-what is encoded so far. A picture that cannot be read is named and left out.
+what is encoded so far. A picture that cannot be read is named and left out; so are those of formats that are not read,
+such as HEIC, whose number is told.
 Exit code: 0 all is encoded, 1 a picture was left out or a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
@@ -69,9 +70,13 @@ def encode(options: argparse.Namespace) -> int:
     local = configure(options)
     from ..nodes import loaders
 
-    names = names_below(options.folder)
+    names, unread = names_below(options.folder), names_below(options.folder, suffixes=UNREAD)
+    if not names and unread:
+        counted = count_in_words(0, count_unread(unread))
+        raise WorkflowError(f"encode: there is no picture in {options.folder} that can be read; {counted}")
     if not names:
         raise WorkflowError(f"encode: there are no pictures in {options.folder}")
+    report.leave_out_unread(len(names), unread)
     local.device()  # refuses a device that is not there
     with errors_as_failures(pictures.LESS_MEMORY):
         effnet = arguments.load_model(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)

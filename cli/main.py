@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: the process's own) and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     options = _parse(given or ["--help"])
+    warnings.filterwarnings("ignore", module="PIL")  # of odd picture files: what matters has a sentence of ours
     try:
         code: int = options.command(options)
         sys.stdout.flush()

@@ -8,12 +8,13 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..cascade_core.files.picture_files import UNREAD, count_in_words, count_unread
 from . import arguments
 from .output import FAILED, OK, complain
 
@@ -91,6 +92,13 @@ class Report:
     def leave_out(self, name: str, why: str) -> None:
         self.failed[name] = why
         complain(f"{name} is left out: {why}")
+
+    def leave_out_unread(self, used: int, unread: Sequence[str]) -> None:
+        """Pictures of formats that are not read are told in one line, beside the number of those that are used."""
+        for name in unread:
+            self.failed[name] = f"its format, {UNREAD[Path(name).suffix.lower()]}, is not read: save it as PNG or JPEG"
+        if unread:
+            complain(count_in_words(used, count_unread(unread)))
 
     def close(self, pictures: int, skipped: int, sizes: str, *more: str, **fields: Any) -> int:
         """Tell how many pictures were done and were there already, and what they take; the exit code."""

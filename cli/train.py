@@ -127,6 +127,8 @@ def train(options: argparse.Namespace) -> int:
 
     local.device()  # refuses a device that is not there
     dataset = read_dataset(options.folder.absolute(), options.caption.strip())
+    if sharded.rank() == 0:
+        complain(dataset.in_words())
 
     with errors_as_failures("choose a smaller --batch-size, or another --device"):
         given = _inputs(options)

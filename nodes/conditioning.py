@@ -119,27 +119,50 @@ class CascadeImageEncode:
                     "IMAGE", "The picture to vary, its middle square. A batch is several references for one."
                 ),
                 "strength": inputs.decimal(1.0, 0.0, 10.0, "How much the picture counts: 1 officially.", step=0.05),
-            }
+            },
+            "optional": {
+                "mix": inputs.choice(
+                    ("beside", "blend"),
+                    "beside",
+                    "With the pictures of nodes before this one: beside them, as the network sees several; or blended"
+                    " with them into one, each as much as its strength says.",
+                )
+            },
         }
 
     def encode(
-        self, conditioning: sockets.Conditioning, image_encoder: Handle, image: Tensor, strength: float
+        self,
+        conditioning: sockets.Conditioning,
+        image_encoder: Handle,
+        image: Tensor,
+        strength: float,
+        mix: str = "beside",
     ) -> tuple[sockets.Conditioning]:
         from ..cascade_core.images import embed_pixels
 
         _check_family(image_encoder, conditioning)
         embeddings = embed_pixels(image_encoder, sockets.to_pixels(image))
-        return (sockets.with_images(conditioning, embeddings, strength),)
+        return (self._add(conditioning, embeddings, strength, mix),)
 
     def rehearse(
-        self, conditioning: sockets.Conditioning, image_encoder: Handle, image: Tensor, strength: float
+        self,
+        conditioning: sockets.Conditioning,
+        image_encoder: Handle,
+        image: Tensor,
+        strength: float,
+        mix: str = "beside",
     ) -> tuple[sockets.Conditioning]:
         import torch
 
         _check_family(image_encoder, conditioning)
         count, _, _ = sockets.image_size("image", image)
         embeddings = torch.empty(count, image_encoder.config.projection_dim, device="meta")
-        return (sockets.with_images(conditioning, embeddings, strength),)
+        return (self._add(conditioning, embeddings, strength, mix),)
+
+    @staticmethod
+    def _add(conditioning: sockets.Conditioning, embeddings: Tensor, strength: float, mix: str) -> sockets.Conditioning:
+        add = sockets.with_blended_images if mix == "blend" else sockets.with_images
+        return add(conditioning, embeddings, strength)
 
 
 class CascadeControlNetApply:

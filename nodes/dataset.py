@@ -53,12 +53,15 @@ class CascadeDataset:
         return " ".join(f"{path.name} {state.st_mtime_ns} {state.st_size}" for path, state in states)
 
     def read(self, folder: str, caption: str = "") -> tuple[Dataset]:
+        (dataset,) = self.rehearse(folder, caption)
+        here = host.current()
+        (here.warn if dataset.unread else here.tell)(self.DISPLAY_NAME, dataset.in_words())
+        return (dataset,)
+
+    def rehearse(self, folder: str, caption: str = "") -> tuple[Dataset]:
         from ..cascade_core.training.dataset import read_dataset
 
         return (read_dataset(self._path(folder), caption.strip()),)
-
-    def rehearse(self, folder: str, caption: str = "") -> tuple[Dataset]:
-        return self.read(folder, caption)
 
     @staticmethod
     def _path(folder: str) -> Path:

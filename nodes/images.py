@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files.picture_files import values
+from ..cascade_core.files.picture_files import opened, values
 from ..cascade_core.sampling.sizes import LARGEST, stage_c_size
 from ..runtime import host
 from . import inputs, sockets
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..cascade_core.builtin.pictures import BuiltInPicture
+    from ..cascade_core.images import Method
 
 CATEGORY = "Stable Cascade/image"
 
@@ -68,6 +69,96 @@ class CascadePicture:
         if image in _built_in():
             return _from_frames([_built_in()[image].draw()])
         return read_picture(host.current().picture_path(image))
+
+
+class CascadeFitPicture:
+    DISPLAY_NAME = "Fit Picture"
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Brings a picture of any size to one that the models can make: within a budget of pixels and of the picture's"
+        " own aspect, or to a width and height. The mask goes along, and `width` and `height` are for Empty Latents."
+    )
+    SEARCH_ALIASES = ("stable cascade", "resize", "scale", "crop", "pad image", "megapixels", "size", "photo")
+    FUNCTION, REHEARSE = "fit", "rehearse"
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK", "INT", "INT"), ("image", "mask", "width", "height")
+    OUTPUT_TOOLTIPS = (
+        "The picture in its new size.",
+        "The given mask, brought to the picture's new size in the same way; 1 where the picture was padded.",
+        "Width of the new picture, for `width` of Empty Latents.",
+        "Height of the new picture, for `height` of Empty Latents.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        side = (
+            "{} of the new picture in pixels. 0: it follows from the {} and the picture's aspect; both 0: the budget."
+        )
+        return {
+            "required": {
+                "image": inputs.wire("IMAGE", "The picture, of any size; a batch is fitted alike."),
+                "width": inputs.integer(0, 0, LARGEST, side.format("Width", "height")),
+                "height": inputs.integer(0, 0, LARGEST, side.format("Height", "width")),
+                "budget": inputs.integer(
+                    1024,
+                    64,
+                    LARGEST,
+                    "Where width and height are 0: as many pixels as a square of this side has. The published models"
+                    " want 1024, the built-in ones 256.",
+                ),
+                "method": inputs.choice(
+                    ("crop", "pad", "stretch"),
+                    "crop",
+                    "What becomes of a picture of another aspect: its ends are cut off; room is made around it, which"
+                    " repeats its edge; or it is distorted.",
+                ),
+            },
+            "optional": {
+                "multiple": inputs.integer(
+                    8, 1, 256, "Sides that are not given are rounded to multiples of this. 8 is a patch of Stage B."
+                ),
+                "enlarge": inputs.switch(
+                    False, "Whether a picture of fewer pixels than the budget is enlarged to it; else it stays small."
+                ),
+                "mask": inputs.wire("MASK", "A mask of the picture, such as the one that comes with it."),
+            },
+        }
+
+    def fit(
+        self,
+        image: Tensor,
+        width: int,
+        height: int,
+        budget: int,
+        method: Method,
+        multiple: int = 8,
+        enlarge: bool = False,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, int, int]:
+        from ..cascade_core.images import fit_picture, fitted_size
+
+        _, *size = sockets.image_size("image", image)
+        h, w = fitted_size((size[0], size[1]), width, height, budget, multiple, enlarge)
+        given = image.new_zeros(1, 1, 1) if mask is None else mask
+        pixels, fitted = fit_picture(sockets.to_pixels(image), sockets.to_mask(given, image), (h, w), method)
+        return sockets.to_image(pixels), fitted[:, 0], w, h
+
+    def rehearse(
+        self,
+        image: Tensor,
+        width: int,
+        height: int,
+        budget: int,
+        method: Method,
+        multiple: int = 8,
+        enlarge: bool = False,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, int, int]:
+        from ..cascade_core.images import fitted_size
+
+        batch, *size = sockets.image_size("image", image)
+        h, w = fitted_size((size[0], size[1]), width, height, budget, multiple, enlarge)
+        masks = 1 if mask is None else len(sockets.to_mask(mask, image))
+        return sockets.placeholder_image(batch, h, w), sockets.placeholder_image(masks, h, w)[..., 0], w, h
 
 
 class CascadeOutpaintPad:
@@ -172,16 +263,12 @@ def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
 
     most: no more frames than these are read.
     """
-    from PIL import Image, ImageOps, ImageSequence
+    from PIL import ImageOps, ImageSequence
 
-    try:
-        with Image.open(path) as opened:
-            frames = [ImageOps.exif_transpose(frame) for frame in islice(ImageSequence.Iterator(opened), most)]
-            if opened.format == "MPO":  # a photograph with other views of itself, not an animation
-                frames = frames[:1]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CascadeError(f"{path.name} cannot be read as a picture: {error}") from error
-    return _from_frames([frame for frame in frames if frame.size == frames[0].size])
+    with opened(path, most=most) as picture:
+        most = 1 if picture.format == "MPO" else most  # a photograph with other views of itself, not an animation
+        frames = [ImageOps.exif_transpose(frame) for frame in islice(ImageSequence.Iterator(picture), most)]
+        return _from_frames([frame for frame in frames if frame.size == frames[0].size])
 
 
 def _from_frames(frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
@@ -196,4 +283,4 @@ def _from_frames(frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
     return torch.stack(pictures), torch.stack(masks)
 
 
-NODES = (CascadePicture, CascadeOutpaintPad, CascadePasteBack)
+NODES = (CascadePicture, CascadeFitPicture, CascadeOutpaintPad, CascadePasteBack)

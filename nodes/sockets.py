@@ -144,6 +144,19 @@ def with_images(conditioning: Conditioning, embeddings: Tensor, strength: float)
     ]
 
 
+def with_blended_images(conditioning: Conditioning, embeddings: Tensor, strength: float) -> Conditioning:
+    """Every entry with one image embedding: the sum of those that it has and of these, each times its strength."""
+    import torch
+
+    blended: Conditioning = []
+    for sequence, options in with_images(conditioning, embeddings, strength):
+        images = _images(options)
+        assert images is not None  # some were just added
+        bare = {key: value for key, value in options.items() if key != UNCLIP}
+        blended += with_images([[sequence, bare]], torch.sum(images[0], dim=0, keepdim=True), 1.0)
+    return blended
+
+
 def with_control(conditioning: Conditioning, control: Control) -> Conditioning:
     """Every entry with one more ControlNet."""
     return [

@@ -40,6 +40,8 @@ SLACK = {LONG: 0.06, SHORT: 0.3}  # between the level of 50 pictures and what is
 SLACK_DB = {LONG: 0.3, SHORT: 1.0}
 LEVELS = {
     "image_variation": 0.74,
+    "image_mixing, something of each": 0.62,
+    "image_mixing at 0.7, more of the first": 0.94,
     "image_to_image at 0.3, place": 1.0,
     "image_to_image at 0.7, place": 0.92,
     "image_to_image at 0.7, colour": 0.96,
@@ -96,6 +98,38 @@ def image_variation(folder: Path, runs: int) -> Figures:
         return share(kept)
 
     return {"image_variation": rate(1), "image_variation, without the picture": rate(0)}
+
+
+def image_mixing(folder: Path, runs: int) -> Figures:
+    """Of two pictures that differ in everything, half and half show something of each; else the stronger decides."""
+    runner = Runner("image_mixing", folder)
+    candidates = zip(scenes_of("one", 6 * runs), scenes_of("count", 6 * runs), strict=True)
+    pairs = [(one, other) for one, other in candidates if not features(one) & features(other)][:runs]
+    assert len(pairs) == runs
+
+    def rates(strength: float) -> tuple[float, float]:
+        each, first = list[bool](), list[bool]()
+        for number, (one, other) in enumerate(pairs):
+            given = {"Picture.image": runner.give(one), "Second picture.image": runner.give(other)}
+            strengths = {"Mix picture.strength": strength, "Mix second picture.strength": 1 - strength}
+            for made in runner.run(given | strengths | seeds(number)):
+                of_one, of_other = (len(features(read(made)) & features(scene)) for scene in (one, other))
+                each.append(of_one > 0 and of_other > 0)
+                first.append(of_one > of_other)
+        return share(each), share(first)
+
+    (half, _), (alone, _), (_, more), (_, less) = (rates(strength) for strength in (0.5, 1, 0.7, 0.3))
+    return {
+        "image_mixing, something of each": half,
+        "image_mixing, something of each without the second": alone,
+        "image_mixing at 0.7, more of the first": more,
+        "image_mixing at 0.3, more of the first": less,
+    }
+
+
+def features(scene: Any) -> set[str]:
+    """The colours and shapes in a picture, as drawn or as read, and its background."""
+    return {f"{scene.background} background", *(name for shape in scene.shapes for name in (shape.color, shape.shape))}
 
 
 def image_to_image(folder: Path, runs: int) -> Figures:
@@ -239,6 +273,7 @@ CASES: dict[str, Measure] = {
     measure.__name__: measure
     for measure in (
         image_variation,
+        image_mixing,
         image_to_image,
         inpainting,
         outpainting,
@@ -249,6 +284,8 @@ CASES: dict[str, Measure] = {
     )
 }
 BASELINES = {
+    "image_mixing, something of each": "image_mixing, something of each without the second",
+    "image_mixing at 0.7, more of the first": "image_mixing at 0.3, more of the first",
     "image_variation": "image_variation, without the picture",
     "image_to_image at 0.3, place": "image_to_image at 1.0, place",
     "image_to_image at 0.7, place": "image_to_image at 1.0, place",

@@ -1,17 +1,37 @@
-"""Picture files: how their names end, and the values of what Pillow reads from them."""
+"""Picture files: how their names end, opening them, and the values of what Pillow reads from them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from ..errors import CascadeError
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw")
+UNREAD = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys(RAW, "camera raw"),
+    ".jxl": "JPEG XL",
+    ".jp2": "JPEG 2000",
+    ".jfif": "JFIF",
+    ".svg": "SVG",
+    ".psd": "Photoshop",
+    ".xcf": "GIMP",
+    ".tga": "TGA",
+    ".ico": "ICO",
+    ".exr": "OpenEXR",
+    ".hdr": "Radiance",
+}  # how the names of pictures end that are not looked for, and what they are
 SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
+MOST_PIXELS = 128 * 10**6  # of a file, all frames together: in float32, with masks, 2 GB
 
 
 def names_in(folder: Path) -> list[str]:
@@ -21,18 +41,102 @@ def names_in(folder: Path) -> list[str]:
     return sorted(found, key=str.casefold)
 
 
-def names_below(folder: Path, links: bool = False) -> list[str]:
+def names_below(folder: Path, links: bool = False, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
     """The paths, relative to the folder and with "/", of the pictures in it and its sub-folders; hidden ones left out.
 
-    Sorted, so that the order is the same on every system. links: look into linked folders, too.
+    Sorted, so that the order is the same on every system. links: look into linked folders, too. suffixes: in small
+    letters; with `UNREAD` the pictures are found that nobody can use.
     """
     found: list[str] = []
     for parent, folders, names in os.walk(folder, followlinks=links):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+            if not name.startswith(".") and name.lower().endswith(tuple(suffixes)):
                 found.append((Path(parent) / name).relative_to(folder).as_posix())
     return sorted(found)
+
+
+def count_unread(names: Iterable[str]) -> dict[str, int]:
+    """How many files of each format there are, of names that end as `UNREAD` has them."""
+    kinds = [UNREAD[Path(name).suffix.lower()] for name in names]
+    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+
+def count_in_words(used: int, unread: Mapping[str, int]) -> str:
+    """How many pictures were found, used and skipped. unread: the numbers of those skipped by their formats."""
+    skipped = sum(unread.values())
+    if not skipped:
+        return f"pictures found: {used}, all used"
+    listed = ", ".join(f"{count} {kind}" for kind, count in unread.items())
+    why = "whose format is not read: save it" if skipped == 1 else "whose formats are not read: save them"
+    return f"pictures found: {used + skipped}; used: {used}; skipped: {skipped} ({listed}), {why} as PNG or JPEG"
+
+
+@contextmanager
+def opened(
+    path: Path, failure: str = "", advice: str = "save it again as PNG or JPEG", most: int | None = None
+) -> Generator[Image.Image]:
+    """The picture in a file, of a size that can be read; not a pixel is decoded yet.
+
+    Whatever Pillow raises, here and where the picture is used, becomes a CascadeError, one sentence: `failure` (by
+    default the name, and that it cannot be read as a picture), why, and the advice. most: frames that are used at most.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    failure = failure or f"{path.name} cannot be read as a picture"
+    try:
+        with cast(Any, Image).open(path) as picture:  # half typed
+            check_pixels(failure, picture.size, 1 if most == 1 or picture.format == "MPO" else _frames(picture, most))
+            yield picture
+    except (CascadeError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file may make a decoder stumble over anything
+        if kind := unread_format(path):
+            raise CascadeError(f"{failure}: its format, {kind}, is not read; save it as PNG or JPEG") from error
+        if isinstance(error, Image.DecompressionBombError):
+            raise CascadeError(f"{failure}: it has far too many pixels; save it smaller") from error
+        unknown = isinstance(error, UnidentifiedImageError)
+        why = "it is no picture that Pillow knows" if unknown else str(error) or type(error).__name__
+        raise CascadeError(f"{failure}: {why}; {advice}") from error
+
+
+def _frames(picture: Image.Image, most: int | None) -> int:
+    frames: int = getattr(picture, "n_frames", 1)
+    return frames if most is None else min(frames, most)
+
+
+def check_pixels(failure: str, size: tuple[int, int], frames: int) -> None:
+    """CascadeError where a picture (width, height) of so many frames has more than `MOST_PIXELS`."""
+    width, height = size
+    if width * height * frames <= MOST_PIXELS:
+        return
+    found, advice = f"{width} x {height}", "save it smaller"
+    if frames > 1:
+        found, advice = f"{found} in {frames} frames", "save fewer frames, or smaller ones"
+    raise CascadeError(f"{failure}: expected at most {MOST_PIXELS // 10**6} million pixels, found {found}; {advice}")
+
+
+def unread_format(path: Path) -> str:
+    """What a file is that Pillow cannot read, by its first bytes or else its name; empty for what it might read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return ""
+    brands = {head[start : start + 4] for start in range(8, len(head), 4)} if head[4:8] == b"ftyp" else set[bytes]()
+    if brands & {b"avif", b"avis"}:
+        return ""
+    if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
+        return "HEIC"
+    if brands:
+        return "video"
+    if head.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
+        return "JPEG XL"
+    if head.lstrip().startswith((b"<svg", b"<?xml")):
+        return "SVG"
+    if head.startswith(b"%PDF"):
+        return "PDF"
+    return UNREAD.get(path.suffix.lower(), "")
 
 
 def values(picture: Image.Image, mode: Literal["RGB", "RGBA"]) -> np.ndarray[Any, Any]:

@@ -9,6 +9,9 @@ PIXELS_PER_CELL = 42.67  # side of a cell of Stage C's latent, in pixels of the 
 CELL = 32  # the same in pixels of the smaller picture that the effnet sees
 CELL_B = 4  # side of a cell of Stage B's latent, in pixels of the picture
 
+TRAINED = {"tiny": 256, "stable-cascade": 1536}  # side of the largest squares that a family's Stage C learned from
+FAR_ABOVE = 2  # times as many pixels
+
 
 def stage_c_size(width: int, height: int) -> tuple[int, int]:
     """Stage C's latent (h, w) for a picture of these pixels, rounded up."""
@@ -38,6 +41,17 @@ def decoded_size(latent: tuple[int, int], wanted: tuple[int, int] | None = None)
     """Pixels (h, w) of the picture that Stage A makes of a latent: those `wanted` where it is their latent."""
     h, w = latent
     return wanted if wanted is not None and stage_b_size(wanted[1], wanted[0]) == (h, w) else (CELL_B * h, CELL_B * w)
+
+
+def oversize(family: str, size: tuple[int, int]) -> str:
+    """A sentence for pixels (H, W) that are far above what a family's Stage C was trained on; empty for others."""
+    side = TRAINED.get(family)
+    if side is None or size[0] * size[1] <= FAR_ABOVE * side**2:
+        return ""
+    return (
+        f"{size[1]} x {size[0]} pixels are far more than the {side} x {side} that these models were trained on: things"
+        " may come twice or fall apart; choose a smaller size"
+    )
 
 
 def _check(width: int, height: int) -> None:

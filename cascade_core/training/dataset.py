@@ -7,21 +7,20 @@ caption for all. Control pictures, for a ControlNet, lie under the same names in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..files.picture_files import SUFFIXES, names_below, values
+from ..files.picture_files import SUFFIXES, UNREAD, count_in_words, count_unread, names_below, opened, values
 from ..wording import first_of
 
 CONTROL = "control"  # the sub-folder of control pictures
+ADVICE = "repair it, or take it out of the folder"
 NAME, CAPTION = "{name}", "{caption}"  # in a caption for all: the picture's file name, and its own caption
 
 
@@ -38,6 +37,11 @@ class Example:
 class Dataset:
     folder: Path
     examples: tuple[Example, ...]
+    unread: Mapping[str, int] = field(default_factory=dict[str, int])  # skipped pictures by their formats
+
+    def in_words(self) -> str:
+        """How many pictures were found, how many of them are used, and of what formats the others are."""
+        return count_in_words(len(self.examples), self.unread)
 
     def with_controls(self) -> Dataset:
         """Each picture with its control picture; CascadeError for one that has none, or one of another aspect."""
@@ -72,36 +76,31 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
     """
     if not folder.is_dir():
         raise CascadeError(f"{folder} is no folder: name the folder in which the pictures are")
-    names = [name for name in names_below(folder, links=True) if not name.startswith(f"{CONTROL}/")]
+    names, skipped = (
+        [name for name in names_below(folder, True, suffixes) if not name.startswith(f"{CONTROL}/")]
+        for suffixes in (SUFFIXES, UNREAD)
+    )
+    unread = count_unread(skipped)
+    if not names and unread:
+        raise CascadeError(f"There is no picture in {folder} that can be read; {count_in_words(0, unread)}")
     if not names:
         raise CascadeError(f"There are no pictures in {folder}: put some there, with their captions in .txt files")
-    return Dataset(folder, tuple(_example(folder, name, caption) for name in names))
+    return Dataset(folder, tuple(_example(folder, name, caption) for name in names), unread)
 
 
 def read_pixels(path: Path) -> Tensor:
     """A picture (3, H, W) in 0..1, upright; of an animation the first frame; what an alpha channel says is left out."""
-    with _opened(path) as file:
+    with opened(path, f"{path} cannot be read", ADVICE, most=1) as file:
         pixels = values(ImageOps.exif_transpose(file), "RGB")
     return torch.as_tensor(pixels).permute(2, 0, 1).contiguous()
 
 
 def size_of(path: Path) -> tuple[int, int]:
     """(height, width) of a picture, upright, from its header."""
-    with _opened(path) as file:
+    with opened(path, f"{path} cannot be read", ADVICE, most=1) as file:
         width, height = file.size
         turned = file.getexif().get(0x0112, 1) >= 5  # EXIF's orientation: 5 to 8 lie on their side
     return (width, height) if turned else (height, width)
-
-
-@contextmanager
-def _opened(path: Path) -> Generator[Image.Image]:
-    """The picture file; CascadeError where it cannot be read."""
-    try:
-        with cast(Any, Image).open(path) as file:  # half typed
-            yield file
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        why = "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise CascadeError(f"{path} cannot be read: {why}; repair it, or take it out of the folder") from error
 
 
 def digest(path: Path) -> str:

@@ -37,7 +37,9 @@ def test_every_shipped_workflow_has_a_tab_with_all_of_its_widgets(nodes: node_cl
 def test_what_a_person_gave_a_title_is_open_and_models_are_apart(nodes: node_classes.Nodes) -> None:
     tab = tabs.read(SHIPPED / "inpainting.json", nodes)
     places = {(field.title, field.name): field.place for field in tab.fields}
-    assert places["Prompt", "text"] == places["Size", "width"] == places["Stage C", "seed"] == "open"
+    assert places["Prompt", "text"] == places["Fit", "budget"] == places["Stage C", "seed"] == "open"
+    assert places["Size", "batch_size"] == "open" and ("Size", "width") not in places  # a link has no field
+    assert places["Fit", "multiple"] == "more"
     assert places["Load Stage C", "model_name"] == places["Load Stage C", "dtype"] == "models"
     assert places["Stage C", "cfg_rescale"] == places["Paste Back", "feather"] == "more"
     assert places["Picture out", "filename_prefix"] == "more"

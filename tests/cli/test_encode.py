@@ -550,3 +550,23 @@ def test_what_waits_for_others_of_its_kind_is_bounded() -> None:
         given += len(batch)
         assert 3 * (len(taken) - given) <= 4 * 4
     assert given == 50
+
+
+def test_pictures_of_formats_that_are_not_read_are_told(cascade: Command, album: Path) -> None:
+    """A folder of which not all is encoded is no success: who deletes the originals then would lose them."""
+    for name in ("IMG_1.HEIC", "odd/IMG_2.heic", "raw.CR2"):
+        (album / name).write_bytes(b"x")
+    answer = cascade("encode", album, "--to", "a.safetensors", "--json")
+    assert answer.code == 1
+    assert "pictures found: 10; used: 7; skipped: 3 (2 HEIC, 1 camera raw), whose formats are not read" in answer.err
+    told = json.loads(answer.out)
+    assert told["pictures"] == len(SIZES) and set(told["failed"]) == {"IMG_1.HEIC", "odd/IMG_2.heic", "raw.CR2"}
+    assert told["failed"]["raw.CR2"] == "its format, camera raw, is not read: save it as PNG or JPEG"
+
+
+def test_a_folder_of_such_pictures_alone(cascade: Command, album: Path) -> None:
+    for path in list(album.rglob("*.*")):
+        path.unlink()
+    (album / "IMG_1.HEIC").write_bytes(b"x")
+    answer = cascade("encode", album, "--to", "a.safetensors")
+    assert answer.code == 2 and "that can be read; pictures found: 1; used: 0; skipped: 1 (1 HEIC)" in answer.err

@@ -72,7 +72,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
             "image": "IMAGE",
             "strength": "FLOAT",
         },
-        {},
+        {"mix": "COMBO"},
         ("CONDITIONING",),
     ),
     "CascadeControlNetApply": (
@@ -111,6 +111,11 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
     "CascadeEmptyLatents": ({"width": "INT", "height": "INT", "batch_size": "INT"}, {}, ("LATENT", "LATENT")),
     "CascadeEncodeImage": ({"effnet": "CASCADE_EFFNET", "image": "IMAGE"}, {"resize": "COMBO"}, ("LATENT", "LATENT")),
     "CascadePicture": ({"image": "COMBO"}, {}, ("IMAGE", "MASK")),
+    "CascadeFitPicture": (
+        {"image": "IMAGE", "width": "INT", "height": "INT", "budget": "INT", "method": "COMBO"},
+        {"multiple": "INT", "enlarge": "BOOLEAN", "mask": "MASK"},
+        ("IMAGE", "MASK", "INT", "INT"),
+    ),
     "CascadeOutpaintPad": (
         {"image": "IMAGE", "left": "INT", "top": "INT", "right": "INT", "bottom": "INT", "feather": "INT"},
         {},
@@ -187,6 +192,7 @@ DEFAULTS = {
     },
     "CascadeStageBSampler": {"steps": 10, "cfg": 1.1, "sampler": "ddpm", "shift": 1.0, "schedule": "cosine"},
     "CascadeEmptyLatents": {"width": 1024, "height": 1024, "batch_size": 1},
+    "CascadeFitPicture": {"width": 0, "height": 0, "budget": 1024, "multiple": 8, "enlarge": False},
     "CascadeCannyHint": {"low": 100, "high": 200},
     "CascadeInpaintHint": {"threshold": 0.5},
     "CascadeFaceIdentityHint": {"max_faces": 4},
@@ -241,6 +247,10 @@ def test_combos_keep_their_spelling() -> None:
     assert sampler["noise_shift"].choices == ["same", "official"]
     loader = inputs_of(NODE_CLASS_MAPPINGS["CascadeStageCLoader"])
     assert inputs_of(NODE_CLASS_MAPPINGS["CascadeEncodeImage"])["resize"].choices == ["ours", "official"]
+    fit = inputs_of(NODE_CLASS_MAPPINGS["CascadeFitPicture"])["method"]
+    assert (fit.choices, fit.default) == (["crop", "pad", "stretch"], "crop")
+    mix = inputs_of(NODE_CLASS_MAPPINGS["CascadeImageEncode"])["mix"]
+    assert (mix.choices, mix.default) == (["beside", "blend"], "beside")
     detector = inputs_of(NODE_CLASS_MAPPINGS["CascadeFaceIdentityHint"])["detector"]
     assert detector.choices == ["tiny (built-in)", "insightface"]
     assert loader["dtype"].choices == ["auto", "float32", "bfloat16", "float16"]

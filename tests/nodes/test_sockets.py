@@ -124,3 +124,13 @@ def test_other_keys_of_a_latent_stay() -> None:
     assert made["samples"].dtype == torch.float32
     assert (made["batch_index"], made["someone"], made["cascade_family"]) == ([3], "else", "tiny")
     assert given["samples"].sum() == 0 and "cascade_family" not in given
+
+
+def test_blended_images_are_one_whose_shares_are_the_strengths() -> None:
+    one, other = torch.rand(1, 6), torch.rand(2, 6)
+    start = [[torch.rand(1, 4, 8), {"pooled_output": torch.rand(1, 8), "strength": 0.5}]]
+    mixed = sockets.with_blended_images(sockets.with_images(start, one, 0.3), other, 0.7)
+    (condition,) = sockets.to_conditions("positive", mixed)
+    assert condition.images is not None and condition.images.shape == (1, 1, 6)
+    assert torch.allclose(condition.images[0, 0], 0.3 * one[0] + 0.7 * other.sum(0))
+    assert condition.strength == 0.5 and sockets.UNCLIP not in start[0][1]  # nothing on the wire is changed

@@ -79,6 +79,24 @@ def test_what_is_amiss_is_named(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
+def test_pictures_of_formats_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
+    with pytest.raises(
+        CascadeError, match=r"no picture in .* that can be read; pictures found: 1; used: 0; skipped: 1"
+    ):
+        read_dataset(tmp_path)
+    put(tmp_path, "a.png")
+    assert read_dataset(tmp_path).unread == {"HEIC": 1}
+    (tmp_path / "IMG_1.HEIC").unlink()
+    assert read_dataset(tmp_path).in_words() == "pictures found: 1, all used"
+    for name in ("sub/x.heic", "y.heif", "z.SVG", "control/w.heic", ".hidden/v.heic", "notes.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert read_dataset(tmp_path).in_words() == (
+        "pictures found: 4; used: 1; skipped: 3 (2 HEIC, 1 SVG), whose formats are not read: save them as PNG or JPEG"
+    )
+
+
 def test_a_picture_that_is_cut_off_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(255, size=(64, 64, 3), dtype=np.uint8)).save(path)
