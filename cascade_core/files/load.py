@@ -45,8 +45,8 @@ def load(
     name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
     "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (on old cards float16 and float32), float32 for the
     small parts. placement: who brings the weights to the device; they are loaded there at once if None. tokenizers:
-    folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. when_used: the weights are read when the
-    model first computes. Raises CascadeError.
+    folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. when_used: the
+    weights are read when the model first computes. Raises CascadeError.
     """
     part, module, sources = _prepare(kind, Path(path), tokenizers)
     weights_dtype = choose_dtype(dtype, kind, torch.device(device))
