@@ -68,13 +68,12 @@ class ImageCompositeMasked:
         import torch
         from torch.nn.functional import interpolate
 
-        below, above = destination.movedim(-1, 1), source.movedim(-1, 1)[:, : destination.shape[-1]]
-        if below.shape[1] > above.shape[1]:  # a picture with alpha under one without: opaque, as in the host
-            below = torch.cat([below[:, :-1], torch.ones_like(below[:, :1])], 1) if _is_rgba(below) else below
-        result = below.clone()
+        result, above = destination.movedim(-1, 1).clone(), source.movedim(-1, 1)[:, : destination.shape[-1]]
+        if above.shape[1] < result.shape[1]:  # a picture without alpha on one with it is opaque
+            above = torch.cat([above, torch.ones_like(above[:, :1])], dim=1)
         if resize_source:
-            above = interpolate(above, below.shape[-2:], mode="bilinear")
-        above = _as_many(above, len(below))
+            above = interpolate(above, result.shape[-2:], mode="bilinear")
+        above = _as_many(above, len(result))
         weight = torch.ones_like(above[:, :1]) if mask is None else _stretched(mask, *above.shape[-2:]).to(above)
         place = result[..., y : y + above.shape[-2], x : x + above.shape[-1]]
         height, width = place.shape[-2:]

@@ -68,9 +68,7 @@ class ConditioningSetTimestepRange:
 class ConditioningAverage:
     DISPLAY_NAME = "ConditioningAverage"
     CATEGORY = "conditioning"
-    DESCRIPTION = (
-        "The mean of two prompts, weighted: 1 is `conditioning_to` alone. Of the other the first entry counts."
-    )
+    DESCRIPTION = "The weighted mean of two prompts: 1 is `conditioning_to` alone. Of the other the first entry counts."
     FUNCTION = REHEARSE = "addWeighted"
     RETURN_TYPES = ("CONDITIONING",)
 
@@ -91,20 +89,18 @@ class ConditioningAverage:
         for sequence, values in conditioning_to:
             length = sequence.shape[1]
             fitted = pad(other[:, :length], (0, 0, 0, max(0, length - other.shape[1])))
-            values = dict(values)
+            mixed = dict(values)
             if pooled_from is not None:
                 pooled = values.get("pooled_output", pooled_from)
-                values["pooled_output"] = conditioning_to_strength * pooled + share * pooled_from
-            result.append([conditioning_to_strength * sequence + share * fitted, values])
+                mixed["pooled_output"] = conditioning_to_strength * pooled + share * pooled_from
+            result.append([conditioning_to_strength * sequence + share * fitted, mixed])
         return (result,)
 
 
 class ConditioningConcat:
     DISPLAY_NAME = "Conditioning (Concat)"
     CATEGORY = "conditioning"
-    DESCRIPTION = (
-        "One prompt's tokens behind the other's, whose pooled vector stays. Of the second the first entry counts."
-    )
+    DESCRIPTION = "One prompt's tokens behind the other's, whose pooled vector stays. Of it the first entry counts."
     FUNCTION = REHEARSE = "concat"
     RETURN_TYPES = ("CONDITIONING",)
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from ...cascade_core.models.handle import Handle
 
 
-class CLIPTextEncode(CascadeTextEncode):
+class CLIPTextEncode:
     DISPLAY_NAME = "CLIP Text Encode (Prompt)"
     CATEGORY = "conditioning"
     DESCRIPTION = "Encodes a prompt. (word:1.3) weighs a word, embedding:NAME says what a file learned."
-    RETURN_NAMES = RETURN_TYPES = ("CONDITIONING",)
+    FUNCTION, REHEARSE = "encode", "rehearse"
+    RETURN_TYPES = ("CONDITIONING",)
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -27,10 +28,10 @@ class CLIPTextEncode(CascadeTextEncode):
         return {"required": {"text": text, **inputs.wires(clip="CLIP")}}
 
     def encode(self, clip: Handle | None, text: str) -> Any:
-        return super().encode(_present(clip), text)
+        return CascadeTextEncode().encode(_present(clip), text)
 
     def rehearse(self, clip: Handle | None, text: str) -> tuple[sockets.Conditioning]:
-        return super().rehearse(_present(clip), text)
+        return CascadeTextEncode().rehearse(_present(clip), text)
 
 
 class CLIPSetLastLayer:

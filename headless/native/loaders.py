@@ -75,9 +75,7 @@ class UNETLoader(ModelFile):
     def load(self, **given: Any) -> tuple[Any, ...]:
         dtype = given["weight_dtype"]
         if dtype in FP8:
-            message = (
-                f"{given[self.FILE_INPUT]} is not kept as {dtype} here: the picture is a little finer than with it"
-            )
+            message = f"{given[self.FILE_INPUT]} is not kept as {dtype} here: the picture is a little finer than so"
             host.current().warn(self.DISPLAY_NAME, message)
         return super().load(**given)
 

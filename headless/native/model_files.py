@@ -100,20 +100,20 @@ class ModelFile:
 
         return [(path, part) for path in cls.files_of(name) for part in identify(path)]
 
-    def models(self, name: str, kinds: Sequence[str], rehearsal: bool = False, **options: Any) -> dict[str, Handle]:
+    def models(self, name: str, kinds: Sequence[str], rehearsal: bool = False) -> dict[str, Handle]:
         """Those of these kinds that the file holds, by kind; of a rehearsal as their headers describe them."""
         from ...cascade_core.files.load import describe, load
 
         here = host.current()
-        options |= {"name": name, "device": here.device(), "tokenizers": here.tokenizer_folders()}
         found: dict[str, Handle] = {}
         for path, part in self.parts_of(name):
             if part.kind in kinds:
-                chosen = options | {"dtype": here.dtype(part.kind)}
+                options: dict[str, Any] = {"name": name, "dtype": here.dtype(part.kind), "device": here.device()}
+                options["tokenizers"] = here.tokenizer_folders()
                 if rehearsal:
-                    found[part.kind] = describe(part.kind, path, **chosen)
+                    found[part.kind] = describe(part.kind, path, **options)
                 else:
-                    found[part.kind] = load(part.kind, path, placement=here.placement(), when_used=True, **chosen)
+                    found[part.kind] = load(part.kind, path, placement=here.placement(), when_used=True, **options)
         return found
 
     def model(self, name: str, kinds: Sequence[str], rehearsal: bool = False) -> Handle:

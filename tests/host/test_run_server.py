@@ -158,7 +158,7 @@ def test_masks_are_the_same(command: Command) -> None:
         shades.convert(mode).save(command.folder / "input" / f"{mode}.png")
         for channel in ("alpha", "red", "green", "blue"):
             name = f"{mode}-{channel}"
-            ours[name] = native.LoadImageMask().load_mask(f"{mode}.png", channel)[0][0].numpy()
+            ours[name] = native.loading.LoadImageMask().load_mask(f"{mode}.png", channel)[0][0].numpy()
             prompt[name] = node("LoadImageMask", image=f"{mode}.png", channel=channel)
             prompt[f"{name} image"] = node("MaskToImage", mask=[name, 0])
             prompt[f"{name} out"] = node("SaveImage", images=[f"{name} image", 0], filename_prefix=name)
