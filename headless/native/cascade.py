@@ -34,7 +34,7 @@ class StableCascade_EmptyLatentImage:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         side = inputs.pixels(1024, 256, 8)
-        batch = inputs.integer(1, 1, 4096)
+        batch = inputs.integer(1, 1, 4096, None)
         return {"required": {"width": side, "height": side, "compression": _COMPRESSION, "batch_size": batch}}
 
     def execute(

@@ -84,7 +84,7 @@ class ImageScaleBy:
 
 
 class ImageScaleToTotalPixels:
-    DISPLAY_NAME = "ImageScaleToTotalPixels"
+    DISPLAY_NAME = "Scale Image to Total Pixels"
     CATEGORY = "image/upscaling"
     DESCRIPTION = "The picture with so many pixels in all, in millions of 1024 x 1024."
     FUNCTION = "execute"

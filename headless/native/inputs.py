@@ -12,8 +12,10 @@ def wires(**types: str) -> dict[str, Entry]:
     return {name: (socket,) for name, socket in types.items()}
 
 
-def integer(default: int, least: int, most: int, step: int = 1, **more: Any) -> Entry:
-    return "INT", {"default": default, "min": least, "max": most, "step": step, **more}
+def integer(default: int, least: int, most: int, step: int | None = 1) -> Entry:
+    """A whole number; without a step where the host says none."""
+    steps = {} if step is None else {"step": step}
+    return "INT", {"default": default, "min": least, "max": most, **steps}
 
 
 def decimal(default: float, least: float, most: float, step: float = 0.01) -> Entry:
