@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from ..headless import graph, node_classes, set_values, workflow_file
+from ..headless import built_in, graph, node_classes, other_families, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments
 from .output import OK, REFUSED, complain
@@ -14,7 +14,7 @@ from .output import OK, REFUSED, complain
 
 def add_parser(commands: arguments.Commands) -> None:
     parser = commands.add_parser("validate", help="check a workflow without running it")
-    arguments.add_workflow(parser, "--models", "--json")
+    arguments.add_workflow(parser, "--models", "--json", "--built-in")
     parser.set_defaults(command=validate)
 
 
@@ -35,6 +35,10 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     nodes = node_classes.load()
     definitions = graph.definitions(nodes.classes)
     workflow = graph.convert(document, definitions, nodes.names)
+    if other := other_families.complaint(workflow.prompt):
+        raise graph.WorkflowError(other)
+    if options.built_in:
+        complain(*built_in.apply(workflow, definitions))
     set_values.apply(workflow, options.set, definitions)
     checked = graph.validate(workflow.prompt, nodes.classes)
     complain(*(problem.message for problem in checked.problems))

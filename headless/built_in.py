@@ -42,9 +42,8 @@ def apply(workflow: graph.Workflow, definitions: graph.Definitions) -> list[str]
 
     Raises WorkflowError with a sentence for each model that cannot be decided, and then changes nothing.
     """
+    # What is no node that is known here, the check of the workflow names.
     prompt = {node_id: node for node_id, node in workflow.prompt.items() if _is_known(node, definitions)}
-    if len(prompt) < len(workflow.prompt):
-        return []  # the check of the workflow says what is wrong with it
     changes = _Changes(prompt, definitions)
     for node_id, node in prompt.items():
         changes.of_models(node_id, node)
@@ -78,7 +77,7 @@ class _Changes:
 
     def lines(self) -> Iterator[str]:
         for sort, changes in self.told.items():
-            yield f"--built-in: {sort}: {', '.join(dict.fromkeys(changes))}"
+            yield f"built-in {sort}: {', '.join(dict.fromkeys(changes))}"
 
     def of_models(self, node_id: str, node: Mapping[str, Any]) -> None:
         definition = self.definitions[node["class_type"]]
@@ -123,10 +122,10 @@ class _Changes:
             stages |= {"stage_b" if coder == "stage_a" else "stage_c" for coder in coders}
             if "CLIP_VISION" in sockets and sockets.index("CLIP_VISION") in self.uses.wired(node_id):
                 stages.add("stage_c")
-            stage = _only(
-                stages or named(name, ORIGINALS) or {"stage_c"} & ({"stage_c"} if "CLIP" in sockets else set())
-            )
-            return f"tiny {stage} (built-in)"
+            stages = stages or named(name, ORIGINALS)
+            if not stages and "CLIP" in sockets:  # nothing but its text encoder is used, which both have
+                return f"tiny {ORIGINALS[0]} (built-in)"
+            return f"tiny {_only(stages)} (built-in)"
         coders = coders or named(name, SOCKETS["VAE"])
         return f"tiny {_only({'stage_a' if coder == 'stage_a' else 'effnet' for coder in coders})} (built-in)"
 

@@ -66,9 +66,8 @@ class Uses:
 
     def stages(self, output: Output) -> set[str]:
         """The stages as which a MODEL is sampled: "stage_c", "stage_b"."""
-        return {
-            self._stage_of_sampler(node) for node, _ in self._ends(output, "MODEL") if self._has(node, "CONDITIONING")
-        }
+        ends = {node for node, _ in self._ends(output, "MODEL")}
+        return {self._stage_of_sampler(node) for node in ends if self._has(node, "CONDITIONING")}
 
     def coders(self, output: Output) -> set[str]:
         """What a VAE has to be: "stage_a", "effnet", "previewer"."""

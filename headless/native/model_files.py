@@ -34,6 +34,7 @@ VAES: Mapping[str, tuple[str, ...]] = {
 class ModelFile:
     """A loader's file input."""
 
+    RETURN_TYPES: ClassVar[tuple[str, ...]]
     FILE_INPUT: ClassVar[str]
     WHAT: ClassVar[str]  # the file, for people
     FOLDER: ClassVar[str]  # the host's folder key

@@ -254,8 +254,8 @@ def test_what_a_workflow_lacks(doctor: Any, base: Path) -> None:
     assert answer.lines[0] == "nodes: 11 of 11 kinds are here"
     assert answer.lines[1] == "files: 2 of 5 are here and of the right kind"
     text = " ".join(answer.out.split())
-    assert 'stage_c_bf16.safetensors (node 2 "Stable Cascade: Load Stage C"): here' in text
-    assert 'model.bf16.safetensors (node 1 "Stable Cascade: Load Text Encoder"): missing' in text
+    assert 'stage_c_bf16.safetensors (node 2 "Stable Cascade: Load Stage C", Stage C): here' in text
+    assert 'model.bf16.safetensors (node 1 "Stable Cascade: Load Text Encoder", text encoder): missing' in text
     assert f"looked in {base / 'models' / 'text_encoders'}, {base / 'models' / 'clip'}" in text
     assert "get it with: cascade download --text-encoder" in text
     assert "it lies at https://huggingface.co/stabilityai/stable-cascade/resolve/main/text_encoder/model.bf16" in text
