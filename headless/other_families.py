@@ -24,10 +24,11 @@ def complaint(prompt: graph.Prompt) -> str | None:
     """Why a prompt is of another model; None where it is of this one, or samples nothing."""
     nodes = [node for node in prompt.values() if graph.is_object(node)]
     classes = [str(node.get("class_type")) for node in nodes]
-    samplers = [name for name in classes if SAMPLERS.match(name)]
-    if not samplers or any(OURS.match(name) for name in classes):
+    inputs = [node["inputs"] if graph.is_object(node.get("inputs")) else {} for node in nodes]
+    pairs = zip(classes, inputs, strict=True)
+    samples = any(SAMPLERS.match(name) and graph.link_of(values.get("model")) for name, values in pairs)
+    if not samples or any(OURS.match(name) for name in classes):
         return None
-    inputs = [node["inputs"] for node in nodes if graph.is_object(node.get("inputs"))]
     texts = [value for values in inputs for value in values.values() if isinstance(value, str)]
     files = [text for text in texts if text.endswith((".safetensors", ".ckpt", ".pt", ".gguf", ".sft"))]
     if any(NAMED.search(file) for file in files):

@@ -16,6 +16,7 @@ from .definition import Classes, Definition, Definitions, Input, define_all, uns
 from .prompt import Problem, Prompt, constant_of, link_of, locate, reachable, sources_of
 from .wording import WorkflowError, is_list, is_object, list_choices, show, title_of, where
 
+MANY = 4  # nodes of unknown classes that are told together
 MAX_TEXT = 1_000_000  # characters of one text; a long novel has that many
 
 
@@ -65,14 +66,17 @@ def validate(prompt: Prompt, classes: Classes) -> Validation:
 
 
 def _unknown(prompt: Prompt, unknown: Sequence[str], classes: Classes) -> Iterator[Problem]:
-    """One sentence, however many nodes are of classes that are not here."""
-    names = list(dict.fromkeys(prompt[node_id]["class_type"] for node_id in unknown))
-    if len(names) > 1:
-        found = f"{len(unknown)} nodes of others: {list_choices(names)}"
-        yield Problem("invalid_prompt", "node classes that exist here", found)
-    elif unknown:
-        expected = f"a node class that exists here ({list_choices(sorted(classes), names[0])})"
-        yield Problem("invalid_prompt", expected, show(names[0]), **locate(prompt, unknown[0]))
+    """The nodes of classes that are not here; one sentence for many, of which a person reads none."""
+    if len(unknown) >= MANY:
+        names = dict.fromkeys(prompt[node_id]["class_type"] for node_id in unknown)
+        yield Problem(
+            "invalid_prompt", "node classes that exist here", f"{len(unknown)} nodes of others: {list_choices(names)}"
+        )
+        return
+    for node_id in unknown:
+        name = prompt[node_id]["class_type"]
+        expected = f"a node class that exists here ({list_choices(sorted(classes), name)})"
+        yield Problem("invalid_prompt", expected, show(name), **locate(prompt, node_id))
 
 
 def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) -> None:

@@ -297,7 +297,7 @@ def test_models_that_only_the_file_itself_lists(doctor: Any, tmp_path: Path) -> 
         {"name": "other.safetensors", "url": "https://example.org/b", "directory": "checkpoints"},
         {"name": "secret", "url": "https://example.org/c", "directory": "../.."},
     ]
-    node = {"id": 1, "type": "CheckpointLoaderSimple", "properties": {"cnr_id": "comfy-core", "models": listed}}
+    node = {"id": 1, "type": "CheckpointLoader", "properties": {"cnr_id": "comfy-core", "models": listed}}
     muted = {
         "id": 2,
         "type": "UNETLoader",
@@ -306,7 +306,7 @@ def test_models_that_only_the_file_itself_lists(doctor: Any, tmp_path: Path) -> 
     }
     (tmp_path / "w.json").write_text(json.dumps({"nodes": [node, muted], "links": [], "version": 0.4}))
     told = json.loads(doctor(tmp_path / "w.json", "--json").out)
-    assert told["nodes"] == [{"name": "CheckpointLoaderSimple", "present": False, "pack": "comfy-core"}]
+    assert told["nodes"] == [{"name": "CheckpointLoader", "present": False, "pack": "comfy-core"}]
     assert [(file["name"], file["present"], file["address"]) for file in told["files"]] == [
         ("sd_xl.safetensors", True, "https://example.org/a"),
         ("other.safetensors", False, "https://example.org/b"),
