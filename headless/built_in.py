@@ -22,7 +22,7 @@ LARGE, SMALL = 512, 256  # pixels: longer sides over the first become the second
 STEP = 8  # pixels: sides are multiples, so that Stage B's latent has whole patches
 SIDES = ("width", "height")
 LENGTHS = ("x", "y", "left", "top", "right", "bottom", "feather", "feathering", "expand", "grow_mask_by")
-AREA = "megapixels"
+AREA, COMPRESSION, CELL = "megapixels", "compression", 42  # pixels of a cell of Stage C, as the models were made
 ORIGINALS = ("stage_c", "stage_b")
 SOCKETS = {"MODEL": ORIGINALS, "VAE": ("stage_a", "effnet", "previewer")}
 PICTURES = (
@@ -157,11 +157,14 @@ class _Changes:
         return PICTURES[used % len(PICTURES)]
 
     def of_sizes(self, node_id: str, node: Mapping[str, Any]) -> None:
-        """Widths and heights of one node, and areas; the node's own least size is kept, at the same aspect."""
+        """Width and height of a node, its area and compression; its own least size is kept, at the same aspect."""
         entries = self.definitions[node["class_type"]].inputs
         area = node["inputs"].get(AREA)
         if AREA in entries and isinstance(area, int | float) and area * 2**20 > LARGE**2:
             self._add("sizes", f"{area:g} megapixels are now {SMALL**2 / 2**20:g}", (node_id, AREA, SMALL**2 / 2**20))
+        compression = node["inputs"].get(COMPRESSION)
+        if COMPRESSION in entries and type(compression) is int and compression != CELL:
+            self._add("sizes", f"compression {compression} is now {CELL}", (node_id, COMPRESSION, CELL))
         sizes = [node["inputs"].get(side) for side in SIDES]
         if not all(side in entries for side in SIDES) or not all(type(size) is int for size in sizes):
             return
