@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.sampling.samplers import SAMPLERS
+from ..cascade_core.sampling.schedules import SCHEDULES
 from ..cascade_core.sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
 from ..runtime import host, previews
 from . import inputs, sockets
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..cascade_core.models.handle import Handle
-    from ..cascade_core.sampling.stages import Step
+    from ..cascade_core.sampling.stages import Run, Step
 
 
 def _inputs(defaults: SamplerSettings, cfg_tooltip: str, shift_tooltip: str) -> dict[str, inputs.Entry]:
@@ -46,6 +44,30 @@ def _guidance_inputs(defaults: SamplerSettings) -> dict[str, inputs.Entry]:
     }
 
 
+def _schedule_input() -> dict[str, inputs.Entry]:
+    """The last of the optional settings of both."""
+    schedules = "; ".join(f"{name}: {schedule.help}" for name, schedule in SCHEDULES.items())
+    return {"schedule": inputs.choice(SCHEDULES, "cosine", f"At which noise the steps are taken. {schedules}.")}
+
+
+def take(name: str, stage: Handle, run: Run, wired: Handle | None = None) -> Step:
+    """Take the steps of a run, with progress under this name, previews and cancel on the way; the last one.
+
+    wired: the previewer that a person chose.
+    """
+    previewer = previews.choose_previewer(stage, wired)
+    show = previews.choose_picture(stage, previewer)
+    here = host.current()
+    last: Step | None = None
+    with here.together(stage, previewer), here.progress(name, run.total) as advance:
+        for step in run:
+            last = step
+            here.check_cancel()
+            advance(None if show is None else partial(show, step.x0))
+    assert last is not None  # a run has at least one step
+    return last
+
+
 class _StageSampler:
     """The part that both samplers share. `STAGE` is the model's input; `_start` takes the inputs of `sample`."""
 
@@ -59,25 +81,15 @@ class _StageSampler:
         self._start(latent=latent, **given)
         return (sockets.placeholder_latent(latent, given[self.STAGE].family),)
 
-    def _start(self, *given: Any, **named: Any) -> Iterator[Step]:
-        """The steps, none of which is taken yet; CascadeError where the inputs do not fit. Each stage has its own."""
+    def _start(self, *given: Any, **named: Any) -> Run:
+        """The run, of which no step is taken yet; CascadeError where the inputs do not fit. Each stage has its own."""
         raise NotImplementedError
 
     def _finish(
-        self, stage: Handle, latent: sockets.Latent, steps: Iterator[Step], total: int, wired: Handle | None = None
+        self, stage: Handle, latent: sockets.Latent, run: Run, wired: Handle | None = None
     ) -> tuple[sockets.Latent]:
-        """The prediction of the last of `total` steps, with progress, previews and cancel on the way."""
-        previewer = previews.choose_previewer(stage, wired)
-        show = previews.choose_picture(stage, previewer)
-        here = host.current()
-        x0: Tensor | None = None
-        with here.together(stage, previewer), here.progress(self.DISPLAY_NAME, total) as advance:
-            for step in steps:
-                x0 = step.x0
-                here.check_cancel()
-                advance(None if show is None else partial(show, x0))
-        assert x0 is not None  # a run has at least one step
-        return (sockets.with_samples(latent, x0, stage.family),)
+        """The prediction of the last step."""
+        return (sockets.with_samples(latent, take(self.DISPLAY_NAME, stage, run, wired).x0, stage.family),)
 
 
 class CascadeStageCSampler(_StageSampler):
@@ -124,6 +136,7 @@ class CascadeStageCSampler(_StageSampler):
                     "Below denoise 1: the noise on the given latent is what the sampler expects, or less, as in the"
                     " official notebook, which stays closer to the picture.",
                 ),
+                **_schedule_input(),
             },
         }
 
@@ -140,7 +153,7 @@ class CascadeStageCSampler(_StageSampler):
         mask = latent.get(sockets.NOISE_MASK)
         if mask is not None and not mask.any():
             host.current().warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
-        return self._finish(stage_c, latent, steps, settings["steps"], previewer)
+        return self._finish(stage_c, latent, steps, previewer)
 
     def _start(
         self,
@@ -152,7 +165,7 @@ class CascadeStageCSampler(_StageSampler):
         *,
         seed: int,
         **settings: Any,
-    ) -> Iterator[Step]:
+    ) -> Run:
         from ..cascade_core.models.family import check_family
         from ..cascade_core.sampling.stages import sample_stage_c
 
@@ -192,7 +205,7 @@ class CascadeStageBSampler(_StageSampler):
                     shift_tooltip="How many of the steps go to coarse structure: 1 officially.",
                 ),
             },
-            "optional": _guidance_inputs(STAGE_B_DEFAULTS),
+            "optional": {**_guidance_inputs(STAGE_B_DEFAULTS), **_schedule_input()},
         }
 
     def sample(
@@ -205,7 +218,7 @@ class CascadeStageBSampler(_StageSampler):
         **settings: Any,
     ) -> tuple[sockets.Latent]:
         steps = self._start(stage_b, positive, negative, stage_c, latent, **settings)
-        return self._finish(stage_b, latent, steps, settings["steps"])
+        return self._finish(stage_b, latent, steps)
 
     def _start(
         self,
@@ -217,7 +230,7 @@ class CascadeStageBSampler(_StageSampler):
         *,
         seed: int,
         **settings: Any,
-    ) -> Iterator[Step]:
+    ) -> Run:
         from ..cascade_core.sampling.stages import sample_stage_b
 
         return sample_stage_b(

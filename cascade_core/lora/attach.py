@@ -69,4 +69,5 @@ def check_matched(lora: Lora, reports: dict[str, LoraReport]) -> None:
 def beside(handle: Handle, module: torch.nn.Module) -> Handle:
     """A handle for a second module over the weights of a model, which its placement brings."""
     root = handle.root
-    return replace(root, module=module, placement=Beside(root.placement, root.module), base=root)
+    placement = Beside(root.placement, root.module)
+    return replace(root, module=module, placement=placement, shift=handle.shift, base=root)

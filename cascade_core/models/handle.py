@@ -26,6 +26,7 @@ class Handle:
     x0_clamp: float | None  # bound of the predicted clean latent, for models trained with one
     dtype: torch.dtype  # the weights' type
     placement: Placement
+    shift: float | None = None  # that sampling by ComfyUI's nodes goes by; None: the stage's own
     base: "Handle | None" = None  # the model whose weights this shares, where something is attached to them
 
     @property

@@ -23,6 +23,7 @@ class Condition:
     start: float = 0.0  # percent of the way from noise to picture, 0..1
     end: float = 1.0
     family: str | None = None  # the encoder's; None: unknown
+    stage_c: Tensor | None = None  # (1 or N, 16, h, w), the latent that Stage B works out; None: zeros
     controls: tuple[Control, ...] = ()  # for Stage C; on a positive condition they act on the unconditional pass too
 
     def active(self, r: float) -> bool:

@@ -1,4 +1,4 @@
-"""From a network to `denoise(x, index) -> (x0, eps)`: two sides of conditions, guidance, parameterisation, precision.
+"""From a network to `denoise(x, time) -> (x0, eps)`: two sides of conditions, guidance, parameterisation, precision.
 
 Knows no sampler, and of a network only how it evaluates one step. Latents and arithmetic are float32; the network gets
 its own type.
@@ -17,8 +17,9 @@ from ..models.handle import Handle
 from .condition import Condition, controls_of
 from .control import Control, blend
 from .guidance import Guidance
-from .process import Process, Timesteps
-from .samplers import Denoise
+from .process import Process
+from .solvers.trace import Denoise
+from .times import Time
 
 Side = tuple[Condition, ...]
 
@@ -147,12 +148,13 @@ def _mean(predictions: Mapping[Condition, Tensor], side: Side) -> Tensor:
     return sum(weighted[1:], start=weighted[0])
 
 
-def make_denoise(predict: Predictor, guidance: Guidance, process: Process, times: Timesteps) -> Denoise:
-    """The function that a sampler calls."""
+def make_denoise(predict: Predictor, guidance: Guidance, process: Process, times: Sequence[Time]) -> Denoise:
+    """The function that a sampler calls. times: of every evaluation, in the order of `predict`'s steps."""
+    rows = {time: index for index, time in enumerate(times)}
 
-    def denoise(x: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        cond, uncond = predict(x, index)
+    def denoise(x: Tensor, time: Time) -> tuple[Tensor, Tensor]:
+        cond, uncond = predict(x, rows[time])
         prediction = cond if uncond is None else guidance.combine(cond, uncond)
-        return process.split(x, prediction, times.a[index], times.b[index])
+        return process.split(x, prediction, time.a, time.b)
 
     return denoise

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CascadeError
-from .samplers import Denoise, Table
+from .solvers.trace import Denoise
+from .times import Time
 
 
 def fit_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
@@ -33,16 +34,15 @@ def fit_noise_mask(mask: Tensor, images: int, size: tuple[int, int]) -> Tensor:
     return fitted[torch.arange(images) % len(fitted)]
 
 
-def keep_unmasked(denoise: Denoise, original: Tensor, mask: Tensor, noise: Tensor, table: Table) -> Denoise:
+def keep_unmasked(denoise: Denoise, original: Tensor, mask: Tensor, noise: Tensor) -> Denoise:
     """`denoise` for the masked part of latents (N, C, h, w): of the rest it sees the noised original, and predicts it.
 
     mask: (N, 1, h, w). `noise` is the run's first one, so that the rest moves on one straight line, as in ComfyUI.
     """
 
-    def denoise_masked(x: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        a, b = table[index]
-        x0, _ = denoise(torch.lerp(a * original + b * noise, x, mask), index)
+    def denoise_masked(x: Tensor, time: Time) -> tuple[Tensor, Tensor]:
+        x0, _ = denoise(torch.lerp(time.a * original + time.b * noise, x, mask), time)
         x0 = torch.where(mask > 0, torch.lerp(original, x0, mask), original)
-        return x0, (x - a * x0) / b
+        return x0, (x - time.a * x0) / time.b
 
     return denoise_masked

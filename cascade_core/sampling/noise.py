@@ -1,9 +1,15 @@
 """Noise with one seed per image, so that an image of a batch can be made again alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from math import sqrt
+from typing import TypeAlias, cast
+from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import Tensor
+
+from ..errors import CascadeError
 
 MASK = 2**64 - 1
 
@@ -37,3 +43,44 @@ class Noise:
     def __call__(self) -> Tensor:
         drawn = [torch.randn(self.shape, generator=generator) for generator in self.generators]
         return torch.stack(drawn).to(self.device)
+
+
+Path: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # the increment of a Brownian path between two sigmas
+
+
+def check_brownian(sampler: str) -> None:
+    """CascadeError where what a sampler's Brownian noise is drawn with is not installed."""
+    if find_spec("torchsde") is None:
+        raise CascadeError(
+            f"sampler {sampler} draws its noise with the package torchsde, which is not installed: run `pip install"
+            " torchsde`, or choose another sampler"
+        )
+
+
+class BrownianNoise:
+    """Standard normal noise (N, C, H, W) that is increments of Brownian paths over sigma, one path for each seed.
+
+    A seed is that of an image (C, H, W), or of a whole batch (N, C, H, W).
+
+    A path is the same however it is divided into steps (torchsde's BrownianTree). In float32, on the CPU.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], shape: tuple[int, ...], span: tuple[float, float], device: torch.device
+    ) -> None:
+        """shape: of the noise of a seed. span: the smallest and the largest sigma."""
+        import torchsde  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
+
+        start, end = (torch.tensor(sigma, dtype=torch.float32) for sigma in span)
+        tree = cast("Callable[..., Path]", torchsde.BrownianTree)
+        self.shape = shape
+        self.paths = [tree(start, torch.zeros(shape), end, entropy=seed) for seed in seeds]
+        self.device = device
+
+    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
+        """The increment from a sigma to a smaller one, divided by its deviation."""
+        low, high = (torch.tensor(value, dtype=torch.float32) for value in (sigma_next, sigma))
+        with catch_warnings():  # it rounds its own ends, and then finds those of the run beyond them
+            simplefilter("ignore")
+            drawn = torch.cat([path(low, high).reshape(-1, *self.shape[-3:]) for path in self.paths])
+        return drawn.to(self.device) / -sqrt(float(high - low))

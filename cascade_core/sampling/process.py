@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .times import END, Time
+
 Coefficient = float | Tensor  # one number, or (B, 1, 1, 1)
 
 
@@ -101,24 +103,6 @@ TARGETS: dict[str, Target] = {"epsilon": EpsilonTarget(), "v": VTarget()}
 
 
 @dataclass(frozen=True)
-class Timesteps:
-    """A run of S steps: S + 1 times and their coefficients, from the noisy end to r = 0.
-
-    r, a, b: S + 1 numbers. condition: (S,) float32, the network's time for each evaluation.
-    """
-
-    r: list[float]
-    a: list[float]
-    b: list[float]
-    condition: Tensor
-
-    @property
-    def table(self) -> list[tuple[float, float]]:
-        """(a, b) of each time: all that a sampler needs."""
-        return list(zip(self.a, self.b, strict=True))
-
-
-@dataclass(frozen=True)
 class Process:
     """The way from picture to noise, and back by predictions.
 
@@ -129,13 +113,26 @@ class Process:
     x0_clamp: float | None = None
     schedule: CosineSchedule = CosineSchedule()
 
-    def timesteps(self, steps: int, start: float = 1.0, shift: float = 1.0) -> Timesteps:
-        """`steps` evaluations from r = start towards 0."""
+    def timesteps(self, steps: int, start: float = 1.0, shift: float = 1.0) -> list[Time]:
+        """`steps` evaluations from r = start towards 0, evenly spaced: S + 1 times."""
         r = torch.linspace(start, 0.0, steps + 1, dtype=torch.float64)
         log_snr = self.schedule.log_snr(r, shift)
+        columns = (r, *variance_preserving(log_snr), self.schedule.noise_condition(log_snr))
+        r_a_b_condition = ([float(value) for value in column] for column in columns)
+        return [Time(*numbers) for numbers in zip(*r_a_b_condition, strict=True)]
+
+    def time_of(self, sigma: float, shift: float = 1.0) -> Time:
+        """The time with b / a = sigma, within the schedule's ends or not."""
+        if sigma == 0:
+            return END
+        log_snr = torch.tensor(-2 * math.log(sigma), dtype=torch.float64)
         a, b = variance_preserving(log_snr)
-        numbers = [[float(value) for value in values] for values in (r, a, b)]
-        return Timesteps(*numbers, condition=self.schedule.noise_condition(log_snr[:-1]))
+        least = self.schedule.limits[0]
+        if log_snr < math.log(least / (1 - least)) + 1e-5:  # the noisy end is long: it begins at 1
+            r = 1.0
+        else:
+            r = float(self.schedule.noise_condition(log_snr + 2 * math.log(shift)))
+        return Time(r, float(a), float(b), float(self.schedule.noise_condition(log_snr)))
 
     def coefficients(self, r: Tensor, shift: float = 1.0) -> tuple[Tensor, Tensor]:
         """a, b: (B, 1, 1, 1) float32 for r (B,)."""

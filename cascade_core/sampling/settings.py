@@ -9,11 +9,12 @@ from typing import Literal
 from ..errors import CascadeError
 from .guidance import Guidance, RescaleOver
 from .samplers import SAMPLERS
+from .schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """A run of exactly `steps` evaluations; CascadeError names what is impossible.
+    """A run of `steps` steps; CascadeError names what is impossible.
 
     The names are those of the nodes' widgets; `Guidance` explains cfg and the four after `denoise`.
     """
@@ -28,10 +29,13 @@ class SamplerSettings:
     cfg_start_percent: float = 0.0
     cfg_end_percent: float = 1.0
     noise_shift: Literal["same", "official"] = "same"  # see start_shift
+    schedule: str = "cosine"
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
             raise CascadeError(f"sampler: expected one of {', '.join(SAMPLERS)}, found {self.sampler}")
+        if self.schedule not in SCHEDULES:
+            raise CascadeError(f"schedule: expected one of {', '.join(SCHEDULES)}, found {self.schedule}")
         if self.steps < 1:
             raise CascadeError(f"steps: expected at least 1, found {self.steps}")
         if not 0 < self.denoise <= 1:

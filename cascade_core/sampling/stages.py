@@ -1,6 +1,7 @@
-"""Sampling Stage C and Stage B: the inputs are checked at once, then a generator yields one step at a time.
+"""Sampling Stage C and Stage B: the inputs are checked at once, then a run yields one step at a time.
 
-The x0 of the last step is the result. Progress, preview and cancel belong to the caller's loop.
+The x0 of the last step is the result. Progress, preview and cancel belong to the caller's loop. `sample_stage_c` and
+`sample_stage_b` go by a person's settings and one seed for each image; `run_stage_c` and `run_stage_b` by any course.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +23,15 @@ from .activations import stage_bytes
 from .checks import check_conditions, check_controls, check_latent
 from .condition import Condition, controls_of
 from .control import project
+from .course import Course, make_course
 from .denoise import Predictor, make_denoise, plan
 from .latent import Latent
 from .masked import fit_noise_mask, keep_unmasked
-from .noise import Noise, image_seeds, stage_b_seed
+from .noise import image_seeds, stage_b_seed
 from .process import TARGETS, Process
-from .samplers import SAMPLERS
+from .schedules import evaluated
 from .settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
+from .times import Time
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,22 @@ class Step:
     index: int  # counts from 0
     total: int
     x0: Tensor
+    x: Tensor  # where the step leads to, likewise, at `time`: x / a is ComfyUI's latent, with the noise that is left
+    time: Time
+
+
+@dataclass(frozen=True)
+class Run:
+    """The steps of a run, none of which is taken yet."""
+
+    total: int
+    steps: Iterator[Step]
+
+    def __iter__(self) -> Iterator[Step]:
+        return self.steps
+
+    def __next__(self) -> Step:
+        return next(self.steps)
 
 
 def sample_stage_c(
@@ -48,11 +67,32 @@ def sample_stage_c(
     *,
     seed: int,
     settings: SamplerSettings = STAGE_C_DEFAULTS,
-) -> Iterator[Step]:
+) -> Run:
     """Text to the latent of Stage C.
 
     latent: its size, and below denoise 1 the picture to start from; where its noise mask is 0 it stays, at any denoise.
     seed: of the batch's first image. Raises CascadeError where the inputs do not fit, before anything is computed.
+    """
+    return run_stage_c(
+        handle,
+        positive,
+        negative,
+        latent,
+        lambda: make_course(settings, process_of(handle), image_seeds(seed, latent.places)),
+    )
+
+
+def run_stage_c(
+    handle: Handle,
+    positive: Sequence[Condition],
+    negative: Sequence[Condition],
+    latent: Latent,
+    course: Callable[[], Course],
+    even_images: bool = True,
+) -> Run:
+    """The same by any course, which is made when the model and the latent are known to fit.
+
+    even_images: a negative condition gets as many image embeddings as the positive ones have, zeros.
     """
     check_kind(handle, "stage_c")
     config = cast(StageCConfig, handle.config)
@@ -60,7 +100,7 @@ def sample_stage_c(
     widths = {"sequence": config.c_clip_text, "pooled": config.c_clip_text_pooled, "images": config.c_clip_img}
     check_conditions(handle, positive, negative, widths, len(latent.samples))
     check_controls(handle, (*positive, *negative), latent)
-    most_images = max((condition.image_count for condition in positive), default=0)
+    most_images = max((condition.image_count for condition in positive), default=0) if even_images else 0
     positive = [replace(condition) for condition in positive]  # told apart, where one is given twice
     negative = [_with_zero_images(condition, most_images, config.c_clip_img) for condition in negative]
     network = cast(StageC, handle.module)
@@ -77,8 +117,7 @@ def sample_stage_c(
         return condition.sequence.shape[1] + config.c_clip_seq * (1 + max(1, condition.image_count))
 
     longest = max((tokens(condition) for condition in (*positive, *negative)), default=0)
-    seeds = image_seeds(seed, latent.places)
-    return _start(handle, settings, positive, negative, latent, seeds, prepare, longest)
+    return _start(handle, course(), positive, negative, latent, prepare, longest)
 
 
 def sample_stage_b(
@@ -90,7 +129,7 @@ def sample_stage_b(
     *,
     seed: int,
     settings: SamplerSettings = STAGE_B_DEFAULTS,
-) -> Iterator[Step]:
+) -> Run:
     """The latent of Stage C to that of Stage B, in model space.
 
     stage_c, one or as many as `latent`, is stretched to the picture, whatever its aspect. latent and seed are as in
@@ -112,9 +151,27 @@ def sample_stage_b(
             "`latent` carries a noise_mask (Set Latent Noise Mask): Stage B works out the whole picture and cannot"
             " honour that: put the mask on the latent of Stage C, and paste the result back into the original"
         )
-    check_conditions(handle, positive, negative, {"pooled": config.c_clip}, images)
     if latent.batch_index is None and len(stage_c.samples) == images:
         latent = replace(latent, batch_index=stage_c.batch_index)
+    positive = [replace(condition, stage_c=stage_c.samples) for condition in positive]
+    zeros = torch.zeros_like(stage_c.samples[:1])
+    negative = [replace(condition, stage_c=zeros) for condition in negative]
+    seeds = [stage_b_seed(one) for one in image_seeds(seed, latent.places)]
+    return run_stage_b(handle, positive, negative, latent, lambda: make_course(settings, process_of(handle), seeds))
+
+
+def run_stage_b(
+    handle: Handle,
+    positive: Sequence[Condition],
+    negative: Sequence[Condition],
+    latent: Latent,
+    course: Callable[[], Course],
+) -> Run:
+    """The same by any course; every condition has its own `stage_c`."""
+    check_kind(handle, "stage_b")
+    config = cast(StageBConfig, handle.config)
+    check_latent(handle, "latent", latent, config.channels)
+    check_conditions(handle, positive, negative, {"pooled": config.c_clip}, len(latent.samples))
     h, w = latent.cells
     # Drawn and denoised at whole patches, of which the deepest level needs one, and cropped in the end; what is beyond
     # the edge continues the edge.
@@ -124,43 +181,47 @@ def sample_stage_b(
     network = cast(StageB, handle.module)
     positive, negative = ([replace(c, controls=()) for c in conditions] for conditions in (positive, negative))
 
-    def prepare_one(condition: Condition, effnet: Tensor) -> Prepared:
-        pooled = condition.pooled.to(effnet)
+    def prepare_one(condition: Condition, device: torch.device) -> Prepared:
+        pooled = condition.pooled.to(device, handle.dtype)
+        given = condition.stage_c
+        effnet = pooled.new_zeros(1, config.c_effnet, 1, 1) if given is None else given.to(pooled)
         batch = max(len(pooled), len(effnet))
         return network.prepare(_to_batch(effnet, batch), _to_batch(pooled, batch), padded.cells)
 
     def prepare(device: torch.device) -> Mapping[Condition, Prepared]:
-        effnet = stage_c.samples.to(device, handle.dtype)
-        zeros = torch.zeros_like(effnet[:1])
-        return {c: prepare_one(c, effnet) for c in positive} | {c: prepare_one(c, zeros) for c in negative}
+        return {condition: prepare_one(condition, device) for condition in (*positive, *negative)}
 
-    seeds = [stage_b_seed(s) for s in image_seeds(seed, latent.places)]
-    run = _start(handle, settings, positive, negative, padded, seeds, prepare, config.c_clip_seq)
-    return (replace(step, x0=step.x0[..., :h, :w]) for step in run)
+    run = _start(handle, course(), positive, negative, padded, prepare, config.c_clip_seq)
+    steps = (replace(step, x0=step.x0[..., :h, :w], x=step.x[..., :h, :w]) for step in run)
+    return Run(run.total, steps)
+
+
+def process_of(handle: Handle) -> Process:
+    """The diffusion process that a model was trained on."""
+    return Process(TARGETS[handle.target], handle.x0_clamp)
 
 
 def _start(
     handle: Handle,
-    settings: SamplerSettings,
+    course: Course,
     positive: Sequence[Condition],
     negative: Sequence[Condition],
     latent: Latent,
-    seeds: Sequence[int],
     prepare: Callable[[torch.device], Mapping[Condition, Prepared]],
     tokens: int,
-) -> Iterator[Step]:
+) -> Run:
     """Plan a run, which needs no network, and give the generator that performs it.
 
     prepare: all conditions of both sides for the network. tokens: text tokens of the longest condition.
     """
     images, channels, h, w = latent.samples.shape
     mask = None if latent.noise_mask is None else fit_noise_mask(latent.noise_mask, images, (h, w))
-    process = Process(TARGETS[handle.target], handle.x0_clamp)
-    times = process.timesteps(settings.steps, settings.denoise, settings.shift)
-    steps = plan(times.r[:-1], positive, negative, settings.guidance)
+    times = evaluated(course.times)
+    steps = plan([time.r for time in times], positive, negative, course.guidance)
     batch = images * max(len(sides.positive) + len(sides.negative) for sides in steps)
     room = stage_bytes(handle.config, (h, w), batch, images * (len(positive) + len(negative)), tokens, handle.dtype)
     controls = [one for one in controls_of((*positive, *negative)) if any(one in sides.controls for sides in steps)]
+    total = len(course.times) - 1
 
     @torch.inference_mode()
     def run() -> Iterator[Step]:
@@ -171,20 +232,19 @@ def _start(
             for control, of_blocks in projected.items()
         }
         prepared = prepare(device)
-        modulation = cast(StageB | StageC, handle.module).modulate(times.condition.to(device))
+        network_times = torch.tensor([time.condition for time in times], device=device)
+        modulation = cast(StageB | StageC, handle.module).modulate(network_times)
         predict = Predictor(handle, room, images, steps, modulation, prepared, maps)
-        noise = Noise(seeds, (channels, h, w), device)
+        noise = course.noise((images, channels, h, w), device)
         original = latent.samples.to(device, torch.float32)
-        x = first = noise()
-        if settings.denoise < 1:
-            x = process.diffuse(original, first, torch.tensor([settings.denoise]), settings.start_shift)
-        denoise = make_denoise(predict, settings.guidance, process, times)
+        denoise = make_denoise(predict, course.guidance, process_of(handle), times)
         if mask is not None:
-            denoise = keep_unmasked(denoise, original, mask.to(device), first, times.table)
-        for index, x0, _ in SAMPLERS[settings.sampler].run(denoise, x, times.table, noise):
-            yield Step(index, settings.steps, x0)
+            denoise = keep_unmasked(denoise, original, mask.to(device), noise.kept)
+        first = course.start(original, noise.first)
+        for index, x0, x in course.sampler.run(denoise, first, course.times, noise.draw):
+            yield Step(index, total, x0, x, course.times[index + 1])
 
-    return run()
+    return Run(total, run())
 
 
 def _with_zero_images(condition: Condition, count: int, width: int) -> Condition:

@@ -20,12 +20,13 @@ from . import (
     lora,
     masks,
     primitives,
+    sampling,
     saving,
 )
 
 _FILES: tuple[Any, ...] = (
     loaders, lora, encoding, conditioning, controlnets, cascade, latents, loading, images, canny, masks, compositing,
-    primitives, saving,
+    primitives, sampling, saving,
 )  # fmt: skip
 _NODES: tuple[type[Any], ...] = tuple(node for file in _FILES for node in file.NODES)
 

@@ -19,7 +19,7 @@ from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.pipeline import Cascade, decode_pixels, last, preview_pixels
 from ...cascade_core.sampling.condition import Condition
 from ...cascade_core.sampling.latent import Latent
-from ...cascade_core.sampling.settings import STAGE_C_DEFAULTS
+from ...cascade_core.sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
 from ...cascade_core.sampling.stages import sample_stage_b, sample_stage_c
 from .captions import captions
 from .data import CELLS, SIZE, encoder_picture, picture
@@ -36,6 +36,8 @@ class Studio:
     cascade: Cascade
     effnet: Handle
     previewer: Handle
+    settings_c: SamplerSettings = SETTINGS
+    settings_b: SamplerSettings = STAGE_B_DEFAULTS
 
     @staticmethod
     def load() -> Studio:
@@ -49,17 +51,18 @@ class Studio:
         return [Condition(sequence, pooled, family=FAMILY)]
 
     def latents(self, prompts: Sequence[str], seed: int) -> Tensor:
-        """Prompts -> Stage C latents (N, 16, 6, 6), with the workflow's settings."""
+        """Prompts -> Stage C latents (N, 16, 6, 6), with the workflow's settings, or those chosen."""
         empty = Latent(torch.zeros(len(prompts), 16, CELLS, CELLS))
         conditions = self.conditions(prompts), self.conditions([""])
-        return last(sample_stage_c(self.cascade.stage_c, *conditions, empty, seed=seed, settings=SETTINGS))
+        return last(sample_stage_c(self.cascade.stage_c, *conditions, empty, seed=seed, settings=self.settings_c))
 
     def decode(self, latents: Tensor, prompts: Sequence[str], seed: int) -> Tensor:
-        """Stage C latents -> pixels (N, 3, 256, 256) by Stage B and Stage A, with the default settings."""
+        """Stage C latents -> pixels (N, 3, 256, 256) by Stage B, with the default settings or those chosen, and A."""
         empty = Latent(torch.zeros(len(prompts), 4, SIZE // 4, SIZE // 4))
         conditions = self.conditions(prompts), self.conditions([""])
-        stage_b = last(sample_stage_b(self.cascade.stage_b, *conditions, Latent(latents), empty, seed=seed))
-        return decode_pixels(self.cascade.stage_a, stage_b)
+        given = Latent(latents), empty
+        run = sample_stage_b(self.cascade.stage_b, *conditions, *given, seed=seed, settings=self.settings_b)
+        return decode_pixels(self.cascade.stage_a, last(run))
 
     def encode(self, scenes: Sequence[Scene]) -> Tensor:
         """Drawn pictures -> Stage C latents."""

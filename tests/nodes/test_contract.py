@@ -131,7 +131,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
             **SAMPLING,
             "denoise": "FLOAT",
         },
-        {"previewer": "CASCADE_PREVIEWER", **GUIDANCE, "noise_shift": "COMBO"},
+        {"previewer": "CASCADE_PREVIEWER", **GUIDANCE, "noise_shift": "COMBO", "schedule": "COMBO"},
         ("LATENT",),
     ),
     "CascadeStageBSampler": (
@@ -143,7 +143,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
             "latent": "LATENT",
             **SAMPLING,
         },
-        GUIDANCE,
+        {**GUIDANCE, "schedule": "COMBO"},
         ("LATENT",),
     ),
     "CascadeStageADecode": ({"stage_a": "CASCADE_STAGE_A", "latent": "LATENT"}, {}, ("IMAGE",)),
@@ -177,8 +177,15 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
     ),
 }
 DEFAULTS = {
-    "CascadeStageCSampler": {"steps": 20, "cfg": 4.0, "sampler": "ddpm", "shift": 2.0, "denoise": 1.0},
-    "CascadeStageBSampler": {"steps": 10, "cfg": 1.1, "sampler": "ddpm", "shift": 1.0},
+    "CascadeStageCSampler": {
+        "steps": 20,
+        "cfg": 4.0,
+        "sampler": "ddpm",
+        "shift": 2.0,
+        "denoise": 1.0,
+        "schedule": "cosine",
+    },
+    "CascadeStageBSampler": {"steps": 10, "cfg": 1.1, "sampler": "ddpm", "shift": 1.0, "schedule": "cosine"},
     "CascadeEmptyLatents": {"width": 1024, "height": 1024, "batch_size": 1},
     "CascadeCannyHint": {"low": 100, "high": 200},
     "CascadeInpaintHint": {"threshold": 0.5},
@@ -223,6 +230,13 @@ def test_combos_keep_their_spelling() -> None:
     sampler = inputs_of(NODE_CLASS_MAPPINGS["CascadeStageCSampler"])
     assert sampler["sampler"].choices == list(SAMPLERS)
     assert list(SAMPLERS)[:4] == ["ddpm", "ddim", "euler", "lcm"]  # others follow
+    assert list(SAMPLERS)[4:] == [
+        "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m",
+        "dpmpp_2m_sde", "dpmpp_3m_sde", "uni_pc",
+    ]  # fmt: skip
+    assert sampler["schedule"].choices == [
+        "cosine", "simple", "normal", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta"
+    ]  # fmt: skip
     assert sampler["rescale_over"].choices == ["image", "batch"]
     assert sampler["noise_shift"].choices == ["same", "official"]
     loader = inputs_of(NODE_CLASS_MAPPINGS["CascadeStageCLoader"])

@@ -94,8 +94,17 @@ def test_diffuse_takes_a_time_for_each_image():
 
 def test_timesteps_run_from_the_start_to_zero():
     times = Process(TARGETS["epsilon"]).timesteps(16, start=0.8, shift=2.0)
-    assert times.r == pytest.approx([0.8 - 0.05 * i for i in range(17)])
-    assert times.table[0] == pytest.approx((0.159046, 0.987271), abs=1e-6)
-    assert times.table[-2] == pytest.approx((0.984265, 0.176698), abs=1e-6)
-    assert times.condition.shape == (16,)
-    assert times.condition[-1].item() == pytest.approx(0.106265, abs=1e-6)
+    assert [time.r for time in times] == pytest.approx([0.8 - 0.05 * i for i in range(17)])
+    assert (times[0].a, times[0].b) == pytest.approx((0.159046, 0.987271), abs=1e-6)
+    assert (times[-2].a, times[-2].b) == pytest.approx((0.984265, 0.176698), abs=1e-6)
+    assert times[-2].condition == pytest.approx(0.106265, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 2.0])
+def test_a_time_is_found_by_its_sigma(shift):
+    process = Process(TARGETS["epsilon"])
+    for time in process.timesteps(20, shift=shift)[2:-2]:
+        found = process.time_of(time.sigma, shift)
+        assert (found.r, found.a, found.b) == pytest.approx((time.r, time.a, time.b), abs=1e-6)
+        assert found.condition == pytest.approx(time.condition, abs=1e-6)
+    assert (process.time_of(0.0).a, process.time_of(0.0).b) == (1, 0)

@@ -1,13 +1,17 @@
 """The samplers against diffusers, against their formulas, and against each other."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from diffusers import DDPMWuerstchenScheduler
 
 from stable_cascade_nodes.cascade_core.sampling.process import TARGETS, Process
-from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS, ddim, ddpm, euler, lcm
+from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
+from stable_cascade_nodes.cascade_core.sampling.schedules import for_sampler
+from stable_cascade_nodes.cascade_core.sampling.solvers.first_order import ddim, ddpm, euler, euler_ancestral, lcm
+from stable_cascade_nodes.cascade_core.sampling.times import Time
 
 PROCESS = Process(TARGETS["epsilon"])
 SHAPE = (2, 4, 5, 5)
@@ -17,12 +21,11 @@ def normal(seed):
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
-def denoise_with(table, predict):
+def denoise_with(times, predict):
     """An epsilon network `predict(x, index)` as a denoise."""
 
-    def denoise(x, i):
-        a, b = table[i]
-        return PROCESS.split(x, predict(x, i), a, b)
+    def denoise(x, time):
+        return PROCESS.split(x, predict(x, times.index(time)), time.a, time.b)
 
     return denoise
 
@@ -40,7 +43,7 @@ def test_ddpm_has_the_mean_and_deviation_of_diffusers():
     steps = 8
     scheduler = DDPMWuerstchenScheduler()
     scheduler.set_timesteps(steps)
-    table = PROCESS.timesteps(steps).table
+    times = PROCESS.timesteps(steps)
     x = normal(0)
 
     def theirs(i, noise_seed):
@@ -49,8 +52,8 @@ def test_ddpm_has_the_mean_and_deviation_of_diffusers():
         return scheduler.step(prediction(x, i), t, x, generator).prev_sample.double()
 
     def ours(i, noise):
-        denoise = denoise_with(table[i:], lambda x, _: prediction(x, i))
-        return next(ddpm(denoise, x, table[i : i + 2], lambda: noise))[2]
+        denoise = denoise_with(times, prediction)
+        return next(ddpm(denoise, x, times[i : i + 2], lambda: noise))[2]
 
     for i in range(steps):
         mean, std = ours(i, torch.zeros(SHAPE)), (ours(i, normal(1)) - ours(i, normal(2))) / (normal(1) - normal(2))
@@ -67,38 +70,49 @@ def test_ddpm_has_the_mean_and_deviation_of_diffusers():
 
 
 def test_ddim_and_lcm_by_their_formulas():
-    table = [(0.6, 0.8), (0.8, 0.6)]
-    denoise = denoise_with(table, prediction)
+    times = [Time(1.0, 0.6, 0.8), Time(0.0, 0.8, 0.6)]
+    denoise = denoise_with(times, prediction)
     x, noise = normal(3), normal(4)
-    x0, eps = denoise(x, 0)
-    index, found, after = next(ddim(denoise, x, table, pytest.fail))
+    x0, eps = denoise(x, times[0])
+    index, found, after = next(ddim(denoise, x, times, pytest.fail))
     assert index == 0
     torch.testing.assert_close(found, x0)
     torch.testing.assert_close(after, 0.8 * x0 + 0.6 * eps)
-    _, found, after = next(lcm(denoise, x, table, lambda: noise))
+    _, found, after = next(lcm(denoise, x, times, lambda: noise))
     torch.testing.assert_close(found, x0)
     torch.testing.assert_close(after, 0.8 * x0 + 0.6 * noise)
 
 
 def test_euler_is_a_line_in_variance_exploding_space():
-    table = PROCESS.timesteps(6, shift=2.0).table
-    denoise = denoise_with(table, prediction)
+    times = PROCESS.timesteps(6, shift=2.0)
+    denoise = denoise_with(times, prediction)
     x = normal(5)
-    exploding = x / table[0][0]
-    for i, x0, after in euler(denoise, x, table, pytest.fail):
-        (a, b), (a_next, b_next) = table[i : i + 2]
-        sigma, sigma_next = b / a, b_next / a_next
-        denoised, _ = denoise(a * exploding, i)
+    exploding = x / times[0].a
+    for i, x0, after in euler(denoise, x, times, pytest.fail):
+        now, then = times[i : i + 2]
+        sigma, sigma_next = now.b / now.a, then.b / then.a
+        denoised, _ = denoise(now.a * exploding, now)
         exploding = exploding + (sigma_next - sigma) * (exploding - denoised) / sigma
         torch.testing.assert_close(x0, denoised, atol=1e-3, rtol=1e-4)
-        torch.testing.assert_close(after, a_next * exploding, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(after, then.a * exploding, atol=1e-4, rtol=1e-4)
 
 
 def test_euler_is_ddim_up_to_rounding():
-    table = PROCESS.timesteps(6, shift=2.0).table
-    denoise = denoise_with(table, prediction)
+    times = PROCESS.timesteps(6, shift=2.0)
+    denoise = denoise_with(times, prediction)
     for (_, _, ours), (_, _, theirs) in zip(
-        euler(denoise, normal(6), table, pytest.fail), ddim(denoise, normal(6), table, pytest.fail), strict=True
+        euler(denoise, normal(6), times, pytest.fail), ddim(denoise, normal(6), times, pytest.fail), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_euler_ancestral_is_ddpm_up_to_rounding():
+    times = PROCESS.timesteps(6, shift=2.0)
+    denoise = denoise_with(times, prediction)
+    for (_, _, ours), (_, _, theirs) in zip(
+        euler_ancestral(denoise, normal(6), times, lambda: normal(7)),
+        ddpm(denoise, normal(6), times, lambda: normal(7)),
+        strict=True,
     ):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
@@ -107,19 +121,17 @@ def test_euler_is_ddim_up_to_rounding():
 def test_every_sampler_keeps_the_noise_level_and_finds_the_one_picture(sampler):
     """With the exact prediction for a single picture, x stays at a·picture + b·(unit noise) and x0 is the picture."""
     picture = normal(7)
-    table = PROCESS.timesteps(10, shift=2.0).table
+    times = for_sampler(sampler, PROCESS.timesteps(10, shift=2.0), partial(PROCESS.time_of, shift=2.0))
     shape = (64, *SHAPE[1:])  # enough numbers for a deviation
     generator = torch.Generator().manual_seed(8)
 
-    def denoise(x, i):
-        a, b = table[i]
-        return picture[:1].expand_as(x), (x - a * picture[:1]) / b
+    def denoise(x, time):
+        return picture[:1].expand_as(x), (x - time.a * picture[:1]) / time.b
 
-    x = table[0][0] * picture[:1] + table[0][1] * torch.randn(shape, generator=generator)
+    x = times[0].a * picture[:1] + times[0].b * torch.randn(shape, generator=generator)
     seen = 0
-    for i, x0, after in sampler.run(denoise, x, table, lambda: torch.randn(shape, generator=generator)):
-        a, b = table[i + 1]
-        unit = (after - a * picture[:1]) / b
+    for i, x0, after in sampler.run(denoise, x, times, lambda *_: torch.randn(shape, generator=generator)):
+        unit = (after - times[i + 1].a * picture[:1]) / times[i + 1].b
         assert unit.std().item() == pytest.approx(1, abs=0.05)
         assert math.isclose(unit.mean().item(), 0, abs_tol=0.05)
         assert torch.equal(x0[0], picture[0])

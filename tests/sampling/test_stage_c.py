@@ -8,6 +8,7 @@ import torch
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.memory import StayPut
 from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
+from stable_cascade_nodes.cascade_core.sampling.schedules import SCHEDULES
 
 from .runs import run_c
 
@@ -223,3 +224,36 @@ def test_impossible_settings_are_refused_at_once(handle, condition, options, mes
 def test_a_latent_of_another_form_is_refused(handle, condition, shape):
     with pytest.raises(CascadeError, match=r"`latent`: expected a latent of shape \(batch, 16, height, width\)"):
         run_c(handle(), [condition(0)], [condition(0)], torch.zeros(shape), seed=0)
+
+
+@pytest.mark.parametrize("sampler", [name for name, one in SAMPLERS.items() if one.brownian])
+def test_brownian_noise_without_its_package_is_refused_before_anything_runs(handle, condition, monkeypatch, sampler):
+    monkeypatch.setattr("stable_cascade_nodes.cascade_core.sampling.noise.find_spec", lambda name: None)
+    with pytest.raises(CascadeError, match=rf"sampler {sampler} draws .* run `pip install torchsde`"):
+        run_c(handle(), [condition(0)], [condition(0)], LATENT, seed=0, sampler=sampler)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("sampler", ["ddpm", "heun", "dpmpp_2m", "uni_pc"])
+@pytest.mark.parametrize(("steps", "denoise", "shift"), [(1, 1.0, 2.0), (30, 1.0, 0.1), (5, 0.4, 2.0)])
+def test_every_schedule_ends_in_a_picture(handle, condition, schedule, sampler, steps, denoise, shift):
+    settings = {"steps": steps, "denoise": denoise, "shift": shift, "sampler": sampler, "schedule": schedule}
+    run = run_c(handle(x0_clamp=3.0), [condition(0.1)], [condition(0)], LATENT, seed=1, **settings)
+    taken = list(run)
+    assert len(taken) == run.total == taken[-1].total
+    assert taken[-1].x0.isfinite().all() and taken[-1].x0.abs().max() <= 3
+    if schedule != "ddim_uniform" and shift == 2:
+        assert run.total == steps
+
+
+def test_simple_is_cosine_but_for_the_clean_end(handle, condition):
+    cosine, simple = (
+        result(run_c(handle(x0_clamp=3.0), [condition(0.1)], [condition(0)], LATENT, seed=1, schedule=schedule))
+        for schedule in ("cosine", "simple")
+    )
+    torch.testing.assert_close(simple, cosine, rtol=1e-3, atol=1e-3)
+
+
+def test_an_unknown_schedule_is_refused(handle, condition):
+    with pytest.raises(CascadeError, match=f"schedule: expected one of {', '.join(SCHEDULES)}, found linear"):
+        run_c(handle(), [condition(0)], [condition(0)], LATENT, seed=0, schedule="linear")
