@@ -5,7 +5,7 @@ the module then lies. It knows modules and devices only: no files, no handles, n
 memory manager stands behind the same protocol in the nodes.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -41,6 +41,32 @@ class Beside:
                 if tensor.device != device:
                     tensor.data = tensor.data.to(device)
         return device
+
+
+class WhenUsed:
+    """For a module on the meta device, whose weights `read` puts into it when it is first used.
+
+    What nothing uses, such as the text encoder of a checkpoint that is loaded for its diffusion model, costs no memory.
+    """
+
+    def __init__(self, read: Callable[[nn.Module], None], placement: Placement) -> None:
+        self.placement = placement
+        self._read: Callable[[nn.Module], None] | None = read
+
+    def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
+        self.read(module)
+        return self.placement.acquire(module, activation_bytes)
+
+    def read(self, module: nn.Module) -> None:
+        """The weights are in the module from here on."""
+        if self._read is not None:
+            self._read(module)
+            self._read = None
+
+
+def behind(placement: Placement) -> Placement:
+    """The placement that brings a module, once its weights are read."""
+    return placement.placement if isinstance(placement, WhenUsed) else placement
 
 
 class OneAtATime:

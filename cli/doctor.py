@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cascade_core.wording import size_in_words
+from ..cascade_core.wording import all_of, size_in_words
 from ..headless import graph, node_classes, workflow_file
 from ..headless.run import configure
 from . import arguments
@@ -180,7 +180,8 @@ def _tell_classes(classes: Sequence[NodeClass]) -> Iterator[str]:
 def _tell_files(files: Sequence[File]) -> Iterator[str]:
     yield f"files: {sum(file.is_fine for file in files)} of {len(files)} are here and of the right kind"
     for file in files:
-        asked = f' (node {file.node} "{file.title}")' if file.node else ""
+        kinds = f", {all_of(file.kinds)}" if file.kinds else ""
+        asked = f' (node {file.node} "{file.title}"{kinds})' if file.node else ""
         state = "here" if file.is_fine else "cannot be used" if file.present else "missing"
         yield _wrapped(f"{INDENT}{file.name}{asked}: {state}", INDENT * 2)
         if file.problem is not None:

@@ -21,7 +21,7 @@ uploaded, results brought here, and Ctrl-C stops it there too."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
-    arguments.add_workflow(parser, "--models", "--json", "--output", "--device")
+    arguments.add_workflow(parser, "--models", "--json", "--output", "--device", "--built-in")
     parser.add_argument("--partial", action="store_true", help="run the outputs that are fine, although others are not")
     parser.add_argument(
         "--server",
@@ -66,6 +66,8 @@ def _run_at_server(options: argparse.Namespace, report: Report) -> int:
     for name in ("models", "device"):
         if getattr(options, name) is not None:
             raise graph.WorkflowError(f"--{name}: the server has its own: leave it out with --server")
+    if options.built_in:
+        raise graph.WorkflowError("--built-in: the server has its own models: leave it out with --server")
     document = workflow_file.read(options.workflow)
     configure(options)
     import asyncio

@@ -6,14 +6,14 @@ import argparse
 import json
 from dataclasses import asdict
 
-from ..headless import graph, node_classes, set_values, workflow_file
+from ..headless import built_in, graph, node_classes, other_families, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments
 from .output import OK, REFUSED, complain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    arguments.add_workflow(parser, "--models", "--json")
+    arguments.add_workflow(parser, "--models", "--json", "--built-in")
     parser.set_defaults(command=validate)
 
 
@@ -34,6 +34,10 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     nodes = node_classes.load()
     definitions = graph.definitions(nodes.classes)
     workflow = graph.convert(document, definitions, nodes.names)
+    if other := other_families.complaint(workflow.prompt):
+        raise graph.WorkflowError(other)
+    if options.built_in:
+        complain(*built_in.apply(workflow, definitions))
     set_values.apply(workflow, options.set, definitions)
     checked = graph.validate(workflow.prompt, nodes.classes)
     complain(*(problem.message for problem in checked.problems))

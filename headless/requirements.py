@@ -10,9 +10,13 @@ from typing import Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.published import command_for
+from ..cascade_core.kinds import KINDS
+from ..cascade_core.wording import all_of
 from ..runtime import host, inventory, model_folders
 from . import graph, node_classes, set_values
 from .graph.layout import BYPASSED, MUTED
+from .native.model_files import ModelFile
+from .uses import Uses
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class File:
     node: str
     title: str
     name: str
+    kinds: Sequence[str]  # what it is for, in words: "Stage C", "text encoder"; empty for pictures and where unknown
     present: bool
     problem: str | None
     looked_in: Sequence[Path]
@@ -57,6 +62,7 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
     """The files that loaders and pictures of the prompt name, then what only the workflow's lists of models name."""
     addresses = {name: address for name, _, address in _listed(document)}
     definitions = graph.definitions(nodes.classes)
+    uses = Uses(prompt, definitions)
     files: list[File] = []
     for node_id, node in prompt.items():
         node_class = nodes.classes.get(str(node["class_type"]))
@@ -68,32 +74,75 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
                 continue
             if entry.name == getattr(node_class, "FILE_INPUT", None):
                 address = addresses.get(model_folders.file_name(name))
-                files.append(_model(node_id, graph.title_of(node), node_class, name, address))
+                files.append(_model(node_id, graph.title_of(node), _wanted(node_id, node_class, uses), name, address))
             elif set_values.takes_files(entry):
                 files.append(_picture(node_id, graph.title_of(node), entry, name))
     named = {model_folders.file_name(file.name) for file in files}
     for name, key, address in _listed(document):
         if name not in named:
             here = model_folders.find(host.current().model_files((key,)), name) is not None
-            files.append(File("", "", name, here, None, host.current().model_folders(key), command_for(name), address))
+            files.append(
+                File("", "", name, (), here, None, host.current().model_folders(key), command_for(name), address)
+            )
     return files
 
 
-def _model(node_id: str, title: str, loader: Any, name: str, address: str | None) -> File:
+@dataclass(frozen=True)
+class _Wanted:
+    """What a loader's file is for: `kinds` has, for each model that the workflow takes from it, the kinds that do."""
+
+    loader: Any
+    keys: Sequence[str]  # folder keys
+    kinds: Sequence[Sequence[str]]
+
+
+def _wanted(node_id: str, loader: Any, uses: Uses) -> _Wanted:
+    if not issubclass(loader, ModelFile):
+        return _Wanted(loader, loader.KIND.folders, ((loader.KIND.id,),))
+    wired = uses.wired(node_id)
+    kinds: list[Sequence[str]] = []
+    for slot, (socket, possible) in enumerate(zip(loader.RETURN_TYPES, loader.KINDS, strict=True)):
+        if slot in wired or not wired:
+            told = {"MODEL": uses.stages, "VAE": uses.coders}.get(socket)
+            kinds += [(kind,) for kind in sorted(told((node_id, slot)))] if told else []
+            kinds += [possible] if not (told and told((node_id, slot))) else []
+    return _Wanted(loader, (loader.FOLDER,), kinds)
+
+
+def _model(node_id: str, title: str, wanted: _Wanted, name: str, address: str | None) -> File:
+    loader = wanted.loader
     path: Path | None = loader.find(name)
-    folders = [folder for key in loader.KIND.folders for folder in host.current().model_folders(key)]
-    command = command_for(model_folders.file_name(name), loader.KIND.id)
-    problem = None if path is None else _misfit(path, loader.KIND.id, name, loader.IS_CHANGED(name))
-    return File(node_id, title, name, path is not None, problem, folders, command, address)
+    folders = [folder for key in wanted.keys for folder in host.current().model_folders(key)]
+    file = model_folders.file_name(name)
+    commands = (command_for(file, kind) for kinds in wanted.kinds for kind in kinds)
+    problems: list[str] = []
+    if path is not None:
+        paths = loader.files_of(name) if issubclass(loader, ModelFile) else [path]
+        state = loader.IS_CHANGED(**{loader.FILE_INPUT: name})
+        found = (_misfit(tuple(paths), tuple(kinds), name, state) for kinds in wanted.kinds)
+        problems = list(dict.fromkeys(filter(None, found)))
+    return File(
+        node_id,
+        title,
+        name,
+        [all_of([KINDS[kind].name for kind in kinds], "or") for kinds in wanted.kinds],
+        path is not None,
+        " ".join(problems) or None,
+        folders,
+        next(filter(None, commands), None),
+        address,
+    )
 
 
 @lru_cache(maxsize=256)
-def _misfit(path: Path, kind: str, name: str, _state: str) -> str | None:
-    """The reason why a file is no such model; found once for each state of a file that many workflows may name."""
+def _misfit(paths: tuple[Path, ...], kinds: tuple[str, ...], name: str, _state: str) -> str | None:
+    """The reason why files are no model of these kinds; found once for each state of a file that many may name."""
     from ..cascade_core.files.identify import find_part, identify
 
     try:
-        return inventory.misfit(find_part(identify(path), kind, name), name)
+        parts = [part for path in paths for part in identify(path)]
+        found = next((part for part in parts if part.kind in kinds), None)
+        return inventory.misfit(found or find_part(parts, kinds[0], name), name)
     except CascadeError as error:
         return str(error)
 
@@ -106,7 +155,7 @@ def _picture(node_id: str, title: str, entry: graph.Input, name: str) -> File:
             present = host.current().picture_path(name).is_file()
         except CascadeError as error:
             problem = str(error)
-    return File(node_id, title, name, present, problem, [host.current().input_directory()], None, None)
+    return File(node_id, title, name, (), present, problem, [host.current().input_directory()], None, None)
 
 
 def _drawn(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

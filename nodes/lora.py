@@ -35,8 +35,8 @@ class LoRAFiles(Loader):
     KIND = KINDS["lora"]
 
 
-class _LoRAApply:
-    """The shared part of both nodes: the choice of the file, and its checks."""
+class LoRAApplier:
+    """The shared part of nodes that put a LoRA on models: the choice of the file, and its checks."""
 
     FILE_INPUT, KIND = "lora_name", LoRAFiles.KIND
     CATEGORY = Loader.CATEGORY
@@ -117,7 +117,7 @@ class _LoRAApply:
             host.current().warn(self.DISPLAY_NAME, line)
 
 
-class CascadeLoRAApply(_LoRAApply):
+class CascadeLoRAApply(LoRAApplier):
     DISPLAY_NAME = "Apply LoRA"
     DESCRIPTION = (
         "Stage C with a LoRA, and the text encoder with the words that it brings, such as [zig]. The models before it"
@@ -179,7 +179,7 @@ class CascadeLoRAApply(_LoRAApply):
         return self.apply(**given, quiet=True)
 
 
-class CascadeLoRAApplyStageB(_LoRAApply):
+class CascadeLoRAApplyStageB(LoRAApplier):
     DISPLAY_NAME = "Apply LoRA to Stage B"
     DESCRIPTION = "Stage B with a LoRA. The model before it stays as it is; several of these nodes add up."
     SEARCH_ALIASES = ("stable cascade", "lora", "load lora", "lora loader", "decoder")

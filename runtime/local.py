@@ -106,13 +106,13 @@ class LocalHost(Host):
 
     @contextmanager
     def together(self, *handles: Handle | None) -> Iterator[None]:
-        from ..cascade_core.memory import OneAtATime
+        from ..cascade_core.memory import OneAtATime, behind
 
         roots = [handle.root for handle in handles if handle is not None]
         with ExitStack() as stack:
-            for placement in {root.placement for root in roots}:
+            for placement in {behind(root.placement) for root in roots}:
                 if isinstance(placement, OneAtATime):
-                    modules = [root.module for root in roots if root.placement is placement]
+                    modules = [root.module for root in roots if behind(root.placement) is placement]
                     stack.enter_context(placement.together(*modules))
             yield
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import CascadeError
 from ..kinds import KINDS
-from ..memory import Placement, StayPut
+from ..memory import Placement, StayPut, WhenUsed
 from ..models.handle import Handle
 from ..models.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
 from ..wording import first_of, printable
@@ -38,21 +38,30 @@ def load(
     device: str | torch.device = "cpu",
     placement: Placement | None = None,
     tokenizers: Sequence[Path] = (),
+    when_used: bool = False,
 ) -> Handle:
     """The `kind` that the file holds, ready to compute on `device`.
 
     name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
     "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (on old cards float16 and float32), float32 for the
     small parts. placement: who brings the weights to the device; they are loaded there at once if None. tokenizers:
-    folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. Raises CascadeError.
+    folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. when_used: the
+    weights are read when the model first computes. Raises CascadeError.
     """
     part, module, sources = _prepare(kind, Path(path), tokenizers)
     weights_dtype = choose_dtype(dtype, kind, torch.device(device))
     home = torch.device(device if placement is None else "cpu")
-    # The host runs nodes under inference_mode, whose tensors could never be trained.
-    with torch.inference_mode(False), torch.no_grad():
-        module.load_state_dict(_read_tensors(part, sources, weights_dtype, home), strict=True, assign=True)
-        module.to(home)
+
+    def read(module: nn.Module) -> None:
+        # The host runs nodes under inference_mode, whose tensors could never be trained.
+        with torch.inference_mode(False), torch.no_grad():
+            module.load_state_dict(_read_tensors(part, sources, weights_dtype, home), strict=True, assign=True)
+            module.to(home).requires_grad_(False)
+
+    if when_used:
+        placement = WhenUsed(read, placement or StayPut())
+    else:
+        read(module)
     return _handle(part, module, name, weights_dtype, placement)
 
 

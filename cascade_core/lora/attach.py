@@ -31,6 +31,7 @@ def attach_lora(handle: Handle, lora: Lora, strength: float = 1.0) -> tuple[Hand
             f"LoRA {lora.name} was trained on {lora.family} models, but {describe(handle)}: choose the model that it"
             " was trained on"
         )
+    handle.read()
     # The host runs nodes under inference_mode, whose tensors could never be trained.
     with torch.inference_mode(False), torch.no_grad():
         # A network in waiting has no values, which DoRA needs; those of its home are there.

@@ -29,6 +29,7 @@ def with_embeddings(text_encoder: Handle, vectors: Mapping[str, Tensor]) -> Hand
 
     Raises CascadeError where they are of another width than its words.
     """
+    text_encoder.read()
     longest_first = sorted(vectors, key=len, reverse=True)
     tokens = [NewToken(f"embedding:{name}", vectors[name], pooled=False) for name in longest_first]
     with torch.inference_mode(False), torch.no_grad():

@@ -92,8 +92,8 @@ class Encoder(nn.Module):
             if module in stds:
                 nn.init.normal_(parameter, std=stds[module] if kind == "weight" else 0.0)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        for layer in self.layers:
+    def forward(self, x: Tensor, mask: Tensor | None = None, part: slice = slice(None)) -> Tensor:
+        for layer in self.layers[part]:
             x = layer(x, mask)
         return x
 
@@ -117,11 +117,17 @@ class TextTower(nn.Module):
         self.encoder = Encoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size)  # the caller's: the sequence is taken before it
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids (B, L) and mask (B, L), 0 for tokens that none sees -> (B, L, D) before `final_layer_norm`."""
+    def forward(self, ids: Tensor, mask: Tensor, layer: int = -1) -> tuple[Tensor, Tensor]:
+        """Token ids (B, L) and mask (B, L), 0 for tokens that none sees -> what a layer makes of them, and the last.
+
+        Both (B, L, D), before `final_layer_norm`. layer: counted from the end, -1 the last.
+        """
         length = ids.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
-        return self.encoder(self.embeddings(ids), causal & mask[:, None, None].bool())
+        x, seen = self.embeddings(ids), causal & mask[:, None, None].bool()
+        split = len(self.encoder.layers) + 1 + layer
+        chosen = self.encoder(x, seen, slice(split))
+        return chosen, self.encoder(chosen, seen, slice(split, None))
 
 
 class VisionEmbeddings(nn.Module):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..memory import Placement
+from ..memory import Placement, WhenUsed
 
 Target = Literal["epsilon", "v"]
 
@@ -33,6 +33,12 @@ class Handle:
     def root(self) -> "Handle":
         """The model as it was loaded, whose placement brings the weights."""
         return self if self.base is None else self.base.root
+
+    def read(self) -> None:
+        """Bring weights that wait in their file (WhenUsed) into memory: for what shares a module's tensors."""
+        root = self.root
+        if isinstance(root.placement, WhenUsed):
+            root.placement.read(root.module)
 
     def acquire(self, activation_bytes: int = 0) -> torch.device:
         """Bring the module to where it computes, and say where; call it immediately before each use."""

@@ -6,7 +6,10 @@ before the last norm, and where to pool. Emphasis and prompts over the limit are
 Letters: B prompts, C chunks per prompt, L = tokenizer.max_length, T = C * L tokens, D width, P projected width.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -40,6 +43,7 @@ class TextEncoder(nn.Module):
                 "Use the tokenizer that belongs to the encoder."
             )
         self.config = config
+        self.layer = -1  # whose output the sequence is, counted from the end
         self.tokenizer = tokenizer
         self.text_model = TextTower(config)
         self.text_projection = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
@@ -47,11 +51,22 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids (B, L) and mask (B, L), 1 up to the first end token -> sequence (B, L, D), pooled (B, P)."""
-        sequence = self.text_model(ids, mask)
+        sequence, last = self.text_model(ids, mask, self.layer)
         eos = self.config.eos_token_id
         at_end = ids if eos == AT_GREATEST_ID else (ids == eos).int()
-        end = sequence[torch.arange(len(ids), device=ids.device), at_end.argmax(dim=1)]  # (B, D), the first maximum
+        end = last[torch.arange(len(ids), device=ids.device), at_end.argmax(dim=1)]  # (B, D), the first maximum
         return sequence, self.text_projection(self.text_model.final_layer_norm(end))
+
+    def ending_at(self, layer: int) -> TextEncoder:
+        """The same weights with the sequence of an earlier layer, counted from the end; pooled is the last's."""
+        if len(self.text_model.encoder.layers) < -layer:
+            raise CascadeError(
+                f"This text encoder has {len(self.text_model.encoder.layers)} layers and cannot stop at {layer}: choose"
+                " one of them, or -1, the last, as Stable Cascade was trained"
+            )
+        other = copy(self)
+        other.layer = layer
+        return other
 
     def encode(self, texts: Sequence[str], truncate: bool = False) -> TextEmbedding:
         """Encode prompts, each with emphasis `(word:1.3)` and of any length.

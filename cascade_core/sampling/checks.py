@@ -94,7 +94,7 @@ def _check_control(stage_c: Handle, control: Control, latent: Latent) -> None:
             f"ControlNet {name}: expected one hint or as many as there are images ({images}), found"
             f" {len(control.hint)}: give one picture, or change the latent's batch size"
         )
-    if not _same_aspect(control.size, cells, size):
+    if not control.crop and not _same_aspect(control.size, cells, size):
         found = " x ".join(map(str, reversed(control.size)))
         wanted = f"{cells[1]} x {cells[0]} latent cells" if size is None else f"{size[1]} x {size[0]} pixels"
         raise CascadeError(

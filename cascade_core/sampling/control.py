@@ -25,6 +25,8 @@ class Control:
     strength: float = 1.0
     start: float = 0.0  # percent of the way from noise to picture, 0..1
     end: float = 1.0
+    crop: bool = False  # its middle is taken where the aspect is another, as ComfyUI does; else that is refused
+    on_unconditional: bool = True  # of a positive condition: it acts on a negative one that has none, as officially
 
     def active(self, r: float) -> bool:
         return self.strength > 0 and within(r, self.start, self.end)
@@ -35,8 +37,18 @@ def project(control: Control, cells: tuple[int, int]) -> Maps:
     handle = control.controlnet
     net = cast(ControlNet, handle.module)
     device = handle.acquire(controlnet_bytes(handle.config, cells, len(control.hint), handle.dtype))
-    maps = net.project(fit_hint(control.hint, net.cell, cells).to(device, handle.dtype))
+    hint = middle(control.hint, cells) if control.crop else control.hint
+    maps = net.project(fit_hint(hint, net.cell, cells).to(device, handle.dtype))
     return [None if one is None else control.strength * resize(one, *cells) for one in maps]
+
+
+def middle(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """The middle of pictures (B, C, H, W), in the proportions of a size (h, w), rounded as ComfyUI rounds it."""
+    height, width = picture.shape[-2:]
+    old, new = width / height, size[1] / size[0]
+    x = round((width - width * (new / old)) / 2) if old > new else 0
+    y = round((height - height * (old / new)) / 2) if old < new else 0
+    return picture[..., y : height - y, x : width - x]
 
 
 def fit_hint(hint: Tensor, cell: int, cells: tuple[int, int]) -> Tensor:

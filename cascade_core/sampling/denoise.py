@@ -51,7 +51,7 @@ class Sides:
         weights: dict[Control, float] = {}
         for other, share in _shares(self.positive).items():
             for control in other.controls:
-                if control in self.controls:
+                if control in self.controls and control.on_unconditional:
                     weights[control] = weights.get(control, 0.0) + share
         return weights
 

@@ -10,7 +10,7 @@ from .definition import Classes, Definition, Definitions, Input, define, definit
 from .edits import Change, set_widget, set_widgets
 from .execution import Done, execute, rehearse
 from .plan import Cache, NodeFailure, Plan
-from .prompt import Problem, Prompt
+from .prompt import Problem, Prompt, link_of
 from .validation import Validation, check_form, validate
 from .wording import WorkflowError, is_object, list_choices, show, title_of, where
 from .workflow import Workflow, convert, parse, read

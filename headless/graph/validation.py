@@ -7,7 +7,7 @@ makes sense, a number that is none, a new-style combo's unknown value), is refus
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -16,6 +16,7 @@ from .definition import Classes, Definition, Definitions, Input, define_all, uns
 from .prompt import Problem, Prompt, constant_of, link_of, locate, reachable, sources_of
 from .wording import WorkflowError, is_list, is_object, list_choices, show, title_of, where
 
+MANY = 4  # nodes of unknown classes that are told together
 MAX_TEXT = 1_000_000  # characters of one text; a long novel has that many
 
 
@@ -36,14 +37,13 @@ def validate(prompt: Prompt, classes: Classes) -> Validation:
     used = dict.fromkeys(node["class_type"] for node in prompt.values())
     refused = {name: reason for name in used if name in classes and (reason := unsupported(classes[name]))}
     definitions = define_all((name for name in used if name not in refused), classes)
+    unknown = [node_id for node_id, node in prompt.items() if node["class_type"] not in {*refused, *definitions}]
     for node_id, node in prompt.items():
         name = node["class_type"]
         if name in refused:
             expected = "a node that runs outside ComfyUI's server"
             problems.append(Problem("not_supported", expected, refused[name], **locate(prompt, node_id)))
-        elif name not in definitions:
-            expected = f"a node class that exists here ({list_choices(sorted(classes), name)})"
-            problems.append(Problem("invalid_prompt", expected, show(name), **locate(prompt, node_id)))
+    problems += _unknown(prompt, unknown, classes)
     sources = {node_id: sources_of(node) & prompt.keys() for node_id, node in prompt.items()}
     outputs = [key for key, node in prompt.items() if (d := definitions.get(node["class_type"])) and d.is_output]
     if not outputs and not problems:
@@ -61,8 +61,22 @@ def validate(prompt: Prompt, classes: Classes) -> Validation:
             check = _NodeCheck(node_id, prompt, definition, definitions)
             checked[node_id] = {**node, "inputs": check.inputs}
             problems += check.problems
-    broken = {problem.node for problem in problems}
+    broken = {*unknown, *(problem.node for problem in problems)}
     return Validation(checked, tuple(key for key in outputs if not needs[key] & broken), tuple(problems))
+
+
+def _unknown(prompt: Prompt, unknown: Sequence[str], classes: Classes) -> Iterator[Problem]:
+    """The nodes of classes that are not here; one sentence for many, of which a person reads none."""
+    if len(unknown) >= MANY:
+        names = dict.fromkeys(prompt[node_id]["class_type"] for node_id in unknown)
+        yield Problem(
+            "invalid_prompt", "node classes that exist here", f"{len(unknown)} nodes of others: {list_choices(names)}"
+        )
+        return
+    for node_id in unknown:
+        name = prompt[node_id]["class_type"]
+        expected = f"a node class that exists here ({list_choices(sorted(classes), name)})"
+        yield Problem("invalid_prompt", expected, show(name), **locate(prompt, node_id))
 
 
 def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) -> None:

@@ -1,25 +1,34 @@
-"""Stand-ins for nodes of the host that people wire between ours.
+"""Stand-ins for ComfyUI's own nodes: those of Stable Cascade workflows, and those that people wire between ours.
 
-Ids, inputs, outputs and results are the host's, so that a workflow runs in both.
+Ids, inputs, outputs and results are the host's, so that a workflow runs in both. A file has the nodes of one concern.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from .conditioning import ConditioningCombine, ConditioningSetTimestepRange, ConditioningZeroOut
-from .images import EmptyImage, ImageBatch, ImageInvert, ImageScale, ImageScaleBy
-from .latents import LatentFromBatch, RepeatLatentBatch, SetLatentNoiseMask
-from .loading import LoadImage, LoadImageMask
-from .primitives import PrimitiveBoolean, PrimitiveFloat, PrimitiveInt, PrimitiveString, PrimitiveStringMultiline
-from .sampling import KSampler, KSamplerAdvanced, ModelSamplingStableCascade
-from .saving import PreviewImage, SaveImage
+from . import (
+    canny,
+    cascade,
+    compositing,
+    conditioning,
+    controlnets,
+    encoding,
+    images,
+    latents,
+    loaders,
+    loading,
+    lora,
+    masks,
+    primitives,
+    sampling,
+    saving,
+)
 
-_NODES: tuple[type[Any], ...] = (
-    ConditioningCombine, ConditioningSetTimestepRange, ConditioningZeroOut, EmptyImage, ImageBatch, ImageInvert,
-    ImageScale, ImageScaleBy, KSampler, KSamplerAdvanced, LatentFromBatch, LoadImage, LoadImageMask,
-    ModelSamplingStableCascade, PreviewImage, PrimitiveBoolean, PrimitiveFloat, PrimitiveInt, PrimitiveString,
-    PrimitiveStringMultiline, RepeatLatentBatch, SaveImage, SetLatentNoiseMask,
+_FILES: tuple[Any, ...] = (
+    loaders, lora, encoding, conditioning, controlnets, cascade, latents, loading, images, canny, masks, compositing,
+    primitives, sampling, saving,
 )  # fmt: skip
+_NODES: tuple[type[Any], ...] = tuple(node for file in _FILES for node in file.NODES)
 
 CLASSES: Mapping[str, type[Any]] = {node.__name__: node for node in _NODES}
 NAMES: Mapping[str, str] = {node.__name__: node.DISPLAY_NAME for node in _NODES}

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from . import inputs
+
 Conditioning = list[list[Any]]
 
 
@@ -61,3 +63,58 @@ class ConditioningSetTimestepRange:
     def set_range(self, conditioning: Conditioning, start: float, end: float) -> tuple[Conditioning]:
         limits = {"start_percent": start, "end_percent": end}
         return ([[sequence, {**values, **limits}] for sequence, values in conditioning],)
+
+
+class ConditioningAverage:
+    DISPLAY_NAME = "ConditioningAverage"
+    CATEGORY = "conditioning"
+    DESCRIPTION = "The weighted mean of two prompts: 1 is `conditioning_to` alone. Of the other the first entry counts."
+    FUNCTION = REHEARSE = "addWeighted"
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        strength = inputs.decimal(1.0, 0.0, 1.0)
+        wires = inputs.wires(conditioning_to="CONDITIONING", conditioning_from="CONDITIONING")
+        return {"required": {**wires, "conditioning_to_strength": strength}}
+
+    def addWeighted(
+        self, conditioning_to: Conditioning, conditioning_from: Conditioning, conditioning_to_strength: float
+    ) -> tuple[Conditioning]:
+        from torch.nn.functional import pad
+
+        other, others = conditioning_from[0]
+        pooled_from, share = others.get("pooled_output"), 1.0 - conditioning_to_strength
+        result: Conditioning = []
+        for sequence, values in conditioning_to:
+            length = sequence.shape[1]
+            fitted = pad(other[:, :length], (0, 0, 0, max(0, length - other.shape[1])))
+            mixed = dict(values)
+            if pooled_from is not None:
+                pooled = values.get("pooled_output", pooled_from)
+                mixed["pooled_output"] = conditioning_to_strength * pooled + share * pooled_from
+            result.append([conditioning_to_strength * sequence + share * fitted, mixed])
+        return (result,)
+
+
+class ConditioningConcat:
+    DISPLAY_NAME = "Conditioning (Concat)"
+    CATEGORY = "conditioning"
+    DESCRIPTION = "One prompt's tokens behind the other's, whose pooled vector stays. Of it the first entry counts."
+    FUNCTION = REHEARSE = "concat"
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": inputs.wires(conditioning_to="CONDITIONING", conditioning_from="CONDITIONING")}
+
+    def concat(self, conditioning_to: Conditioning, conditioning_from: Conditioning) -> tuple[Conditioning]:
+        import torch
+
+        other = conditioning_from[0][0]
+        return ([[torch.cat([sequence, other], 1), values] for sequence, values in conditioning_to],)
+
+
+NODES = (
+    ConditioningCombine, ConditioningZeroOut, ConditioningSetTimestepRange, ConditioningAverage, ConditioningConcat,
+)  # fmt: skip

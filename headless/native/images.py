@@ -1,11 +1,13 @@
 """Stand-ins for the host's nodes that make and resize pictures: IMAGE is (B, H, W, C) in 0..1."""
 
+import math
 from typing import TYPE_CHECKING, Any
+
+from . import inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LARGEST = 16384  # pixels of a side, as in the host
 _METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 
 
@@ -18,11 +20,11 @@ class EmptyImage:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        side = {"default": 512, "min": 1, "max": _LARGEST, "step": 1}
+        side = inputs.pixels(512, 1)
         return {
             "required": {
-                "width": ("INT", side),
-                "height": ("INT", side),
+                "width": side,
+                "height": side,
                 "batch_size": ("INT", {"default": 1, "min": 1, "max": 4096}),
                 "color": ("INT", {"default": 0, "min": 0, "max": 0xFFFFFF, "step": 1, "display": "color"}),
             }
@@ -44,13 +46,13 @@ class ImageScale:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        side = {"default": 512, "min": 0, "max": _LARGEST, "step": 1}
+        side = inputs.pixels(512)
         return {
             "required": {
                 "image": ("IMAGE",),
                 "upscale_method": (_METHODS,),
-                "width": ("INT", side),
-                "height": ("INT", side),
+                "width": side,
+                "height": side,
                 "crop": (["disabled", "center"],),
             }
         }
@@ -61,7 +63,7 @@ class ImageScale:
         old_height, old_width = image.shape[1:3]
         width = width or max(1, round(old_width * height / old_height))
         height = height or max(1, round(old_height * width / old_width))
-        return (_resize(_crop(image, width, height) if crop == "center" else image, width, height, upscale_method),)
+        return (resized(image, width, height, upscale_method, crop),)
 
 
 class ImageScaleBy:
@@ -78,7 +80,74 @@ class ImageScaleBy:
 
     def upscale(self, image: "Tensor", upscale_method: str, scale_by: float) -> "tuple[Tensor]":
         height, width = image.shape[1:3]
-        return (_resize(image, round(width * scale_by), round(height * scale_by), upscale_method),)
+        return (resized(image, round(width * scale_by), round(height * scale_by), upscale_method),)
+
+
+class ImageScaleToTotalPixels:
+    DISPLAY_NAME = "Scale Image to Total Pixels"
+    CATEGORY = "image/upscaling"
+    DESCRIPTION = "The picture with so many pixels in all, in millions of 1024 x 1024."
+    FUNCTION = "execute"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        megapixels = inputs.decimal(1.0, 0.01, 16.0)
+        return {"required": {"image": ("IMAGE",), "upscale_method": (_METHODS,), "megapixels": megapixels}}
+
+    def execute(self, image: "Tensor", upscale_method: str, megapixels: float) -> "tuple[Tensor]":
+        height, width = image.shape[1:3]
+        factor = math.sqrt(int(megapixels * 1024 * 1024) / (width * height))
+        return (resized(image, round(width * factor), round(height * factor), upscale_method),)
+
+
+class ImageCrop:
+    DISPLAY_NAME = "Image Crop"
+    CATEGORY = "image/transform"
+    DESCRIPTION = "A part of the picture, as far as there is one."
+    FUNCTION = "crop"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        side, place = inputs.pixels(512, 1), inputs.pixels(0)
+        return {"required": {"image": ("IMAGE",), "width": side, "height": side, "x": place, "y": place}}
+
+    def crop(self, image: "Tensor", width: int, height: int, x: int, y: int) -> "tuple[Tensor]":
+        top, left = min(y, image.shape[1] - 1), min(x, image.shape[2] - 1)
+        return (image[:, top : top + height, left : left + width],)
+
+
+class ImagePadForOutpaint:
+    DISPLAY_NAME = "Pad Image for Outpainting"
+    CATEGORY = "image"
+    DESCRIPTION = "Grey room around the picture, and the mask of it, which fades over `feathering` pixels of the old."
+    FUNCTION = "expand_image"
+    RETURN_TYPES = ("IMAGE", "MASK")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        sides = {side: inputs.pixels(0, step=8) for side in ("left", "top", "right", "bottom")}
+        return {"required": {"image": ("IMAGE",), **sides, "feathering": inputs.pixels(40)}}
+
+    def expand_image(
+        self, image: "Tensor", left: int, top: int, right: int, bottom: int, feathering: int
+    ) -> "tuple[Tensor, Tensor]":
+        import torch
+
+        batch, height, width, channels = image.shape
+        padded = torch.full((batch, top + height + bottom, left + width + right, channels), 0.5)
+        padded[:, top : top + height, left : left + width] = image
+        rows, columns = torch.arange(height).view(-1, 1), torch.arange(width)
+        nearest = torch.full((height, width), float(feathering))  # pixels to what is new
+        for side, away in ((top, rows), (bottom, height - rows), (left, columns), (right, width - columns)):
+            if side:
+                nearest = torch.minimum(nearest, away.float())
+        mask = torch.ones(1, *padded.shape[1:3])
+        room = 0 < 2 * feathering < min(height, width)
+        faded = ((feathering - nearest) / feathering).square() if room else torch.zeros(height, width)
+        mask[:, top : top + height, left : left + width] = faded
+        return padded, mask
 
 
 class ImageBatch:
@@ -97,7 +166,7 @@ class ImageBatch:
 
         height, width = image1.shape[1:3]
         if image1.shape[1:] != image2.shape[1:]:
-            image2 = _resize(_crop(image2, width, height), width, height, "bilinear")
+            image2 = resized(image2, width, height, "bilinear", "center")
         return (torch.cat([image1, image2]),)
 
 
@@ -116,25 +185,35 @@ class ImageInvert:
         return (1.0 - image,)
 
 
-def _crop(image: "Tensor", width: int, height: int) -> "Tensor":
-    """The middle of the picture, in the proportions of width and height."""
-    old_height, old_width = image.shape[1:3]
-    old, new = old_width / old_height, width / height
-    x = round((old_width - old_width * (new / old)) / 2) if old > new else 0
-    y = round((old_height - old_height * (old / new)) / 2) if old < new else 0
-    return image[:, y : old_height - y, x : old_width - x]
+def resized(image: "Tensor", width: int, height: int, method: str, crop: str = "disabled") -> "Tensor":
+    """An IMAGE of any channels in this width and height; `center` cuts it to their aspect first.
 
-
-def _resize(image: "Tensor", width: int, height: int, method: str) -> "Tensor":
-    """The picture of this width and height; lanczos is Pillow's, in 8 bits as the host does it."""
+    lanczos is Pillow's, in 8 bits as the host does it.
+    """
     import torch
 
+    from ...cascade_core.sampling.control import middle
+
+    pixels = image.movedim(-1, 1)
+    if crop == "center":
+        pixels = middle(pixels, (height, width))
     if method != "lanczos":
-        pixels = torch.nn.functional.interpolate(image.movedim(-1, 1), size=(height, width), mode=method)
-        return pixels.movedim(1, -1)
+        return torch.nn.functional.interpolate(pixels, size=(height, width), mode=method).movedim(1, -1)
     import numpy as np
     from PIL import Image
 
-    arrays = (255 * image.float()).clamp(0, 255).to("cpu", torch.uint8).numpy()
-    resized = [Image.fromarray(array).resize((width, height), Image.Resampling.LANCZOS) for array in arrays]
-    return torch.from_numpy(np.stack([np.asarray(picture, np.float32) / 255 for picture in resized])).to(image)
+    arrays = (255 * pixels.movedim(1, -1).float()).clamp(0, 255).to("cpu", torch.uint8).numpy()
+    pictures = [Image.fromarray(array).resize((width, height), Image.Resampling.LANCZOS) for array in arrays]
+    return torch.from_numpy(np.stack([np.asarray(picture, np.float32) / 255 for picture in pictures])).to(image)
+
+
+NODES = (
+    EmptyImage,
+    ImageScale,
+    ImageScaleBy,
+    ImageScaleToTotalPixels,
+    ImageCrop,
+    ImagePadForOutpaint,
+    ImageBatch,
+    ImageInvert,
+)

@@ -81,3 +81,6 @@ class SetLatentNoiseMask:
 
 def _repeated(batch: "Tensor", amount: int) -> "Tensor":
     return batch.repeat(amount, *(1 for _ in batch.shape[1:]))
+
+
+NODES = (LatentFromBatch, RepeatLatentBatch, SetLatentNoiseMask)

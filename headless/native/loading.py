@@ -60,3 +60,6 @@ class LoadImageMask(LoadImage):
     def load_mask(self, image: str, channel: str) -> "tuple[Tensor]":
         picture, mask = read_picture(host.current().picture_path(image))
         return (mask[:1] if channel == "alpha" else picture[:1, :, :, _CHANNELS.index(channel) - 1],)
+
+
+NODES = (LoadImage, LoadImageMask)

@@ -43,3 +43,6 @@ class PrimitiveStringMultiline(_Primitive):
 
 class PrimitiveBoolean(_Primitive):
     DISPLAY_NAME, RETURN_TYPES = "Boolean", ("BOOLEAN",)
+
+
+NODES = (PrimitiveInt, PrimitiveFloat, PrimitiveString, PrimitiveStringMultiline, PrimitiveBoolean)

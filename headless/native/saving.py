@@ -162,3 +162,6 @@ def _publish(
         while not atomic.claim(temporary, folder / f"{name}_{counter:05}_.png"):
             counter += 1
     return counter
+
+
+NODES = (SaveImage, PreviewImage)

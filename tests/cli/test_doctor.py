@@ -254,8 +254,8 @@ def test_what_a_workflow_lacks(doctor: Any, base: Path) -> None:
     assert answer.lines[0] == "nodes: 11 of 11 kinds are here"
     assert answer.lines[1] == "files: 2 of 5 are here and of the right kind"
     text = " ".join(answer.out.split())
-    assert 'stage_c_bf16.safetensors (node 2 "Stable Cascade: Load Stage C"): here' in text
-    assert 'model.bf16.safetensors (node 1 "Stable Cascade: Load Text Encoder"): missing' in text
+    assert 'stage_c_bf16.safetensors (node 2 "Stable Cascade: Load Stage C", Stage C): here' in text
+    assert 'model.bf16.safetensors (node 1 "Stable Cascade: Load Text Encoder", text encoder): missing' in text
     assert f"looked in {base / 'models' / 'text_encoders'}, {base / 'models' / 'clip'}" in text
     assert "get it with: cascade download --text-encoder" in text
     assert "it lies at https://huggingface.co/stabilityai/stable-cascade/resolve/main/text_encoder/model.bf16" in text
@@ -275,7 +275,7 @@ def test_a_picture_with_a_workflow_and_files_that_cannot_be_used(doctor: Any, tm
         "2": {"class_type": "CascadeStageCLoader", "inputs": {"model_name": "whole.safetensors"}},
         "3": {"class_type": "LoadImage", "inputs": {"image": "photo.png"}},
         "4": {"class_type": "CascadePicture", "inputs": {"image": "../x.png"}},
-        "5": {"class_type": "KSampler", "inputs": {}},
+        "5": {"class_type": "SamplerCustom", "inputs": {}},
     }
     info = PngImagePlugin.PngInfo()
     info.add_text("prompt", json.dumps(prompt))
@@ -283,7 +283,7 @@ def test_a_picture_with_a_workflow_and_files_that_cannot_be_used(doctor: Any, tm
     answer = doctor(tmp_path / "made.png")
     assert answer.code == 2 and answer.err == ""
     text = " ".join(answer.out.split())
-    assert "nodes: 4 of 5 kinds are here KSampler is missing; `cascade run --server URL`" in text
+    assert "nodes: 4 of 5 kinds are here SamplerCustom is missing; `cascade run --server URL`" in text
     assert "files: 0 of 4" in text
     assert "bad_pointer.safetensors (node 1" in text and "is a Git LFS pointer" in text
     assert "whole.safetensors holds Stage B (700M) and Stage A (published), but no Stage C" in text
@@ -297,7 +297,7 @@ def test_models_that_only_the_file_itself_lists(doctor: Any, tmp_path: Path) -> 
         {"name": "other.safetensors", "url": "https://example.org/b", "directory": "checkpoints"},
         {"name": "secret", "url": "https://example.org/c", "directory": "../.."},
     ]
-    node = {"id": 1, "type": "CheckpointLoaderSimple", "properties": {"cnr_id": "comfy-core", "models": listed}}
+    node = {"id": 1, "type": "CheckpointLoader", "properties": {"cnr_id": "comfy-core", "models": listed}}
     muted = {
         "id": 2,
         "type": "UNETLoader",
@@ -306,7 +306,7 @@ def test_models_that_only_the_file_itself_lists(doctor: Any, tmp_path: Path) -> 
     }
     (tmp_path / "w.json").write_text(json.dumps({"nodes": [node, muted], "links": [], "version": 0.4}))
     told = json.loads(doctor(tmp_path / "w.json", "--json").out)
-    assert told["nodes"] == [{"name": "CheckpointLoaderSimple", "present": False, "pack": "comfy-core"}]
+    assert told["nodes"] == [{"name": "CheckpointLoader", "present": False, "pack": "comfy-core"}]
     assert [(file["name"], file["present"], file["address"]) for file in told["files"]] == [
         ("sd_xl.safetensors", True, "https://example.org/a"),
         ("other.safetensors", False, "https://example.org/b"),

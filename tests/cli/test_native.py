@@ -19,7 +19,7 @@ from stable_cascade_nodes.runtime import host
 
 
 def save(images: torch.Tensor, prefix: str = "a", **metadata: Any) -> list[Path]:
-    shown = native.SaveImage().save_images(images, prefix, **metadata)["ui"]["images"]
+    shown = native.saving.SaveImage().save_images(images, prefix, **metadata)["ui"]["images"]
     assert all(entry["type"] == "output" for entry in shown)
     return [host.current().output_directory() / entry["subfolder"] / entry["filename"] for entry in shown]
 
@@ -32,9 +32,9 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("node", "required", "outputs"),
     [
-        (native.LoadImage, ["image"], ("IMAGE", "MASK")),
-        (native.SaveImage, ["images", "filename_prefix"], ()),
-        (native.PreviewImage, ["images"], ()),
+        (native.loading.LoadImage, ["image"], ("IMAGE", "MASK")),
+        (native.saving.SaveImage, ["images", "filename_prefix"], ()),
+        (native.saving.PreviewImage, ["images"], ()),
     ],
 )
 def test_inputs_and_outputs_are_the_hosts(node: type[Any], required: list[str], outputs: tuple[str, ...]) -> None:
@@ -82,7 +82,7 @@ def test_metadata(folders: Path) -> None:
 
 
 def test_previews_go_to_the_temporary_folder(folders: Path) -> None:
-    entry = native.PreviewImage().save_images(torch.rand(1, 4, 4, 3))["ui"]["images"][0]
+    entry = native.saving.PreviewImage().save_images(torch.rand(1, 4, 4, 3))["ui"]["images"][0]
     assert entry["type"] == "temp"
     assert (host.current().temporary_directory() / entry["subfolder"] / entry["filename"]).is_file()
     assert not names(folders / "output")
@@ -103,7 +103,7 @@ def test_what_is_no_picture(folders: Path, images: torch.Tensor, message: str) -
 
 @pytest.mark.parametrize("prefix", ["", ".", "..", "../a", "deep/../../a", "/a", "\\..\\..\\a", "a\0b", "deep/.."])
 def test_names_stay_in_the_output_folder(folders: Path, prefix: str) -> None:
-    assert native.SaveImage.VALIDATE_INPUTS(filename_prefix=prefix) is not True
+    assert native.saving.SaveImage.VALIDATE_INPUTS(filename_prefix=prefix) is not True
     with pytest.raises(CascadeError, match="inside the output folder"):
         save(torch.rand(1, 4, 4, 3), prefix)
     assert sorted(path.name for path in folders.rglob("*")) == ["input", "output", "outside"]
@@ -111,7 +111,7 @@ def test_names_stay_in_the_output_folder(folders: Path, prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["a", "deep/a", "deep\\a", "a/../b", "ünï.côdé", "a b"])
 def test_names_inside_are_fine(folders: Path, prefix: str) -> None:
-    assert native.SaveImage.VALIDATE_INPUTS(filename_prefix=prefix) is True
+    assert native.saving.SaveImage.VALIDATE_INPUTS(filename_prefix=prefix) is True
     assert save(torch.rand(1, 4, 4, 3), prefix)[0].is_file()
 
 
@@ -157,7 +157,7 @@ def test_loading(folders: Path) -> None:
     picture = Image.new("RGBA", (5, 3), (255, 51, 0, 255))
     picture.putpixel((0, 0), (255, 51, 0, 0))
     picture.save(folders / "input" / "a.png")
-    image, mask = native.LoadImage().load_image("a.png")
+    image, mask = native.loading.LoadImage().load_image("a.png")
     assert (image.shape, image.dtype, mask.shape) == ((1, 3, 5, 3), torch.float32, (1, 3, 5))
     torch.testing.assert_close(image[0, 1, 1], torch.tensor([1.0, 0.2, 0.0]))
     assert mask.sum() == mask[0, 0, 0] == 1
@@ -165,9 +165,9 @@ def test_loading(folders: Path) -> None:
 
 def test_annotated_names(folders: Path) -> None:
     Image.new("RGB", (5, 3)).save(folders / "output" / "a.png")
-    assert native.LoadImage.VALIDATE_INPUTS("a.png") is not True
-    assert native.LoadImage.VALIDATE_INPUTS("a.png [output]") is True
-    assert native.LoadImage().load_image("a.png [output]")[0].shape == (1, 3, 5, 3)
+    assert native.loading.LoadImage.VALIDATE_INPUTS("a.png") is not True
+    assert native.loading.LoadImage.VALIDATE_INPUTS("a.png [output]") is True
+    assert native.loading.LoadImage().load_image("a.png [output]")[0].shape == (1, 3, 5, 3)
 
 
 def test_a_changed_file_is_another(folders: Path) -> None:
@@ -175,11 +175,11 @@ def test_a_changed_file_is_another(folders: Path) -> None:
     changes: list[str] = []
     for colour in ("red", "blue", "red"):
         Image.new("RGB", (5, 3), colour).save(path)
-        changes.append(native.LoadImage.IS_CHANGED("a.png"))
+        changes.append(native.loading.LoadImage.IS_CHANGED("a.png"))
     assert changes[0] == changes[2] != changes[1]
 
 
 def test_a_damaged_picture_is_named(folders: Path) -> None:
     (folders / "input" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     with pytest.raises(CascadeError, match=r"a\.png"):
-        native.LoadImage().load_image("a.png")
+        native.loading.LoadImage().load_image("a.png")

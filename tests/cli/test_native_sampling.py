@@ -32,12 +32,12 @@ def inputs(tiny: Part, new_program: object) -> dict[str, Any]:
 
 
 def ksampler(inputs: dict[str, Any], **changes: Any) -> Tensor:
-    return native.KSampler().sample(**{**inputs, **SETTINGS, "seed": 7, **changes})[0]["samples"]
+    return native.sampling.KSampler().sample(**{**inputs, **SETTINGS, "seed": 7, **changes})[0]["samples"]
 
 
 def advanced(inputs: dict[str, Any], **changes: Any) -> dict[str, Any]:
     whole = {"add_noise": "enable", "start_at_step": 0, "end_at_step": 10000, "return_with_leftover_noise": "disable"}
-    return native.KSamplerAdvanced().sample(**{**inputs, **SETTINGS, "noise_seed": 7, **whole, **changes})[0]
+    return native.sampling.KSamplerAdvanced().sample(**{**inputs, **SETTINGS, "noise_seed": 7, **whole, **changes})[0]
 
 
 def test_one_picture_without_fresh_noise_is_that_of_our_sampler(inputs: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ def test_one_picture_without_fresh_noise_is_that_of_our_sampler(inputs: dict[str
     settings = {"seed": 7, "steps": 4, "cfg": 1.5, "sampler": "euler", "schedule": "simple", "cfg_rescale": 0.0}
     ours = CascadeStageCSampler().sample(inputs["model"], **wires, **settings, shift=2.0, denoise=1.0)[0]["samples"]
     torch.testing.assert_close(ksampler(inputs), ours, rtol=1e-3, atol=2e-3)
-    (shifted,) = native.ModelSamplingStableCascade().patch(inputs["model"], 1.0)
+    (shifted,) = native.sampling.ModelSamplingStableCascade().patch(inputs["model"], 1.0)
     ours = CascadeStageCSampler().sample(inputs["model"], **wires, **settings, shift=1.0, denoise=1.0)[0]["samples"]
     torch.testing.assert_close(ksampler(inputs, model=shifted), ours, rtol=1e-3, atol=2e-3)
 
@@ -114,16 +114,16 @@ def test_what_cannot_be_done_is_refused_in_the_rehearsal(
     inputs: dict[str, Any], changes: dict[str, Any], message: str
 ) -> None:
     given = {**inputs, **SETTINGS, "seed": 7}
-    (placeholder,) = native.KSampler().rehearse(**given)
+    (placeholder,) = native.sampling.KSampler().rehearse(**given)
     assert placeholder["samples"].is_meta and placeholder["samples"].shape == (2, 16, 6, 6)
     with pytest.raises(CascadeError, match=message):
-        native.KSampler().rehearse(**given | changes)
+        native.sampling.KSampler().rehearse(**given | changes)
 
 
 def test_a_shift_stays_with_the_model_under_a_lora(tiny: Part) -> None:
-    (shifted,) = native.ModelSamplingStableCascade().patch(tiny("stage_c"), 3.0)
+    (shifted,) = native.sampling.ModelSamplingStableCascade().patch(tiny("stage_c"), 3.0)
     assert shifted.shift == 3 and tiny("stage_c").shift is None
     once = beside(shifted, shifted.module)
     assert beside(once, once.module).shift == 3
     with pytest.raises(CascadeError, match=r"`shift`: expected over 0"):
-        native.ModelSamplingStableCascade().patch(tiny("stage_c"), 0.0)
+        native.sampling.ModelSamplingStableCascade().patch(tiny("stage_c"), 0.0)

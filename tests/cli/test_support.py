@@ -76,7 +76,7 @@ def known(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("NewStyle", "found a V3 node class"),
         ("Waiting", "found an asynchronous node"),
         ("Dynamic", "found the hidden input DYNPROMPT"),
-        ("KSampler", 'found "KSampler"'),
+        ("SamplerCustom", 'found "SamplerCustom"'),
         ("workflow>group", 'found "workflow>group"'),
     ],
 )

@@ -168,6 +168,18 @@ def test_unknown_classes_are_named_wherever_they_are(classes: graph.Classes) -> 
     assert found.outputs == ("2",)
 
 
+def test_many_unknown_classes_are_one_sentence(classes: graph.Classes) -> None:
+    others = {str(number): node(f"Other{number % 3}") for number in range(3, 10)}
+    found = graph.validate(shown("Number", value=1) | others, classes)
+    (problem,) = found.problems
+    assert problem.message == (
+        'workflow: expected node classes that exist here, found 7 nodes of others: "Other0", "Other1", "Other2"'
+    )
+    assert found.outputs == ("2",)
+    needed = shown("Number", value=["3", 0]) | others
+    assert graph.validate(needed, classes).outputs == ()
+
+
 def test_only_what_an_output_needs_is_checked(classes: graph.Classes) -> None:
     prompt = shown("Number", value=1) | {"3": node("Number", value="wrong"), "4": node("Add", a=["99", 0])}
     assert not graph.validate(prompt, classes).problems
