@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ..cascade_core.errors import CascadeError
+from ..cascade_core.errors import CascadeError, is_out_of_memory
 from ..headless.graph import NodeFailure, WorkflowError
 from . import app, convert, decode, doctor, download, encode, export, nodes, run, train, validate
-from .output import FAILED, REFUSED, STOPPED, Failure, complain
+from .output import FAILED, REFUSED, STOPPED, Failure, complain, too_little_memory
 
 COMMANDS = (run, validate, export, nodes, app, convert, decode, doctor, download, encode, train)  # in help's order
 
@@ -40,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        complain(too_little_memory(error, "choose smaller sizes, or another --device"))
         return FAILED
 
 
