@@ -117,8 +117,8 @@ class OneAtATime:
             if tensor.requires_grad or module.training:
                 home.copy_(tensor.data)
             tensor.data = home
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self.device.type in ("cuda", "xpu", "mps"):
+            getattr(torch, self.device.type).empty_cache()
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

@@ -27,7 +27,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--input": {"metavar": "DIR", "type": Path, "help": "where pictures are read (./input)"},
     "--output": {"metavar": "DIR", "type": Path, "help": "where pictures are written (./output)"},
     "--models": {"metavar": "DIR", "type": Path, "help": "where models are (./models)"},
-    "--device": {"metavar": "D", "help": "cpu, cuda, cuda:1, ... (the first GPU, else cpu)"},
+    "--device": {"metavar": "D", "help": "cpu, cuda, cuda:1, xpu, mps, ... (the first GPU, else cpu)"},
     "--built-in": {
         "action": "store_true",
         "help": "try the workflow with the built-in models, small, and with built-in pictures for those not here",

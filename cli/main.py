@@ -15,9 +15,9 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
-from ..cascade_core.errors import CascadeError
+from ..cascade_core.errors import CascadeError, is_out_of_memory
 from ..headless.graph import NodeFailure, WorkflowError, list_choices
-from .output import FAILED, REFUSED, STOPPED, Failure, complain
+from .output import FAILED, REFUSED, STOPPED, Failure, complain, too_little_memory
 
 COMMANDS = {
     "run": "run a workflow",
@@ -59,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        complain(too_little_memory(error, "choose smaller sizes, or another --device"))
         return FAILED
 
 

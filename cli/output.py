@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cascade_core.errors import CascadeError
+from ..cascade_core.errors import CascadeError, is_out_of_memory
 from ..headless import graph
 
 if TYPE_CHECKING:
@@ -31,9 +31,15 @@ def errors_as_failures(advice: str = "") -> Iterator[None]:
     except CascadeError as error:
         raise Failure(str(error)) from error
     except Exception as error:
-        if type(error).__name__ not in ("OutOfMemoryError", "MemoryError"):  # the first is torch's
+        if not is_out_of_memory(error):
             raise
-        raise Failure(f"out of memory: {error}; {advice or 'choose another --device'}") from error
+        raise Failure(too_little_memory(error, advice)) from error
+
+
+def too_little_memory(error: BaseException, advice: str = "") -> str:
+    """The line about an error of that kind."""
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    return f"out of memory: {said}; {advice or 'choose another --device'}"
 
 
 def complain(*messages: str) -> None:

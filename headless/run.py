@@ -7,12 +7,11 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..cascade_core.errors import is_out_of_memory
 from . import graph, node_classes
 
 if TYPE_CHECKING:
     from ..runtime.local import LocalHost
-
-_OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 
 
 def configure(options: argparse.Namespace) -> LocalHost:
@@ -68,11 +67,11 @@ def perform(
 
 def in_words(failure: graph.NodeFailure) -> str:
     """A failure as a person reads it."""
-    if type(failure.error).__name__ in _OUT_OF_MEMORY:
-        return f"{failure}; choose a smaller size, batch or dtype, or another --device"
+    if is_out_of_memory(failure.error):
+        return f"{str(failure).splitlines()[0]}; choose a smaller size, batch or dtype, or another --device"
     return str(failure)
 
 
 def is_foreseen(failure: graph.NodeFailure) -> bool:
     """Whether the words say all; else the place in the code helps to mend it."""
-    return isinstance(failure.error, ValueError | OSError) or type(failure.error).__name__ in _OUT_OF_MEMORY
+    return isinstance(failure.error, ValueError | OSError) or is_out_of_memory(failure.error)

@@ -57,7 +57,8 @@ def _device(local: LocalHost) -> str:
     from ..cascade_core.files.load import choose_dtype
 
     where = local.device()
-    name = f" ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else ""
+    named = where.type in ("cuda", "xpu")
+    name = f" ({getattr(torch, where.type).get_device_name(where)})" if named else ""
     large, small = (
         [choose_dtype("auto", kind, where) for kind in kinds] for kinds in (("stage_c", "stage_b"), ("stage_a",))
     )
@@ -75,8 +76,9 @@ def _memory() -> str:
     known: list[str] = []
     if hasattr(os, "sysconf"):
         known.append(f"{size_in_words(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} in all")
-    if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
+    gpu = next((gpu for gpu in (torch.cuda, torch.xpu) if gpu.is_available()), None)
+    if gpu is not None:
+        free, total = gpu.mem_get_info()
         known.append(f"GPU: {size_in_words(free)} free of {size_in_words(total)}")
     return "; ".join(known) or "unknown"
 

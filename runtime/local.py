@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..cascade_core.errors import CascadeError
-from . import model_folders
+from . import devices, model_folders
 from .host import Advance, Host, Preview
 
 if TYPE_CHECKING:
@@ -81,17 +80,8 @@ class LocalHost(Host):
         return model_folders.folders_of(key, self.models_directory())
 
     def device(self) -> torch.device:
-        """Where models compute: what was chosen, else a CUDA device if there is one, else the CPU."""
-        import torch
-
-        chosen = self.settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            found = torch.device(chosen)
-        except RuntimeError as error:
-            raise CascadeError(f"device: expected a name such as cpu or cuda:0, found {chosen!r}") from error
-        if found.type == "cuda" and not torch.cuda.is_available():
-            raise CascadeError(f"device: {chosen} was chosen, but torch finds no CUDA device here: choose cpu")
-        return found
+        """Where models compute: what was chosen, else the first GPU that PyTorch has, else the CPU."""
+        return devices.choose_device(self.settings.device)
 
     def placement(self) -> Placement | None:
         """One placement for all models of a device; None for the CPU."""

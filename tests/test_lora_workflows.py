@@ -6,6 +6,7 @@ Run: pytest tests/test_lora_workflows.py -m "slow or not slow" -s
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ import pytest
 from PIL import Image
 
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.recipes.tiny.judge import Studio
 from stable_cascade_nodes.recipes.tiny.zig import counted_zigs
 from stable_cascade_nodes.recipes.tiny.zig_judge import draws_zigs, held_out, verdicts, with_lora
 from stable_cascade_nodes.recipes.tiny.zig_reader import matches_zigs, shows_zigs
 
+from .lora.test_kinds_of_change import KINDS, file_of
 from .workflow_runs import FOLDER
 
 TWO = counted_zigs("two", "mint")  # what both workflows' prompt says
@@ -27,6 +30,11 @@ TWO = counted_zigs("two", "mint")  # what both workflows' prompt says
 @pytest.fixture(autouse=True)
 def models(new_program: Path) -> None:
     (new_program / "models").mkdir()
+
+
+@pytest.fixture
+def stage_c(tiny: Callable[..., Handle]) -> Handle:
+    return tiny("stage_c")
 
 
 def run(name: str, capsys: pytest.CaptureFixture[str], *settings: str) -> list[Path]:
@@ -52,6 +60,17 @@ def test_a_training_of_a_few_steps(capsys: pytest.CaptureFixture[str], tmp_path:
     samples = [path for path in files if path.parent.name == "samples"]
     assert len(samples) == 3 and all(picture(path).std() > 1 for path in samples)
     assert files[-1].name.startswith("lora_training")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_lora(capsys: pytest.CaptureFixture[str], tmp_path: Path, stage_c: Handle, kind: str) -> None:
+    (tmp_path / "models" / "loras").mkdir()
+    file_of(stage_c, kind, tmp_path / "models" / "loras" / "l.safetensors")
+    without = run("lora", capsys, "LoRA.strength=0", "LoRA.text_strength=0")
+    (none,) = run("lora", capsys, "LoRA.lora_name=l.safetensors", "LoRA.strength=0")
+    (drawn,) = run("lora", capsys, "LoRA.lora_name=l.safetensors", "LoRA.strength=1")
+    assert np.array_equal(picture(none), picture(without[0]))
+    assert (picture(drawn) != picture(none)).mean() > 0.05
 
 
 @pytest.mark.slow

@@ -63,8 +63,9 @@ def open_tensors(header: Header) -> Generator[Callable[[str], Tensor]]:
         @cache
         def getter(path: Path) -> Callable[[str], Tensor]:
             with path.open("rb") as file:
-                pickled = begins_pickled(file.read(START))
-            if pickled:
+                start = file.read(START)
+            # In this order: a safetensors header's length may begin as pickles do.
+            if not begins_safetensors(start) and begins_pickled(start):
                 return open_pickled(path).__getitem__
             return opened.enter_context(cast(Any, safe_open)(path, framework="pt", device="cpu")).get_tensor
 

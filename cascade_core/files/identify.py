@@ -22,6 +22,7 @@ from .layouts import layout_of
 from .metadata import METADATA_KEY, preset_of, read_entry
 from .model_part import Part, behind
 from .other_models import OtherModel, name_other_model
+from .quantised import EXPECTED, name_quantisation
 from .shards import components
 from .signatures import DIALECTS, LORA_WIDTHS, SIGNATURES, Probe, Signature
 from .tensor_info import TensorInfo
@@ -43,15 +44,17 @@ def find_parts(header: Header) -> tuple[Part, ...]:
     """The parts that a header names."""
     if METADATA_KEY in header.metadata:
         return (_from_metadata(header),)
-    found = _from_config(header) or _from_lora(header) or _from_signatures(header)
+    quantised = name_quantisation(header.tensors, header.metadata)
+    # Some formats have low-rank weights of their own, by names that LoRAs have, too.
+    found = _from_config(header) or (() if quantised else _from_lora(header)) or _from_signatures(header)
     if not found:
-        raise _explain(header)
-    for part in found:
-        if "scaled_fp8" in part.names:
-            raise CascadeError(
-                f"{header.path.name} holds {article(KINDS[part.kind].name)} in scaled float8, which cannot be read"
-                " here: expected bfloat16, float16, float32 or float8 without scales"
-            )
+        raise _explain(header, quantised)
+    if quantised:
+        held = all_of([article(KINDS[part.kind].name) for part in found])
+        raise CascadeError(
+            f"{header.path.name} holds {held} in {quantised}, which cannot be read here: {EXPECTED}: choose the model's"
+            " bfloat16 file"
+        )
     return found
 
 
@@ -147,12 +150,17 @@ def _recognised(
     return Part(header, kind, preset, config, signature.layout, prefix, mode=mode, ignored=ignored)
 
 
-def _explain(header: Header) -> CascadeError:
+def _explain(header: Header, quantised: str | None) -> CascadeError:
     """Why a header names no part: another model, a size of one's own, a part with missing names, or unknown."""
     file, tensors = header.path.name, header.tensors
     other = name_other_model(tensors)
     if other:
         return OtherModel(f"{file} is {other[0]}, not a part of Stable Cascade: {other[1]}")
+    if quantised:
+        return CascadeError(
+            f"{file} holds weights in {quantised}, which cannot be read here: {EXPECTED}: choose the model's bfloat16"
+            " file"
+        )
     rows = [(row, behind(prefix, tensors)) for row in SIGNATURES for prefix in row.prefixes]
     lacking = [(_missing(row.keys, seen) + ([] if _marked(row, seen) else [row.mark]), row, seen) for row, seen in rows]
     close = [entry for entry in lacking if len(entry[0]) <= len(entry[1].keys) // 2]

@@ -12,7 +12,7 @@ UNPACK = "unpack it, and use the weights in it"
 OTHER = "choose another file"
 MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer", "it is a few lines of text in place of the file: " + AGAIN),
-    (b"GGUF", "a GGUF file", "use the model's .safetensors file"),
+    (b"GGUF", "a GGUF file (quantised)", "use the model's .safetensors file"),
     (b"\x89PNG", "a PNG picture", OTHER),
     (b"\xff\xd8\xff", "a JPEG picture", OTHER),
     (b"GIF8", "a GIF picture", OTHER),

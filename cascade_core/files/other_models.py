@@ -21,6 +21,8 @@ NO_LORA = "choose a LoRA that was trained for Stable Cascade"
 NO_CONTROL = "Stable Cascade's are canny, inpainting and super_resolution of stabilityai/stable-cascade"
 NO_ADAPTER = f"Stable Cascade takes pictures through its image encoder; {FETCH}"
 NO_EMBEDDING = "put it into the model folder embeddings, for the prompts of ComfyUI's own nodes"
+NO_OUTPUT = "it acts behind a text encoder, in OneTrainer alone: train the embedding anew without `output embedding`"
+NO_ULTRAPIXEL = "use UltraPixel's own program; here a larger picture is made from a larger Size"
 
 
 class OtherModel(CascadeError):
@@ -47,6 +49,9 @@ IMAGES = {1280: "CLIP ViT-H", 1664: "CLIP ViT-bigG", 768: "CLIP ViT-B", 1152: "S
 _NET = r"(model\.diffusion_model\.|model\.)?"
 _VAE = r"(first_stage_model\.|vae\.)?decoder\."
 _TOKENS, _PATCHES = r"token_embedding\.weight", r"patch_embedding\.weight"
+FLUX = "a Flux model, or one built like it"
+_DOWN = r"lora_down\.weight|lora_A\.(default\.)?weight|lora\.down\.weight|hada_w1_b"
+_LORA = r"(lora_(up|down|A|B)|lora\.(up|down))\b|hada_w1|lokr_w[12]|oft_blocks|(diff|diff_b|on_input|ia3_l)$"
 _ATTENTION = r"transformer_blocks\.0\.attn2\.to_k\.weight"
 
 # In this order: a checkpoint holds a UNet and a VAE, too.
@@ -61,12 +66,15 @@ ROWS = (
     Row(r"lora_controlnet$", "a Control-LoRA of another model", NO_CONTROL),
     Row(r"adapter\.body\.|body\.0\.resnets\.", "a T2I adapter of another model", NO_CONTROL),
     Row(r"(ip_adapter|image_proj)\.", "an IP-Adapter", NO_ADAPTER),
-    Row(r".*(\.lora_(up|down|A|B)\b|lora\.(up|down)\.|\.hada_w1|\.lokr_w1)", "a LoRA of another model", NO_LORA),
+    Row(rf".*attn2[_.]to_k\.({_DOWN})", "a LoRA of {}", NO_LORA, 1, UNETS),
+    Row(rf".*(double_blocks|single_transformer_blocks)[_.]\d+[_.].*\.({_LORA})", f"a LoRA of {FLUX}", NO_LORA),
+    Row(rf".*joint_blocks[_.]\d+[_.].*\.({_LORA})", "a LoRA of SD3", NO_LORA),
+    Row(rf".*\.({_LORA})", "a LoRA of another model", NO_LORA),
     Row(rf"{_NET}input_blocks\.\d+\.1\.{_ATTENTION}", "the UNet of {}", axis=1, widths=UNETS),
     Row(rf"down_blocks\.\d\.attentions\.0\.{_ATTENTION}", "the UNet of {} (diffusers)", axis=1, widths=UNETS),
     Row(rf"{_NET}(input_blocks|middle_block)\.", "a UNet or checkpoint of another model"),
     Row(rf"{_NET}joint_blocks\.0\.", "an SD3 model"),
-    Row(rf"{_NET}double_blocks\.0\.", "a Flux model, or one built like it"),
+    Row(rf"{_NET}double_blocks\.0\.", FLUX),
     Row(r"(single_)?transformer_blocks\.0\.", "the transformer of another model, such as Flux or SD3 (diffusers)"),
     Row(r"effnet_mappers\.\d+\.weight", "the decoder of Würstchen 2, which came before Stable Cascade"),
     Row(r"cond_mapper\.0\.weight", "the prior of Würstchen 2, which came before Stable Cascade"),
@@ -79,6 +87,8 @@ ROWS = (
     Row(rf"vision_model\.embeddings\.{_PATCHES}|visual\.conv1\.weight", "the image encoder {}", NO_IMAGE, 0, IMAGES),
     Row(r"(params(_ema)?\.)?(conv_first|body\.0\.rdb1|model\.1\.sub\.0)\.", "an upscaler (ESRGAN)"),
     Row(r"string_to_param\.|emb_params$|clip_[lg]$", "a textual inversion embedding", NO_EMBEDDING),
+    Row(r"clip_[lg]_out$", "an output embedding of OneTrainer", NO_OUTPUT),
+    Row(r".*(wtoken_postfc\.|wtokens$)", "the network that UltraPixel adds to Stage C", NO_ULTRAPIXEL),
     Row(r"state\.\d+\.(exp_avg|momentum_buffer|step)", "the state of an optimiser", "take the weights beside it"),
 )
 

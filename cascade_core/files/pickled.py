@@ -50,7 +50,10 @@ def read_pickled(path: Path) -> dict[str, TensorInfo]:
 
 
 def open_pickled(path: Path) -> Mapping[str, Tensor]:
-    """The tensors on the CPU; of newer files, whose tensors lie open in them, only the pages that are used are read."""
+    """The tensors on the CPU; of newer files, whose tensors lie open in them, only the pages that are used are read.
+
+    One that is called .safetensors is read as a whole.
+    """
     return _load(path, "cpu")
 
 
@@ -84,7 +87,11 @@ def _load(path: Path, device: str) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():  # this module says once what torch warns of
             warnings.simplefilter("ignore")
-            found = torch.load(path, map_location=device, weights_only=True, mmap=mapped and device == "cpu")
+            if path.suffix == ".safetensors":  # torch goes by that name, and not by what is in the file
+                with path.open("rb") as file:
+                    found = torch.load(file, map_location=device, weights_only=True)
+            else:
+                found = torch.load(path, map_location=device, weights_only=True, mmap=mapped and device == "cpu")
     except (OSError, EOFError) as error:
         raise CascadeError(damaged(path.name, "it ends too early")) from error
     except Exception as error:  # torch raises whatever its unpickler stumbles over

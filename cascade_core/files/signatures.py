@@ -149,7 +149,9 @@ class Dialect:
 
 _BLOCK = r"(down|up)_blocks[._]\d+[._]\d+[._](attention|channelwise|depthwise|kv_mapper|mapper)"  # ours alone
 _UNET = rf"({_BLOCK}|clip_(txt|img)_|embedding[._]1|clf[._]1|(down_downscalers|up_upscalers)[._])"
-_ENDS = r"(lora_(up|down|A|B)|hada_|lokr_|dora_scale|alpha)"  # after the module's name; kinds of adapters
+_ENDS = (  # after the module's name: the kinds of change
+    r"(lora_(up|down|mid|A|B)\b|hada_|lokr_|oft_|ia3_l|(dora_scale|alpha|diff|diff_b|w_norm|b_norm|on_input)$)"
+)
 _TEXT = r"text_model_encoder_layers_(2[4-9]|3[01])_"  # bigG has 32 layers; other models' encoders have 24 at most
 
 LORA_WIDTHS = {2048: "3.6B", 1536: "1B"}  # a side of some tensor of a LoRA for Stage C -> the Stage C
@@ -161,5 +163,6 @@ DIALECTS = (
     Dialect("kohya, Stage B", rf"lora_decoder_unet_{_BLOCK}"),
     Dialect("kohya", rf"lora_(unet_{_UNET}|te_{_TEXT})"),
     Dialect("ComfyUI", rf"diffusion_model\.{_UNET}.*\.{_ENDS}"),
-    Dialect("PEFT", rf"(.*\.)?{_BLOCK}.*\.lora_(A|B|up|down)"),
+    Dialect("LyCORIS", rf"lycoris_{_UNET}"),
+    Dialect("PEFT", rf"(.*\.)?{_BLOCK}.*\.{_ENDS}"),
 )

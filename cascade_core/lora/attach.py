@@ -10,13 +10,14 @@ import torch
 from ..errors import CascadeError
 from ..kinds import KINDS
 from ..memory import Beside
-from ..models.adapters import adapted, fused
+from ..models.adapters import adaptable, adapted, fused, replaced
 from ..models.family import describe
 from ..models.handle import Handle
 from ..models.text import TextEncoder
 from ..wording import first_of
 from .fit import LoraReport, fit
 from .lora import Lora
+from .names import is_of_text
 from .tokens import with_tokens
 
 
@@ -39,7 +40,10 @@ def attach_lora(handle: Handle, lora: Lora, strength: float = 1.0) -> tuple[Hand
         tokens = lora.tokens if handle.kind == "text_encoder" else ()
         if strength == 0 or not (fitted.branches or tokens):
             return handle, fitted.report
-        module = adapted(handle.module, fitted.branches)
+        weights = adaptable(handle.module)
+        beside_weights = {name: branches for name, branches in fitted.branches.items() if name in weights}
+        others = {name: branches for name, branches in fitted.branches.items() if name not in weights}
+        module = replaced(adapted(handle.module, beside_weights), others)
         if tokens:
             module = with_tokens(cast(TextEncoder, module), tokens, strength=strength)
         module.eval()
@@ -57,13 +61,24 @@ def fuse_lora(handle: Handle) -> Handle:
 
 
 def check_matched(lora: Lora, reports: dict[str, LoraReport]) -> None:
-    """CascadeError where no change of the LoRA found a place in the models of `reports`, by their kind."""
-    if lora.changes and not any(report.matched for report in reports.values()):
-        asked = " and ".join(KINDS[kind].name for kind in reports)
+    """CascadeError where nothing of the LoRA acts in the models of `reports`, by their kind."""
+    has_text = "text_encoder" in reports
+    if any(report.matched for report in reports.values()) or (lora.tokens and has_text):
+        return
+    found = list(lora.changes) or list(lora.others)
+    nothing = f"LoRA {lora.name} changes nothing of the {' and '.join(KINDS[kind].name for kind in reports)}"
+    if not has_text and (lora.tokens if not found else all(map(is_of_text, found))):
+        what = f"changes of the text encoder ({first_of(found)})" if found else "new words for prompts alone"
+        raise CascadeError(f"{nothing}: it holds {what}: connect `text_encoder` to Apply LoRA")
+    if not lora.changes:
         raise CascadeError(
-            f"LoRA {lora.name} changes nothing of the {asked}: expected names of its weights in a known dialect, found"
-            f" {first_of(list(lora.changes))}: choose a LoRA of this model"
+            f"{nothing}: expected low rank, LoHa, LoKr, IA3 or full differences, found {first_of(found) or 'no names'},"
+            " which is another kind: choose another LoRA, or use it in ComfyUI's own nodes"
         )
+    raise CascadeError(
+        f"{nothing}: expected names of its weights in a known dialect, found {first_of(found)}: choose a LoRA of this"
+        " model"
+    )
 
 
 def beside(handle: Handle, module: torch.nn.Module) -> Handle:

@@ -14,11 +14,11 @@ from ..files.metadata import PUBLISHED_FAMILY
 from ..files.model_part import Part
 from ..files.shards import SAFETENSORS
 from ..memory import StayPut
-from ..models.adapters import adaptable
 from ..models.config import PRESETS
 from ..models.handle import Handle
 from .fit import fits, place
 from .lora import PATHS, Lora
+from .names import changeable
 from .read import read_lora
 from .write import save_lora
 
@@ -60,7 +60,7 @@ def find_networks(lora: Lora) -> list[Handle]:
 
 def _count(lora: Lora, handle: Handle) -> int:
     """The number of changes that have a place; 0 where one has the place but not the shape."""
-    weights = adaptable(handle.module)
+    weights = changeable(handle.module)
     try:
         places = place(lora, handle)
     except CascadeError:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..kinds import KINDS
-from ..models.adapters import Branch, Dense, LowRank, adaptable, merged
+from ..models.adapters import Branch, Dense, adaptable, merged
 from ..models.handle import Handle
 from ..wording import first_of
-from .lora import Change, Lora
-from .names import Place, find, is_of_text, places
+from .changes import Change
+from .lora import Lora
+from .names import Place, changeable, find, is_of_text, places
 from .order import FILTERS, official_order
 
 SMALLEST_NORM = 1e-12  # DoRA divides by the norm of a row, and rows of zeros have none
@@ -37,7 +38,7 @@ class LoraReport:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    branches: Mapping[str, list[Branch]]  # by weight
+    branches: Mapping[str, list[Branch]]  # by weight, or bias, or other parameter
     report: LoraReport
 
 
@@ -47,19 +48,19 @@ def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
     Raises CascadeError where a change has a place but not its shape, as for a network of another size. That nothing at
     all has a place is the caller's to judge: see the report.
     """
-    weights = adaptable(handle.module)
+    weights = changeable(handle.module)
     found = place(lora, handle)
     branches: dict[str, list[Branch]] = {}
     for name, (weight, rows) in found.items():
         change, tensor = lora.changes[name], weights[weight]
         if not fits(change, tensor, rows):
-            has = " x ".join(map(str, (change.up.shape[0], *change.down.shape[1:])))
+            has = " x ".join(map(str, change.shape))
             wanted = " x ".join(map(str, _shape(tensor, rows)))
             raise CascadeError(
                 f"LoRA {lora.name} was trained for another model: {name} changes a weight of {has}, but {weight} of"
                 f" {KINDS[handle.kind].name} {handle.name} has {wanted}: choose the model that it was trained on"
             )
-        branches.setdefault(weight, []).append(_branch(change, tensor, rows, strength, handle.dtype))
+        branches.setdefault(weight, []).append(branch_of(change, tensor, rows, strength, handle.dtype))
     left = [name for name in lora.changes if name not in found]
     of_text = handle.kind == "text_encoder"
     unused = [name for name in left if lora.numbered or is_of_text(name) != of_text]
@@ -90,9 +91,9 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
         ):
             return {number: (weight, None) for number, weight in zip(numbers, order, strict=True)}
     usual = official_order(handle.module, FILTERS[0])
-    first = next(iter(lora.changes.values()))
+    out, inner = next(iter(lora.changes.values())).shape[:2]
     raise CascadeError(
-        f"LoRA {lora.name} numbers {len(numbers)} weights (the first of {first.up.shape[0]} x {first.down.shape[1]}),"
+        f"LoRA {lora.name} numbers {len(numbers)} weights (the first of {out} x {inner}),"
         f" which are no set of {KINDS[handle.kind].name} {handle.name}: of its attention it has {len(usual)}, the first"
         f" of {' x '.join(map(str, weights[usual[0]].shape))}: choose the Stage C that the LoRA was trained on"
     )
@@ -100,8 +101,7 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
 
 def fits(change: Change, weight: Tensor, rows: tuple[int, int] | None) -> bool:
     """Has the change the shape of the weight, or of these rows of it?"""
-    out, inner, *kernel = _shape(weight, rows)
-    return change.up.shape[0] == out and change.down.shape[1] == inner and [*change.down.shape[2:]] in (kernel, [])
+    return change.fits(_shape(weight, rows))
 
 
 def _shape(weight: Tensor, rows: tuple[int, int] | None) -> tuple[int, ...]:
@@ -109,12 +109,13 @@ def _shape(weight: Tensor, rows: tuple[int, int] | None) -> tuple[int, ...]:
     return (weight.shape[0] if rows is None else rows[1] - rows[0], *weight.shape[1:])
 
 
-def _branch(
+def branch_of(
     change: Change, weight: Tensor, rows: tuple[int, int] | None, strength: float, dtype: torch.dtype
 ) -> Branch:
-    if change.magnitude is None:
-        return LowRank(change.down.to(dtype), change.up.to(dtype), change.scale * strength, rows)
+    """The branch for a change of `weight`, or of these rows of it, times `strength`."""
     part = weight if rows is None else weight[slice(*rows)]
+    if change.magnitude is None:
+        return change.branch(part, strength, dtype, rows)
     return Dense((strength * dora(change, part)).to(dtype), rows)
 
 
@@ -125,7 +126,7 @@ def dora(change: Change, weight: Tensor) -> Tensor:
     """
     assert change.magnitude is not None
     before = weight.float()
-    changed = merged(before, [LowRank(change.down, change.up, change.scale)])
+    changed = merged(before, [change.branch(before, 1.0, torch.float32, None)])
     by_row = change.magnitude.shape[0] == weight.shape[0]
     axes = tuple(range(1, weight.ndim)) if by_row else (0, *range(2, weight.ndim))
     length = changed.square().sum(axes, keepdim=True).sqrt().clamp_min(SMALLEST_NORM)

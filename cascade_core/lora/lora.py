@@ -1,4 +1,4 @@
-"""A LoRA as it lies in a file: low-rank changes by the names of its dialect, and the tokens that were trained with it.
+"""A LoRA as it lies in a file: changes by the names of its dialect, and the tokens that were trained with it.
 
 Which weight of a network a name means is told by `fit.py`, when there is a network.
 """
@@ -12,23 +12,10 @@ import torch
 from torch import Tensor
 
 from ..models.adapters import LowRank
+from .changes import Change, LowRankChange
 
 PATHS = {"stage_c": "", "stage_b": "stage_b.", "text_encoder": "text_encoder."}
 """Prefixes of a module's own path in the names that `lora_of` gives."""
-
-
-@dataclass(frozen=True, eq=False)
-class Change:
-    """The change of one weight, or of some of its rows: scale * up @ down.
-
-    down (rank, in) or (rank, in, height, width); up (out, rank). magnitude: of DoRA (Liu et al. 2024), the length of
-    each row (out, 1) or of each column (1, in) of the changed weight.
-    """
-
-    down: Tensor
-    up: Tensor
-    scale: float
-    magnitude: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +37,9 @@ class NewToken:
 
 @dataclass(frozen=True, eq=False)
 class Lora:
-    """`changes` by module, as the file calls them; of an official file by its numbers, see `order.py`."""
+    """`changes` by module, as the file calls them (of a bias with `slots.BIAS` behind); of an official file by its
+    numbers, see `order.py`.
+    """
 
     name: str
     changes: Mapping[str, Change]
@@ -75,4 +64,4 @@ def lora_of(
 
 def _frozen(branch: LowRank) -> Change:
     down, up = (part.detach().to("cpu", torch.float32).clone() for part in (branch.down, branch.up))
-    return Change(down, up, branch.scale)
+    return LowRankChange(down, up, branch.scale)

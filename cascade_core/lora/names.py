@@ -6,27 +6,34 @@ name is looked up in them. Those of the fused q, k, v rows mean all of them or a
 
 from __future__ import annotations
 
-from torch import nn
+import re
+
+from torch import Tensor, nn
 
 from ..models.adapters import adaptable
+from .slots import BIAS
 
 Place = tuple[str, tuple[int, int] | None]  # the weight, and which of its rows; None for all
 
 PREFIXES = {
     "stage_c": (
         *("", "lora_unet_", "lora_prior_unet_", "diffusion_model_", "model_diffusion_model_", "unet_", "prior_"),
-        *("generator_", "base_model_model_", "base_model_model_unet_", "base_model_model_prior_"),
+        *("lycoris_", "generator_", "base_model_model_", "base_model_model_unet_", "base_model_model_prior_"),
     ),
     "stage_b": (
         *("stage_b_", "lora_decoder_unet_", "lora_unet_", "diffusion_model_", "model_diffusion_model_", "unet_", ""),
-        *("decoder_", "generator_", "base_model_model_", "base_model_model_unet_", "base_model_model_decoder_"),
+        *("lycoris_", "decoder_", "generator_", "base_model_model_", "base_model_model_unet_"),
+        "base_model_model_decoder_",
     ),
     "text_encoder": (
         *("lora_te_", "lora_te1_", "lora_prior_te_", "lora_te_clip_g_", "text_encoder_", "prior_te_", "te_", "clip_g_"),
         *("text_encoder_clip_g_transformer_", "text_encoders_clip_g_transformer_", "base_model_model_", ""),
     ),
 }
-"""Prefixes of a module's name, with underscores: kohya's, OneTrainer's, ComfyUI's, PEFT's and none."""
+"""Prefixes of a module's name, with underscores: kohya's, OneTrainer's, ComfyUI's, LyCORIS's, PEFT's and none."""
+
+
+_ADDED = re.compile(r"(^|\.)(branches|groups)\.")  # parameters of adapters and of new tokens
 
 
 def flat(name: str) -> str:
@@ -34,25 +41,35 @@ def flat(name: str) -> str:
     return name.replace(".", "_")
 
 
+def changeable(module: nn.Module) -> dict[str, Tensor]:
+    """What a LoRA may change, by name: the weights that take branches, then biases, norms and other parameters."""
+    own = {name: tensor for name, tensor in module.named_parameters() if not _ADDED.search(name)}
+    return adaptable(module) | own
+
+
 def places(kind: str, module: nn.Module) -> dict[str, Place]:
     """Every name (without what stands before it, flat) -> the place of a network of this kind that it means."""
     found: dict[str, Place] = {}
-    for weight, tensor in adaptable(module).items():
-        path = weight.rpartition(".")[0]
+    for parameter, tensor in changeable(module).items():
+        path, _, last = parameter.rpartition(".")
+        end = BIAS if last.endswith("bias") else ""  # a bias goes by its module's names
         block = path.removesuffix(".attn")
-        forms = {weight: None, path: None}
-        if weight.endswith(".in_proj_weight"):
-            width = tensor.shape[1]
-            forms[f"{path}.in_proj"] = None
+        forms: dict[str, tuple[int, int] | None] = {parameter: None}
+        if last in ("weight", "bias", "in_proj_weight", "in_proj_bias"):
+            forms[path + end] = None
+        if last.startswith("in_proj_"):
+            width = tensor.shape[0] // 3
+            forms[f"{path}.in_proj{end}"] = None
             for i, letter in enumerate("qkv"):
                 rows = (i * width, (i + 1) * width)
-                forms |= dict.fromkeys((f"{path}.to_{letter}", f"{block}.to_{letter}", f"{path}.in_proj.{i}"), rows)
+                names = (f"{path}.to_{letter}", f"{block}.to_{letter}", f"{path}.in_proj.{i}")
+                forms |= {name + end: rows for name in names}
         if path.endswith(".attn.out_proj"):
             outer = path.removesuffix(".attn.out_proj")
-            forms |= dict.fromkeys((f"{outer}.to_out.0", f"{outer}.to_out"), None)
+            forms |= dict.fromkeys((f"{outer}.to_out.0{end}", f"{outer}.to_out{end}"), None)
         if kind == "stage_b" and path == "clip_mapper":
-            forms["clip_txt_pooled_mapper"] = None  # diffusers' name
-        found |= {flat(form): (weight, rows) for form, rows in forms.items()}
+            forms[f"clip_txt_pooled_mapper{end}"] = None  # diffusers' name
+        found |= {flat(form): (parameter, rows) for form, rows in forms.items()}
     return found
 
 

@@ -17,20 +17,13 @@ from ..files.fields import fit
 from ..files.header import Header, open_tensors, read_header
 from ..files.identify import identify
 from ..wording import first_of
-from .lora import Change, Lora, NewToken
+from .lora import Lora, NewToken
+from .slots import ALONE_NOTHING, Group, find_slot
 
 ENTRY = "cascade_lora"  # the name of our metadata entry
 PEFT_CONFIG = "adapter_config.json"
 EMBEDDING_KEY = "clip_g"  # the tensor of bigG's vectors in ComfyUI's and OneTrainer's embedding files
 
-_END = re.compile(
-    r"\.(?P<slot>lora_down|lora_up|lora_A|lora_B|lora\.down|lora\.up|alpha|dora_scale|lora_magnitude_vector)"
-    r"(\.(default|weight))*$"
-)
-_SLOTS = {
-    "lora_A": "down", "lora_B": "up", "lora.down": "down", "lora.up": "up", "lora_down": "down", "lora_up": "up",
-    "alpha": "alpha", "dora_scale": "magnitude", "lora_magnitude_vector": "magnitude",
-}  # fmt: skip
 _NUMBERED = re.compile(r"weights\.\d+")
 EMBEDDINGS, INDICES = "embeddings.embeddings", "embeddings.indices"
 _BUNDLED = re.compile(rf"bundle_emb\.(?P<text>.+)\.({EMBEDDING_KEY}|text_encoder_2|string_to_param)$")
@@ -55,9 +48,6 @@ class Entry:
     tokens: tuple[TokenEntry, ...] = ()
 
 
-_Group = dict[str, Tensor]  # the tensors of one changed module, by the values of _SLOTS
-
-
 def read_lora(path: str | os.PathLike[str], name: str | None = None) -> Lora:
     """The LoRA in a file, whole in memory. Raises CascadeError for what is no LoRA, or a damaged one."""
     path = Path(path)
@@ -71,6 +61,11 @@ def read_lora(path: str | os.PathLike[str], name: str | None = None) -> Lora:
 def read_embedding(path: Path) -> Tensor:
     """The vectors (n, D) of an embedding file for bigG: of its key `clip_g`, or its only tensor."""
     header = read_header(path)
+    if f"{EMBEDDING_KEY}_out" in header.tensors:
+        raise CascadeError(
+            f"{path.name} is an output embedding of OneTrainer ({EMBEDDING_KEY}_out), which is added behind the text"
+            f" encoder: expected one of its input ({EMBEDDING_KEY}): train it anew without `output embedding`"
+        )
     key = EMBEDDING_KEY if EMBEDDING_KEY in header.tensors else next(iter(header.tensors), "")
     if not key or (key != EMBEDDING_KEY and len(header.tensors) > 1):
         raise CascadeError(
@@ -84,25 +79,33 @@ def read_embedding(path: Path) -> Tensor:
 
 def _parse(header: Header, name: str, get: Callable[[str], Tensor]) -> Lora:
     entry = _read_entry(header, name)
-    groups: dict[str, _Group] = {}
+    groups: dict[str, dict[str, Tensor]] = {}
     bundled: list[NewToken] = []
     others: list[str] = []
     for key in header.tensors:
-        end = _END.search(key)
+        slot = find_slot(key, header.tensors)
         bundle = _BUNDLED.match(key)
         if bundle:
             rows = get(key).float().clone()
             bundled.append(NewToken(bundle["text"], rows[None] if rows.ndim == 1 else rows, pooled=False))
-        elif end:
-            groups.setdefault(key[: end.start()], {})[_SLOTS[end["slot"]]] = get(key)
+        elif slot:
+            groups.setdefault(slot[0], {})[slot[1]] = get(key)
         elif key not in (EMBEDDINGS, INDICES):
             others.append(key)
+    # Of a kind that is not read here, such as OFT, alpha may be the one name that is.
+    foreign = {key.rpartition(".")[0] for key in others}
+    groups = {key: group for key, group in groups.items() if group.keys() - ALONE_NOTHING or key not in foreign}
     tokens = _official_tokens(header, entry, name, get)
     said = {token.text for token in tokens}
     tokens += [token for token in bundled if token.text not in said]
     numbered = bool(groups) and all(map(_NUMBERED.fullmatch, groups))
     default = _peft_scale(header.path)
-    changes = {key: _change(group, key, name, numbered, default) for key, group in groups.items()}
+    scale = 1.0 if numbered else None  # the official alpha is 1, and not stored
+    changes = {
+        key: change
+        for module, group in groups.items()
+        for key, change in Group(module, name, group, scale, default).changes().items()
+    }
     return Lora(
         name,
         {key.removeprefix("weights."): change for key, change in changes.items()} if numbered else changes,
@@ -112,30 +115,6 @@ def _parse(header: Header, name: str, get: Callable[[str], Tensor]) -> Lora:
         numbered,
         tuple(others),
     )
-
-
-def _change(group: _Group, key: str, file: str, numbered: bool, default: float | None) -> Change:
-    down, up = group.get("down"), group.get("up")
-    if down is None or up is None:
-        lacking = "its lora_down" if down is None else "its lora_up"
-        raise CascadeError(f"{file}: {key} lacks {lacking}: the file is not whole, get it again")
-    up = up.flatten(1)  # (out, rank, 1, 1) for a convolution
-    down = down.flatten(1) if down.shape[2:].numel() == 1 else down
-    rank = down.shape[0]
-    if up.shape[1] != rank or rank == 0:
-        raise CascadeError(
-            f"{file}: {key} has a lora_down of rank {rank}, but a lora_up of rank {up.shape[1]}: get the file again"
-        )
-    alpha = group.get("alpha")
-    scale = default if default is not None else 1.0
-    if numbered:
-        scale = 1 / rank  # alpha is 1, and not stored
-    elif alpha is not None:
-        scale = float(alpha) / rank
-    magnitude = group.get("magnitude")
-    if magnitude is not None:
-        magnitude = magnitude.float().reshape(-1, 1) if magnitude.ndim == 1 else magnitude.float().flatten(1)
-    return Change(down.float().clone(), up.float().clone(), scale, magnitude)
 
 
 def _official_tokens(header: Header, entry: Entry, name: str, get: Callable[[str], Tensor]) -> list[NewToken]:
@@ -165,7 +144,9 @@ def _peft_scale(path: Path) -> float | None:
         return None
     try:
         told = json.loads(config.read_text(encoding="utf-8"))
-        alpha, rank = float(told["lora_alpha"]), float(told["r"])
+        if "r" not in told and told.get("peft_type") == "IA3":
+            return None
+        alpha, rank = float(told.get("lora_alpha", told.get("alpha"))), float(told["r"])  # "alpha" of LoHa and LoKr
         return alpha / (rank**0.5 if told.get("use_rslora") else rank)
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CascadeError(f"{config}: expected PEFT's lora_alpha and r, found {error}: get the file again") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -21,11 +20,13 @@ from ..kinds import KINDS
 from ..models.adapters import adaptable
 from ..models.handle import Handle
 from ..models.text import TextEncoder
+from .changes import Change, LowRankChange
 from .fit import place
-from .lora import Change, Lora, NewToken
-from .names import flat
+from .lora import Lora, NewToken
+from .names import changeable, flat
 from .order import FILTERS, official_order
 from .read import EMBEDDING_KEY, EMBEDDINGS, ENTRY, INDICES
+from .slots import BIAS
 from .tokens import first_rows
 
 DIALECTS = ("official", "kohya", "comfyui")
@@ -79,7 +80,7 @@ def save_lora(
         for _ in token.rows
     ]
     kept = {
-        name: tensor if tensor.dtype == torch.int64 else tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()
+        name: tensor if not tensor.is_floating_point() else tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()
     }
     specs = {name: (NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in kept.items()}
     metadata = {"format": "pt", ENTRY: json.dumps(entry)}
@@ -88,23 +89,23 @@ def save_lora(
 
 
 def _named(lora: Lora, handle: Handle, dialect: str) -> dict[str, Tensor]:
-    """lora_down, lora_up and alpha by names; q, k and v apart, as both programs have them."""
-    weights = adaptable(handle.module)
+    """The changes' tensors by names; q, k and v apart, as both programs have them."""
+    weights = changeable(handle.module)
     prefix = _PREFIXES[dialect][handle.kind]
     tensors: dict[str, Tensor] = {}
     for name, (weight, rows) in place(lora, handle).items():
-        path = weight.rpartition(".")[0]
-        changes = {path: lora.changes[name]}
-        if weight.endswith(".in_proj_weight"):
+        path, _, last = weight.rpartition(".")
+        is_bias = last.endswith("bias")
+        changes = {path if is_bias or last == "weight" else weight: lora.changes[name]}
+        if last.startswith("in_proj_"):
             thirds = _thirds(lora.changes[name], rows, weights[weight])
             changes = {f"{path}.to_{letter}": third for letter, third in thirds.items()}
         for module, change in changes.items():
             key = prefix + (flat(module) if dialect == "kohya" else module)
-            kernel = weights[weight].shape[2:]
-            down = change.down[..., None, None] if kernel and change.down.ndim == 2 else change.down
-            tensors[f"{key}.lora_down.weight"] = down.expand(*down.shape[:2], *kernel)
-            tensors[f"{key}.lora_up.weight"] = change.up[..., None, None] if kernel else change.up
-            tensors[f"{key}.alpha"] = torch.tensor(change.scale * len(change.down))
+            if is_bias:
+                (tensors[key + BIAS],) = change.tensors(()).values()
+                continue
+            tensors |= {f"{key}.{end}": tensor for end, tensor in change.tensors(weights[weight].shape[2:]).items()}
             if change.magnitude is not None:
                 tensors[f"{key}.dora_scale"] = change.magnitude
     return tensors
@@ -112,18 +113,10 @@ def _named(lora: Lora, handle: Handle, dialect: str) -> dict[str, Tensor]:
 
 def _thirds(change: Change, rows: tuple[int, int] | None, weight: Tensor) -> dict[str, Change]:
     """The change of the fused rows as changes of q, k and v, or the one of them that it is."""
-    width = weight.shape[1]
+    width = weight.shape[0] // 3
     if rows is not None:
         return {"qkv"[rows[0] // width]: change}
-    if change.magnitude is not None and change.magnitude.shape[0] == 1:
-        raise CascadeError("DoRA by columns over fused q, k, v has no form with these apart: keep the file as it is")
-
-    def part(i: int) -> Change:
-        rows = slice(i * width, (i + 1) * width)
-        magnitude = None if change.magnitude is None else change.magnitude[rows]
-        return replace(change, up=change.up[rows], magnitude=magnitude)
-
-    return {letter: part(i) for i, letter in enumerate("qkv")}
+    return {letter: change.part(slice(i * width, (i + 1) * width)) for i, letter in enumerate("qkv")}
 
 
 def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[str]]:
@@ -136,9 +129,15 @@ def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[s
     if any(change.magnitude is not None for change in lora.changes.values()):
         raise CascadeError(f"LoRA {lora.name} is a DoRA, for which the official dialect has no place: write kohya")
     weights = adaptable(handle.module)
-    merged: dict[str, list[tuple[Change, tuple[int, int] | None]]] = {}
+    merged: dict[str, list[tuple[LowRankChange, tuple[int, int] | None]]] = {}
     for name, (weight, rows) in place(lora, handle).items():
-        merged.setdefault(weight, []).append((lora.changes[name], rows))
+        change = lora.changes[name]
+        if not isinstance(change, LowRankChange):
+            raise CascadeError(
+                f"LoRA {lora.name}: {name} is a change of no low rank, for which the official dialect has no place:"
+                " write kohya or comfyui"
+            )
+        merged.setdefault(weight, []).append((change, rows))
     wanted = (lora.filters,) if lora.filters is not None else FILTERS
     filters = next((each for each in wanted if set(official_order(handle.module, each)) == set(merged)), None)
     if filters is None:
@@ -157,7 +156,7 @@ def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[s
     return tensors, filters
 
 
-def _fused(parts: Sequence[tuple[Change, tuple[int, int] | None]], weight: Tensor) -> tuple[Tensor, Tensor]:
+def _fused(parts: Sequence[tuple[LowRankChange, tuple[int, int] | None]], weight: Tensor) -> tuple[Tensor, Tensor]:
     """One down (rank, in) and up (out, rank) for all changes of a weight; their scales are in `up`."""
     downs: list[Tensor] = []
     ups: list[Tensor] = []

@@ -2,12 +2,12 @@
 
 `adapted` gives a second tree of modules over the same tensors. In it, what has branches computes W x + sum of branches,
 so a branch acts at its own precision, whatever the weights are stored in, and can be trained while they are frozen.
-Knows no files and no names of other programs.
+Biases and norms are small: `replaced` gives them new values. Knows no files and no names of other programs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -58,7 +58,33 @@ class Dense(nn.Module):
         return self.change
 
 
-Branch = LowRank | Dense
+class Computed(nn.Module):
+    """A change that is made of smaller tensors anew at each use, so that a whole network's takes no more memory.
+
+    make: the factors -> scale times smaller, the change; of `shape` (out, in[, height, width]). rows as in LowRank.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Tensor],
+        factors: Sequence[Tensor],
+        shape: Sequence[int],
+        scale: float = 1.0,
+        rows: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.make = make
+        self.factors = nn.ParameterList(nn.Parameter(factor, requires_grad=False) for factor in factors)
+        self.shape, self.scale, self.rows = tuple(shape), scale, rows
+
+    def act(self, x: Tensor, rows: slice) -> Tensor:
+        return F.linear(x, self.delta()[rows].to(x.dtype))
+
+    def delta(self) -> Tensor:
+        return self.make(*self.factors).reshape(self.shape) * self.scale
+
+
+Branch = LowRank | Dense | Computed
 Branches = Mapping[str, Sequence[Branch]]  # by the name of the weight that they change
 
 
@@ -134,6 +160,16 @@ def adapted(module: nn.Module, branches: Branches) -> nn.Module:
         if not isinstance(found, _Adapted) or weight != _weight_of(found):
             raise KeyError(name)
         found.branches.extend(added)
+    return twin
+
+
+def replaced(module: nn.Module, branches: Branches) -> nn.Module:
+    """A second `module` over the same tensors, but for copies of these parameters with the branches summed in."""
+    twin = share(module)
+    for name, added in branches.items():
+        path, _, parameter = name.rpartition(".")
+        total = merged(module.get_parameter(name), added)
+        setattr(twin.get_submodule(path), parameter, nn.Parameter(total, requires_grad=False))
     return twin
 
 

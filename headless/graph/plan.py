@@ -22,7 +22,8 @@ class NodeFailure(Exception):
     """A node raised `error`."""
 
     def __init__(self, node_id: str, node: Mapping[str, Any], error: Exception) -> None:
-        text = str(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
+        told = isinstance(error, ValueError | OSError)
+        text = str(error) if told else f"{type(error).__name__}: {error}".removesuffix(": ")
         super().__init__(f"{where(node_id, node)} failed: {text or type(error).__name__}")
         self.node = node_id
         self.title = title_of(node)

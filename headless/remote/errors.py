@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...cascade_core.errors import says_out_of_memory
 from .. import graph
 
 Definitions = Mapping[str, graph.Definition]
@@ -33,7 +34,7 @@ def explain_failure(prompt: graph.Prompt, account: Mapping[str, Any]) -> str | N
     if found := messages.get("execution_error"):
         kind = str(found.get("exception_type")).rpartition(".")[2]
         text = str(found.get("exception_message")).strip()
-        advice = "; choose a smaller size, batch or dtype" if kind == "OutOfMemoryError" else ""
+        advice = "; choose a smaller size, batch or dtype" if says_out_of_memory(kind, text) else ""
         return f"{_place(prompt, found)} failed: {text if kind in _FORESEEN and text else f'{kind}: {text}'}{advice}"
     if graph.is_object(status) and status.get("status_str") == "error":
         return "the server says that it failed, but not why"

@@ -230,6 +230,16 @@ class TestPickled:
         assert "is damaged" in refusal(tmp_path / "f.pt")
 
 
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
+def test_a_header_whose_length_begins_as_a_pickle_does(tmp_path: Path, length: int) -> None:
+    """Its first bytes are b"\\x80\\x02" and so on."""
+    entry = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+    header = json.dumps(entry).encode().ljust(length)
+    (tmp_path / "f.safetensors").write_bytes(length.to_bytes(8, "little") + header + bytes(8))
+    with open_tensors(read_header(tmp_path / "f.safetensors")) as get:
+        assert get("a").tolist() == [0, 0]
+
+
 class Bomb:
     """What a pickled file could hold."""
 

@@ -10,7 +10,7 @@ import torch
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.diffusers_config import write_config
-from stable_cascade_nodes.cascade_core.files.header import Header, TensorInfo
+from stable_cascade_nodes.cascade_core.files.header import Header, TensorInfo, open_tensors
 from stable_cascade_nodes.cascade_core.files.identify import OtherModel, find_part, find_parts, identify
 from stable_cascade_nodes.cascade_core.files.layouts import from_official
 from stable_cascade_nodes.cascade_core.files.model_part import Part
@@ -155,6 +155,32 @@ class TestPrecision:
     def test_scaled_float8_is_refused(self) -> None:
         said = refusal(shapes("stage_b", "700M") | {"scaled_fp8": (0,)})
         assert "holds a Stage B in scaled float8, which cannot be read here" in said
+
+    @pytest.mark.parametrize(
+        ("beside", "what"),
+        [
+            ("down_blocks.0.1.attention.attn.to_q.comfy_quant", "ComfyUI's quantised format (comfy_quant)"),
+            ("clf.1.scale_weight", "scaled float8"),
+            ("clip_txt_mapper.weight.quant_state.bitsandbytes__nf4", "4-bit nf4 (bitsandbytes)"),
+            ("clip_txt_mapper.weight.quant_state.bitsandbytes__fp4", "4-bit fp4 (bitsandbytes)"),
+            ("clip_txt_mapper.SCB", "8-bit integers (bitsandbytes)"),
+            ("down_blocks.0.2.attention.attn.out_proj.wscales", "4-bit SVDQuant (nunchaku)"),
+            ("down_blocks.0.2.attention.attn.out_proj.qweight", "4-bit integers (GPTQ or AWQ)"),
+        ],
+    )
+    def test_quantised_weights_are_named(self, beside: str, what: str) -> None:
+        """Also where low-rank weights beside them have the names of a LoRA, and where the sizes are packed ones."""
+        of_svdquant = {"down_blocks.0.2.attention.attn.out_proj.lora_down": (2048, 32)} if "wscales" in beside else {}
+        said = refusal(shapes("stage_c", "3.6B") | {beside: (1,)} | of_svdquant)
+        assert f"holds a Stage C in {what}, which cannot be read here: expected bfloat16" in said
+        assert said.endswith("choose the model's bfloat16 file")
+        assert f"holds weights in {what}, which cannot be read here" in refusal({beside: (1,), "x.weight": (3, 3)})
+
+    def test_comfyuis_metadata_says_so_too(self) -> None:
+        header = header_of(shapes("stage_b", "700M"))
+        quantised = replace(header, metadata={"_quantization_metadata": "{}"})
+        with pytest.raises(CascadeError, match=r"holds a Stage B in ComfyUI's quantised format"):
+            find_parts(quantised)
 
 
 @pytest.mark.parametrize("row", SIGNATURES)
@@ -324,3 +350,18 @@ def test_pickled_weights_are_known_too(tmp_path: Path) -> None:
     torch.save({"state_dict": state}, tmp_path / "previewer.pt")
     (part,) = identify(tmp_path / "previewer.pt")
     assert (part.kind, part.preset, part.precision) == ("previewer", "published", "float32")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_is_called_safetensors(tmp_path: Path, zipped: bool) -> None:
+    """What is in a file counts, for torch too, which would go by its name."""
+    state = {name: torch.zeros(shape) for name, shape in shapes("previewer").items()}
+    path = tmp_path / "previewer.safetensors"
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    (part,) = identify(path)
+    assert (part.kind, part.preset) == ("previewer", "published")
+    with open_tensors(part.header) as get:
+        assert torch.equal(get("blocks.0.weight"), state["blocks.0.weight"])
+    torch.save({"a": torch.zeros(1), "b": Path("x")}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CascadeError, match="is a pickled file that holds more than tensors and could run code"):
+        identify(path)

@@ -128,6 +128,21 @@ OTHERS: dict[str, tuple[dict[str, tuple[int, ...]], str]] = {
         {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": (4, 320)},
         "trained for Stable Cascade",
     ),
+    "a LoRA of SDXL": (
+        {"lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight": (16, 2048)},
+        "trained for Stable Cascade",
+    ),
+    "a LoRA of SD 1.x": (
+        {"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight": (16, 768)},
+        "trained for Stable Cascade",
+    ),
+    "a LoRA of a Flux model": ({"lora_unet_double_blocks_0_img_attn_qkv.hada_w1_a": (9, 4)}, "for Stable Cascade"),
+    "a LoRA of SD3": ({"diffusion_model.joint_blocks.0.x.lokr_w1": (4, 4)}, "for Stable Cascade"),
+    "an output embedding of OneTrainer": ({"clip_l_out": (2, 768), "clip_g_out": (2, 1280)}, "train the embedding"),
+    "the network that UltraPixel adds to Stage C": (
+        {"module.64.0.wtokens": (128, 1024), "module.64.0.input_layer.weight": (1024, 2048, 1, 1)},
+        "UltraPixel's own program",
+    ),
     "an upscaler (ESRGAN)": ({"params_ema.conv_first.weight": (64, 3, 3, 3)}, "ComfyUI's own nodes"),
     "a textual inversion embedding": ({"clip_g": (2, 1280)}, "embeddings"),
     "the state of an optimiser": ({"state.0.exp_avg": (1,)}, "the weights beside it"),

@@ -171,12 +171,12 @@ def test_unknown_names_are_reported(stage_c: Handle, tmp_path: Path) -> None:
     tensors |= {
         "lora_unet_down_blocks_9_2_attention_attn_to_q.lora_down.weight": torch.zeros(1, 4),
         "lora_unet_down_blocks_9_2_attention_attn_to_q.lora_up.weight": torch.zeros(4, 1),
-        "lora_unet_clf_1.hada_w1_a": torch.zeros(1),
+        "lora_unet_clf_1.oft_blocks": torch.zeros(1),
     }
     lora = read_lora(files.write(tmp_path / "l.safetensors", tensors))
     report = attach_lora(stage_c, lora)[1]
-    assert report.unmatched == ("lora_unet_down_blocks_9_2_attention_attn_to_q", "lora_unet_clf_1.hada_w1_a")
-    assert "2 unmatched (lora_unet_down_blocks_9_2_attention_attn_to_q, lora_unet_clf_1.hada_w1_a)" in str(report)
+    assert report.unmatched == ("lora_unet_down_blocks_9_2_attention_attn_to_q", "lora_unet_clf_1.oft_blocks")
+    assert "2 unmatched (lora_unet_down_blocks_9_2_attention_attn_to_q, lora_unet_clf_1.oft_blocks)" in str(report)
 
 
 def test_nothing_matched_is_an_error(stage_c: Handle, tmp_path: Path) -> None:

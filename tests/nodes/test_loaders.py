@@ -16,7 +16,7 @@ from stable_cascade_nodes.cascade_core.files.header import read_header
 from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.memory import OneAtATime
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
-from stable_cascade_nodes.runtime import host
+from stable_cascade_nodes.runtime import devices, host
 
 from .. import model_files
 from .conftest import FOLDERS
@@ -81,8 +81,9 @@ def test_the_precision_can_be_chosen(models: Path) -> None:
     assert handle.dtype == torch.bfloat16
 
 
-def test_a_gpu_gets_one_model_at_a_time(models: Path) -> None:
-    host.configure(models=models, device="meta")
+def test_a_gpu_gets_one_model_at_a_time(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "choose_device", lambda chosen: torch.device("meta"))
+    host.configure(models=models)
     (handle,) = NODE_CLASS_MAPPINGS["CascadeStageCLoader"]().load(model_name="stage_c.safetensors")
     assert isinstance(handle.placement, OneAtATime)
     assert handle.dtype == torch.bfloat16  # what auto means there

@@ -102,7 +102,7 @@ def test_words_of_an_official_file(loras: Path, capsys: pytest.CaptureFixture[st
     assert isinstance(encode(named, "a [fernando]"), tuple)  # no warning: it knows the word
     assert "does not know and skips: [fernando]" in encode(encoder, "a [fernando]")["ui"]["text"][0]
     capsys.readouterr()
-    apply(lora_name="fernando.safetensors")
+    apply(lora_name="fernando.safetensors")  # its changes act without the words
     assert "brings words (without names): connect `text_encoder` to say them" in capsys.readouterr().err
 
 
@@ -125,6 +125,27 @@ def test_a_trained_lora_on_the_wire_instead_of_a_file(loras: Path) -> None:
 def test_what_does_not_fit(loras: Path, inputs: dict[str, Any], message: str) -> None:
     with pytest.raises(CascadeError, match=message):
         apply(**inputs)
+
+
+def test_a_file_of_which_nothing_acts(loras: Path) -> None:
+    layer = "lora_te_text_model_encoder_layers_31_mlp_fc1"
+    text = {f"{layer}.hada_w{i}_{x}": torch.zeros(4, 4) for i in (1, 2) for x in "ab"}
+    files.write(loras / "text.safetensors", text)
+    with pytest.raises(
+        CascadeError, match=rf"it holds changes of the text encoder \({layer}\): connect `text_encoder`"
+    ):
+        apply(lora_name="text.safetensors")
+    tokens = {"embeddings.embeddings": torch.ones(1, WIDTH), "embeddings.indices": torch.tensor([100])}
+    files.write(loras / "words.safetensors", tokens)
+    with pytest.raises(CascadeError, match="holds new words for prompts alone: connect `text_encoder` to Apply LoRA"):
+        apply(lora_name="words.safetensors")
+    _, encoder = apply(
+        lora_name="words.safetensors", text_encoder=load("CascadeTextEncoderLoader"), tokens="[a]", strength=1.0
+    )
+    assert encoder is not None
+    files.write(loras / "oft.safetensors", {"lora_unet_clf_1.oft_blocks": torch.zeros(4, 2, 2)})
+    with pytest.raises(CascadeError, match=r"found lora_unet_clf_1\.oft_blocks, which is another kind: choose another"):
+        apply(lora_name="oft.safetensors")
 
 
 def test_a_missing_file_is_named_with_its_folder(loras: Path) -> None:
@@ -171,6 +192,10 @@ def test_embeddings_in_prompts(loras: Path) -> None:
     (wanted,) = encode(encoder, "a large star on a (mint:1.2) background")
     assert torch.allclose(found[0][0], wanted[0][0], atol=1e-5)
     assert torch.allclose(found[0][1]["pooled_output"], wanted[0][1]["pooled_output"], atol=1e-5)
+    for name, more in (("out", {}), ("both", {"clip_g": torch.zeros(1, WIDTH)})):
+        save_file({"clip_g_out": torch.zeros(2, WIDTH), **more}, folder / f"{name}.safetensors")
+        with pytest.raises(CascadeError, match=rf"{name}\.safetensors is an output embedding of OneTrainer .*train it"):
+            encode(encoder, f"a embedding:{name}")
     with pytest.raises(CascadeError, match=r"embedding:gone, but there is none .*put its file into .*embeddings"):
         encode(encoder, "a (embedding:gone:1.2)")
     with pytest.raises(CascadeError, match="have 1280 numbers each, but the text encoder's words 128"):
