@@ -48,9 +48,8 @@ def convert(
     Raises WorkflowError, with every message, for a document that contradicts itself or holds what
     cannot be run here.
     """
-    drawings = Drawings(definitions)
-    layout = lay_out(document, drawings, names)
-    values = WidgetValues(layout, drawings)
+    layout = lay_out(document, Drawings(definitions), names)
+    values = WidgetValues(layout)
     links = Links(values)
     replace = _Replacements(values)
     prompt: dict[str, dict[str, Any]] = {}
@@ -84,13 +83,12 @@ def _runs(node: Node, layout: Layout) -> bool:
 
 def _widget_inputs(node: Node, values: WidgetValues, replace: Callable[[str], str]) -> dict[str, Any]:
     """The inputs that the widgets of a node send, by name."""
-    drawing = values.drawings.get(node.type)
     held = values.of(node)
-    if drawing is None:
+    if node.drawing is None:
         return {name: _constant(value) for name, value in held.items()}
     inputs: dict[str, Any] = {}
-    for widget in drawing.widgets:
-        value = held[widget.name]
+    for widget in node.drawing.widgets:
+        value = held[widget.name] if widget.send is None else widget.send(held)
         if not widget.in_prompt or (value is None and widget.value is None):
             continue
         if isinstance(value, str):

@@ -22,8 +22,7 @@ def set_widgets(document: _Json, definitions: Definitions, changes: Iterable[Cha
     for, the one gets a copy of its own. An input that has no widget stays as it is: the editor's form has no place for
     its value.
     """
-    drawings = Drawings(definitions)
-    values = WidgetValues(lay_out(document, drawings, {}), drawings)  # for all: none adds, removes or moves a widget
+    values = WidgetValues(lay_out(document, Drawings(definitions), {}))  # for all: none adds, removes or moves a widget
     for node_id, name, value in changes:
         node = values.layout.nodes[node_id]
         if name in values.of(node):
@@ -45,8 +44,8 @@ def _write(document: _Json, values: WidgetValues, node: Node, name: str, value: 
         shown = values.of(node)
         written = [*written[: len(shown)], *list(shown.values())[len(written) :]]
         written[list(shown).index(name)] = value
-    elif (drawing := values.drawings.get(node.type)) is not None:
-        drawing.write(written, name, value)
+    elif node.drawing is not None:
+        node.drawing.write(written, name, value)
     entry["widgets_values"] = written
     slots: list[_Json] = entry.get("inputs") or []
     for slot in slots:

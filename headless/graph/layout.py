@@ -6,11 +6,11 @@ as objects). Subgraphs are put in place of the nodes that stand for them: a node
 too, as places where links cross a border.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .widgets import Drawings, LinkId, Slot
+from .widgets import Drawing, Drawings, LinkId, Slot
 from .wording import WorkflowError, is_list, is_object, show, where
 
 MAX_DEPTH = 100  # subgraphs inside each other
@@ -31,7 +31,8 @@ _RENAMED = {  # ids that the editor replaces when it opens a file
 class Node:
     """`outputs` are types; `values` (by position, or by name) are the document's own, not a copy.
 
-    `owner` is the id of the subgraph node that it lies in, "" at the top.
+    `drawing` is None for a class without a definition, and for a node that stands for a subgraph. `owner` is the id of
+    the subgraph node that it lies in, "" at the top.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Node:
     outputs: list[str]
     values: list[Any] | dict[str, Any]
     properties: Mapping[str, Any]
+    drawing: Drawing | None = None
     owner: str = ""
 
 
@@ -159,21 +161,41 @@ class _Expansion:
             f"{place(node)}: expected a node or a subgraph, found a group node of an old editor; "
             "convert it to nodes or to a subgraph in the editor, or export the workflow for the API"
             for node in graph.nodes.values()
-            if node.type.startswith(("workflow>", "workflow/")) and self.drawings.get(node.type) is None
+            if node.type.startswith(("workflow>", "workflow/")) and not self.drawings.has(node.type)
         ]
+        nodes = [self._complete_node(node) for node in graph.nodes.values()]
+        for written, node in zip(graph.nodes.values(), nodes, strict=True):
+            errors += _check_understood(node, written.inputs)
         if errors:
             raise WorkflowError(*errors)
-        return replace(graph, nodes={node.id: self._complete_node(node) for node in graph.nodes.values()})
+        return replace(graph, nodes={node.id: node for node in nodes})
 
     def _complete_node(self, node: Node) -> Node:
         if node.type in self.written:
             ports = self.written[node.type]
             inputs, outputs = _port_slots(ports, node), [_type(port) for port in _list_in(ports, "outputs")]
-        elif (drawing := self.drawings.get(node.type)) is not None:
-            inputs, outputs = drawing.slots(node.inputs), drawing.outputs
-        else:
+            return replace(node, inputs=inputs, outputs=outputs + node.outputs[len(outputs) :])
+        drawing = self.drawings.of(node.type, node.values, [slot.name for slot in node.inputs])
+        if drawing is None:
             return node
-        return replace(node, inputs=inputs, outputs=outputs + node.outputs[len(outputs) :])
+        outputs = drawing.outputs + node.outputs[len(drawing.outputs) :]
+        return replace(node, inputs=drawing.slots(node.inputs), outputs=outputs, drawing=drawing)
+
+
+def _check_understood(node: Node, written: Sequence[Slot]) -> Iterator[str]:
+    """A message for each input that has values in the file which nobody here can count."""
+    drawn = {(slot.name, slot.type) for slot in written if slot.widget}
+    for entry in node.drawing.inputs if node.drawing is not None and _runs(node.mode) else ():
+        if not entry.is_understood or (entry.may_be_drawn and (entry.name, entry.type) in drawn):
+            yield (
+                f"{where(node.id, {'class_type': node.type, '_meta': {'title': node.title}}, entry.name)}: expected a type "
+                f"of input whose values are known here, found {show(entry.type)}; export the workflow for the API in the "
+                "editor"
+            )
+
+
+def _runs(mode: int) -> bool:
+    return mode not in (MUTED, BYPASSED)
 
 
 def _port_slots(ports: Mapping[str, Any], node: Node) -> list[Slot]:

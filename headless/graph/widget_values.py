@@ -10,7 +10,7 @@ from typing import Any
 
 from .definition import Input
 from .layout import Layout, Node, Port, join
-from .widgets import Drawings, LinkId, Slot
+from .widgets import LinkId, Slot
 from .wording import is_list, is_object
 
 PRIMITIVE = "PrimitiveNode"
@@ -26,9 +26,8 @@ class WidgetValues:
     The nodes of a subgraph come before the node that stands for it, so no pass looks ahead.
     """
 
-    def __init__(self, layout: Layout, drawings: Drawings) -> None:
+    def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.drawings = drawings
         self._names: dict[str, Collection[str]] = {}
         self._shown: dict[str, dict[str, tuple[Node, str]]] = {}  # by the node of a subgraph: its names for widgets
         self._outer: dict[tuple[str, str], tuple[Node, str]] = {}  # the reverse, by inner node and widget
@@ -59,8 +58,8 @@ class WidgetValues:
         """The names of a node's widgets; a class without a definition has those that the file names."""
         if self.layout.is_subgraph(node):
             return self._shown[node.id].keys()
-        if (drawing := self.drawings.get(node.type)) is not None:
-            return drawing.defaults.keys()
+        if node.drawing is not None:
+            return node.drawing.defaults.keys()
         return node.values.keys() if is_object(node.values) else ()
 
     def _find_shown(self, shell: Node) -> dict[str, tuple[Node, str]]:
@@ -117,8 +116,7 @@ class WidgetValues:
             if name not in (shown := self._shown[node.id]):
                 return None
             node, name = shown[name]
-        drawing = self.drawings.get(node.type)
-        return None if drawing is None else drawing.definition.inputs.get(name)
+        return None if node.drawing is None else node.drawing.entries.get(name)
 
     # Third pass: values.
 
@@ -144,8 +142,8 @@ class WidgetValues:
             if is_list(node.values):
                 values.update(zip(list(values), node.values, strict=False))
             return values
-        if (drawing := self.drawings.get(node.type)) is not None:
-            return drawing.read(node.values)
+        if node.drawing is not None:
+            return node.drawing.read(node.values)
         return dict(node.values) if is_object(node.values) else {}
 
 
