@@ -19,6 +19,9 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # each of its choices brings inputs of 
 GROWING = "COMFY_AUTOGROW_V3"  # a group of inputs, which has one more whenever the last is linked
 MATCHING = "COMFY_MATCHTYPE_V3"  # a socket whose type is that of what is linked to its fellows
 
+CONTROL = "control_after_generate"  # says how a value changes after queueing; the widget for that has this name too
+SEEDS = frozenset({"seed", "noise_seed"})  # integers that get such a widget by their name
+
 _TYPED = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO})  # types that a person can type
 _DRAWN = _TYPED | frozenset(  # types that the editor or one of its own extensions draws as a widget
     [
@@ -139,6 +142,14 @@ class Input:
     def has_widget(self) -> bool:
         """Whether the editor draws a widget for it, and so gives it a place in `widgets_values`."""
         return (self.options.get("widgetType") or self.type) in _DRAWN and not self.options.get("forceInput")
+
+    @property
+    def has_control(self) -> bool:
+        """Integers named like seeds have one unless they decline; other integers and combos where they ask for it."""
+        asked = self.options.get(CONTROL)
+        if self.type == "INT" and asked is None:
+            return self.name in SEEDS
+        return self.type in ("INT", "COMBO") and bool(asked)
 
     @property
     def default(self) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .layout import BYPASSED, INSIDE, Link, Node, Slot, join, place
+from .layout import BYPASSED, INSIDE, MUTED, Link, Node, Slot, join, place
 from .widget_values import PRIMITIVE, WidgetValues
 from .widgets import LinkId
 from .wording import WorkflowError, show
@@ -67,8 +67,10 @@ class Links:
                 found = self._back(found)
         self._known.update(dict.fromkeys(steps, found))
         if isinstance(found, _Broken):
-            raise WorkflowError(f"{place(node, slot)}: {found.message}")
-        return found if found is not None else self._shown_around(node, slot)
+            raise WorkflowError(f"{place(node, slot.name)}: {found.message}")
+        if found is None and self._layout.for_old_editor:
+            return self._shown_around(node, slot)
+        return found
 
     def _back(self, step: _Step) -> Origin | _Broken | _Step:
         """One link further back, or where it ends."""
@@ -86,6 +88,8 @@ class Links:
             return self._past_bypassed(source, link, owner, kind)
         if self._layout.is_subgraph(source):
             return self._into_subgraph(source, link, kind)
+        if source.type in VIRTUAL and source.mode == MUTED and not self._layout.for_old_editor:
+            return None
         if source.type in VIRTUAL:  # such a node gives what its input of the same position gets
             return _step(owner, source.inputs[link.slot].link, kind) if link.slot < len(source.inputs) else None
         return Output(source.id, link.slot)

@@ -46,6 +46,18 @@ def inputs_of(definition: Definition, given: Mapping[str, Any]) -> Mapping[str, 
     return {entry.name: entry for entry in found}
 
 
+def put(definition: Definition, given: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """The values of a node of a prompt with one put in: what another choice of a dynamic combo brings comes with it."""
+    values = {**given, name: value}
+    entry = inputs_of(definition, given).get(name)
+    if entry is None or entry.type != DYNAMIC_COMBO:
+        return values
+    entries, start = inputs_of(definition, values), f"{name}."
+    values = {known: held for known, held in values.items() if not known.startswith(start) or known in entries}
+    own = {e.name: e.default for e in entries.values() if e.name.startswith(start) and e.has_widget}
+    return {**values, **{new: default for new, default in own.items() if new not in values}}
+
+
 def _brought(combo: Input, choice: Any) -> Iterator[Input]:
     """The inputs that a choice of a dynamic combo brings; none for what is no choice."""
     for entry in combo.brings.get(choice, ()) if isinstance(choice, str) else ():

@@ -14,6 +14,7 @@ from typing import Any
 
 from .definition import Classes, Definition, Definitions, Input, define_all, unsupported
 from .prompt import Problem, Prompt, constant_of, link_of, locate, reachable, sources_of
+from .unfolding import inputs_of
 from .wording import WorkflowError, is_list, is_object, list_choices, show, title_of, where
 
 MAX_TEXT = 1_000_000  # characters of one text; a long novel has that many
@@ -139,6 +140,7 @@ class _NodeCheck:
         self.node_id = node_id
         self.prompt = prompt
         self.definition = definition
+        self.entries = inputs_of(definition, prompt[node_id]["inputs"])
         self.definitions = definitions
         self.problems: list[Problem] = []
         self.inputs: dict[str, Any] = dict(prompt[node_id]["inputs"])
@@ -149,7 +151,7 @@ class _NodeCheck:
         for name, value in self.inputs.items():
             if is_list(value):
                 self._check_link(name, value)
-        for name, entry in definition.inputs.items():
+        for name, entry in self.entries.items():
             if name not in self.inputs:
                 if entry.required:
                     self._report("required_input_missing", name, _expectation(entry), "nothing")
@@ -161,10 +163,10 @@ class _NodeCheck:
         self.problems.append(Problem(kind, expected, found, detail=detail, **locate(self.prompt, self.node_id, name)))
 
     def _check_link(self, name: str, value: list[Any]) -> None:
-        link, entry = link_of(value), self.definition.inputs.get(name)
+        link, entry = link_of(value), self.entries.get(name)
         source = None if link is None else self.prompt.get(link[0])
         if source is not None and entry is None and not _takes_any(self.definition):
-            expected = f"one of the inputs {list_choices(self.definition.inputs, name)}"
+            expected = f"one of the inputs {list_choices(self.entries, name)}"
             self._report("bad_linked_input", name, expected, "a link")
         elif misfit := _check_link(self.prompt, self.definitions, value):
             self._report("bad_linked_input", name, *misfit)
@@ -191,7 +193,7 @@ class _NodeCheck:
         if self.own_check is None:
             return
         takes_all = self.own_check.varkw is not None
-        named = {name for name in self.definition.inputs if takes_all or name in self.own_names}
+        named = {name for name in self.entries if takes_all or name in self.own_names}
         if any(problem.input in named for problem in self.problems):
             return  # it would be asked about a value that is known to be wrong
         arguments: dict[str, Any] = {}

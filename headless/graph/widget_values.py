@@ -37,6 +37,7 @@ class WidgetValues:
                 for name, (inner, widget) in self._shown[node.id].items():
                     self._outer.setdefault((inner.id, widget), (node, name))
             self._names[node.id] = self._find_names(node)
+        self._given = {} if layout.for_old_editor else self._find_given()
         self._held = self._find_held()
         self._values: dict[str, dict[str, Any]] = {}
         for node in layout.nodes.values():
@@ -45,6 +46,10 @@ class WidgetValues:
     def of(self, node: Node) -> Mapping[str, Any]:
         """The value of each widget of a node, by name."""
         return self._values[node.id]
+
+    def given(self, node: Node) -> Mapping[str, Any]:
+        """The values that the node of a subgraph gives to inner widgets which no input of the subgraph is linked to."""
+        return self._given.get(node.id, {})
 
     def outermost(self, node: Node, name: str) -> tuple[Node, str]:
         """The node that shows a widget to people, and its name there: a node around it, or the node itself."""
@@ -75,6 +80,29 @@ class WidgetValues:
             if inner is not None and slot is not None and slot.name in self._names[inner.id]:
                 return inner, slot.name
         return None
+
+    def _find_given(self) -> dict[str, dict[str, Any]]:
+        """Values by `proxyWidgets`, a list of inner widgets ([node id, name]) that goes with the values of a node.
+
+        By the node that gets them: the one inside, or the one that stands for the subgraph where an input shows the widget.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for shell in self.layout.nodes.values():
+            proxies: Any = shell.properties.get("proxyWidgets")
+            if not self.layout.is_subgraph(shell) or not is_list(proxies) or not is_list(shell.values):
+                continue
+            graph = self.layout.graphs[shell.id]
+            inside = {node.written: self.layout.nodes[join(shell.id, node.id)] for node in graph.nodes.values()}
+            names = {(inner.id, widget): name for name, (inner, widget) in self._shown[shell.id].items()}
+            for proxy, value in zip(proxies, shell.values, strict=False):
+                inner = inside.get(str(proxy[0])) if is_list(proxy) and len(proxy) > 1 else None
+                if inner is None or proxy[1] not in self._names[inner.id]:
+                    continue
+                node_id, name = inner.id, proxy[1]
+                if (inner.id, name) in names:
+                    node_id, name = shell.id, names[inner.id, name]
+                found.setdefault(node_id, {})[name] = value
+        return found
 
     # Second pass: primitive nodes.
 
@@ -141,7 +169,7 @@ class WidgetValues:
             values = {name: self._values[inner.id][widget] for name, (inner, widget) in self._shown[node.id].items()}
             if is_list(node.values):
                 values.update(zip(list(values), node.values, strict=False))
-            return values
+            return values | self._given.get(node.id, {})
         if node.drawing is not None:
             return node.drawing.read(node.values)
         return dict(node.values) if is_object(node.values) else {}

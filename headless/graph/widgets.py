@@ -8,15 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-from .definition import MATCHING, Definition, Definitions, Input
+from .definition import CONTROL, DYNAMIC_COMBO, MATCHING, SEEDS, Definition, Definitions, Input
 from .texts import write_text
 from .unfolding import unfold, unfolds
 from .wording import is_list, is_object
 
 LinkId = int | str | None
 
-_CONTROL = "control_after_generate"  # the widget that says how a value changes after queueing
-_SEEDS = frozenset({"seed", "noise_seed"})  # integers that get a control by their name
 _UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
 _WITH_PLAYER = frozenset({"LoadAudio", "SaveAudio", "PreviewAudio", "SaveAudioMP3", "SaveAudioOpus"})
 _WITH_VIEW = {"SaveGLB": "PREVIEW_3D", "Preview3D": "PREVIEW_3D", "Preview3DAnimation": "PREVIEW_3D_ANIMATION"}
@@ -65,22 +63,32 @@ class Drawing:
     """
 
     def __init__(self, kind: str, definition: Definition, values: Any = None, used: Collection[str] = ()) -> None:
+        self.kind = kind
         self.definition = definition
+        self.is_dynamic = unfolds(definition)
+        self._used = used
         self.outputs = [_output_type(output) for output in definition.outputs]
         self._old_places = _count_old_places(definition)
         self._values = values
-        self._placed: list[str] = []
+        self.placed: list[str] = []  # the widgets that have a place in the file's list
         self.widgets: list[Widget] = []
         for widget in _draw(kind, definition, self._choose, used, values):  # asks `_choose` on the way
             self.widgets.append(widget)
             if widget.has_place:
-                self._placed.append(widget.name)
+                self.placed.append(widget.name)
         self.defaults: Mapping[str, Any] = {widget.name: widget.value for widget in self.widgets}
         self.entries = {widget.name: widget.entry for widget in self.widgets}
         chosen = self.read(values)
         sockets_first = sorted(definition.inputs.values(), key=lambda entry: entry.has_widget)
         self.inputs = list(unfold(sockets_first, lambda entry: chosen.get(entry.name, entry.default), used))
         self._slots = list(_draw_slots(definition, self.inputs, self.widgets))
+
+    @property
+    def unknown_choice(self) -> Input | None:
+        """The first dynamic combo whose choice its declaration does not have: what it brings is not known either."""
+        held = self.read(self._values)
+        combos = (entry for entry in self.entries.values() if entry is not None and entry.type == DYNAMIC_COMBO)
+        return next((entry for entry in combos if held[entry.name] not in (entry.choices or [None])), None)
 
     def slots(self, written: Sequence[Slot]) -> list[Slot]:
         """The inputs of a node in the editor's order: sockets, those of widgets, then what only the file has.
@@ -98,29 +106,33 @@ class Drawing:
         if is_object(values):  # some packs write these themselves; the stock editor has no use for them
             written = {name: value for name, value in values.items() if name in self.defaults}
         elif is_list(values):
-            written = {name: values[at] for name, at in zip(self._placed, self._find_places(values), strict=False)}
+            written = {name: values[at] for name, at in zip(self.placed, self._find_places(values), strict=False)}
+        if self.definition.for_old_editor:
+            written = {name: _with_one_line_end(self.entries[name], value) for name, value in written.items()}
         return {**self.defaults, **{name: _shown(self.entries[name], value) for name, value in written.items()}}
 
-    def write(self, values: list[Any], name: str, value: Any) -> None:
-        """Put a value where `read` finds it, with the defaults of the widgets before it where the list is too short."""
-        index = self._placed.index(name)
-        places = self._find_places(values)
-        if index < len(places):
-            values[places[index]] = value
-        else:
-            values.extend(self.defaults[before] for before in self._placed[len(places) : index])
-            values.append(value)
+    def write(self, values: list[Any], name: str, value: Any) -> list[Any]:
+        """The list of values with one put where `read` finds it; what is missing before it has the widget's own value.
 
-    def placed(self, held: Mapping[str, Any]) -> list[Any]:
-        """The whole list of values of a file, from values by name; what they lack is the widget's own value."""
-        return [held.get(name, self.defaults[name]) for name in self._placed]
+        A new choice of a dynamic combo brings other widgets, with their own values where they had none before.
+        """
+        entry = self.entries[name]
+        if entry is not None and entry.type == DYNAMIC_COMBO:
+            held = self.read(values) | {name: value}
+            chosen = Drawing(self.kind, self.definition, held, self._used)
+            return [held.get(placed, chosen.defaults[placed]) for placed in chosen.placed]
+        index = self.placed.index(name)
+        places = self._find_places(values)
+        values = [*values, *(self.defaults[before] for before in self.placed[len(places) : index + 1])]
+        values[(places + list(range(len(places), len(values))))[index]] = value
+        return values
 
     def _choose(self, combo: Input) -> Any:
         """The value of the dynamic combo whose widget was drawn last."""
         if is_object(self._values):
             return self._values.get(combo.name, combo.default)
         values = self._values if is_list(self._values) else []
-        places, last = self._find_places(values), len(self._placed) - 1
+        places, last = self._find_places(values), len(self.placed) - 1
         return values[places[last]] if last < len(places) else combo.default
 
     def _find_places(self, values: list[Any]) -> list[int]:
@@ -136,6 +148,11 @@ class Drawings:
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
         self._known: dict[str, Drawing | None] = {}
+
+    def are_for_old_editor(self, kinds: Iterable[str]) -> bool:
+        """Whether any of the classes comes from a server of the time of the editor 1.27."""
+        found = (self._definitions.get(kind) for kind in dict.fromkeys(kinds))
+        return any(definition.for_old_editor for definition in found if definition is not None)
 
     def has(self, kind: str) -> bool:
         return kind in self._definitions
@@ -163,10 +180,10 @@ def _count_old_places(definition: Definition) -> list[bool]:
     places: list[bool] = []
     for entry in entries:
         places.append(bool(entry.options.get("forceInput")))
-        if not definition.for_old_editor and entry.options.get(_CONTROL):
+        if not definition.for_old_editor and entry.options.get(CONTROL):
             places.append(False)
     if definition.for_old_editor:
-        places += [False for entry in entries if entry.options.get(_CONTROL) or entry.name in _SEEDS]
+        places += [False for entry in entries if entry.options.get(CONTROL) or entry.name in SEEDS]
     return places + [False] * (_upload(definition) is not None)
 
 
@@ -176,6 +193,9 @@ def _draw(
     for entry in unfold(definition.inputs.values(), choose, used):
         if entry.has_widget:
             yield from _draw_input(entry, definition.for_old_editor)
+        if entry.type == DYNAMIC_COMBO and is_object(values) and values.get(entry.name) not in (entry.choices or ()):
+            own = {name for name in values if name.startswith(f"{entry.name}.")}  # of a choice that is not known
+            yield from (Widget(name, has_place=False) for name in sorted(own))
     if kind in _WITH_PLAYER:
         yield Widget("audioUI", socket="AUDIO_UI", has_place=False, in_prompt=definition.for_old_editor)
     if kind in _WITH_VIEW:
@@ -210,8 +230,8 @@ def _draw_input(entry: Input, for_old_editor: bool) -> Iterator[Widget]:
     if is_object(remote) and remote.get("refresh_button"):
         yield Widget("Auto-refresh after generation", value=False, in_prompt=False)
         yield Widget("refresh", value="refresh")
-    if _has_control(entry):
-        yield Widget(_CONTROL, value="randomize", in_prompt=False)
+    if entry.has_control:
+        yield Widget(CONTROL, value="randomize", in_prompt=False)
         if kind == "COMBO":
             yield Widget("control_filter_list", in_prompt=False)
 
@@ -254,20 +274,21 @@ def _index_of_choice(held: Mapping[str, Any]) -> int:
     return options.index(held["choice"]) if held["choice"] in options else -1
 
 
-def _has_control(entry: Input) -> bool:
-    """Integers named like seeds have one unless they decline; other integers and combos where they ask for it."""
-    asked = entry.options.get(_CONTROL)
-    if entry.type == "INT" and asked is None:
-        return entry.name in _SEEDS
-    return entry.type in ("INT", "COMBO") and bool(asked)
-
-
 def _is_upload(entry: Input) -> bool:
     return entry.required and entry.type == "COMBO" and any(entry.options.get(key) is True for key in _UPLOADS)
 
 
 def _shown(entry: Input | None, value: Any) -> Any:
-    """A value as its widget has it: a box of several lines holds text, with one kind of line end."""
-    if entry is None or entry.type != "STRING" or not entry.options.get("multiline"):
+    """A value as its widget has it: a box of several lines holds text."""
+    return write_text(value) if entry is not None and _is_box(entry) else value
+
+
+def _with_one_line_end(entry: Input | None, value: Any) -> Any:
+    """A text as the boxes of the old editor have it."""
+    if entry is None or not _is_box(entry) or not isinstance(value, str):
         return value
-    return write_text(value).replace("\r\n", "\n").replace("\r", "\n")
+    return value.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _is_box(entry: Input) -> bool:
+    return entry.type == "STRING" and bool(entry.options.get("multiline"))
