@@ -17,6 +17,7 @@ from .prompt import Problem, Prompt, constant_of, link_of, locate, reachable, so
 from .unfolding import inputs_of
 from .wording import WorkflowError, is_list, is_object, list_choices, show, title_of, where
 
+_WHOLE_TEXT = "a text without halves of Unicode characters"
 MAX_TEXT = 1_000_000  # characters of one text; a long novel has that many
 
 
@@ -84,7 +85,8 @@ def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) 
         raise WorkflowError(*messages)
     for node_id, node in prompt.items():
         for name, value in node["inputs"].items():
-            if is_list(value) and (misfit := _check_link(prompt, definitions, value)):
+            misfit = _check_link(prompt, definitions, value) if is_list(value) else _check_text(value)
+            if misfit:
                 expected, found = misfit
                 messages.append(f"{where(node_id, node, name)}: expected {expected}, found {found}")
     if messages:
@@ -117,6 +119,13 @@ def _check_link(prompt: Prompt, definitions: Definitions, value: list[Any]) -> t
     count = len(definition.outputs)
     expected = f"an output slot from 0 to {count - 1}" if count else "a node with outputs"
     return expected, f"slot {slot} of {where(source, prompt[source])}"
+
+
+def _check_text(value: Any) -> tuple[str, str] | None:
+    """The words for a text that no file and no request can hold."""
+    if isinstance(value, str) and not value.isascii() and value != value.encode(errors="ignore").decode():
+        return _WHOLE_TEXT, show(value)
+    return None
 
 
 def _cycles(sources: Mapping[str, set[str]]) -> Iterator[list[str]]:
@@ -258,8 +267,8 @@ def _read_constant(entry: Input, value: Any) -> Any:
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
             raise _Unfit(wrong, f"a text of at most {MAX_TEXT:,} characters")
-        if not value.isascii() and value != value.encode(errors="ignore").decode():
-            raise _Unfit(wrong, "a text without halves of Unicode characters")
+        if _check_text(value):
+            raise _Unfit(wrong, _WHOLE_TEXT)
     if not entry.takes_constant:
         if value is None and not entry.required:
             return value

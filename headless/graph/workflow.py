@@ -1,7 +1,7 @@
 """A workflow file as a prompt.
 
 Two forms are read: the editor's (nodes with places, links and widget values) and the API prompt
-(`{"id": {"class_type", "inputs"}}`).
+(`{"id": {"class_type", "inputs"}}`), the latter also in what it travels in.
 """
 
 import json
@@ -15,6 +15,7 @@ from . import editor
 from .definition import Definitions
 from .prompt import Prompt
 from .wording import WorkflowError, is_list, is_object, list_choices, show
+from .wrapping import unwrap
 
 MAX_BYTES = 32 * 2**20  # of a file; the largest shipped templates have a few hundred KiB
 
@@ -45,11 +46,12 @@ def parse(data: bytes, place: str) -> dict[str, Any]:
     if not data.strip():
         raise WorkflowError(f"{place}: expected a workflow as JSON, found an empty file")
     try:
-        document = json.loads(data.decode("utf-8-sig"))
+        document = json.loads(data.decode(json.detect_encoding(data)))
     except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, a number of thousands of digits
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise WorkflowError(f"{place}: expected a workflow as JSON, but this is not JSON: {reason}") from None
     try:
+        document = unwrap(document)
         is_editor_form(document)
     except WorkflowError as error:
         raise WorkflowError(f"{place}: {error}") from None
