@@ -151,7 +151,7 @@ def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
     from ..headless import requirements
 
     nodes = node_classes.load()
-    workflow = graph.convert(document, graph.definitions(nodes.classes), nodes.names)
+    workflow = graph.convert(document, nodes.definitions(), nodes.all_names())
     prompt = {node_id: node for node_id, node in workflow.prompt.items() if _is_node(node)}
     classes = requirements.classes_of(prompt, document, nodes)
     files = requirements.files_of(prompt, document, nodes)
