@@ -13,7 +13,9 @@ from typing import Any
 
 from . import editor
 from .definition import Definitions
+from .groups import expand
 from .prompt import Prompt
+from .widgets import Drawings
 from .wording import WorkflowError, is_list, is_object, list_choices, show
 from .wrapping import unwrap
 
@@ -61,11 +63,13 @@ def parse(data: bytes, place: str) -> dict[str, Any]:
 def convert(document: dict[str, Any], definitions: Definitions, names: Mapping[str, str] | None = None) -> Workflow:
     """A document of either form as a prompt. `names` gives display names, the titles of untitled nodes.
 
-    The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it.
+    The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it, but for group nodes of old
+    editors, which are subgraphs there.
     """
     names = names or {}
     if is_editor_form(document):
         try:
+            document = expand(document, Drawings(definitions))
             return Workflow(editor.convert(document, definitions, names), document)
         except RecursionError:
             raise WorkflowError("expected a workflow, but it is nested too deeply") from None
