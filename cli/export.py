@@ -12,7 +12,7 @@ from ..cascade_core.files import atomic
 from ..headless import graph, node_classes, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments
-from .output import OK
+from .output import OK, note
 
 DESCRIPTION = """Print the prompt that the editor would send: what `POST /prompt` of a ComfyUI takes as "prompt".
 The nodes of this pack are known, and ComfyUI's own; --object-info tells of other packs'."""
@@ -46,6 +46,7 @@ def export(options: argparse.Namespace) -> int:
     nodes = node_classes.load()
     definitions = ChainMap(dict(theirs), nodes.definitions())  # pyright: ignore[reportArgumentType]  (only read)
     workflow = graph.convert(document, definitions, ChainMap(dict(their_names), nodes.all_names()))  # pyright: ignore[reportArgumentType]
+    note(workflow)
     set_values.apply(workflow, options.set, definitions, _refuse_outside)
     owner = "this pack or of ComfyUI" if options.object_info is None else options.object_info
     graph.check_form(workflow.prompt, definitions, owner, _HINT if options.object_info is None else "")

@@ -36,6 +36,12 @@ def errors_as_failures(advice: str = "") -> Iterator[None]:
         raise Failure(f"out of memory: {error}; {advice or 'choose another --device'}") from error
 
 
+def note(workflow: graph.Workflow) -> None:
+    """Tell on stderr what a person should know of how a workflow was read."""
+    if workflow.note:
+        complain(workflow.note)
+
+
 def complain(*messages: str) -> None:
     """Each message on a line of its own, under the command's name."""
     for message in messages:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from ..headless import comfyui_nodes, graph, node_classes, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments
-from .output import OK, REFUSED, complain
+from .output import OK, REFUSED, complain, note
 
 
 def add_parser(commands: arguments.Commands) -> None:
@@ -36,6 +36,7 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     nodes = node_classes.load()
     definitions = nodes.definitions()
     workflow = graph.convert(document, definitions, nodes.all_names())
+    note(workflow)
     set_values.apply(workflow, options.set, definitions)
     checked = graph.validate(workflow.prompt, nodes.classes)
     complain(*(problem.message for problem in checked.problems))

@@ -1,7 +1,7 @@
 """The workflow in a file that carries one: JSON, or a picture that was saved with it.
 
 A picture's is found where the editor looks for it: in the text chunks of a PNG, and in the EXIF entries of other
-formats. Where it has both forms, the editor's wins, as there.
+formats. Where it has both forms, the editor's wins, as there, if it can be used.
 """
 
 import struct
@@ -30,9 +30,20 @@ def read(path: Path) -> dict[str, Any]:
     if not (start.startswith(_PICTURES) or start[4:8] == _AVIF):
         return graph.read(path)
     texts = _png_texts(path) if start.startswith(_PNG) else _exif_texts(path)
+    found: dict[str, dict[str, Any]] = {}
+    errors: list[graph.WorkflowError] = []
     for form in _FORMS:
         if form in texts:
-            return graph.parse(texts[form], f"{path} ({form})")
+            try:
+                found[form] = graph.parse(texts[form], f"{path} ({form})")
+            except graph.WorkflowError as error:
+                errors.append(error)
+    if "prompt" in found and ("workflow" in found or errors):
+        return graph.Picture(found.get("workflow", {}), found["prompt"], str(errors[0]) if errors else "")
+    if found:
+        return next(iter(found.values()))
+    if errors:
+        raise errors[0]
     raise graph.WorkflowError(
         f"{path}: expected a picture with a workflow in it, found none: take one as ComfyUI or this command saved it"
         " (other programs and many sites leave the workflow out), or the workflow's own file"

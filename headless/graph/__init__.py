@@ -14,4 +14,4 @@ from .prompt import Problem, Prompt
 from .unfolding import inputs_of, put
 from .validation import Validation, check_form, validate
 from .wording import WorkflowError, is_object, list_choices, show, title_of, where
-from .workflow import Workflow, convert, parse, read
+from .workflow import Picture, Workflow, convert, parse, read
