@@ -59,7 +59,7 @@ _DRAWN = _TYPED | frozenset(  # types that the editor or one of its own extensio
 _UNFOLDING = re.compile(r"COMFY_\w+_V\d+|COMFY_BRANCH_\w+")  # types that stand for something else than one input
 _HIDDEN = frozenset({"PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID"})  # hidden inputs that can be filled in here
 
-# Display names of the editor's own for classes that ComfyUI gives none: 0.3.64 with the editor 1.27, and 0.33 with 1.58.
+# Display names of the editor's own for classes that ComfyUI gives none: 1.27 for 0.3.64, and 1.58 for 0.33.
 _OLD_EDITOR_NAMES = {
     "ImageBlend": "Image Blend",
     "ImageBlur": "Image Blur",
@@ -93,8 +93,8 @@ _NEW_SERVER = "has_intermediate_output"  # a field that servers of the newer edi
 class Input:
     """One declared input. `declared` is its type as written: a list for an old-style combo.
 
-    `brings` has the inputs that each choice of a dynamic combo brings, and at "" those of which a growing group has a set
-    again and again.
+    `brings` has the inputs that each choice of a dynamic combo brings, and at "" those of which a growing group has a
+    set again and again.
     """
 
     name: str
@@ -170,8 +170,9 @@ class Input:
 class Definition:
     """The declarations of one class; `hidden` maps a keyword to what goes there (`PROMPT`, ...).
 
-    `node_class` is None where only a server has the class: enough to convert a workflow, not to run it. `for_old_editor`
-    is true where an old server says so, one of the time of the editor 1.27: that editor drew some nodes otherwise.
+    `node_class` is None where only a server has the class: enough to convert a workflow, not to run it.
+    `for_old_editor` is true where an old server says so, one of the time of the editor 1.27: that editor drew some
+    nodes otherwise.
     """
 
     node_class: Any

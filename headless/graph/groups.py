@@ -1,8 +1,8 @@
 """Group nodes of old editors as subgraphs, which newer ones have in their place.
 
-Such an editor kept in `extra.groupNodes` what a group is made of: nodes, links between them by position, and which outputs
-are used outside. The node that stands for a group has the type `workflow/NAME`, later `workflow>NAME`. Its inputs are those
-that nothing inside is linked to, its values those of all widgets inside, one node after another.
+Such an editor kept in `extra.groupNodes` what a group is made of: nodes, links between them by position, and which
+outputs are used outside. The node that stands for a group has the type `workflow/NAME`, later `workflow>NAME`. Its
+inputs are those that nothing inside is linked to, its values those of all widgets inside, one node after another.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,8 +27,8 @@ _Json = dict[str, Any]
 def expand(document: _Json, drawings: Drawings) -> _Json:
     """The document with a subgraph in place of each group node; itself where it has none.
 
-    A node inside is known as "<group node>:<its position>", as the old editor sends it. A group that the document does not
-    describe stays, to be refused. Raises WorkflowError, with every message, for one that cannot be taken apart.
+    A node inside is known as "<group node>:<its position>", as the old editor sends it. A group that the document does
+    not describe stays, to be refused. Raises WorkflowError, with every message, for one that cannot be taken apart.
     """
     extra: Any = document.get("extra")
     groups: Any = extra.get("groupNodes") if is_object(extra) else None
@@ -40,14 +40,17 @@ def expand(document: _Json, drawings: Drawings) -> _Json:
     errors: list[str] = []
     for entry in nodes:
         name = _group_of(entry, groups, drawings)
-        if name is not None:
-            try:
-                entry, subgraph = _Group(name, groups[name], drawings).in_place_of(entry, document)
-                subgraphs.append(subgraph)
-            except _Unknown as unknown:
-                place = where(str(entry.get("id")), {"class_type": entry["type"]})
-                errors.append(f"{place}: expected a group node whose parts are known, found {unknown}")
-        expanded.append(entry)
+        if name is None:
+            expanded.append(entry)
+            continue
+        try:
+            shell, subgraph = _Group(name, groups[name], drawings).in_place_of(entry, document)
+        except _Unknown as unknown:
+            place = where(str(entry.get("id")), {"class_type": entry["type"]})
+            errors.append(f"{place}: expected a group node whose parts are known, found {unknown}")
+        else:
+            expanded.append(shell)
+            subgraphs.append(subgraph)
     if errors:
         raise WorkflowError(*errors)
     if not subgraphs:
@@ -178,12 +181,14 @@ class _Group:
             own: Any = part.entry.get("widgets_values")
             held: list[Any] = list(own) if is_list(own) else []
             if part.drawing is not None:
-                before, held = part.drawing.read(held), []
+                own_values, held = part.drawing.read(held), []
                 is_hidden = False
                 for name in part.drawing.placed:
                     is_hidden = part.is_socket(name) or (is_hidden and name not in part.drawing.definition.inputs)
-                    taken = waiting.pop(0) if waiting and not is_hidden else before[name]
-                    held.append(taken)
+                    if is_hidden:
+                        held.append(own_values[name])
+                    else:
+                        held.append(waiting.pop(0) if waiting else part.drawing.defaults[name])
             elif part.kind == PRIMITIVE and (number, 0) in self.linked_from:
                 places = 1 + _CONTROL_PLACES.get(self._output_type(number, 0), 0)
                 held, waiting = (waiting[:places] or held), waiting[places:]
@@ -226,7 +231,7 @@ class _Group:
                 yield self._name(number, inner), type_name, number, inner
 
     def _open_outputs(self) -> Iterator[tuple[int, int]]:
-        """Node and slot of each output of the group's node: those that nothing inside uses, or something outside too."""
+        """Node and slot of each output of the group's node: what nothing inside uses, or something outside too."""
         for number, part in enumerate(self.parts):
             count = len(part.drawing.outputs) if part.drawing is not None else 1
             if part.drawing is None and (part.kind in _NOTES or self._has_no_part_outside(number, part)):

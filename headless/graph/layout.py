@@ -82,8 +82,8 @@ class Graph:
 class Layout:
     """A whole document. `nodes` by full id, `graphs` by the id of their owner, "" for the document itself.
 
-    The nodes of a subgraph come before the node that stands for it. `for_old_editor` says by which rules it is read: those
-    of 1.27 where its classes come from a server of that time, else those of the newest.
+    The nodes of a subgraph come before the node that stands for it. `for_old_editor` says by which rules it is read:
+    those of 1.27 where its classes come from a server of that time, else those of the newest.
     """
 
     for_old_editor: bool
@@ -94,7 +94,7 @@ class Layout:
         return node.id in self.graphs
 
     def is_off(self, node: Node) -> bool:
-        """Whether a node is muted or bypassed, or lies in a subgraph at the top that is: not in one that lies deeper."""
+        """Whether a node is muted or bypassed, or lies in a subgraph of the document itself that is."""
         if node.mode in (MUTED, BYPASSED):
             return True
         while node.owner:

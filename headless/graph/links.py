@@ -84,12 +84,13 @@ class Links:
         if source is None:
             found = f"nothing with the id {show(link.source)}"
             return _Broken(f"expected link {show(link_id)} to come from a node, found {found}")
+        only_passes_on = source.type in VIRTUAL or self._layout.is_subgraph(source)
+        if only_passes_on and source.mode == MUTED and not self._layout.for_old_editor:
+            return None
         if source.mode == BYPASSED:
             return self._past_bypassed(source, link, owner, kind)
         if self._layout.is_subgraph(source):
             return self._into_subgraph(source, link, kind)
-        if source.type in VIRTUAL and source.mode == MUTED and not self._layout.for_old_editor:
-            return None
         if source.type in VIRTUAL:  # such a node gives what its input of the same position gets
             return _step(owner, source.inputs[link.slot].link, kind) if link.slot < len(source.inputs) else None
         return Output(source.id, link.slot)

@@ -1,7 +1,7 @@
-"""Inputs that stand for others: the choices of a dynamic combo bring their own, and a growing group has as many as are used.
+"""Inputs that stand for others: what a choice of a dynamic combo brings, and a group that grows as it is used.
 
-`format` with the choice "mp4" brings `format.codec`; the group `images` has `images.image0`, `images.image1`, ... Both may
-stand in each other.
+`format` with the choice "mp4" brings `format.codec`; the group `images` has `images.image0`, `images.image1`, ... Both
+may stand in each other.
 """
 
 import re
@@ -19,8 +19,9 @@ _MOST_GROWN = 100  # inputs of a group, the editor's own bound
 def unfold(inputs: Iterable[Input], choose: Callable[[Input], Any], used: Collection[str]) -> Iterator[Input]:
     """The inputs that a node has, in their order.
 
-    `choose` gives the value of a dynamic combo, and is asked after the combo itself has been given. `used` are the names
-    that the node's file or prompt has: a group is as long as they need. What is not understood is given as it is declared.
+    `choose` gives the value of a dynamic combo, and is asked after the combo itself has been given. `used` are the
+    names that the node's file or prompt has: a group is as long as they need. What is not understood is given as it is
+    declared.
     """
     for entry in inputs:
         if entry.type == GROWING and entry.is_understood:

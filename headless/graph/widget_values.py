@@ -84,7 +84,8 @@ class WidgetValues:
     def _find_given(self) -> dict[str, dict[str, Any]]:
         """Values by `proxyWidgets`, a list of inner widgets ([node id, name]) that goes with the values of a node.
 
-        By the node that gets them: the one inside, or the one that stands for the subgraph where an input shows the widget.
+        By the node that gets them: the one inside, or the one that stands for the subgraph where an input shows the
+        widget.
         """
         found: dict[str, dict[str, Any]] = {}
         for shell in self.layout.nodes.values():

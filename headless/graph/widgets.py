@@ -58,8 +58,8 @@ class Widget:
 class Drawing:
     """The widgets, input slots and output types that the editor draws for a node.
 
-    `values` are the file's for the widgets, and `used` the names of the inputs in the file: what a dynamic combo brings and
-    how far a group has grown depends on them.
+    `values` are the file's for the widgets, and `used` the names of the inputs in the file: what a dynamic combo brings
+    and how far a group has grown depends on them.
     """
 
     def __init__(self, kind: str, definition: Definition, values: Any = None, used: Collection[str] = ()) -> None:
@@ -173,8 +173,8 @@ def _count_old_places(definition: Definition) -> list[bool]:
     """One entry for each value that an old file has: whether it belongs to an input that is forced to be a socket.
 
     Old editors gave those a place too. The editor knows such a file by the number of its values. It pairs inputs with
-    values one by one. The editor of 1.27 forgets on the way that a control has a place of its own: there, controls count
-    at the end, as the upload button does.
+    values one by one. The editor of 1.27 forgets on the way that a control has a place of its own: there, controls
+    count at the end, as the upload button does.
     """
     entries = [entry for entry in definition.inputs.values() if entry.has_widget or entry.options.get("forceInput")]
     places: list[bool] = []

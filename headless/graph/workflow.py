@@ -79,8 +79,8 @@ def parse(data: bytes, place: str) -> dict[str, Any]:
 def convert(document: dict[str, Any], definitions: Definitions, names: Mapping[str, str] | None = None) -> Workflow:
     """A document of either form as a prompt. `names` gives display names, the titles of untitled nodes.
 
-    The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it, but for group nodes of old
-    editors, which are subgraphs there. Where a Picture's cannot be used, its prompt is.
+    The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it, but for group nodes of
+    old editors, which are subgraphs there. Where a Picture's cannot be used, its prompt is.
     """
     names = names or {}
     problem = ""

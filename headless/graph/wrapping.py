@@ -1,4 +1,4 @@
-"""A prompt out of what it travels in: a request to a server, a server's history, or what the editor makes of a graph."""
+"""A prompt out of what it travels in: a request to a server, its history, or what the editor makes of a graph."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +13,8 @@ def unwrap(document: Any) -> Any:
     """The workflow in a document, which is itself where nothing is around it.
 
     Known are `{"prompt": {...}}`, as servers take it, with or without `client_id` and `extra_data`; `{"output": ...,
-    "workflow": ...}`; the answer to `GET /history` where it has one run, and that run alone. Raises WorkflowError where it
-    has several runs, or for a document that is nested too deeply for anybody to read.
+    "workflow": ...}`; the answer to `GET /history` where it has one run, and that run alone. Raises WorkflowError where
+    it has several runs, or for a document that is nested too deeply for anybody to read.
     """
     if _depth_exceeds(document, MAX_NESTING):
         raise WorkflowError("expected a workflow as JSON, found one that is nested too deeply")

@@ -1,8 +1,8 @@
 """Record what ComfyUI's own node classes declare: `python -m tests.host.record_comfyui_nodes URL`.
 
-URL is a ComfyUI without packs, models and input pictures, so that lists of files are empty. What conversion needs of its
-/object_info goes to headless/comfyui_nodes.json.gz: names, types, order, defaults, ranges and choices; no texts for people
-besides the names of nodes.
+URL is a ComfyUI without packs, models and input pictures, so that lists of files are empty. What conversion needs of
+its /object_info goes to headless/comfyui_nodes.json.gz: names, types, order, defaults, ranges and choices; no texts for
+people besides the names of nodes.
 """
 
 from __future__ import annotations
