@@ -105,10 +105,15 @@ class Links:
         return Shown(values[outer.name]) if outer.name in values else None
 
     def _into_subgraph(self, shell: Node, link: Link, kind: str) -> _Step | None:
-        """An output of a subgraph has what the first of its links inside brings."""
+        """An output of a subgraph has what the first of its links inside brings.
+
+        Where it has several, the old editor goes by the output's own list, the newest by that of all links.
+        """
         graph = self._layout.graphs[shell.id]
-        ports = graph.outputs[link.slot : link.slot + 1]
-        inner = next((inner for port in ports for inner in port.links if inner in graph.links), None)
+        own = [inner for port in graph.outputs[link.slot : link.slot + 1] for inner in port.links]
+        if not self._layout.for_old_editor and len(own) > 1:
+            own = [inner for inner in graph.links if inner in own]
+        inner = next((inner for inner in own if inner in graph.links), None)
         return _step(shell.id, inner, kind)
 
     def _past_bypassed(self, node: Node, link: Link, owner: str, kind: str) -> _Step | None:

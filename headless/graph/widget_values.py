@@ -6,6 +6,7 @@ the subgraph it lies in (which shows some inner widgets as its own), and the cla
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from .definition import Input
@@ -14,6 +15,7 @@ from .widgets import LinkId, Slot
 from .wording import is_list, is_object
 
 PRIMITIVE = "PrimitiveNode"
+_OWN = object()  # the value of a widget that the file gives no other
 
 
 class WidgetValues:
@@ -48,8 +50,12 @@ class WidgetValues:
         return self._values[node.id]
 
     def given(self, node: Node) -> Mapping[str, Any]:
-        """The values that the node of a subgraph gives to inner widgets which no input of the subgraph is linked to."""
-        return self._given.get(node.id, {})
+        """The values that the node of a subgraph gives to inner widgets which no input of the subgraph is linked to.
+
+        They are sent as they are, also where they are the widget's own.
+        """
+        held = self.of(node)
+        return {name: held[name] if value is _OWN else value for name, value in self._given.get(node.id, {}).items()}
 
     def outermost(self, node: Node, name: str) -> tuple[Node, str]:
         """The node that shows a widget to people, and its name there: a node around it, or the node itself."""
@@ -95,13 +101,15 @@ class WidgetValues:
             graph = self.layout.graphs[shell.id]
             inside = {node.written: self.layout.nodes[join(shell.id, node.id)] for node in graph.nodes.values()}
             names = {(inner.id, widget): name for name, (inner, widget) in self._shown[shell.id].items()}
-            for proxy, value in zip(proxies, shell.values, strict=False):
+            for proxy, value in zip_longest(proxies, shell.values[: len(proxies)], fillvalue=_OWN):
                 inner = inside.get(str(proxy[0])) if is_list(proxy) and len(proxy) > 1 else None
                 if inner is None or proxy[1] not in self._names[inner.id]:
                     continue
                 node_id, name = inner.id, proxy[1]
                 if (inner.id, name) in names:
                     node_id, name = shell.id, names[inner.id, name]
+                if value is _OWN and node_id in self._shown:  # nothing new for the node of a subgraph
+                    continue
                 found.setdefault(node_id, {})[name] = value
         return found
 

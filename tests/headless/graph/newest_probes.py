@@ -190,6 +190,33 @@ def proxies_of_linked_widgets() -> Json:
 
 
 @probe
+def proxies_without_values() -> Json:
+    """A widget that is shown so is sent as it is: choices in a text are not made."""
+    inner = subgraph(
+        "a", "", "", [node(3, "CLIPTextEncode", ["a {b|b} // c"]), node(6, "CLIPTextEncode", ["{d|d}"])], []
+    )
+    return document([node(4, kind("a"), properties={"proxyWidgets": [["3", "text"], ["-1", "x"]]})], [], inner)
+
+
+@probe
+def two_links_to_one_output() -> Json:
+    """The first in the list of all links, whatever the output itself says."""
+    inner = subgraph(
+        "a",
+        "image: IMAGE",
+        "IMAGE: IMAGE",
+        [node(31, "ImageInvert"), node(32, "ImageScaleBy", ["area", 2])],
+        ["in.0 > 31.image: IMAGE", "in.0 > 32.image: IMAGE", "32.0 > out.0: IMAGE", "31.0 > out.0: IMAGE"],
+    )
+    inner["outputs"][0]["linkIds"].reverse()
+    return document(
+        [node(1, "EmptyImage", [64, 64, 1, 0]), node(4, kind("a")), node(9, "SaveImage", ["x"])],
+        ["1.0 > 4.image: IMAGE", "4.0 > 9.images: IMAGE"],
+        inner,
+    )
+
+
+@probe
 def an_unknown_choice_with_values_by_name() -> Json:
     """What a choice brings that the definitions do not have is told from the names in newest files."""
     named: dict[str, Any] = {"filename_prefix": "a", "format": "avi", "format.codec": "dv", "codec": "auto"}
