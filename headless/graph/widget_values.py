@@ -6,7 +6,6 @@ the subgraph it lies in (which shows some inner widgets as its own), and the cla
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 from .definition import Input
@@ -100,14 +99,16 @@ class WidgetValues:
                 continue
             graph = self.layout.graphs[shell.id]
             inside = {node.written: self.layout.nodes[join(shell.id, node.id)] for node in graph.nodes.values()}
-            names = {(inner.id, widget): name for name, (inner, widget) in self._shown[shell.id].items()}
-            for proxy, value in zip_longest(proxies, shell.values[: len(proxies)], fillvalue=_OWN):
+            shown = {(inner.id, widget): name for name, (inner, widget) in self._shown[shell.id].items()}
+            held: list[Any] = shell.values[: len(proxies)] + [_OWN] * (len(proxies) - len(shell.values))
+            for proxy, value in zip(proxies, held, strict=True):
                 inner = inside.get(str(proxy[0])) if is_list(proxy) and len(proxy) > 1 else None
-                if inner is None or proxy[1] not in self._names[inner.id]:
-                    continue
-                node_id, name = inner.id, proxy[1]
-                if (inner.id, name) in names:
-                    node_id, name = shell.id, names[inner.id, name]
+                name: Any = proxy[1] if inner is not None else None
+                if inner is None or name not in self._names[inner.id] or not any(s.name == name for s in inner.inputs):
+                    continue  # not there, or a widget that no link can end at
+                node_id = inner.id
+                if (inner.id, name) in shown:
+                    node_id, name = shell.id, shown[inner.id, name]
                 if value is _OWN and node_id in self._shown:  # nothing new for the node of a subgraph
                     continue
                 found.setdefault(node_id, {})[name] = value
