@@ -15,7 +15,7 @@ from ..cascade_core.wording import all_of, size_in_words
 from ..headless import graph, node_classes, workflow_file
 from ..headless.run import configure
 from . import arguments
-from .output import OK, REFUSED
+from .output import OK, REFUSED, note
 
 if TYPE_CHECKING:
     from ..headless.requirements import File, NodeClass
@@ -149,7 +149,8 @@ def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
     from ..headless import requirements
 
     nodes = node_classes.load()
-    workflow = graph.convert(document, graph.definitions(nodes.classes), nodes.names)
+    workflow = graph.convert(document, nodes.definitions(), nodes.all_names())
+    note(workflow)
     prompt = {node_id: node for node_id, node in workflow.prompt.items() if _is_node(node)}
     classes = requirements.classes_of(prompt, document, nodes)
     files = requirements.files_of(prompt, document, nodes)

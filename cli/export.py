@@ -12,10 +12,10 @@ from ..cascade_core.files import atomic
 from ..headless import graph, node_classes, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments
-from .output import OK
+from .output import OK, note
 
 DESCRIPTION = """Print the prompt that the editor would send: what `POST /prompt` of a ComfyUI takes as "prompt".
-The nodes of this pack are known, and those few of ComfyUI that `cascade nodes` lists; --object-info tells of others."""
+The nodes of this pack are known, and ComfyUI's own; --object-info tells of other packs'."""
 _HINT = "; --object-info tells of the nodes of other packs"
 
 
@@ -42,10 +42,11 @@ def export(options: argparse.Namespace) -> int:
     theirs, their_names = graph.read_object_info(info)
     configure(options)
     nodes = node_classes.load()
-    definitions = ChainMap(dict(theirs), graph.definitions(nodes.classes))  # pyright: ignore[reportArgumentType]  (only read)
-    workflow = graph.convert(document, definitions, {**nodes.names, **their_names})
+    definitions = ChainMap(dict(theirs), nodes.definitions())  # pyright: ignore[reportArgumentType]  (only read)
+    workflow = graph.convert(document, definitions, ChainMap(dict(their_names), nodes.all_names()))  # pyright: ignore[reportArgumentType]
+    note(workflow)
     set_values.apply(workflow, options.set, definitions, _refuse_outside)
-    owner = "this pack" if options.object_info is None else options.object_info
+    owner = "this pack or of ComfyUI" if options.object_info is None else options.object_info
     graph.check_form(workflow.prompt, definitions, owner, _HINT if options.object_info is None else "")
     try:
         text = json.dumps(workflow.prompt, indent=2, allow_nan=False)

@@ -42,6 +42,12 @@ def too_little_memory(error: BaseException, advice: str = "") -> str:
     return f"out of memory: {said}; {advice or 'choose another --device'}"
 
 
+def note(workflow: graph.Workflow) -> None:
+    """Tell on stderr what a person should know of how a workflow was read."""
+    if workflow.note:
+        complain(workflow.note)
+
+
 def complain(*messages: str) -> None:
     """Each message on a line of its own, under the command's name."""
     for message in messages:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 
-from ..headless import built_in, graph, node_classes, other_families, set_values, workflow_file
+from ..headless import built_in, comfyui_nodes, graph, node_classes, other_families, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments
-from .output import OK, REFUSED, complain
+from .output import OK, REFUSED, complain, note
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +33,9 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     document = workflow_file.read(options.workflow)  # before the nodes are imported: a bad file is told at once
     configure(options)
     nodes = node_classes.load()
-    definitions = graph.definitions(nodes.classes)
-    workflow = graph.convert(document, definitions, nodes.names)
+    definitions = nodes.definitions()
+    workflow = graph.convert(document, definitions, nodes.all_names())
+    note(workflow)
     if other := other_families.complaint(workflow.prompt):
         raise graph.WorkflowError(other)
     if options.built_in:
@@ -41,9 +43,19 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     set_values.apply(workflow, options.set, definitions)
     checked = graph.validate(workflow.prompt, nodes.classes)
     complain(*(problem.message for problem in checked.problems))
-    used = {problem.class_type for problem in checked.problems} - {None}
+    used = {problem.class_type for problem in checked.problems if problem.class_type is not None}
     if any(problem.kind == "not_supported" for problem in checked.problems) or not used <= nodes.classes.keys():
         complain(
-            "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them"
+            "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them",
+            *_tell_whose(sorted(used - nodes.classes.keys())),
         )
     return workflow, checked, nodes
+
+
+def _tell_whose(missing: list[str]) -> Iterator[str]:
+    """Which of the missing classes every ComfyUI has, and which need another pack there."""
+    own = [name for name in missing if name in comfyui_nodes.DEFINITIONS]
+    if own:
+        yield f"ComfyUI's own are {graph.list_choices(own)}"
+    if others := [name for name in missing if name not in own]:
+        yield f"of other packs, which that ComfyUI must have, are {graph.list_choices(others)}"

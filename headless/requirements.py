@@ -13,7 +13,7 @@ from ..cascade_core.files.published import command_for
 from ..cascade_core.kinds import KINDS
 from ..cascade_core.wording import all_of
 from ..runtime import host, inventory, model_folders
-from . import graph, node_classes, set_values
+from . import comfyui_nodes, graph, node_classes, set_values
 from .graph.layout import BYPASSED, MUTED
 from .native.model_files import ModelFile
 from .uses import Uses
@@ -55,7 +55,8 @@ def classes_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_cl
     """The classes that a workflow uses, each once, in the order of the nodes."""
     packs = {str(node.get("type")): _properties(node).get("cnr_id") for node in _drawn(document)}
     used = dict.fromkeys(str(node["class_type"]) for node in prompt.values())
-    return [NodeClass(name, name in nodes.classes, _text(packs.get(name))) for name in used]
+    own = {name: "comfy-core" for name in used if name in comfyui_nodes.DEFINITIONS}
+    return [NodeClass(name, name in nodes.classes, _text(packs.get(name)) or own.get(name)) for name in used]
 
 
 def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_classes.Nodes) -> list[File]:

@@ -3,9 +3,12 @@
 Split at the first `=`, then at the last `.` before it. NODE is an id or a unique title; the value is
 read by the input's declared type; on a linked input it replaces the link. It goes into the prompt and,
 where the file has it, into the editor's form, so that a picture carries the workflow that made it.
+`random` as the value of a seed draws one.
 """
 
+import random
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +18,8 @@ from . import graph
 
 Bring = Callable[[Path], str]  # brings a file from anywhere to where nodes look; returns the name that they know
 
+_RANDOM = "random"  # the value of a seed that is to be drawn
+_EXACT = 2**53 - 1  # the largest number that the editor keeps exactly
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -37,10 +42,13 @@ def apply(
 ) -> None:
     """Change the workflow in place; raises WorkflowError with every message, and then changes nothing."""
     changes: list[graph.Change] = []
+    prompt = {node_id: {**node} for node_id, node in workflow.prompt.items()} if assignments else {}
     errors: list[str] = []
     for assignment in assignments:
         try:
-            changes += _read_assignment(workflow.prompt, assignment, definitions, bring)
+            for change in _read_assignment(prompt, assignment, definitions, bring):
+                _put(prompt, definitions, change)  # the next may be about what this one brings
+                changes.append(change)
         except graph.WorkflowError as error:
             errors.append(f"--set {assignment}: {error}")
     if errors:
@@ -50,10 +58,18 @@ def apply(
 
 def assign(workflow: graph.Workflow, definitions: graph.Definitions, changes: Sequence[graph.Change]) -> None:
     """Put values into the prompt and into the editor's form, in place of what is there, a link too."""
-    for node_id, name, value in changes:
-        workflow.prompt[node_id]["inputs"][name] = value
+    for change in changes:
+        _put(workflow.prompt, definitions, change)
     if changes and workflow.editor is not None:
         graph.set_widgets(workflow.editor, definitions, changes)
+
+
+def _put(prompt: graph.Prompt, definitions: graph.Definitions, change: graph.Change) -> None:
+    node_id, name, value = change
+    node = prompt[node_id]
+    definition = definitions.get(node["class_type"])
+    given = node["inputs"]
+    node["inputs"] = {**given, name: value} if definition is None else graph.put(definition, given, name, value)
 
 
 def takes_files(entry: graph.Input) -> bool:
@@ -69,22 +85,42 @@ def _read_assignment(
     wanted, dot, name = target.rpartition(".")
     if not (equals and dot and wanted and name):
         raise graph.WorkflowError(f"expected NODE.INPUT=VALUE, found {graph.show(assignment)}")
+    while wanted not in _names(prompt) and "." in wanted:  # the input's name may have dots: `format.codec`
+        wanted, _, first = wanted.rpartition(".")
+        name = f"{first}.{name}"
+    if wanted not in _names(prompt):
+        wanted, _, name = target.rpartition(".")
     node_id = _find(prompt, wanted)
     node = prompt[node_id]
     definition = definitions.get(node["class_type"])
     if definition is None:
         return []
-    entry = definition.inputs.get(name)
+    inputs = graph.inputs_of(definition, node["inputs"])
+    entry = inputs.get(name)
     if entry is None:
-        choices = graph.list_choices(definition.inputs, name)
+        choices = graph.list_choices(inputs, name)
         raise graph.WorkflowError(
             f"expected an input of {graph.where(node_id, node)} ({choices}), found {graph.show(name)}"
         )
+    if text == _RANDOM and entry.type == "INT" and entry.has_control:
+        return [(node_id, name, _draw(entry, graph.where(node_id, node, name), f"{node_id}.{name}"))]
     try:
         return [(node_id, name, _read(entry, text, bring))]
     except _Unread as error:
         where = graph.where(node_id, node, name)
         raise graph.WorkflowError(f"{where}: expected {error}, found {graph.show(text)}") from None
+
+
+def _names(prompt: graph.Prompt) -> set[str]:
+    return {*prompt, *(graph.title_of(node) for node in prompt.values())}
+
+
+def _draw(entry: graph.Input, where: str, target: str) -> int:
+    """A seed by chance; stderr says which, so that the run can be repeated."""
+    low, high = entry.options.get("min", 0), entry.options.get("max", _EXACT)
+    seed = random.SystemRandom().randint(max(low, 0), min(high, _EXACT))
+    print(f"{where}: {seed} by chance; repeat it with --set {target}={seed}", file=sys.stderr)
+    return seed
 
 
 def _find(prompt: graph.Prompt, wanted: str) -> str:

@@ -1,11 +1,12 @@
 """The workflow in a file that carries one: JSON, or a picture that was saved with it.
 
 A picture's is found where the editor looks for it: in the text chunks of a PNG, and in the EXIF entries of other
-formats. Where it has both forms, the editor's wins, as there.
+formats. Where it has both forms, the editor's wins, as there, if it can be used.
 """
 
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,9 +30,20 @@ def read(path: Path) -> dict[str, Any]:
     if not (start.startswith(_PICTURES) or start[4:8] == _AVIF):
         return graph.read(path)
     texts = _png_texts(path) if start.startswith(_PNG) else _exif_texts(path)
+    found: dict[str, dict[str, Any]] = {}
+    errors: list[graph.WorkflowError] = []
     for form in _FORMS:
         if form in texts:
-            return graph.parse(texts[form], f"{path} ({form})")
+            try:
+                found[form] = graph.parse(texts[form], f"{path} ({form})")
+            except graph.WorkflowError as error:
+                errors.append(error)
+    if "prompt" in found and ("workflow" in found or errors):
+        return graph.Picture(found.get("workflow", {}), found["prompt"], str(errors[0]) if errors else "")
+    if found:
+        return next(iter(found.values()))
+    if errors:
+        raise errors[0]
     raise graph.WorkflowError(
         f"{path}: expected a picture with a workflow in it, found none: take one as ComfyUI or this command saved it"
         " (other programs and many sites leave the workflow out), or the workflow's own file"
@@ -45,19 +57,40 @@ def _png_texts(path: Path) -> dict[str, bytes]:
             file.seek(len(_PNG))
             for kind, data in _chunks(file):
                 key, _, text = data.partition(b"\0")
-                if kind == b"iTXt" and text[:1] == b"\0":  # not compressed; then the method, and two texts for people
-                    text = text[2:].split(b"\0", 2)[-1]
-                texts.setdefault(key.decode("latin-1"), text)
+                name = key.decode("latin-1")
+                if name in _FORMS:
+                    texts.setdefault(name, _plain(kind, text, f"{path} ({name})"))
     except OSError as error:
         raise graph.WorkflowError(f"{path}: expected a picture, but it cannot be read: {error}") from None
     return texts
+
+
+def _plain(kind: bytes, text: bytes, place: str) -> bytes:
+    """The text of a chunk behind its key. Raises WorkflowError for a compressed one that is broken or too long."""
+    packed = kind == b"zTXt"
+    if packed:
+        text = text[1:]  # behind the method, of which there is one
+    elif kind == b"iTXt":  # whether it is compressed, the method, and two texts for people
+        packed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
+    if not packed:
+        return text
+    unpacker = zlib.decompressobj()
+    try:
+        plain = unpacker.decompress(text, _LONGEST)
+    except zlib.error as error:
+        raise graph.WorkflowError(f"{place}: expected a compressed text, but it cannot be read: {error}") from None
+    if unpacker.unconsumed_tail:
+        raise graph.WorkflowError(f"{place}: expected a text of at most {_LONGEST >> 20} MiB, found a longer one")
+    if not unpacker.eof:
+        raise graph.WorkflowError(f"{place}: expected a whole compressed text, found its beginning: get the file again")
+    return plain
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """Kind and data of the chunks with texts; `comf` is what ComfyUI writes into animations."""
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
-        if kind in (b"tEXt", b"iTXt", b"comf") and length <= _LONGEST:
+        if kind in (b"tEXt", b"zTXt", b"iTXt", b"comf") and length <= _LONGEST:
             yield kind, file.read(length)
             length = 0
         file.seek(length + 4, 1)  # the chunk's checksum too

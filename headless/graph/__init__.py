@@ -11,6 +11,7 @@ from .edits import Change, set_widget, set_widgets
 from .execution import Done, execute, rehearse
 from .plan import Cache, NodeFailure, Plan
 from .prompt import Problem, Prompt, link_of
+from .unfolding import inputs_of, put
 from .validation import Validation, check_form, validate
 from .wording import WorkflowError, is_object, list_choices, show, title_of, where
-from .workflow import Workflow, convert, parse, read
+from .workflow import Picture, Workflow, convert, parse, read

@@ -9,6 +9,7 @@ from typing import Any
 
 from .definition import Definition
 from .prompt import constant_of, link_of
+from .unfolding import inputs_of
 from .wording import is_list, is_object, is_tuple, show
 
 Arguments = dict[str, list[Any]]
@@ -33,11 +34,12 @@ def gather_arguments(
 ) -> Arguments:
     """Every argument as the list of values that it takes one after another; None for a source without values."""
     arguments: Arguments = {}
+    known = inputs_of(definition, node["inputs"])
     for name, value in node["inputs"].items():
         if link := link_of(value):
             values = linked[link[0]]
             arguments[name] = [None] if values is None else values[link[1]]
-        elif name in definition.inputs:  # the host ignores constants that it does not know
+        elif name in known:  # the host ignores constants that it does not know
             arguments[name] = [constant_of(value)]
     for name, kind in definition.hidden.items():
         arguments[name] = [key if kind == "UNIQUE_ID" else hidden[kind]]

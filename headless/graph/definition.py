@@ -6,15 +6,23 @@ converted where those packs are not installed. No node is ever called here.
 """
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .wording import WorkflowError, is_list, is_object, show
 
 Classes = Mapping[str, type[Any]]  # node classes by node id
 
-_TYPED = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})  # types whose value a person can type
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # each of its choices brings inputs of its own
+GROWING = "COMFY_AUTOGROW_V3"  # a group of inputs, which has one more whenever the last is linked
+MATCHING = "COMFY_MATCHTYPE_V3"  # a socket whose type is that of what is linked to its fellows
+
+CONTROL = "control_after_generate"  # says how a value changes after queueing; the widget for that has this name too
+SEEDS = frozenset({"seed", "noise_seed"})  # integers that get such a widget by their name
+
+_TYPED = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO})  # types that a person can type
 _DRAWN = _TYPED | frozenset(  # types that the editor or one of its own extensions draws as a widget
     [
         "MARKDOWN",
@@ -33,28 +41,67 @@ _DRAWN = _TYPED | frozenset(  # types that the editor or one of its own extensio
         "LOAD_3D_ANIMATION",
         "PREVIEW_3D",
         "PREVIEW_3D_ANIMATION",
+        "LOAD_3D_ADVANCED",
+        "CAMERA_ANGLE_VIEW",
+        "CAMERA_INFO_STATE",
+        "LIGHT_INFO_PREVIEW",
+        "BOUNDING_BOX",
+        "BOUNDING_BOXES",
+        "COLORS",
+        "COMPOSITOR",
+        "CURVE",
+        "PAINTER",
+        "RANGE",
+        "RESOLUTION_PREVIEW",
+        "VIDEO_EDIT",
     ]
 )
+_UNFOLDING = re.compile(r"COMFY_\w+_V\d+|COMFY_BRANCH_\w+")  # types that stand for something else than one input
 _HIDDEN = frozenset({"PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID"})  # hidden inputs that can be filled in here
 
-# Display names of the editor's own for classes that ComfyUI 0.3.64 gives none.
-_EDITOR_NAMES = {
+# Display names of the editor's own for classes that ComfyUI gives none: 1.27 for 0.3.64, and 1.58 for 0.33.
+_OLD_EDITOR_NAMES = {
     "ImageBlend": "Image Blend",
     "ImageBlur": "Image Blur",
     "ImageQuantize": "Image Quantize",
     "ImageScaleToTotalPixels": "Scale Image to Total Pixels",
     "ImageSharpen": "Image Sharpen",
 }
+_EDITOR_NAMES = {
+    "EmptyCosmosLatentVideo": "Empty Cosmos Latent Video",
+    "EmptyHunyuanImageLatent": "Empty Hunyuan Image Latent",
+    "EmptyLTXVLatentVideo": "Empty LTXV Latent Video",
+    "EmptyLatentHunyuan3Dv2": "Empty Hunyuan 3D v2 Latent",
+    "EmptyTrellis2LatentStructure": "Empty Trellis2 Latent Structure",
+    "Pixal3DConditioning": "Pixal3D Conditioning",
+    "StableCascade_EmptyLatentImage": "Empty Stable Cascade Latent Image",
+    "StableCascade_StageC_VAEEncode": "Stable Cascade Stage C VAE Encode",
+    "TextEncodeQwenImageEdit": "Text Encode Qwen Image Edit",
+    "TextEncodeQwenImageEditPlus": "Text Encode Qwen Image Edit Plus",
+    "Trellis2Conditioning": "Trellis2 Conditioning",
+    "Trellis2ShapeStage": "Trellis2 Shape Stage",
+    "Trellis2TextureStage": "Trellis2 Texture Stage",
+    "VAEDecodeHunyuan3D": "Hunyuan 3D VAE Decode",
+    "VaeDecodeShapeTrellis": "Trellis2 VAE Decode Shape",
+    "VaeDecodeStructureTrellis2": "Trellis2 VAE Decode Structure",
+    "VaeDecodeTextureTrellis": "Trellis2 VAE Decode Texture",
+}
+_NEW_SERVER = "has_intermediate_output"  # a field that servers of the newer editors have for every node
 
 
 @dataclass(frozen=True)
 class Input:
-    """One declared input. `declared` is its type as written: a list for an old-style combo."""
+    """One declared input. `declared` is its type as written: a list for an old-style combo.
+
+    `brings` has the inputs that each choice of a dynamic combo brings, and at "" those of which a growing group has a
+    set again and again.
+    """
 
     name: str
     declared: Any
     options: Mapping[str, Any]
     required: bool
+    brings: Mapping[str, Sequence["Input"]] = field(default_factory=dict[str, Sequence["Input"]])
 
     @property
     def type(self) -> str:
@@ -66,8 +113,23 @@ class Input:
         return frozenset(part.strip() for part in self.type.split(","))
 
     @property
+    def is_understood(self) -> bool:
+        """False for a type of inputs that unfold in a way that is not known here: it has more or fewer values."""
+        if self.type == GROWING:  # of single sockets
+            return len(self.brings[""]) == 1 and not self.brings[""][0].has_widget
+        return self.type in (DYNAMIC_COMBO, MATCHING) or not _UNFOLDING.fullmatch(self.type)
+
+    @property
+    def may_be_drawn(self) -> bool:
+        """Whether a pack's own script may draw a widget for it, of which no declaration tells."""
+        kind = self.options.get("widgetType") or self.type
+        return kind not in _DRAWN and kind not in (GROWING, MATCHING) and kind.isidentifier()
+
+    @property
     def choices(self) -> Sequence[Any] | None:
         """The values of a combo; None for any other type, and where only a server knows them."""
+        if self.type == DYNAMIC_COMBO:
+            return list(self.brings)
         if self.type != "COMBO":
             return None
         return self.options.get("options") if isinstance(self.declared, str) else self.declared
@@ -82,9 +144,21 @@ class Input:
         return (self.options.get("widgetType") or self.type) in _DRAWN and not self.options.get("forceInput")
 
     @property
+    def has_control(self) -> bool:
+        """Integers named like seeds have one unless they decline; other integers and combos where they ask for it."""
+        asked = self.options.get(CONTROL)
+        if self.type == "INT" and asked is None:
+            return self.name in SEEDS
+        return self.type in ("INT", "COMBO") and bool(asked)
+
+    @property
     def default(self) -> Any:
         """The widget's value before anybody touches it; None for a combo that has nothing to choose from."""
         default = self.options.get("default")
+        if self.type == DYNAMIC_COMBO:
+            return self.choices[0] if self.choices else None
+        if self.type == "IMAGECOMPARE":
+            return ["", ""]
         if self.type == "COMBO":
             if self.options.get("multi_select"):
                 return []
@@ -97,6 +171,8 @@ class Definition:
     """The declarations of one class; `hidden` maps a keyword to what goes there (`PROMPT`, ...).
 
     `node_class` is None where only a server has the class: enough to convert a workflow, not to run it.
+    `for_old_editor` is true where an old server says so, one of the time of the editor 1.27: that editor drew some
+    nodes otherwise.
     """
 
     node_class: Any
@@ -105,6 +181,7 @@ class Definition:
     outputs: Sequence[Any]
     is_output: bool
     takes_lists: bool
+    for_old_editor: bool = False
 
 
 def define(node_class: type[Any]) -> Definition:
@@ -114,7 +191,8 @@ def define(node_class: type[Any]) -> Definition:
     for section in ("required", "optional"):
         for name, spec in declared.get(section, {}).items():
             options: Mapping[str, Any] = spec[1] if len(spec) > 1 else {}
-            inputs[name] = Input(name, spec[0], options, section == "required")
+            brings = _read_brought(f"{node_class.__name__}, input {name}", spec[0], options)
+            inputs[name] = Input(name, spec[0], options, section == "required", brings)
     return Definition(
         node_class,
         inputs,
@@ -193,8 +271,10 @@ def read_object_info(info: Mapping[str, Any]) -> tuple[Definitions, Mapping[str,
             outputs=tuple(outputs),
             is_output=entry.get("output_node") is True,
             takes_lists=False,
+            for_old_editor=_NEW_SERVER not in entry,
         )
-        names[name] = str(entry.get("display_name") or _EDITOR_NAMES.get(name, name))
+        own = _OLD_EDITOR_NAMES if definitions[name].for_old_editor else _EDITOR_NAMES
+        names[name] = str(entry.get("display_name") or own.get(name, name))
     return definitions, names
 
 
@@ -215,5 +295,25 @@ def _read_inputs(name: str, entry: Mapping[str, Any], declared: Mapping[str, Any
                 raise WorkflowError(f"object_info: expected {expected}, found {show(spec)}")
             options: Any = spec[1] if len(spec) > 1 else {}
             settings: Mapping[str, Any] = options if is_object(options) else {}
-            inputs[input_name] = Input(input_name, spec[0], settings, section == "required")
+            brings = _read_brought(f"{name}, input {input_name}", spec[0], settings)
+            inputs[input_name] = Input(input_name, spec[0], settings, section == "required", brings)
     return inputs
+
+
+def _read_brought(place: str, declared: Any, options: Mapping[str, Any]) -> dict[str, Sequence[Input]]:
+    """`Input.brings`, each name as it is written in the declaration."""
+    written: list[Any] = []
+    if declared == DYNAMIC_COMBO:
+        listed: Any = options.get("options")
+        written = listed if is_list(listed) else [None]
+    elif declared == GROWING:
+        template: Any = options.get("template")
+        written = [{"key": "", "inputs": template.get("input")} if is_object(template) else None]
+    brings: dict[str, Sequence[Input]] = {}
+    for choice in written:
+        inner: Any = choice.get("inputs") if is_object(choice) else None
+        if not is_object(choice) or not isinstance(choice.get("key"), str) or not is_object(inner):
+            expected = f"what a {declared} brings, of the node {place}"
+            raise WorkflowError(f"object_info: expected {expected}, found {show(choice)}")
+        brings[choice["key"]] = tuple(_read_inputs(place, {}, inner).values())
+    return brings

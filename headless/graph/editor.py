@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from .definition import Definitions
-from .layout import BYPASSED, MUTED, Layout, Node, lay_out
+from .layout import Layout, Node, lay_out
 from .links import VIRTUAL, Links, Shown
 from .texts import expand_choices, replace_patterns
 from .widget_values import WidgetValues
@@ -21,7 +21,7 @@ from .wording import WorkflowError, is_list, is_object
 _EXACT = 2**53  # larger whole numbers lose digits in the editor
 _EXPONENT = 1e21  # from here on JavaScript writes numbers with an exponent
 _PREFIX = "filename_prefix"
-_SAVE_NODES = frozenset(  # classes whose `filename_prefix` may have patterns; others get theirs as it is written
+_OLD_SAVE_NODES = frozenset(  # classes whose `filename_prefix` may have patterns; others get theirs as it is written
     [
         "SaveImage",
         "SaveAnimatedWEBP",
@@ -36,6 +36,10 @@ _SAVE_NODES = frozenset(  # classes whose `filename_prefix` may have patterns; o
         "SaveLatent",
     ]
 )
+_SAVE_NODES = _OLD_SAVE_NODES | {
+    *("SaveImageAdvanced", "SaveSVGNode", "SaveVideo", "SaveAudioMP3", "SaveAudioOpus", "SaveAudioAdvanced"),
+    *("Save3DAdvanced", "SaveGaussianSplat", "SavePointCloud"),
+}
 _ALIAS = "Node name for S&R"
 _SAMPLERS = frozenset({"KSampler", "KSamplerAdvanced"})
 
@@ -48,9 +52,8 @@ def convert(
     Raises WorkflowError, with every message, for a document that contradicts itself or holds what
     cannot be run here.
     """
-    drawings = Drawings(definitions)
-    layout = lay_out(document, drawings, names)
-    values = WidgetValues(layout, drawings)
+    layout = lay_out(document, Drawings(definitions), names)
+    values = WidgetValues(layout)
     links = Links(values)
     replace = _Replacements(values)
     prompt: dict[str, dict[str, Any]] = {}
@@ -79,29 +82,28 @@ def convert(
 
 
 def _runs(node: Node, layout: Layout) -> bool:
-    return not layout.is_subgraph(node) and node.type not in VIRTUAL and node.mode not in (MUTED, BYPASSED)
+    return not layout.is_subgraph(node) and node.type not in VIRTUAL and not layout.is_off(node)
 
 
 def _widget_inputs(node: Node, values: WidgetValues, replace: Callable[[str], str]) -> dict[str, Any]:
     """The inputs that the widgets of a node send, by name."""
-    drawing = values.drawings.get(node.type)
-    held = values.of(node)
-    if drawing is None:
+    held, old = values.of(node), values.layout.for_old_editor
+    if node.drawing is None:
         return {name: _constant(value) for name, value in held.items()}
     inputs: dict[str, Any] = {}
-    for widget in drawing.widgets:
-        value = held[widget.name]
+    for widget in node.drawing.widgets:
+        value = held[widget.name] if widget.send is None else widget.send(held)
         if not widget.in_prompt or (value is None and widget.value is None):
             continue
         if isinstance(value, str):
             if widget.entry is not None and widget.entry.options.get("dynamicPrompts"):
                 value = expand_choices(value)
-            elif widget.name == _PREFIX and node.type in _SAVE_NODES:
+            elif widget.name == _PREFIX and node.type in (_OLD_SAVE_NODES if old else _SAVE_NODES):
                 value = replace(value)
             elif widget.name == "sampler_name" and node.type in _SAMPLERS and not node.owner:
                 value = value.removeprefix("sample_")  # as very old files name them
         inputs[widget.name] = _constant(value)
-    return inputs
+    return inputs | {name: _constant(value) for name, value in values.given(node).items()}
 
 
 class _Replacements:
@@ -118,7 +120,9 @@ class _Replacements:
         node = self._nodes.get(wanted)
         if node is None or widget not in self._values.of(node):
             return None
-        outer, shown = self._values.outermost(node, widget)
+        outer, shown = node, widget
+        if self._values.layout.for_old_editor:  # whose inner widgets show what is shown for them
+            outer, shown = self._values.outermost(node, widget)
         return (self._values.of(outer)[shown],)
 
     @cached_property

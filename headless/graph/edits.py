@@ -22,12 +22,20 @@ def set_widgets(document: _Json, definitions: Definitions, changes: Iterable[Cha
     for, the one gets a copy of its own. An input that has no widget stays as it is: the editor's form has no place for
     its value.
     """
-    drawings = Drawings(definitions)
-    values = WidgetValues(lay_out(document, drawings, {}), drawings)  # for all: none adds, removes or moves a widget
+    values = _values_in(document, definitions)
     for node_id, name, value in changes:
         node = values.layout.nodes[node_id]
         if name in values.of(node):
-            _write(document, values, *values.outermost(node, name), value)
+            outer, shown = values.outermost(node, name)
+            _write(document, values, outer, shown, value)
+            if (
+                outer.drawing is not None and outer.drawing.is_dynamic
+            ):  # others neither add, nor remove, nor move widgets
+                values = _values_in(document, definitions)
+
+
+def _values_in(document: _Json, definitions: Definitions) -> WidgetValues:
+    return WidgetValues(lay_out(document, Drawings(definitions), {}))
 
 
 def set_widget(document: _Json, definitions: Definitions, node_id: str, name: str, value: Any) -> None:
@@ -45,9 +53,11 @@ def _write(document: _Json, values: WidgetValues, node: Node, name: str, value: 
         shown = values.of(node)
         written = [*written[: len(shown)], *list(shown.values())[len(written) :]]
         written[list(shown).index(name)] = value
-    elif (drawing := values.drawings.get(node.type)) is not None:
-        drawing.write(written, name, value)
+    elif node.drawing is not None and is_list(node.values):  # else only the values by name can be told apart
+        written = node.drawing.write(written, name, value)
     entry["widgets_values"] = written
+    if is_object(named := entry.get("widgets_values_named")) and name in named:
+        named[name] = value
     slots: list[_Json] = entry.get("inputs") or []
     for slot in slots:
         if slot.get("name") == name and slot.get("link") is not None:
@@ -86,8 +96,7 @@ def _entries(document: _Json) -> Iterator[_Json]:
 
 
 def _entry(graph: _Json, node: Node) -> _Json:
-    local = node.id.removeprefix(f"{node.owner}:")
-    return next(entry for entry in graph["nodes"] if str(entry["id"]) == local)
+    return next(entry for entry in graph["nodes"] if str(entry["id"]) == node.written)
 
 
 def _remove_link(graph: _Json, link_id: Any) -> None:

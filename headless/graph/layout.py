@@ -6,12 +6,13 @@ as objects). Subgraphs are put in place of the nodes that stand for them: a node
 too, as places where links cross a border.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .widgets import Drawings, LinkId, Slot
-from .wording import WorkflowError, is_list, is_object, show, where
+from .numbering import Numbers, renumber
+from .widgets import Drawing, Drawings, LinkId, Slot
+from .wording import WorkflowError, is_list, is_object, list_choices, show, where
 
 MAX_DEPTH = 100  # subgraphs inside each other
 MAX_NODES = 10_000  # in all; the largest templates have some hundred
@@ -31,7 +32,8 @@ _RENAMED = {  # ids that the editor replaces when it opens a file
 class Node:
     """`outputs` are types; `values` (by position, or by name) are the document's own, not a copy.
 
-    `owner` is the id of the subgraph node that it lies in, "" at the top.
+    `drawing` is None for a class without a definition, and for a node that stands for a subgraph. `owner` is the id of
+    the subgraph node that it lies in, "" at the top. `written` is the id in the file, of that graph alone.
     """
 
     id: str
@@ -42,7 +44,12 @@ class Node:
     outputs: list[str]
     values: list[Any] | dict[str, Any]
     properties: Mapping[str, Any]
+    drawing: Drawing | None = None
     owner: str = ""
+    written: str = ""
+    named: Mapping[str, Any] = field(
+        default_factory=dict[str, Any]
+    )  # the file's values by name, as newest files have them
 
 
 @dataclass(frozen=True)
@@ -75,14 +82,24 @@ class Graph:
 class Layout:
     """A whole document. `nodes` by full id, `graphs` by the id of their owner, "" for the document itself.
 
-    The nodes of a subgraph come before the node that stands for it.
+    The nodes of a subgraph come before the node that stands for it. `for_old_editor` says by which rules it is read:
+    those of 1.27 where its classes come from a server of that time, else those of the newest.
     """
 
+    for_old_editor: bool
     nodes: dict[str, Node] = field(default_factory=dict[str, Node])
     graphs: dict[str, Graph] = field(default_factory=dict[str, Graph])
 
     def is_subgraph(self, node: Node) -> bool:
         return node.id in self.graphs
+
+    def is_off(self, node: Node) -> bool:
+        """Whether a node is muted or bypassed, or lies in a subgraph of the document itself that is."""
+        if node.mode in (MUTED, BYPASSED):
+            return True
+        while node.owner:
+            node = self.nodes[node.owner]
+        return not self.for_old_editor and node.mode in (MUTED, BYPASSED)
 
 
 def lay_out(document: Mapping[str, Any], drawings: Drawings, names: Mapping[str, str]) -> Layout:
@@ -100,9 +117,9 @@ def join(owner: str, node_id: str) -> str:
     return f"{owner}:{node_id}" if owner else node_id
 
 
-def place(node: Node, slot: Slot | None = None) -> str:
+def place(node: Node, name: str | None = None) -> str:
     """A node, or an input of it, as messages name it."""
-    return where(node.id, {"class_type": node.type, "_meta": {"title": node.title}}, slot and slot.name)
+    return where(node.id, {"class_type": node.type, "_meta": {"title": node.title}}, name)
 
 
 def subgraphs_of(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -120,7 +137,8 @@ class _Expansion:
         self.names = names
         self.written = subgraphs_of(document)
         self.parsed: dict[str, Graph] = {}
-        self.layout = Layout()
+        self.layout = Layout(drawings.are_for_old_editor(_types([document, *self.written.values()])))
+        self.numbers = {} if self.layout.for_old_editor else renumber(document, self.written)
         self.slots = 0
         self._put("", self._complete(_parse(document, names)), ())
 
@@ -147,7 +165,8 @@ class _Expansion:
     def _subgraph(self, kind: str) -> Graph:
         if kind not in self.parsed:
             try:
-                self.parsed[kind] = self._complete(_parse(self.written[kind], self.names))
+                graph = _renumbered(_parse(self.written[kind], self.names), self.numbers.get(kind, {}))
+                self.parsed[kind] = self._complete(graph)
             except WorkflowError as error:
                 name = show(self.written[kind].get("name"))
                 raise WorkflowError(*(f"subgraph {name}: {message}" for message in error.messages)) from None
@@ -159,21 +178,68 @@ class _Expansion:
             f"{place(node)}: expected a node or a subgraph, found a group node of an old editor; "
             "convert it to nodes or to a subgraph in the editor, or export the workflow for the API"
             for node in graph.nodes.values()
-            if node.type.startswith(("workflow>", "workflow/")) and self.drawings.get(node.type) is None
+            if node.type.startswith(("workflow>", "workflow/")) and not self.drawings.has(node.type)
         ]
+        nodes = [self._complete_node(node) for node in graph.nodes.values()]
+        for written, node in zip(graph.nodes.values(), nodes, strict=True):
+            errors += _check_understood(node, written.inputs)
         if errors:
             raise WorkflowError(*errors)
-        return replace(graph, nodes={node.id: self._complete_node(node) for node in graph.nodes.values()})
+        return replace(graph, nodes={node.id: node for node in nodes})
 
     def _complete_node(self, node: Node) -> Node:
         if node.type in self.written:
             ports = self.written[node.type]
             inputs, outputs = _port_slots(ports, node), [_type(port) for port in _list_in(ports, "outputs")]
-        elif (drawing := self.drawings.get(node.type)) is not None:
-            inputs, outputs = drawing.slots(node.inputs), drawing.outputs
-        else:
+            return replace(node, inputs=inputs, outputs=outputs + node.outputs[len(outputs) :])
+        used = [slot.name for slot in node.inputs]
+        drawing = self.drawings.of(node.type, node.values, used)
+        if drawing is None:
             return node
-        return replace(node, inputs=inputs, outputs=outputs + node.outputs[len(outputs) :])
+        if drawing.unknown_choice is not None and is_list(node.values) and node.named:
+            node = replace(node, values=node.named)
+            drawing = self.drawings.of(node.type, node.named, used) or drawing
+        outputs = drawing.outputs + node.outputs[len(drawing.outputs) :]
+        return replace(node, inputs=drawing.slots(node.inputs), outputs=outputs, drawing=drawing)
+
+
+def _renumbered(graph: Graph, numbers: Numbers) -> Graph:
+    """The graph with new ids in place of some."""
+    if not numbers:
+        return graph
+    nodes = [replace(node, id=numbers.get(node.id, node.id)) for node in graph.nodes.values()]
+    links = {
+        link_id: replace(
+            link, source=numbers.get(link.source, link.source), target=numbers.get(link.target, link.target)
+        )
+        for link_id, link in graph.links.items()
+    }
+    return replace(graph, nodes={node.id: node for node in nodes}, links=links)
+
+
+def _types(graphs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The types of all nodes."""
+    for graph in graphs:
+        nodes: Any = graph.get("nodes")
+        for node in nodes if is_list(nodes) else []:
+            if is_object(node) and isinstance(node.get("type"), str):
+                yield node["type"]
+
+
+def _check_understood(node: Node, written: Sequence[Slot]) -> Iterator[str]:
+    """A message for each input of a node that runs whose values in the file nobody here can tell from the others'."""
+    if node.drawing is None or node.mode in (MUTED, BYPASSED):
+        return
+    advice = "export the workflow for the API in its editor"
+    drawn = {(slot.name, slot.type) for slot in written if slot.widget}
+    for entry in node.drawing.inputs:
+        if not entry.is_understood or (entry.may_be_drawn and (entry.name, entry.type) in drawn):
+            expected = "a type of input whose values are known here"
+            yield f"{place(node, entry.name)}: expected {expected}, found {show(entry.type)}; {advice}"
+    if (combo := node.drawing.unknown_choice) is not None and is_list(node.values):
+        expected = f"one of {list_choices(combo.choices or ())}, with what it brings"
+        found = show(node.drawing.read(node.values)[combo.name])
+        yield f"{place(node, combo.name)}: expected {expected}, found {found}; {advice}"
 
 
 def _port_slots(ports: Mapping[str, Any], node: Node) -> list[Slot]:
@@ -233,6 +299,7 @@ def _node(entry: Any, names: Mapping[str, str]) -> Node | None:
     outputs: Any = entry.get("outputs") or []
     values: Any = entry.get("widgets_values") or []
     properties: Any = entry.get("properties")
+    named: Any = entry.get("widgets_values_named")
     if not is_list(inputs) or not is_list(outputs) or not (is_list(values) or is_object(values)):
         return None
     slots: list[Slot] = []
@@ -247,6 +314,7 @@ def _node(entry: Any, names: Mapping[str, str]) -> Node | None:
     mode: Any = entry.get("mode")
     return Node(
         id=str(node_id),
+        written=str(node_id),
         type=kind,
         title=title,
         mode=mode if isinstance(mode, int) else 0,
@@ -254,6 +322,7 @@ def _node(entry: Any, names: Mapping[str, str]) -> Node | None:
         outputs=types,
         values=values,
         properties=properties if is_object(properties) else {},
+        named=named if is_object(named) else {},
     )
 
 

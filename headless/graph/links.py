@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .layout import BYPASSED, INSIDE, Link, Node, Slot, join, place
+from .layout import BYPASSED, INSIDE, MUTED, Link, Node, Slot, join, place
 from .widget_values import PRIMITIVE, WidgetValues
 from .widgets import LinkId
 from .wording import WorkflowError, show
@@ -67,8 +67,10 @@ class Links:
                 found = self._back(found)
         self._known.update(dict.fromkeys(steps, found))
         if isinstance(found, _Broken):
-            raise WorkflowError(f"{place(node, slot)}: {found.message}")
-        return found if found is not None else self._shown_around(node, slot)
+            raise WorkflowError(f"{place(node, slot.name)}: {found.message}")
+        if found is None and self._layout.for_old_editor:
+            return self._shown_around(node, slot)
+        return found
 
     def _back(self, step: _Step) -> Origin | _Broken | _Step:
         """One link further back, or where it ends."""
@@ -82,6 +84,9 @@ class Links:
         if source is None:
             found = f"nothing with the id {show(link.source)}"
             return _Broken(f"expected link {show(link_id)} to come from a node, found {found}")
+        only_passes_on = source.type in VIRTUAL or self._layout.is_subgraph(source)
+        if only_passes_on and source.mode == MUTED and not self._layout.for_old_editor:
+            return None
         if source.mode == BYPASSED:
             return self._past_bypassed(source, link, owner, kind)
         if self._layout.is_subgraph(source):
@@ -100,10 +105,15 @@ class Links:
         return Shown(values[outer.name]) if outer.name in values else None
 
     def _into_subgraph(self, shell: Node, link: Link, kind: str) -> _Step | None:
-        """An output of a subgraph has what the first of its links inside brings."""
+        """An output of a subgraph has what the first of its links inside brings.
+
+        Where it has several, the old editor goes by the output's own list, the newest by that of all links.
+        """
         graph = self._layout.graphs[shell.id]
-        ports = graph.outputs[link.slot : link.slot + 1]
-        inner = next((inner for port in ports for inner in port.links if inner in graph.links), None)
+        own = [inner for port in graph.outputs[link.slot : link.slot + 1] for inner in port.links]
+        if not self._layout.for_old_editor and len(own) > 1:
+            own = [inner for inner in graph.links if inner in own]
+        inner = next((inner for inner in own if inner in graph.links), None)
         return _step(shell.id, inner, kind)
 
     def _past_bypassed(self, node: Node, link: Link, owner: str, kind: str) -> _Step | None:

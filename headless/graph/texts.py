@@ -32,7 +32,7 @@ def expand_choices(text: str) -> str:
     backslash. The editor chooses anew each time; here the choice depends on the text alone, so that a run can be
     repeated.
     """
-    chance = random.Random(text)
+    chance = random.Random(text.encode(errors="surrogatepass"))  # a half of a character is refused elsewhere
     open_choices: list[list[_Option]] = [[[]]]  # options of every brace that is open; the first is the text itself
     for token in _TOKEN.findall(_drop_comments(text)):
         inside = len(open_choices) > 1

@@ -14,9 +14,11 @@ from typing import Any
 
 from .definition import Classes, Definition, Definitions, Input, define_all, unsupported
 from .prompt import Problem, Prompt, constant_of, link_of, locate, reachable, sources_of
+from .unfolding import inputs_of
 from .wording import WorkflowError, is_list, is_object, list_choices, show, title_of, where
 
 MANY = 4  # nodes of unknown classes that are told together
+_WHOLE_TEXT = "a text without halves of Unicode characters"
 MAX_TEXT = 1_000_000  # characters of one text; a long novel has that many
 
 
@@ -97,7 +99,8 @@ def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) 
         raise WorkflowError(*messages)
     for node_id, node in prompt.items():
         for name, value in node["inputs"].items():
-            if is_list(value) and (misfit := _check_link(prompt, definitions, value)):
+            misfit = _check_link(prompt, definitions, value) if is_list(value) else _check_text(value)
+            if misfit:
                 expected, found = misfit
                 messages.append(f"{where(node_id, node, name)}: expected {expected}, found {found}")
     if messages:
@@ -132,6 +135,13 @@ def _check_link(prompt: Prompt, definitions: Definitions, value: list[Any]) -> t
     return expected, f"slot {slot} of {where(source, prompt[source])}"
 
 
+def _check_text(value: Any) -> tuple[str, str] | None:
+    """The words for a text that no file and no request can hold."""
+    if isinstance(value, str) and not value.isascii() and value != value.encode(errors="ignore").decode():
+        return _WHOLE_TEXT, show(value)
+    return None
+
+
 def _cycles(sources: Mapping[str, set[str]]) -> Iterator[list[str]]:
     """Each circle of links once, in the direction of the data; the first node stands at the end again."""
     edges = {node_id: set(before) for node_id, before in sources.items()}
@@ -153,6 +163,7 @@ class _NodeCheck:
         self.node_id = node_id
         self.prompt = prompt
         self.definition = definition
+        self.entries = inputs_of(definition, prompt[node_id]["inputs"])
         self.definitions = definitions
         self.problems: list[Problem] = []
         self.inputs: dict[str, Any] = dict(prompt[node_id]["inputs"])
@@ -163,7 +174,7 @@ class _NodeCheck:
         for name, value in self.inputs.items():
             if is_list(value):
                 self._check_link(name, value)
-        for name, entry in definition.inputs.items():
+        for name, entry in self.entries.items():
             if name not in self.inputs:
                 if entry.required:
                     self._report("required_input_missing", name, _expectation(entry), "nothing")
@@ -175,10 +186,10 @@ class _NodeCheck:
         self.problems.append(Problem(kind, expected, found, detail=detail, **locate(self.prompt, self.node_id, name)))
 
     def _check_link(self, name: str, value: list[Any]) -> None:
-        link, entry = link_of(value), self.definition.inputs.get(name)
+        link, entry = link_of(value), self.entries.get(name)
         source = None if link is None else self.prompt.get(link[0])
         if source is not None and entry is None and not _takes_any(self.definition):
-            expected = f"one of the inputs {list_choices(self.definition.inputs, name)}"
+            expected = f"one of the inputs {list_choices(self.entries, name)}"
             self._report("bad_linked_input", name, expected, "a link")
         elif misfit := _check_link(self.prompt, self.definitions, value):
             self._report("bad_linked_input", name, *misfit)
@@ -205,7 +216,7 @@ class _NodeCheck:
         if self.own_check is None:
             return
         takes_all = self.own_check.varkw is not None
-        named = {name for name in self.definition.inputs if takes_all or name in self.own_names}
+        named = {name for name in self.entries if takes_all or name in self.own_names}
         if any(problem.input in named for problem in self.problems):
             return  # it would be asked about a value that is known to be wrong
         arguments: dict[str, Any] = {}
@@ -270,8 +281,8 @@ def _read_constant(entry: Input, value: Any) -> Any:
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
             raise _Unfit(wrong, f"a text of at most {MAX_TEXT:,} characters")
-        if not value.isascii() and value != value.encode(errors="ignore").decode():
-            raise _Unfit(wrong, "a text without halves of Unicode characters")
+        if _check_text(value):
+            raise _Unfit(wrong, _WHOLE_TEXT)
     if not entry.takes_constant:
         if value is None and not entry.required:
             return value

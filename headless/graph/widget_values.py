@@ -10,10 +10,11 @@ from typing import Any
 
 from .definition import Input
 from .layout import Layout, Node, Port, join
-from .widgets import Drawings, LinkId, Slot
+from .widgets import LinkId, Slot
 from .wording import is_list, is_object
 
 PRIMITIVE = "PrimitiveNode"
+_OWN = object()  # the value of a widget that the file gives no other
 
 
 class WidgetValues:
@@ -26,9 +27,8 @@ class WidgetValues:
     The nodes of a subgraph come before the node that stands for it, so no pass looks ahead.
     """
 
-    def __init__(self, layout: Layout, drawings: Drawings) -> None:
+    def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.drawings = drawings
         self._names: dict[str, Collection[str]] = {}
         self._shown: dict[str, dict[str, tuple[Node, str]]] = {}  # by the node of a subgraph: its names for widgets
         self._outer: dict[tuple[str, str], tuple[Node, str]] = {}  # the reverse, by inner node and widget
@@ -38,6 +38,7 @@ class WidgetValues:
                 for name, (inner, widget) in self._shown[node.id].items():
                     self._outer.setdefault((inner.id, widget), (node, name))
             self._names[node.id] = self._find_names(node)
+        self._given = {} if layout.for_old_editor else self._find_given()
         self._held = self._find_held()
         self._values: dict[str, dict[str, Any]] = {}
         for node in layout.nodes.values():
@@ -46,6 +47,14 @@ class WidgetValues:
     def of(self, node: Node) -> Mapping[str, Any]:
         """The value of each widget of a node, by name."""
         return self._values[node.id]
+
+    def given(self, node: Node) -> Mapping[str, Any]:
+        """The values that the node of a subgraph gives to inner widgets which no input of the subgraph is linked to.
+
+        They are sent as they are, also where they are the widget's own.
+        """
+        held = self.of(node)
+        return {name: held[name] if value is _OWN else value for name, value in self._given.get(node.id, {}).items()}
 
     def outermost(self, node: Node, name: str) -> tuple[Node, str]:
         """The node that shows a widget to people, and its name there: a node around it, or the node itself."""
@@ -59,8 +68,8 @@ class WidgetValues:
         """The names of a node's widgets; a class without a definition has those that the file names."""
         if self.layout.is_subgraph(node):
             return self._shown[node.id].keys()
-        if (drawing := self.drawings.get(node.type)) is not None:
-            return drawing.defaults.keys()
+        if node.drawing is not None:
+            return node.drawing.defaults.keys()
         return node.values.keys() if is_object(node.values) else ()
 
     def _find_shown(self, shell: Node) -> dict[str, tuple[Node, str]]:
@@ -76,6 +85,34 @@ class WidgetValues:
             if inner is not None and slot is not None and slot.name in self._names[inner.id]:
                 return inner, slot.name
         return None
+
+    def _find_given(self) -> dict[str, dict[str, Any]]:
+        """Values by `proxyWidgets`, a list of inner widgets ([node id, name]) that goes with the values of a node.
+
+        By the node that gets them: the one inside, or the one that stands for the subgraph where an input shows the
+        widget.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for shell in self.layout.nodes.values():
+            proxies: Any = shell.properties.get("proxyWidgets")
+            if not self.layout.is_subgraph(shell) or not is_list(proxies) or not is_list(shell.values):
+                continue
+            graph = self.layout.graphs[shell.id]
+            inside = {node.written: self.layout.nodes[join(shell.id, node.id)] for node in graph.nodes.values()}
+            shown = {(inner.id, widget): name for name, (inner, widget) in self._shown[shell.id].items()}
+            held: list[Any] = shell.values[: len(proxies)] + [_OWN] * (len(proxies) - len(shell.values))
+            for proxy, value in zip(proxies, held, strict=True):
+                inner = inside.get(str(proxy[0])) if is_list(proxy) and len(proxy) > 1 else None
+                name: Any = proxy[1] if inner is not None else None
+                if inner is None or name not in self._names[inner.id] or not any(s.name == name for s in inner.inputs):
+                    continue  # not there, or a widget that no link can end at
+                node_id = inner.id
+                if (inner.id, name) in shown:
+                    node_id, name = shell.id, shown[inner.id, name]
+                if value is _OWN and node_id in self._shown:  # nothing new for the node of a subgraph
+                    continue
+                found.setdefault(node_id, {})[name] = value
+        return found
 
     # Second pass: primitive nodes.
 
@@ -117,8 +154,7 @@ class WidgetValues:
             if name not in (shown := self._shown[node.id]):
                 return None
             node, name = shown[name]
-        drawing = self.drawings.get(node.type)
-        return None if drawing is None else drawing.definition.inputs.get(name)
+        return None if node.drawing is None else node.drawing.entries.get(name)
 
     # Third pass: values.
 
@@ -143,9 +179,9 @@ class WidgetValues:
             values = {name: self._values[inner.id][widget] for name, (inner, widget) in self._shown[node.id].items()}
             if is_list(node.values):
                 values.update(zip(list(values), node.values, strict=False))
-            return values
-        if (drawing := self.drawings.get(node.type)) is not None:
-            return drawing.read(node.values)
+            return values | self._given.get(node.id, {})
+        if node.drawing is not None:
+            return node.drawing.read(node.values)
         return dict(node.values) if is_object(node.values) else {}
 
 

@@ -1,7 +1,7 @@
 """A workflow file as a prompt.
 
 Two forms are read: the editor's (nodes with places, links and widget values) and the API prompt
-(`{"id": {"class_type", "inputs"}}`).
+(`{"id": {"class_type", "inputs"}}`), the latter also in what it travels in.
 """
 
 import json
@@ -13,18 +13,37 @@ from typing import Any
 
 from . import editor
 from .definition import Definitions
+from .groups import expand
 from .prompt import Prompt
+from .widgets import Drawings
 from .wording import WorkflowError, is_list, is_object, list_choices, show
+from .wrapping import unwrap
 
 MAX_BYTES = 32 * 2**20  # of a file; the largest shipped templates have a few hundred KiB
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """The `prompt`, which runs, and the `editor`'s form where the file has it: pictures carry both."""
+    """The `prompt`, which runs, and the `editor`'s form where the file has it: pictures carry both.
+
+    `note` is for people: why a picture's own prompt was taken in place of what the editor's form says.
+    """
 
     prompt: Prompt
     editor: dict[str, Any] | None
+    note: str = ""
+
+
+class Picture(dict[str, Any]):
+    """A document in the editor's form, and the API prompt that the same picture carries.
+
+    `problem` is why the editor's form cannot be read at all; the document is empty then.
+    """
+
+    def __init__(self, editor_form: Mapping[str, Any], prompt: dict[str, Any], problem: str = "") -> None:
+        super().__init__(editor_form)
+        self.prompt = prompt
+        self.problem = problem
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -45,11 +64,12 @@ def parse(data: bytes, place: str) -> dict[str, Any]:
     if not data.strip():
         raise WorkflowError(f"{place}: expected a workflow as JSON, found an empty file")
     try:
-        document = json.loads(data.decode("utf-8-sig"))
+        document = json.loads(data.decode(json.detect_encoding(data)))
     except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, a number of thousands of digits
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise WorkflowError(f"{place}: expected a workflow as JSON, but this is not JSON: {reason}") from None
     try:
+        document = unwrap(document)
         is_editor_form(document)
     except WorkflowError as error:
         raise WorkflowError(f"{place}: {error}") from None
@@ -59,15 +79,25 @@ def parse(data: bytes, place: str) -> dict[str, Any]:
 def convert(document: dict[str, Any], definitions: Definitions, names: Mapping[str, str] | None = None) -> Workflow:
     """A document of either form as a prompt. `names` gives display names, the titles of untitled nodes.
 
-    The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it.
+    The document is not changed, nor copied where it is the editor's: `Workflow.editor` is it, but for group nodes of
+    old editors, which are subgraphs there. Where a Picture's cannot be used, its prompt is.
     """
     names = names or {}
-    if is_editor_form(document):
+    problem = ""
+    if isinstance(document, Picture) and document.problem:
+        document, problem = document.prompt, document.problem
+    elif is_editor_form(document):
         try:
-            return Workflow(editor.convert(document, definitions, names), document)
+            expanded = expand(document, Drawings(definitions))
+            return Workflow(editor.convert(expanded, definitions, names), expanded)
         except RecursionError:
             raise WorkflowError("expected a workflow, but it is nested too deeply") from None
-    return Workflow({str(node_id): _plain(node, names) for node_id, node in document.items()}, None)
+        except WorkflowError as error:
+            if not isinstance(document, Picture):
+                raise
+            document, problem = document.prompt, error.messages[0]
+    note = problem and f"{problem}; the prompt in the same picture is used instead"
+    return Workflow({str(node_id): _plain(node, names) for node_id, node in document.items()}, None, note)
 
 
 def is_editor_form(document: Any) -> bool:

@@ -60,6 +60,8 @@ async def run(
     async with server.connect(address) as there:
         definitions, names = graph.read_object_info(await there.object_info())
         workflow = graph.convert(document, definitions, names)
+        if workflow.note:
+            observer.complain(workflow.note)
         set_values.apply(workflow, assignments, definitions)
         graph.check_form(workflow.prompt, definitions, there.name, "")
         await _upload_pictures(there, workflow, definitions)

@@ -283,7 +283,7 @@ def test_a_picture_with_a_workflow_and_files_that_cannot_be_used(doctor: Any, tm
     answer = doctor(tmp_path / "made.png")
     assert answer.code == 2 and answer.err == ""
     text = " ".join(answer.out.split())
-    assert "nodes: 4 of 5 kinds are here SamplerCustom is missing; `cascade run --server URL`" in text
+    assert "nodes: 4 of 5 kinds are here SamplerCustom is missing: ComfyUI's own; `cascade run --server URL`" in text
     assert "files: 0 of 4" in text
     assert "bad_pointer.safetensors (node 1" in text and "is a Git LFS pointer" in text
     assert "whole.safetensors holds Stage B (700M) and Stage A (published), but no Stage C" in text

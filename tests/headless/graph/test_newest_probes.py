@@ -1,0 +1,44 @@
+"""The rules of the newest editor against what it made of small workflows, with the definitions that ship."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stable_cascade_nodes.headless import comfyui_nodes, graph
+
+from . import newest_probes, probes
+
+EXPECTED: dict[str, Any] = json.loads((Path(__file__).parent / "newest_probes.json").read_text())
+MADE = {**probes.PROBES, **newest_probes.NEWEST}
+
+
+def ours(document: dict[str, Any]) -> dict[str, Any]:
+    prompt = graph.convert(document, comfyui_nodes.DEFINITIONS, comfyui_nodes.NAMES).prompt
+    found = probes.plain(json.loads(json.dumps(prompt)))
+    return {key: entry for key, entry in found.items() if entry["class_type"] in comfyui_nodes.DEFINITIONS}
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name != newest_probes.RENAMED])
+def test_as_the_newest_editor(name: str) -> None:
+    expected = deepcopy(EXPECTED[name])
+    for key, inputs in newest_probes.OURS_OF_NEWEST.get(name, {}).items():
+        known = expected[key]["inputs"]
+        assert all(known.get(input_name) != value for input_name, value in inputs.items())
+        changed = {**known, **inputs}
+        expected[key]["inputs"] = {input_name: value for input_name, value in changed.items() if value is not None}
+    assert ours(MADE[name]()) == expected
+
+
+def test_every_probe_was_asked() -> None:
+    groups = {name for name in probes.PROBES if name.startswith("group_node")}  # which the newest editor has no more
+    assert EXPECTED.keys() == MADE.keys() - groups
+    assert newest_probes.OURS_OF_NEWEST.keys() <= EXPECTED.keys()
+
+
+def test_old_ids_are_still_renamed() -> None:
+    assert EXPECTED[newest_probes.RENAMED] == {}
+    found = ours(MADE[newest_probes.RENAMED]())
+    assert [entry["class_type"] for entry in found.values()] == ["ControlNetLoader", "ConditioningAverage"]
