@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "tokenizers", "safetensors", "numpy", "Pillow")
 # Extra of pyproject.toml -> modules that it brings.
-EXTRAS = {"app": ("gradio", "fastapi", "uvicorn"), "server": ("aiohttp", "yarl"), "face": ("onnxruntime",)}
+EXTRAS = {
+    "server": ("aiohttp", "yarl"),
+    "app": ("gradio", "fastapi", "uvicorn"),
+    "sde": ("torchsde",),
+    "face": ("onnxruntime",),
+}
 NAME = "stable-cascade-nodes"
 
 
