@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,6 @@ def find(path: Path) -> Path:
 
 
 def purpose(name: str) -> str:
-    """What a shipped workflow is for: the first sentence of its note."""
+    """What a shipped workflow is for, as the file itself says, in the entry where the editor keeps it."""
     document: dict[str, Any] = json.loads(path_of(name).read_text(encoding="utf-8"))
-    notes = (node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote")
-    text = re.sub(r"^#.*$", "", next(notes, ""), flags=re.M).strip()
-    return re.split(r"(?<=[.!?])\s", re.sub(r"[*`]", "", text), maxsplit=1)[0]
+    return document["extra"]["BlueprintDescription"]
