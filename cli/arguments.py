@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -35,11 +36,38 @@ SHARED: dict[str, dict[str, Any]] = {
     "--json": {"action": "store_true", "help": "print one JSON object on stdout"},
 }
 
+SHORT_FORMS = (
+    ("--prompt", "TEXT", ("Prompt.text",)),
+    ("--negative", "TEXT", ("Negative prompt.text",)),
+    ("--seed", "N", ("Stage C.seed", "Stage B.seed")),
+    ("--size", "WxH", ("Size.width", "Size.height")),
+    ("--steps", "N", ("Stage C.steps",)),
+    ("-n", "N", ("Size.batch_size",)),
+)
+"""Options for the titles that every workflow of this pack has, and the values that they set."""
+
+
+class _ShortForm(argparse.Action):
+    """Adds `--set` of several targets: a value for all, or parts of it, parted by an x, for each."""
+
+    def __init__(self, targets: Sequence[str], metavar: str, **options: Any) -> None:
+        about = f"--set of {' and '.join(targets)}"
+        super().__init__(**options | {"dest": "set", "default": [], "help": about, "metavar": metavar})
+        self.targets = targets
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        parts = value.lower().split("x") if self.metavar == "WxH" else [value] * len(self.targets)
+        if len(parts) != len(self.targets) or not all(parts):
+            raise argparse.ArgumentError(self, f"expected {self.metavar}, found {value!r}")
+        options.set = [*options.set, *(f"{target}={part}" for target, part in zip(self.targets, parts, strict=True))]
+
 
 def add(parser: argparse.ArgumentParser, *options: str) -> None:
     """Options of SHARED, by their names."""
     for option in options:
-        parser.add_argument(option, **SHARED[option])
+        parser.add_argument(*(["-o"] if option == "--output" else []), option, **SHARED[option])
 
 
 def add_workflow(parser: argparse.ArgumentParser, *options: str) -> None:
@@ -50,6 +78,8 @@ def add_workflow(parser: argparse.ArgumentParser, *options: str) -> None:
     )
     parser.add_argument("workflow", metavar="WORKFLOW", type=lambda text: shipped.find(Path(text)), help=about)
     add(parser, "--set", "--input", *options)
+    for option, metavar, targets in SHORT_FORMS:
+        parser.add_argument(option, action=_ShortForm, targets=targets, metavar=metavar)
 
 
 def count(text: str) -> int:

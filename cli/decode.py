@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
     add("latents", metavar="LATENTS", type=Path, help="a file that `cascade encode` wrote")
-    add("--output", metavar="DIR", type=Path, required=True, help="where pictures are written")
+    add("-o", "--output", metavar="DIR", type=Path, required=True, help="where pictures are written")
     for option, stage in (("--stage-b", "Stage B"), ("--stage-a", "Stage A")):
         add(option, metavar="NAME", default=arguments.TINY, help=f"the model for {stage} (%(default)s)")
     encoder = f"the text encoder of Stage B's family, or {NO_TEXT} ({arguments.TINY} for a tiny Stage B)"

@@ -70,7 +70,7 @@ def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
     parser.add_argument(
         "--dtype", choices=arguments.DTYPES, default="auto", help="precision of the stages (%(default)s)"
     )
-    parser.add_argument("--output", metavar="DIR", type=Path, help="where states are kept (./output)")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="where states are kept (./output)")
     arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=train, kind=kind)
 
