@@ -47,4 +47,12 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
         complain(
             "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them"
         )
+    if not options.built_in and any(_names_no_file(problem, nodes) for problem in checked.problems):
+        complain("`--built-in` tries a workflow at once, small, with the built-in models and pictures")
     return workflow, checked, nodes
+
+
+def _names_no_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
+    """Whether a problem is about the file of a loader."""
+    loader = nodes.classes.get(problem.class_type or "")
+    return problem.input is not None and problem.input == getattr(loader, "FILE_INPUT", None)
