@@ -46,12 +46,12 @@ def test_old_ids_are_still_renamed() -> None:
 
 def test_a_new_choice_rewrites_the_values() -> None:
     """What it brings has its own values, what stands behind keeps its; by name too, where the file has names."""
-    named = {"filename_prefix": "a", "format": "auto", "format.codec": "auto", "codec": "h264"}
-    entry = probes.node(1, "SaveVideo", ["a", "auto", "auto", "h264"], widgets_values_named=named)
+    named = {"filename_prefix": "a", "format": "auto", "format.codec": "auto", "codec": "auto"}
+    entry = probes.node(1, "SaveVideo", ["a", "auto", "auto", "auto"], widgets_values_named=named)
     document = probes.document([entry], [])
     changes = [("1", "format", "mp4"), ("1", "format.codec", "av1"), ("1", "format.codec.encoding", "re-encode")]
     graph.set_widgets(document, comfyui_nodes.DEFINITIONS, [*changes, ("1", "format.codec.encoding.crf", 7)])
-    assert document["nodes"][0]["widgets_values"] == ["a", "mp4", "av1", "re-encode", 7, "auto", "h264"]
+    assert document["nodes"][0]["widgets_values"] == ["a", "mp4", "av1", "re-encode", 7, "auto", "auto"]
     assert document["nodes"][0]["widgets_values_named"]["format"] == "mp4"
     assert ours(document)["1"]["inputs"] == {
         "filename_prefix": "a",
@@ -60,7 +60,7 @@ def test_a_new_choice_rewrites_the_values() -> None:
         "format.codec.encoding": "re-encode",
         "format.codec.encoding.crf": 7,
         "format.codec.encoding.color_space": "auto",
-        "codec": "h264",
+        "codec": "auto",
     }
 
 

@@ -57,7 +57,7 @@ def test_what_a_choice_brings_is_given() -> None:
     assert checked.problems == ()
     given: list[Any] = []
     plan = graph.Plan(checked.prompt, CLASSES, outputs=checked.outputs)
-    graph.execute(plan, finished=lambda done: given.append(done))
+    graph.execute(plan, finished=given.append)
     assert given[-1].ui == {"given": [{"size": "by", "size.factor": 3.0, "numbers.n0": 5}]}
 
 
