@@ -127,3 +127,94 @@ def test_the_form_must_be_said(cascade: Cascade) -> None:
     with pytest.raises(SystemExit) as ending:
         cascade("export", PROMPT)
     assert ending.value.code == 2
+
+
+def test_comfyuis_own_nodes_need_no_server(cascade: Cascade) -> None:
+    nodes = [
+        {"id": 1, "type": "KSampler", "widgets_values": [7, "fixed", 4, 5.5, "heun", "karras", 0.5]},
+        {"id": 2, "type": "SaveVideo", "widgets_values": ["a", "mp4", "h264", "auto", "auto"]},
+        {"id": 3, "type": "StableCascade_EmptyLatentImage"},
+    ]
+    answer = cascade("export", "--api", {"version": 0.4, "nodes": nodes, "links": []})
+    assert (answer.code, answer.err) == (0, "")
+    found = json.loads(answer.out)
+    assert found["1"]["inputs"] == {
+        "seed": 7,
+        "steps": 4,
+        "cfg": 5.5,
+        "sampler_name": "heun",
+        "scheduler": "karras",
+        "denoise": 0.5,
+    }
+    assert found["2"]["inputs"]["format.codec.encoding"] == "auto"
+    assert found["3"]["_meta"]["title"] == "Empty Stable Cascade Latent Image"
+    assert found["3"]["inputs"] == {"width": 1024, "height": 1024, "compression": 42, "batch_size": 1}
+
+
+def test_a_choice_brings_its_inputs(cascade: Cascade) -> None:
+    document = {"nodes": [{"id": 1, "type": "SaveVideo", "widgets_values": ["a", "auto", "auto", "auto"]}], "links": []}
+    choices = ["--set", "1.format=mp4", "--set", "1.format.codec=h264", "--set", "1.format.codec.encoding=re-encode"]
+    answer = cascade("export", "--api", document, *choices, "--set", "Save Video.format.codec.encoding.crf=9")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["1"]["inputs"] == {
+        "filename_prefix": "a",
+        "format": "mp4",
+        "format.codec": "h264",
+        "format.codec.encoding": "re-encode",
+        "format.codec.encoding.crf": 9,
+        "format.codec.encoding.color_space": "auto",
+        "codec": "auto",
+    }
+    answer = cascade("export", "--api", document, "--set", "1.format.nothing=1")
+    assert answer.code == 2 and 'found "format.nothing"' in answer.err
+
+
+def test_an_input_that_is_not_understood_is_named(cascade: Cascade, folders: Path) -> None:
+    declared = {
+        "unknown": ["COMFY_DYNAMICGROUP_V3", {}],
+        "texts": ["COMFY_AUTOGROW_V3", {"template": {"input": {"required": {"text": ["STRING", {}]}}, "prefix": "t"}}],
+        "drawn": ["PACK_WHEEL", {}],
+        "plain": ["PACK_SOCKET", {}],
+    }
+    for name, spec in declared.items():
+        info = {"Other": {"input": {"required": {name: spec}}, "output": []}}
+        (folders / "object_info").write_text(json.dumps(info))
+        slots = [{"name": name, "type": spec[0], "link": None, "widget": {"name": name}}]
+        entry = {"id": 1, "type": "Other", "widgets_values": [1], "inputs": slots if name == "drawn" else []}
+        answer = cascade("export", "--api", {"nodes": [entry], "links": []}, "--object-info", folders / "object_info")
+        if name == "plain":
+            assert answer.code == 0
+        else:
+            assert answer.code == 2 and answer.out == ""
+            assert f'node 1 "Other" (Other), input "{name}": expected a type of input' in answer.err
+            assert str(spec[0]) in answer.err
+
+
+def test_an_unknown_choice_is_named(cascade: Cascade) -> None:
+    entry = {"id": 1, "type": "SaveVideo", "widgets_values": ["a", "avi", "dv", "auto"]}
+    answer = cascade("export", "--api", {"nodes": [entry], "links": []})
+    assert answer.code == 2 and answer.out == ""
+    assert 'input "format": expected one of "auto", "mp4"' in answer.err and 'found "avi"' in answer.err
+    assert cascade("export", "--api", {"nodes": [entry | {"mode": 2}], "links": []}).code == 0
+
+
+def test_halves_of_characters(cascade: Cascade) -> None:
+    for entry in (
+        {"nodes": [{"id": 1, "type": "CLIPTextEncode", "widgets_values": ["a \ud800 {b|c}"]}], "links": []},
+        {"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a \ud800"}}},
+    ):
+        answer = cascade("export", "--api", entry)
+        assert answer.code == 2 and answer.out == ""
+        assert 'input "text": expected a text without halves of Unicode characters' in answer.err
+        assert cascade("validate", entry).code == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [{"options": 3}, {"options": [{"key": 1, "inputs": {}}]}, {"options": [{"key": "a"}]}]
+)
+def test_a_dynamic_combo_that_is_none(cascade: Cascade, folders: Path, damage: Any) -> None:
+    info = {"Other": {"input": {"required": {"model": ["COMFY_DYNAMICCOMBO_V3", damage]}}, "output": []}}
+    (folders / "object_info").write_text(json.dumps(info))
+    answer = cascade("export", "--api", DOCUMENT, "--object-info", folders / "object_info")
+    assert answer.code == 2
+    assert "expected what a COMFY_DYNAMICCOMBO_V3 brings, of the node Other, input model" in answer.err

@@ -1,5 +1,6 @@
 """`--set NODE.INPUT=VALUE`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,29 @@ def test_a_typed_path_that_is_not_there(cascade: Cascade, pictures: Path) -> Non
     assert answer.code == 2
     assert 'node 1 "Picture" (LoadImage), input "image"' in answer.err
     assert "missing.png" in answer.err
+
+
+def test_a_random_seed_is_told(cascade: Cascade) -> None:
+    sampler = {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 2}}
+    noise = {"class_type": "RandomNoise", "inputs": {"noise_seed": 1}}
+    seen = set[int]()
+    for _ in range(3):
+        answer = cascade(
+            "export",
+            "--api",
+            {"3": sampler, "4": noise},
+            "--set",
+            "KSampler.seed=random",
+            "--set",
+            "4.noise_seed=random",
+        )
+        assert answer.code == 0
+        found = json.loads(answer.out)
+        seed = found["3"]["inputs"]["seed"]
+        assert 0 <= seed < 2**53
+        assert f"repeat it with --set 3.seed={seed}" in answer.err
+        assert f"repeat it with --set 4.noise_seed={found['4']['inputs']['noise_seed']}" in answer.err
+        seen.add(seed)
+    assert len(seen) == 3
+    answer = cascade("export", "--api", {"3": sampler}, "--set", "KSampler.steps=random")
+    assert answer.code == 2 and 'expected a whole number, found "random"' in answer.err

@@ -1,6 +1,8 @@
 """A workflow out of a picture, wherever a workflow is taken."""
 
 import json
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +106,105 @@ def test_a_written_picture_makes_itself_again(cascade: Cascade, folders: Path) -
     with Image.open(first) as one, Image.open(again.lines[0]) as other:
         assert (one.getpixel((0, 0)), other.getpixel((0, 0))) == ((63, 0, 0), (191, 0, 0))
     assert json.loads(cascade("export", "--api", again.lines[0]).out)["1"]["inputs"] == {"red": 0.75}
+
+
+def zipped(key: bytes, data: bytes, kind: bytes = b"zTXt") -> PngImagePlugin.PngInfo:
+    """A compressed chunk: with its method, and in iTXt a flag before it and two texts for people behind."""
+    info = PngImagePlugin.PngInfo()
+    info.add(kind, key + b"\0" + (b"\0" if kind == b"zTXt" else b"\x01\0de\0Name\0") + data)
+    return info
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+def test_compressed_texts(tmp_path: Path, kind: bytes) -> None:
+    data = zlib.compress(json.dumps(EDITOR, ensure_ascii=False).encode())
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=zipped(b"workflow", data, kind))
+    assert workflow_file.read(tmp_path / "a.png") == EDITOR
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"not compressed", "expected a compressed text, but it cannot be read"),
+        (zlib.compress(json.dumps(EDITOR).encode())[:-8], "expected a whole compressed text, found its beginning"),
+        (zlib.compress(b" " * (32 * 2**20 + 1), 9), "expected a text of at most 32 MiB, found a longer one"),
+    ],
+)
+def test_compressed_texts_that_cannot_be_used(tmp_path: Path, data: bytes, expected: str) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path, pnginfo=zipped(b"prompt", data))
+    with pytest.raises(WorkflowError, match=expected) as caught:
+        workflow_file.read(path)
+    assert str(caught.value).startswith(f"{path} (prompt): ")
+
+
+def test_what_inflates_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path, pnginfo=zipped(b"workflow", zlib.compress(bytes(2**29), 9)))
+    tracemalloc.start()
+    with pytest.raises(WorkflowError, match="at most 32 MiB"):
+        workflow_file.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_encodings(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(json.dumps(EDITOR, ensure_ascii=False).encode(encoding))
+    assert workflow_file.read(path) == EDITOR
+
+
+NODES = {"1": {"class_type": "Paint", "inputs": {"red": 0.25}}}
+RUN = [3, "an-id", NODES, {"extra_pnginfo": {}}, ["1"]]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"prompt": NODES},
+        {"prompt": NODES, "client_id": "x", "extra_data": {"extra_pnginfo": {"workflow": EDITOR}}},
+        {"output": NODES, "workflow": EDITOR},
+        {"an-id": {"prompt": RUN, "outputs": {}, "status": {"status_str": "success"}}},
+        {"prompt": RUN, "outputs": {}, "status": {}},
+        NODES,
+    ],
+)
+def test_what_a_prompt_travels_in(tmp_path: Path, document: dict[str, Any]) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
+    assert workflow_file.read(path) == NODES
+
+
+def test_a_node_may_have_the_id_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    document = {"prompt": NODES["1"]}
+    path.write_text(json.dumps(document))
+    assert workflow_file.read(path) == document
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"a": {"prompt": RUN}, "b": {"prompt": RUN}}, "found a history of 2 runs: keep the entry of one"),
+        ({"prompt": {}}, "expected a workflow"),
+        ({"prompt": "a text"}, "expected a workflow"),
+        ({"1": {"class_type": "Paint", "inputs": {"deep": json.loads("[" * 500 + "]" * 500)}}}, "nested too deeply"),
+    ],
+)
+def test_what_is_none(tmp_path: Path, document: dict[str, Any], expected: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(WorkflowError, match=expected):
+        workflow_file.read(path)
+
+
+def test_a_picture_whose_editor_form_is_broken(cascade: Cascade, tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", '{"nodes": [')
+    info.add_text("prompt", json.dumps({"1": {"class_type": "SaveImage", "inputs": {}}}))
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    answer = cascade("export", "--api", tmp_path / "a.png")
+    assert answer.code == 0 and list(json.loads(answer.out)) == ["1"]
+    assert len(answer.err.splitlines()) == 1
+    assert "the prompt in the same picture is used instead" in answer.err

@@ -1,6 +1,7 @@
 """A real ComfyUI with this pack, and a real browser on it, once for all tests of this folder.
 
-COMFYUI_PATH names ComfyUI's folder and COMFYUI_PYTHON its Python. Run: make test-host, or pytest -m host tests/host
+COMFYUI_PATH names ComfyUI's folder and COMFYUI_PYTHON its Python; COMFYUI_FRONT_END, the `static` folder of an editor,
+where it is not the installed one. Run: make test-host, or pytest -m host tests/host
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def start_comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
         def start(*arguments: str, pack: Path | None = ROOT, folder: Path | None = None) -> ComfyUI:
             folder = folder or tmp_path_factory.mktemp("comfyui")
+            if front_end := os.environ.get("COMFYUI_FRONT_END"):
+                arguments = (*arguments, "--front-end-root", front_end)
             return servers.enter_context(ComfyUI(Path(python), Path(path), folder, pack, arguments))
 
         yield start
