@@ -1,10 +1,9 @@
 """How many pictures of the built-in cascade show their prompts, by sampler and schedule.
 
-    python benchmarks/samplers.py [--prompts 100] [--kind one] [SAMPLER...]
+    python benchmarks/samplers.py [--prompts 100] [--kind one] [--painter stage_c] [SAMPLER:SCHEDULE ...]
 
 Prompts of the picture world that were never trained on; picture i has the seed i. Samplers of two evaluations a step
-take half as many steps. Two columns for each schedule: Stage C's latent shown by the previewer, where Stage B is left
-out, and whole pictures, both stages by that sampler and schedule.
+take half as many steps. The painter `stage_c` shows Stage C's latent by the previewer; `whole` samples both stages so.
 """
 
 from __future__ import annotations
@@ -16,36 +15,33 @@ from dataclasses import replace
 from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
 from stable_cascade_nodes.cascade_core.sampling.schedules import SCHEDULES
 from stable_cascade_nodes.recipes.tiny.data import test_scenes
-from stable_cascade_nodes.recipes.tiny.judge import Studio, judge
+from stable_cascade_nodes.recipes.tiny.judge import PAINTERS, Studio, judge
 
-OFFICIAL = ("cosine", "simple")  # of every sampler
-MORE = ("euler_ancestral", "dpmpp_2m")  # of these every schedule
+PAIRS = [f"{sampler}:{schedule}" for sampler in SAMPLERS for schedule in ("cosine", "simple")]
+PAIRS += [f"{sampler}:{schedule}" for sampler in ("euler_ancestral", "dpmpp_2m") for schedule in list(SCHEDULES)[2:]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("samplers", nargs="*", default=list(SAMPLERS))
+    parser.add_argument("pairs", nargs="*", metavar="SAMPLER:SCHEDULE", default=PAIRS)
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--kind", default="one")
-    parser.add_argument("--painters", nargs="*", default=["stage_c", "whole"])
+    parser.add_argument("--painter", choices=PAINTERS, default="stage_c")
     options = parser.parse_args()
     scenes = test_scenes(options.kind, options.prompts)
     studio = Studio.load()
-    for sampler in options.samplers:
-        for schedule in SCHEDULES if sampler in MORE else OFFICIAL:
-            halved = 2 if SAMPLERS[sampler].second else 1
-            chosen = {"sampler": sampler, "schedule": schedule}
-            c, b = (
-                replace(settings, steps=settings.steps // halved, **chosen)
-                for settings in (studio.settings_c, studio.settings_b)
-            )
-            started = time.perf_counter()
-            right = [
-                judge(replace(studio, settings_c=c, settings_b=b), painter, scenes)["right"]
-                for painter in options.painters
-            ]
-            shares = "  ".join(f"{share:6.1%}" for share in right)
-            print(f"{sampler:20} {schedule:13} {c.steps:3} {shares}  {time.perf_counter() - started:.0f} s", flush=True)
+    for sampler, schedule in (pair.split(":") for pair in options.pairs):
+        halved = 2 if SAMPLERS[sampler].second else 1
+        c, b = (
+            replace(settings, steps=settings.steps // halved, sampler=sampler, schedule=schedule)
+            for settings in (studio.settings_c, studio.settings_b)
+        )
+        started = time.perf_counter()
+        right = judge(replace(studio, settings_c=c, settings_b=b), options.painter, scenes)["right"]
+        print(
+            f"{sampler:20} {schedule:13} {c.steps:3} steps {right:6.1%} {time.perf_counter() - started:5.0f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -131,7 +131,9 @@ def _sampler(name: str, scheduler: str) -> Sampler:
     schedules = [each for each in SCHEDULES if each != "cosine"]
     for field, choice, choices in (("sampler_name", name, known), ("scheduler", scheduler, schedules)):
         if choice not in choices:
-            raise CascadeError(f"`{field}`: without ComfyUI, expected one of {', '.join(choices)}, found {choice}")
+            raise CascadeError(
+                f"`{field}`: without ComfyUI, expected one of {', '.join(choices)}, found {choice}: choose one of them"
+            )
     sampler = SAMPLERS["euler" if name == "ddim" else name.removesuffix(ON_GPU)]  # the host's ddim is euler
     if sampler.brownian:
         check_brownian(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ SAMPLERS = (
 )  # fmt: skip
 SCHEDULES = ("simple", "normal", "sgm_uniform", "karras", "exponential", "ddim_uniform", "beta")
 RUNS = (("simple", 2.0, 6, False), ("karras", 1.0, 9, False), ("sgm_uniform", 2.0, 3, False), ("beta", 2.0, 7, True))
+SPAN, SEED, PATH = (0.01, 99.995), 2**33 + 5, (99.995, 7.5, 6.25, 0.125, 0.01)  # of Brownian noise
 STEPS = ((7, 1.0), (20, 1.0), (30, 1.0), (6, 0.6), (1, 1.0))
 
 
@@ -96,28 +98,29 @@ def main() -> None:
         draws = {"noise_sampler": noise} if "noise_sampler" in function.__wrapped__.__code__.co_varnames else {}
         return function(wrapped, x, sigmas, disable=True, **draws)
 
-    answers: dict[str, dict[str, list[float]]] = {"schedules": {}, "samplers": {}}
+    def rounded(values: torch.Tensor, digits: int) -> list[float]:
+        return [float(f"{float(value):.{digits}g}") for value in values.flatten()]
+
+    answers: dict[str, dict[str, list[float]]] = {"schedules": {}, "samplers": {}, "brownian": {}}
     for schedule in SCHEDULES:
         for shift in sampling:
             for sampler in ("euler", "dpm_2") if shift == 2 else ("euler",):
                 for steps, denoise in STEPS if sampler == "euler" and shift == 2 else STEPS[:1]:
                     sigmas = sigmas_of(schedule, shift, steps, sampler, denoise)
-                    name = f"{schedule} {shift} {steps} {denoise} {sampler}"
-                    answers["schedules"][name] = [float(f"{float(sigma):.7g}") for sigma in sigmas]
+                    answers["schedules"][f"{schedule} {shift} {steps} {denoise} {sampler}"] = rounded(sigmas, 7)
     for sampler in SAMPLERS:
         for schedule, shift, steps, leftover in RUNS:
             sigmas = sigmas_of(schedule, shift, steps, "euler", 1.0).double()
-            sigmas = sigmas[:-1] if leftover else sigmas
-            name = f"{sampler} {schedule} {shift} {steps} {leftover}"
-            answers["samplers"][name] = [
-                float(f"{float(x):.9g}") for x in run(sampler, sigmas.clone(), shift).flatten()
-            ]
-    lines = [f'  "{name}": {json.dumps(numbers)}' for name, numbers in answers["samplers"].items()]
-    more = [f'  "{name}": {json.dumps(numbers)}' for name, numbers in answers["schedules"].items()]
-    ANSWERS.write_text(
-        '{"samplers": {\n' + ",\n".join(lines) + '\n},\n"schedules": {\n' + ",\n".join(more) + "\n}}\n",
-        encoding="utf-8",
-    )
+            found = run(sampler, sigmas[:-1] if leftover else sigmas, shift)
+            answers["samplers"][f"{sampler} {schedule} {shift} {steps} {leftover}"] = rounded(found, 9)
+    path = k.BrownianTreeNoiseSampler(torch.zeros(SHAPE), *SPAN, seed=SEED, cpu=True)
+    for pair in pairwise(PATH):
+        answers["brownian"]["{} {}".format(*pair)] = rounded(path(*map(torch.tensor, pair)), 7)
+    tables = [
+        f'"{key}": {{\n' + ",\n".join(f'  "{name}": {json.dumps(numbers)}' for name, numbers in table.items()) + "\n}"
+        for key, table in answers.items()
+    ]
+    ANSWERS.write_text("{" + ",\n".join(tables) + "}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

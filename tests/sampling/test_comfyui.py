@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from stable_cascade_nodes.cascade_core.sampling.noise import BrownianNoise
 from stable_cascade_nodes.cascade_core.sampling.process import TARGETS, Process
 from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
 from stable_cascade_nodes.cascade_core.sampling.schedules import SCHEDULES, for_sampler, scheduled_sigmas
@@ -57,3 +58,10 @@ def test_samplers(name):
     torch.testing.assert_close(x / times[-1].a, expected, rtol=1e-5, atol=1e-5)
     if leftover == "False" and key != "uni_pc":
         torch.testing.assert_close(x, x0)
+
+
+@pytest.mark.parametrize("name", ANSWERS["brownian"])
+def test_brownian_noise(name):
+    noise = BrownianNoise([theirs.SEED], theirs.SHAPE, theirs.SPAN, torch.device("cpu"))
+    found = noise(*map(float, name.split()))
+    assert found.flatten().tolist() == pytest.approx(ANSWERS["brownian"][name], rel=1e-5, abs=1e-6)
