@@ -38,9 +38,9 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     note(workflow)
     if other := other_families.complaint(workflow.prompt):
         raise graph.WorkflowError(other)
+    typed = set_values.apply(workflow, options.set, definitions)
     if options.built_in:
-        complain(*built_in.apply(workflow, definitions))
-    set_values.apply(workflow, options.set, definitions)
+        complain(*built_in.apply(workflow, definitions, typed))
     checked = graph.validate(workflow.prompt, nodes.classes)
     complain(*(problem.message for problem in checked.problems))
     used = {problem.class_type for problem in checked.problems if problem.class_type is not None}

@@ -37,14 +37,17 @@ ENLARGING = ("StableCascade_SuperResolutionControlnet", "CascadeSuperResolutionH
 STRENGTHS = ("strength", "strength_model", "strength_clip", "text_strength")  # of a LoRA
 
 
-def apply(workflow: graph.Workflow, definitions: graph.Definitions) -> list[str]:
+def apply(
+    workflow: graph.Workflow, definitions: graph.Definitions, typed: Collection[tuple[str, str]] = ()
+) -> list[str]:
     """Change the workflow in place; returns a line for people about each sort of change.
 
+    typed: (node id, input) of what a person has set, which stays; of their pictures only the size does not.
     Raises WorkflowError with a sentence for each model that cannot be decided, and then changes nothing.
     """
     # What is no node that is known here, the check of the workflow names.
     prompt = {node_id: node for node_id, node in workflow.prompt.items() if _is_known(node, definitions)}
-    changes = _Changes(prompt, definitions)
+    changes = _Changes(prompt, definitions, typed)
     for node_id, node in prompt.items():
         changes.of_models(node_id, node)
         changes.of_pictures(node_id, node)
@@ -66,9 +69,12 @@ def _is_known(node: Any, definitions: graph.Definitions) -> bool:
 
 
 class _Changes:
-    def __init__(self, prompt: graph.Prompt, definitions: graph.Definitions) -> None:
+    def __init__(
+        self, prompt: graph.Prompt, definitions: graph.Definitions, typed: Collection[tuple[str, str]]
+    ) -> None:
         self.prompt = prompt
         self.definitions = definitions
+        self.typed = typed
         self.uses = Uses(prompt, definitions)
         self.made: list[graph.Change] = []
         self.errors: list[str] = []
@@ -86,7 +92,7 @@ class _Changes:
         if entry is None or entry not in definition.inputs or name is None:
             return
         offered = [str(choice) for choice in definition.inputs[entry].choices or () if _is_built_in(choice)]
-        if name in offered:
+        if name in offered or (node_id, entry) in self.typed:
             return
         shown = name if isinstance(name, str) else "what is connected"
         if getattr(getattr(definition.node_class, "KIND", None), "id", None) == "lora":
@@ -185,10 +191,12 @@ class _Changes:
             entries = self.definitions[node["class_type"]].inputs
             for name in LENGTHS:
                 value = node["inputs"].get(name)
-                if name in entries and type(value) is int and value:
+                if name in entries and type(value) is int and value and (node_id, name) not in self.typed:
                     self.made.append((node_id, name, round(self.factor * value)))
 
     def _add(self, sort: str, told: str, *changes: graph.Change) -> None:
+        if sort != "pictures" and any((node_id, name) in self.typed for node_id, name, _ in changes):
+            return
         self.told.setdefault(sort, []).append(told)
         self.made += changes
 

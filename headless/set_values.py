@@ -39,8 +39,11 @@ def apply(
     assignments: Sequence[str],
     definitions: graph.Definitions,
     bring: Bring = bring_for_this_run,
-) -> None:
-    """Change the workflow in place; raises WorkflowError with every message, and then changes nothing."""
+) -> frozenset[tuple[str, str]]:
+    """Change the workflow in place; returns (node id, input) of each change.
+
+    Raises WorkflowError with every message, and then changes nothing.
+    """
     changes: list[graph.Change] = []
     prompt = {node_id: {**node} for node_id, node in workflow.prompt.items()} if assignments else {}
     errors: list[str] = []
@@ -54,6 +57,7 @@ def apply(
     if errors:
         raise graph.WorkflowError(*errors)
     assign(workflow, definitions, changes)
+    return frozenset((node_id, name) for node_id, name, _ in changes)
 
 
 def assign(workflow: graph.Workflow, definitions: graph.Definitions, changes: Sequence[graph.Change]) -> None:

@@ -14,7 +14,6 @@ from stable_cascade_nodes.runtime import host
 from ..shared_graphs import EXAMPLES, Graph, image_to_image, node, sampler, text_to_image
 
 NODES = node_classes.load()
-pytestmark = pytest.mark.skipif("KSampler" not in NODES.classes, reason="needs the host's samplers")
 BIG = {"model_name": "published.safetensors"}
 
 
@@ -170,6 +169,16 @@ def test_lengths_shrink_with_the_sizes() -> None:
     found, _ = changed(prompt)
     assert found["pad"]["inputs"] | pad == found["pad"]["inputs"] | pad
     assert [value(found, f"pad.{name}") for name in pad] == [64, 0, 0, 32, 10]
+
+
+def test_what_a_person_has_set_stays() -> None:
+    prompt = text_to_image()
+    workflow = graph.convert(prompt, graph.definitions(NODES.classes), NODES.names)
+    typed = {("34", "width"), ("41", "ckpt_name")}
+    lines = built_in.apply(workflow, graph.definitions(NODES.classes), typed)
+    assert value(workflow.prompt, "34.width") == value(prompt, "34.width") > 512
+    assert value(workflow.prompt, "41.ckpt_name") == value(prompt, "41.ckpt_name")
+    assert not any(line.startswith("built-in sizes") for line in lines)
 
 
 def test_both_forms_change() -> None:
