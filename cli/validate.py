@@ -45,10 +45,10 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     complain(*(problem.message for problem in checked.problems))
     used = {problem.class_type for problem in checked.problems if problem.class_type is not None}
     if any(problem.kind == "not_supported" for problem in checked.problems) or not used <= nodes.classes.keys():
-        complain(
-            "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them",
-            *_tell_whose(sorted(used - nodes.classes.keys())),
+        hint = (
+            "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them"
         )
+        complain("; ".join([hint, *_tell_whose(sorted(used - nodes.classes.keys()))]))
     if not options.built_in and any(_names_no_file(problem, nodes) for problem in checked.problems):
         complain("`--built-in` tries a workflow at once, small, with the built-in models and pictures")
     return workflow, checked, nodes

@@ -89,6 +89,8 @@ def test_what_only_comfyui_runs(
     assert first.startswith(f'cascade: node 3 "Mine" ({class_type}): ')
     assert expected in first
     assert "run only in ComfyUI" in hint and "cascade run --server URL" in hint
+    assert ('; ComfyUI\'s own are "KSampler"' in hint) == (class_type == "KSampler")
+    assert ('; of other packs, which that ComfyUI must have, are "workflow>group"' in hint) == (">" in class_type)
     assert not list((folders / "output").iterdir())
 
 
