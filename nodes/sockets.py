@@ -196,8 +196,12 @@ def to_latent(name: str, latent: Latent, channels: int) -> core.Latent:
     from ..cascade_core.sampling import latent as core
 
     samples = samples_of(name, latent, channels)
+    if (
+        channels == STAGE_B_CHANNELS and not samples.is_meta
+    ):  # a placeholder has no values, and torch is slow about them
+        samples = samples / STAGE_A_SCALE
     return core.Latent(
-        samples / STAGE_A_SCALE if channels == STAGE_B_CHANNELS else samples,
+        samples,
         size=size_of(latent),
         family=latent.get(FAMILY),
         batch_index=latent.get("batch_index"),

@@ -11,9 +11,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import CascadeError
 from ..kinds import KINDS
@@ -109,11 +111,25 @@ def build(part: Part, file: str, tokenizer: Tokenizer | None = None) -> nn.Modul
     network: Callable[..., nn.Module] = KINDS[part.kind].network_class()
     extra = (tokenizer or WordTokenizer((), 2),) if part.kind == "text_encoder" else ()
     try:
-        with torch.device("meta"):  # no memory, so initialisation computes nothing
+        with torch.device("meta"), _Uninitialised():
             return network(part.config, *extra)
     except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise CascadeError(f"{file} describes a {KINDS[part.kind].name} that cannot be built: {reason}") from error
+
+
+class _Uninitialised(TorchFunctionMode):
+    """In here torch's initialisers leave tensors as they are.
+
+    Without memory they compute nothing, but for it torch imports its compiler, which takes longer than most loads.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:

@@ -134,9 +134,10 @@ class VisionEmbeddings(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         width, patch = config.hidden_size, config.patch_size
-        self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
+        self.class_embedding = nn.Parameter(torch.empty(width))
         self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
         self.position_embedding = nn.Embedding((config.image_size // patch) ** 2 + 1, width)
+        nn.init.normal_(self.class_embedding, std=width**-0.5)
         for module in (self.patch_embedding, self.position_embedding):
             nn.init.normal_(module.weight, std=EMBEDDING_STD)
 

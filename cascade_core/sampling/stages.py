@@ -154,7 +154,7 @@ def sample_stage_b(
     if latent.batch_index is None and len(stage_c.samples) == images:
         latent = replace(latent, batch_index=stage_c.batch_index)
     positive = [replace(condition, stage_c=stage_c.samples) for condition in positive]
-    zeros = torch.zeros_like(stage_c.samples[:1])
+    zeros = stage_c.samples.new_zeros(1, *stage_c.samples.shape[1:])
     negative = [replace(condition, stage_c=zeros) for condition in negative]
     seeds = [stage_b_seed(one) for one in image_seeds(seed, latent.places)]
     return run_stage_b(handle, positive, negative, latent, lambda: make_course(settings, process_of(handle), seeds))

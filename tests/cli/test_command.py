@@ -65,6 +65,18 @@ def test_answers_that_need_no_torch_do_not_wait_for_it(tmp_path: Path, arguments
     assert start("-c", textwrap.dedent(program), cwd=tmp_path).returncode == 0
 
 
+def test_a_run_does_not_load_torchs_compiler(tmp_path: Path) -> None:
+    """Which torch imports to initialise weights that are not there, and for the rehearsal; it takes a second."""
+    program = """
+        import sys
+        from stable_cascade_nodes.cli.main import main
+        assert main(["run", "text_to_image", "--steps", "1", "--set", "Stage B.steps=1"]) == 0
+        sys.exit(len({"torch._dynamo", "sympy"} & set(sys.modules)))
+    """
+    answer = start("-c", textwrap.dedent(program), cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_alone_it_is_help_and_it_tells_its_version(tmp_path: Path) -> None:
     alone, asked, version = (
         start("-m", "stable_cascade_nodes", *a, cwd=tmp_path) for a in ([], ["--help"], ["--version"])

@@ -133,7 +133,7 @@ def test_comfyuis_own_nodes_need_no_server(cascade: Cascade) -> None:
     nodes = [
         {"id": 1, "type": "KSampler", "widgets_values": [7, "fixed", 4, 5.5, "heun", "karras", 0.5]},
         {"id": 2, "type": "SaveVideo", "widgets_values": ["a", "mp4", "h264", "auto", "auto"]},
-        {"id": 3, "type": "StableCascade_EmptyLatentImage"},
+        {"id": 3, "type": "EmptyLatentImage"},
     ]
     answer = cascade("export", "--api", {"version": 0.4, "nodes": nodes, "links": []})
     assert (answer.code, answer.err) == (0, "")
@@ -147,8 +147,8 @@ def test_comfyuis_own_nodes_need_no_server(cascade: Cascade) -> None:
         "denoise": 0.5,
     }
     assert found["2"]["inputs"]["format.codec.encoding"] == "auto"
-    assert found["3"]["_meta"]["title"] == "Empty Stable Cascade Latent Image"
-    assert found["3"]["inputs"] == {"width": 1024, "height": 1024, "compression": 42, "batch_size": 1}
+    assert found["3"]["_meta"]["title"] == "Empty Latent Image"
+    assert found["3"]["inputs"] == {"width": 512, "height": 512, "batch_size": 1}
 
 
 def test_a_choice_brings_its_inputs(cascade: Cascade) -> None:
