@@ -49,6 +49,8 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
             "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them",
             *_tell_whose(sorted(used - nodes.classes.keys())),
         )
+    if not options.built_in and any(_names_no_file(problem, nodes) for problem in checked.problems):
+        complain("`--built-in` tries a workflow at once, small, with the built-in models and pictures")
     return workflow, checked, nodes
 
 
@@ -59,3 +61,9 @@ def _tell_whose(missing: list[str]) -> Iterator[str]:
         yield f"ComfyUI's own are {graph.list_choices(own)}"
     if others := [name for name in missing if name not in own]:
         yield f"of other packs, which that ComfyUI must have, are {graph.list_choices(others)}"
+
+
+def _names_no_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
+    """Whether a problem is about the file of a loader."""
+    loader = nodes.classes.get(problem.class_type or "")
+    return problem.input is not None and problem.input == getattr(loader, "FILE_INPUT", None)

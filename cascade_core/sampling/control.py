@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import cast
 
 import torch
@@ -13,6 +14,8 @@ from ..models.controlnet import ControlNet
 from ..models.handle import Handle
 from .activations import controlnet_bytes
 from .times import within
+
+MULTIPLE = 8  # of a hint's sides in ComfyUI
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +40,8 @@ def project(control: Control, cells: tuple[int, int]) -> Maps:
     handle = control.controlnet
     net = cast(ControlNet, handle.module)
     device = handle.acquire(controlnet_bytes(handle.config, cells, len(control.hint), handle.dtype))
-    hint = middle(control.hint, cells) if control.crop else control.hint
-    maps = net.project(fit_hint(hint, net.cell, cells).to(device, handle.dtype))
+    hint = fit_hint(control.hint, net.cell, cells, control.crop)
+    maps = net.project(hint.to(device, handle.dtype))
     return [None if one is None else control.strength * resize(one, *cells) for one in maps]
 
 
@@ -51,12 +54,16 @@ def middle(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return picture[..., y : height - y, x : width - x]
 
 
-def fit_hint(hint: Tensor, cell: int, cells: tuple[int, int]) -> Tensor:
+def fit_hint(hint: Tensor, cell: int, cells: tuple[int, int], crop: bool = False) -> Tensor:
     """A hint (B, c_in, H, W) of `cell` values a side for each cell of a latent, float32.
 
-    Pixels are blended; a map of cells (embeddings, latents) is not, as between two faces there is no third.
+    Pixels are blended; a map of cells (embeddings, latents) is not, as between two faces there is no third. crop: as
+    ComfyUI does it, the middle, and sides in multiples of eight values; the maps are brought to the cells later.
     """
     target = (cells[0] * cell, cells[1] * cell)
+    if crop:
+        target = (ceil(target[0] / MULTIPLE) * MULTIPLE, ceil(target[1] / MULTIPLE) * MULTIPLE)
+        hint = middle(hint, target)
     mode = "bilinear" if cell > 1 else "nearest-exact"
     hint = hint.float()
     return hint if hint.shape[-2:] == target else F.interpolate(hint, target, mode=mode)

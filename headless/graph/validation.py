@@ -70,10 +70,9 @@ def validate(prompt: Prompt, classes: Classes) -> Validation:
 def _unknown(prompt: Prompt, unknown: Sequence[str], classes: Classes) -> Iterator[Problem]:
     """The nodes of classes that are not here; one sentence for many, of which a person reads none."""
     if len(unknown) >= MANY:
-        names = dict.fromkeys(prompt[node_id]["class_type"] for node_id in unknown)
-        yield Problem(
-            "invalid_prompt", "node classes that exist here", f"{len(unknown)} nodes of others: {list_choices(names)}"
-        )
+        names = list(dict.fromkeys(str(prompt[node_id]["class_type"]) for node_id in unknown))
+        found = f"{len(unknown)} nodes of others: {list_choices(names)}"
+        yield Problem("invalid_prompt", "node classes that exist here", found, class_type=names[0])
         return
     for node_id in unknown:
         name = prompt[node_id]["class_type"]
