@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from stable_cascade_nodes.cascade_core.files import signatures
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT, PUBLISHED_VISION, TextConfig
-from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageAConfig
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
@@ -37,7 +37,8 @@ from .random_models import NARROW_B, NARROW_C
 
 WIDTH = 64
 C = replace(NARROW_C, blocks=((2, 4), (4, 3)), c_clip_text=WIDTH, c_clip_text_pooled=WIDTH)  # 13 blocks: 4 get maps
-B = replace(NARROW_B, c_clip=WIDTH)
+B = replace(NARROW_B, c_hidden=(WIDTH,) * 4, c_clip=WIDTH)
+A = StageAConfig(c_hidden=2 * WIDTH, bottleneck_blocks=3)
 _CLIP = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "heads": 2}
 TEXT = replace(PUBLISHED_TEXT, **_CLIP, layers=4, projection_dim=WIDTH)
 VISION = replace(PUBLISHED_VISION, **_CLIP)  # its layers tell ComfyUI that it is one
@@ -61,20 +62,20 @@ def write(base: Path, tokenizer: Path) -> None:
     text = {f"transformer.{name}": tensor for name, tensor in text.items()}
     text["text_projection"] = text.pop("transformer.text_projection.weight").T.contiguous()
     text = _behind("text_encoder.clip_g.", text)
-    stage_a, effnet, previewer = (
-        alive(network, PRESETS[kind]["published"])
-        for kind, network in (("stage_a", StageA), ("effnet", Effnet), ("previewer", Previewer))
+    effnet, previewer = (
+        alive(network, PRESETS[kind]["published"]) for kind, network in (("effnet", Effnet), ("previewer", Previewer))
     )
+    stage_a = alive(StageA, A)
     _calm_stage_a(stage_a)
     stage_c = {
-        **_behind("model.diffusion_model.", _calm(alive(StageC, C)).state_dict()),
+        **_behind("model.diffusion_model.", _calm(alive(StageC, C), 1.8).state_dict()),
         **text,
         **_behind("vae.encoder.", effnet.state_dict()),
         **_behind("vae.previewer.", previewer.state_dict()),
         **_behind("clip_l_vision.", alive(ImageEncoder, VISION).half().state_dict()),
     }
     stage_b = {
-        **_behind("model.diffusion_model.", _calm(alive(StageB, B)).state_dict()),
+        **_behind("model.diffusion_model.", _calm(alive(StageB, B), 1.9).state_dict()),
         **text,
         **_behind("vae.", stage_a.state_dict()),
     }
@@ -87,7 +88,7 @@ def write(base: Path, tokenizer: Path) -> None:
 
 def read_here(patch: pytest.MonkeyPatch) -> None:
     """The widths among those that our loaders know."""
-    known: dict[str, Any] = {"stage_c": C, "stage_b": B, "text_encoder": TEXT, "image_encoder": VISION}
+    known: dict[str, Any] = {"stage_c": C, "stage_b": B, "stage_a": A, "text_encoder": TEXT, "image_encoder": VISION}
     for kind, config in known.items():
         patch.setitem(PRESETS[kind], "narrow", config)
     for row in signatures.SIGNATURES:
@@ -97,8 +98,8 @@ def read_here(patch: pytest.MonkeyPatch) -> None:
 
 def _sizes() -> dict[str, Any]:
     """By the names that ComfyUI has for them."""
-    mine = {"channels", "dropout"}
-    stages = {"stage_c": C, "stage_b": B}
+    mine = {"channels", "dropout", "scale"}
+    stages = {"stage_c": C, "stage_b": B, "stage_a": A}
     sizes: dict[str, Any] = {
         kind: {name: value for name, value in asdict(config).items() if name not in mine}
         for kind, config in stages.items()
@@ -113,28 +114,29 @@ def _behind(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def _calm(stage: nn.Module) -> nn.Module:
+def _calm(stage: nn.Module, gain: float) -> nn.Module:
     """What a trained network does roughly: most of the noise is seen, and the time matters, but not its last digit.
 
     The first block of the highest level on the way up hears of the way down by a skip. Of its hidden channels two
     parts carry that through: gelu(x) - gelu(-x) = x. The last layer is the inverse of the first.
     """
+    eye = torch.eye(WIDTH)
+    for name, tensor in stage.state_dict().items():
+        if ".mapper" in name or "channelwise.4" in name:  # .mapper: of a timestep block
+            tensor *= 0.2
+        if "repeat_mappers" in name and tensor.ndim > 1:
+            tensor.copy_(eye[..., None, None])
     block: Any = stage.up_blocks[-1][0]
     first, norm, last = block.channelwise[0], block.channelwise[2], block.channelwise[4]
-    width = last.weight.shape[0]
-    eye = torch.eye(width)
-    first.weight[: 2 * width] = 0.0
-    first.weight[: 2 * width, width:] = torch.cat([eye, -eye])
-    first.bias[: 2 * width] = 0.0
-    last.weight[:, : 2 * width] = 4.0 * torch.cat([eye, -eye], dim=1)
+    first.weight[: 2 * WIDTH] = 0.0
+    first.weight[: 2 * WIDTH, WIDTH:] = torch.cat([eye, -eye])
+    first.bias[: 2 * WIDTH] = 0.0
+    last.weight[:, : 2 * WIDTH] = 4.0 * torch.cat([eye, -eye], dim=1)
     for tensor in (norm.gamma, norm.beta):
-        tensor[..., : 2 * width] = 0.0
-    for name, tensor in stage.state_dict().items():
-        if ".mapper" in name:  # of a timestep block
-            tensor *= 0.1
+        tensor[..., : 2 * WIDTH] = 0.0
     inner: Any = stage.embedding[1]
     outer: Any = stage.clf[1]
-    outer.weight.copy_(torch.linalg.pinv(inner.weight.flatten(1))[..., None, None])
+    outer.weight.copy_(gain * torch.linalg.pinv(inner.weight.flatten(1))[..., None, None])
     outer.bias.zero_()
     return stage
 
@@ -142,5 +144,5 @@ def _calm(stage: nn.Module) -> nn.Module:
 def _calm_stage_a(stage_a: StageA) -> None:
     """Pictures between black and white."""
     last: Any = stage_a.out_block[0]
-    last.weight *= 0.1
+    last.weight *= 0.25
     last.bias.fill_(0.5)

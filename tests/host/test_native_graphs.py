@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.runtime import host
@@ -41,8 +43,12 @@ C, B, DECODED, SAVED = ("3", 0), ("33", 0), ("8", 0), ("9", 0)  # links of the e
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A base directory for both: models and pictures."""
+    path = os.environ.get("COMFYUI_PATH")
+    if not path or not os.environ.get("COMFYUI_PYTHON"):
+        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
     folder = tmp_path_factory.mktemp("graphs")
-    narrow.write(folder, Path(os.environ.get("COMFYUI_PATH", "")) / "comfy" / "sd1_tokenizer")
+    narrow.write(folder, Path(path) / "comfy" / "sd1_tokenizer")
     rng = np.random.default_rng(0)
     for name, size in PICTURES.items():
         soft = Image.fromarray(rng.integers(0, 256, (7, 7, 4), np.uint8)).resize(size, Image.Resampling.BICUBIC)
@@ -53,10 +59,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def comfy(base: Path) -> Iterator[InProcess]:
-    python, path = os.environ.get("COMFYUI_PYTHON"), os.environ.get("COMFYUI_PATH")
-    if not python or not path:
-        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
-    with InProcess(python, path, base) as comfy:
+    with InProcess(os.environ["COMFYUI_PYTHON"], os.environ["COMFYUI_PATH"], base) as comfy:
         yield comfy
 
 
@@ -83,25 +86,66 @@ def pixels(file: Path) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(file)).astype(int)
 
 
+def levels(image: Tensor) -> np.ndarray[Any, Any]:
+    """As SaveImage writes them."""
+    return (255 * image).clamp(0, 255).numpy().astype(np.uint8).astype(int)
+
+
+def fitted(latent: Tensor, other: Tensor) -> Tensor:
+    """In the size of another one."""
+    return torch.nn.functional.interpolate(latent, other.shape[-2:])
+
+
+@pytest.fixture(scope="module")
+def plain(comfy: InProcess) -> Tensor:
+    """Stage C's latent of the words alone, there."""
+    (latent,) = comfy.ask(small(shared_graphs.text_to_image()), C)
+    return latent["samples"]
+
+
 @pytest.mark.parametrize("example", shared_graphs.EXAMPLES, ids=lambda example: example.__name__)
 def test_an_example(
-    comfy: InProcess, base: Path, new_program: Path, example: Callable[[], shared_graphs.Graph]
+    comfy: InProcess, base: Path, new_program: Path, plain: Tensor, example: Callable[[], shared_graphs.Graph]
 ) -> None:
+    name = example.__name__
     prompt = small(example())
-    prompt.nodes["9"]["inputs"]["filename_prefix"] = example.__name__
-    wanted = (C, B, DECODED)
-    *expected, _ = comfy.ask(prompt, *wanted, SAVED)
-    c, b, decoded = ours(prompt, *wanted)
+    prompt.nodes["9"]["inputs"]["filename_prefix"] = name
+    *theirs, _ = comfy.ask(prompt, C, B, SAVED)
+    mine = ours(prompt, C, B)
     (new_program / "graph.json").write_text(json.dumps(prompt.nodes))
-    folders = {"--input": base / "input", "--models": base / "models", "--output": new_program}
-    told = [str(part) for pair in folders.items() for part in pair]
-    assert main(["run", str(new_program / "graph.json"), "--device", "cpu", *told]) == 0
-    found, there = (pixels(folder / f"{example.__name__}_00001_.png") for folder in (new_program, base / "output"))
-    apart = deviation(c["samples"], expected[0]["samples"]), deviation(b["samples"], expected[1]["samples"])
-    scale = [float(latent["samples"].std()) for latent in (c, b)]
-    print(f"{example.__name__}: Stage C {apart[0]:.1e}, Stage B {apart[1]:.1e} of the largest magnitude;", end=" ")
-    print(f"picture {abs(found - there).max()} levels, {(found != there).mean():.1e} differ; latents {scale}, picture {float(decoded.mean()):.2f} +- {float(decoded.std()):.2f}")
-    assert max(apart) < CLOSE
-    assert deviation(decoded, expected[2]) < CLOSE
-    assert found.shape == there.shape and found.std() > 10
-    assert abs(found - there).max() <= LEVEL
+    options = {"--input": base / "input", "--models": base / "models", "--output": new_program, "--device": "cpu"}
+    given = [str(part) for option in options.items() for part in option]
+    assert main(["run", str(new_program / "graph.json"), *given]) == 0
+    found, expected = (pixels(folder / f"{name}_00001_.png") for folder in (new_program, base / "output"))
+    apart = [deviation(one["samples"], other["samples"]) for one, other in zip(mine, theirs, strict=True)]
+    off = abs(found - expected)
+    print(f"{name}: Stage C {apart[0]:.1e}, Stage B {apart[1]:.1e}, picture {off.max()} levels at {(off > 0).mean():.1e}")
+    assert max(apart) < CLOSE and off.max() <= LEVEL
+    assert expected.std() > 20
+    sees_more = example is not shared_graphs.text_to_image
+    assert (deviation(fitted(theirs[0]["samples"], plain), plain) > 1000 * CLOSE) == sees_more
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_schedule(comfy: InProcess, sampler: str) -> None:
+    prompt = small(shared_graphs.text_to_image())
+    graph, node = prompt.nodes, shared_graphs.node
+    links: list[Link] = []
+    for schedule in SCHEDULES:
+        chosen = {"sampler_name": sampler, "scheduler": schedule}
+        c, words, b, picture = (f"{what}, {schedule}" for what in ("c", "words", "b", "picture"))
+        graph[c] = node("KSampler", **graph["3"]["inputs"] | chosen)
+        graph[words] = node("StableCascade_StageB_Conditioning", conditioning=["6", 0], stage_c=[c, 0])
+        graph[b] = node("KSampler", **graph["33"]["inputs"] | chosen | {"positive": [words, 0]})
+        graph[picture] = node("VAEDecode", samples=[b, 0], vae=["42", 2])
+        links += [(c, 0), (b, 0), (picture, 0)]
+    pairs = iter(zip(ours(prompt, *links), comfy.ask(prompt, *links), strict=True))
+    wrong: list[str] = []
+    for schedule in SCHEDULES:
+        latents = [deviation(one["samples"], other["samples"]) for one, other in (next(pairs), next(pairs))]
+        picture = abs(np.subtract(*map(levels, next(pairs)))).max()
+        told = f"{sampler}, {schedule}: Stage C {latents[0]:.1e}, Stage B {latents[1]:.1e}, picture {picture} levels"
+        print(told)
+        if max(latents) >= CLOSE or picture > LEVEL:
+            wrong.append(told)
+    assert not wrong

@@ -14,6 +14,7 @@ from typing import Any
 import comfy.clip_vision
 import comfy.ldm.cascade.controlnet
 import comfy.model_detection
+import comfy.sd
 import comfy.sdxl_clip
 import folder_paths
 
@@ -45,6 +46,7 @@ class NarrowVision(comfy.clip_vision.ClipVisionModel):
 comfy.model_detection.detect_unet_config = detect_narrow
 comfy.sdxl_clip.StableCascadeClipG.__init__ = read_narrow_text_model
 comfy.clip_vision.ClipVisionModel = NarrowVision
+comfy.sd.StageA = functools.partial(comfy.sd.StageA, **SIZES["stage_a"])
 comfy.ldm.cascade.controlnet.ControlNet = functools.partial(
     comfy.ldm.cascade.controlnet.ControlNet, c_proj=SIZES["stage_c"]["c_hidden"][0]
 )
