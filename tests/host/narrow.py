@@ -7,6 +7,7 @@ ours are told; otherwise they would be gigabytes. What comes out is of the size 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -36,6 +37,7 @@ from ..shared_graphs import STAGE_B, STAGE_C
 from .random_models import NARROW_B, NARROW_C
 
 WIDTH = 64
+LITTLE = 0.15
 C = replace(NARROW_C, blocks=((2, 4), (4, 3)), c_clip_text=WIDTH, c_clip_text_pooled=WIDTH)  # 13 blocks: 4 get maps
 B = replace(NARROW_B, c_hidden=(WIDTH,) * 4, c_clip=WIDTH)
 A = StageAConfig(c_hidden=2 * WIDTH, bottleneck_blocks=3)
@@ -68,14 +70,14 @@ def write(base: Path, tokenizer: Path) -> None:
     stage_a = alive(StageA, A)
     _calm_stage_a(stage_a)
     stage_c = {
-        **_behind("model.diffusion_model.", _calm(alive(StageC, C), 1.8).state_dict()),
+        **_behind("model.diffusion_model.", _calm(alive(StageC, C), 0.8).state_dict()),
         **text,
         **_behind("vae.encoder.", effnet.state_dict()),
         **_behind("vae.previewer.", previewer.state_dict()),
         **_behind("clip_l_vision.", alive(ImageEncoder, VISION).half().state_dict()),
     }
     stage_b = {
-        **_behind("model.diffusion_model.", _calm(alive(StageB, B), 1.9).state_dict()),
+        **_behind("model.diffusion_model.", _calm(alive(StageB, B), 1.2).state_dict()),
         **text,
         **_behind("vae.", stage_a.state_dict()),
     }
@@ -114,35 +116,42 @@ def _behind(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def _calm(stage: nn.Module, gain: float) -> nn.Module:
-    """What a trained network does roughly: most of the noise is seen, and the time matters, but not its last digit.
+def _calm(stage: Any, gain: float) -> nn.Module:
+    """What a trained network does roughly: of noise alone it sees the noise, and the blocks add a little.
 
     The first block of the highest level on the way up hears of the way down by a skip. Of its hidden channels two
-    parts carry that through: gelu(x) - gelu(-x) = x. The last layer is the inverse of the first.
+    parts carry that through: gelu(x) - gelu(-x) = x. The last layer is the inverse of the first. Stage B's conditions
+    go into other channels.
     """
     eye = torch.eye(WIDTH)
     for name, tensor in stage.state_dict().items():
-        if ".mapper" in name or "channelwise.4" in name:  # .mapper: of a timestep block
-            tensor *= 0.2
-        if "repeat_mappers" in name and tensor.ndim > 1:
+        if re.search(r"\.mapper|channelwise\.4|out_proj", name):  # .mapper: of a timestep block
+            tensor.mul_(LITTLE)
+        elif "repeat_mappers" in name and tensor.ndim > 1:
             tensor.copy_(eye[..., None, None])
+        elif re.search(r"(effnet|pixels)_mapper\.2", name):
+            tensor[: WIDTH // 2] = 0.0
     block: Any = stage.up_blocks[-1][0]
     first, norm, last = block.channelwise[0], block.channelwise[2], block.channelwise[4]
     first.weight[: 2 * WIDTH] = 0.0
     first.weight[: 2 * WIDTH, WIDTH:] = torch.cat([eye, -eye])
     first.bias[: 2 * WIDTH] = 0.0
-    last.weight[:, : 2 * WIDTH] = 4.0 * torch.cat([eye, -eye], dim=1)
+    last.weight[:, : 2 * WIDTH] = 8.0 * torch.cat([eye, -eye], dim=1)
     for tensor in (norm.gamma, norm.beta):
         tensor[..., : 2 * WIDTH] = 0.0
     inner: Any = stage.embedding[1]
     outer: Any = stage.clf[1]
+    inner.weight[WIDTH // 2 :] = 0.0
     outer.weight.copy_(gain * torch.linalg.pinv(inner.weight.flatten(1))[..., None, None])
+    inner.bias.zero_()
     outer.bias.zero_()
     return stage
 
 
 def _calm_stage_a(stage_a: StageA) -> None:
-    """Pictures between black and white."""
+    """Pictures between black and white, of the latents that are made here."""
+    first: Any = stage_a.up_blocks[0][0]
+    first.weight *= 0.05
     last: Any = stage_a.out_block[0]
     last.weight *= 0.25
     last.bias.fill_(0.5)
