@@ -95,7 +95,7 @@ def _karras(table: SigmaTable, steps: int) -> list[float]:
 
 
 def _exponential(table: SigmaTable, steps: int) -> list[float]:
-    """Evenly spaced in the logarithm of sigma (Lu et al. 2022, section 3.2)."""
+    """Evenly spaced in the logarithm of sigma (Lu et al. 2022, uniform steps of logSNR)."""
     import torch
 
     low, high = (math.log(float(table.sigmas[k])) for k in (0, -1))
@@ -109,7 +109,7 @@ def _ddim_uniform(table: SigmaTable, steps: int) -> list[float]:
 
 
 def _beta(table: SigmaTable, steps: int) -> list[float]:
-    """Entries at the quantiles of Beta(0.6, 0.6), which are dense at both ends (Lee et al. 2024, section 4)."""
+    """Entries at the quantiles of Beta(0.6, 0.6), which are dense at both ends (Lee et al. 2024)."""
     places = [_beta_quantile(1 - i / steps, 0.6) * (TABLE_SIZE - 1) for i in range(steps)]
     entries = [int(place + 0.5 + 1e-9) for place in places]  # the median is halfway between two, and goes up
     return [float(table.sigmas[entry]) for entry in dict.fromkeys(entries)]

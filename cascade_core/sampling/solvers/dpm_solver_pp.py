@@ -1,9 +1,9 @@
 """DPM-Solver++ (Lu et al. 2022b): exponential integrators of the predicted picture over λ = log(a / b) = -log sigma.
 
-A step of length h = λ' - λ keeps b' / b of x and takes a' (1 - exp(-h)) of the prediction (eq. 9 and 12). The SDE's
-step (appendix D, η = 1) does so as if it were twice as long, and replaces what is missing by fresh noise. `_sde` draws
-it from a Brownian path over sigma, of which a step through the midpoint gets the same sum of noise as one without.
-noise(sigma, sigma_next) is an increment of it, divided by its deviation.
+A step of length h = λ' - λ keeps b' / b of x and takes a' (1 - exp(-h)) of the prediction (section 4.1). The SDE's
+step (section 5, η = 1) does so as if it were twice as long, and replaces what is missing by fresh noise. Its samplers,
+`..._sde`, draw that from a Brownian path over sigma, of which a step through the midpoint gets the same sum of noise as
+one without: noise(sigma, sigma_next) is an increment of the path, divided by its deviation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def dpmpp_2s_ancestral(denoise: Denoise, x: Tensor, times: Times, noise: Draw) -
 
 
 def dpmpp_sde(denoise: Denoise, x: Tensor, times: Times, noise: Draw) -> Trace:
-    """The SDE's solver of two evaluations (algorithm 1, r = 1/2, on appendix D): noise at the midpoint and at the end.
+    """The SDE's solver of two evaluations (algorithm 1, r = 1/2, on section 5): noise at the midpoint and at the end.
 
     Both lead from the start of the step down to below their time, and by the Brownian path up to it.
     """
@@ -68,7 +68,7 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, times: Times, noise: Draw) -> Trace:
 
 
 def dpmpp_2m_sde(denoise: Denoise, x: Tensor, times: Times, noise: Draw) -> Trace:
-    """SDE-DPM-Solver++(2M) (appendix D), in its midpoint form."""
+    """SDE-DPM-Solver++(2M) (section 5), in its midpoint form."""
     before: Time | None = None
     x0_before = x
     for i, (now, then) in enumerate(pairwise(times)):
@@ -84,7 +84,7 @@ def dpmpp_2m_sde(denoise: Denoise, x: Tensor, times: Times, noise: Draw) -> Trac
 
 
 def dpmpp_3m_sde(denoise: Denoise, x: Tensor, times: Times, noise: Draw) -> Trace:
-    """The SDE's step of appendix D with a polynomial through the latest three predictions.
+    """The SDE's step of section 5 with a polynomial through the latest three predictions.
 
     Its coefficients are those of exponential integrators, φ2 and φ3 (Hochbruck and Ostermann 2010, section 2), at twice
     the step's length; the differences are Newton's.

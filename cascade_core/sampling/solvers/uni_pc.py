@@ -19,7 +19,7 @@ LAST_SIGMA = 0.001  # in the place of 0, whose λ is infinite: so much of the no
 
 
 def uni_pc(denoise: Denoise, x: Tensor, times: Times, noise: Draw) -> Trace:
-    """UniPC-3 for predicted pictures, with B1(h) = h (Zhao et al. 2023, algorithms 5 and 6).
+    """UniPC-3 for predicted pictures, with B1(h) = h (Zhao et al. 2023, algorithms 1 and 2).
 
     Each prediction first corrects the step that led to it, and then predicts the next. The first steps are of lower
     order for want of predictions, and the last two for stability.
@@ -60,7 +60,7 @@ def _step(x: Tensor, past: list[tuple[Time, Tensor]], then: Time, x0_then: Tenso
 
 
 def _weights(ratios: list[float], h: float) -> list[float]:
-    """The weights w with sum_m w_m r_m^(n-1) = n! φ_(n+1)(-h) for n = 1, 2, ... (Zhao et al. 2023, eq. 5 and 6).
+    """The weights w with sum_m w_m r_m^(n-1) = n! φ_(n+1)(-h) for n = 1, 2, ... (Zhao et al. 2023, theorem 3.1).
 
     A single one is 1/2, its limit, as the paper has it for UniP-2 and UniC-1.
     """
