@@ -12,7 +12,8 @@ from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.condition import Condition
-from stable_cascade_nodes.cascade_core.sampling.control import Control
+from stable_cascade_nodes.cascade_core.sampling.control import Control, fit_hint, middle
+from stable_cascade_nodes.cascade_core.sampling.denoise import Sides
 from stable_cascade_nodes.cascade_core.sampling.process import CosineSchedule
 
 from .runs import run_b, run_c
@@ -250,3 +251,24 @@ def test_the_aspect_may_be_two_percent_off(stage_c, control, prompt, hint, laten
     else:
         with pytest.raises(CascadeError, match="aspects differ by more than 2 %"):
             start()
+
+
+def test_a_control_may_be_kept_from_the_other_side(stage_c):
+    """ComfyUI's Apply ControlNet gives each side its own; a side without one has none then."""
+    net = replace(stage_c, kind="controlnet")
+    shared = Control(net, torch.zeros(1, 1, 4, 4), (4, 4))
+    kept = replace(shared, on_unconditional=False)
+    negative = Condition(torch.zeros(1, 1, 2), torch.zeros(1, 2))
+    for control, expected in ((shared, {shared: 1.0}), (kept, {})):
+        positive = replace(negative, controls=(control,))
+        sides = Sides((positive,), (negative,), frozenset((control,)))
+        assert sides.weights(negative) == expected
+        assert sides.weights(positive) == {control: 1.0}
+
+
+def test_the_middle_of_a_hint_is_taken_in_eights():
+    hint = torch.arange(12.0).view(1, 1, 1, 12).expand(1, 1, 6, 12)
+    assert middle(hint, (3, 3))[0, 0, 0].tolist() == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    assert middle(hint, (6, 24)).shape == (1, 1, 2, 12)
+    assert fit_hint(hint, 1, (6, 5), crop=True).shape == (1, 1, 8, 8)
+    assert fit_hint(hint, 32, (6, 5), crop=True).shape == (1, 1, 192, 160)
