@@ -42,44 +42,49 @@ C = replace(NARROW_C, blocks=((2, 4), (4, 3)), c_clip_text=WIDTH, c_clip_text_po
 B = replace(NARROW_B, c_hidden=(WIDTH,) * 4, c_clip=WIDTH)
 A = StageAConfig(c_hidden=2 * WIDTH, bottleneck_blocks=3)
 _CLIP = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "heads": 2}
-TEXT = replace(PUBLISHED_TEXT, **_CLIP, layers=4, projection_dim=WIDTH)
-VISION = replace(PUBLISHED_VISION, **_CLIP)  # its layers tell ComfyUI that it is one
+TEXT = replace(PUBLISHED_TEXT, **_CLIP, projection_dim=WIDTH)
+VISION = replace(PUBLISHED_VISION, **_CLIP)  # their numbers of layers tell ComfyUI what they are
+FOLDERS = ("models/checkpoints", "models/diffusion_models", "models/text_encoders", "models/vae", "models/controlnet")
+LOOSE_C, LOOSE_B, LOOSE_TEXT, LOOSE_A = (f"{name}.safetensors" for name in ("stage_c", "stage_b", "text", "stage_a"))
 PACK = Path(__file__).parent / "native" / "narrow_cascade.py"
 
 
 def write(base: Path, tokenizer: Path) -> None:
     """Models for a base directory of ComfyUI, and the pack that has it read them."""
-    for folder in ("custom_nodes", "input", "output", "models/checkpoints", "models/controlnet"):
+    for folder in ("custom_nodes", "input", "output", *FOLDERS):
         (base / folder).mkdir(parents=True)
     shutil.copy(PACK, base / "custom_nodes")
     (base / "narrow.json").write_text(json.dumps(_sizes()))
-    checkpoints, controlnets = base / "models/checkpoints", base / "models/controlnet"
-    shutil.copytree(tokenizer, checkpoints / "tokenizer")
+    checkpoints, diffusion, texts, vaes, controlnets = (base / folder for folder in FOLDERS)
+    for folder in (checkpoints, texts):
+        shutil.copytree(tokenizer, folder / "tokenizer")
 
     def encode(config: TextConfig) -> TextEncoder:
         return TextEncoder(config, PublishedTokenizer(tokenizer))
 
     # CLIP is kept in float16 by ComfyUI; both compute in float32.
     text = dict(alive(encode, TEXT).half().state_dict())
+    save_file(text, texts / LOOSE_TEXT)
     text = {f"transformer.{name}": tensor for name, tensor in text.items()}
     text["text_projection"] = text.pop("transformer.text_projection.weight").T.contiguous()
     text = _behind("text_encoder.clip_g.", text)
+    c, b, a = _calm(alive(StageC, C), 0.8), _calm(alive(StageB, B), 1.2), _calm_stage_a(alive(StageA, A))
+    for path, net in ((diffusion / LOOSE_C, c), (diffusion / LOOSE_B, b), (vaes / LOOSE_A, a)):
+        save_file(dict(net.state_dict()), path)
     effnet, previewer = (
         alive(network, PRESETS[kind]["published"]) for kind, network in (("effnet", Effnet), ("previewer", Previewer))
     )
-    stage_a = alive(StageA, A)
-    _calm_stage_a(stage_a)
     stage_c = {
-        **_behind("model.diffusion_model.", _calm(alive(StageC, C), 0.8).state_dict()),
+        **_behind("model.diffusion_model.", c.state_dict()),
         **text,
         **_behind("vae.encoder.", effnet.state_dict()),
         **_behind("vae.previewer.", previewer.state_dict()),
         **_behind("clip_l_vision.", alive(ImageEncoder, VISION).half().state_dict()),
     }
     stage_b = {
-        **_behind("model.diffusion_model.", _calm(alive(StageB, B), 1.2).state_dict()),
+        **_behind("model.diffusion_model.", b.state_dict()),
         **text,
-        **_behind("vae.", stage_a.state_dict()),
+        **_behind("vae.", a.state_dict()),
     }
     save_file(stage_c, checkpoints / STAGE_C)
     save_file(stage_b, checkpoints / STAGE_B)
@@ -148,10 +153,11 @@ def _calm(stage: Any, gain: float) -> nn.Module:
     return stage
 
 
-def _calm_stage_a(stage_a: StageA) -> None:
+def _calm_stage_a(stage_a: StageA) -> StageA:
     """Pictures between black and white, of the latents that are made here."""
     first: Any = stage_a.up_blocks[0][0]
     first.weight *= 0.05
     last: Any = stage_a.out_block[0]
     last.weight *= 0.25
     last.bias.fill_(0.5)
+    return stage_a
