@@ -96,11 +96,18 @@ def loose_files() -> shared_graphs.Graph:
     return graph
 
 
+def long_words() -> shared_graphs.Graph:
+    """More tokens than CLIP takes at once on one side, and few on the other."""
+    graph = shared_graphs.text_to_image()
+    graph["6"]["inputs"]["text"] = "a glass bottle, " + "and many other things, " * 20
+    return graph
+
+
 def further_nodes() -> shared_graphs.Graph:
     """Two images, weighted words, an earlier layer of CLIP, another shift, ControlNet's old node, words for a while."""
     graph, node = shared_graphs.canny_controlnet(), shared_graphs.node
     graph["34"]["inputs"]["batch_size"] = 2
-    graph["6"]["inputs"]["text"] = "a (glass:1.4) bottle, " + "and many other things, " * 20  # two chunks
+    graph["6"]["inputs"]["text"] = "a (glass:1.4) bottle"
     graph["60"] = node("CLIPSetLastLayer", clip=["41", 1], stop_at_clip_layer=-2)
     graph["6"]["inputs"]["clip"] = ["60", 0]
     graph["61"] = node("ModelSamplingStableCascade", model=["41", 0], shift=1.3)
@@ -133,7 +140,7 @@ def plain(comfy: InProcess) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "example", [*shared_graphs.EXAMPLES, loose_files, further_nodes], ids=lambda example: example.__name__
+    "example", [*shared_graphs.EXAMPLES, loose_files, long_words, further_nodes], ids=lambda example: example.__name__
 )
 def test_an_example(
     comfy: InProcess, base: Path, new_program: Path, plain: Tensor, example: Callable[[], shared_graphs.Graph]
