@@ -24,7 +24,8 @@ class Condition:
     end: float = 1.0
     family: str | None = None  # the encoder's; None: unknown
     stage_c: Tensor | None = None  # (1 or N, 16, h, w), the latent that Stage B works out; None: zeros
-    controls: tuple[Control, ...] = ()  # for Stage C; on a positive condition they act on the unconditional pass too
+    controls: tuple[Control, ...] = ()  # for Stage C
+    shares_controls: bool = True  # a positive one's act on negative conditions that have none, too
 
     def active(self, r: float) -> bool:
         return self.strength > 0 and within(r, self.start, self.end)

@@ -50,7 +50,7 @@ class Sides:
             return {control: 1.0 for control in own if control in self.controls}
         weights: dict[Control, float] = {}
         for other, share in _shares(self.positive).items():
-            for control in other.controls:
+            for control in other.controls if other.shares_controls else ():
                 if control in self.controls and control.on_unconditional:
                     weights[control] = weights.get(control, 0.0) + share
         return weights

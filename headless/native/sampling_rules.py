@@ -18,6 +18,7 @@ from ...cascade_core.sampling.schedules import SCHEDULES, SigmaTable, for_sample
 from ...cascade_core.sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS
 from ...cascade_core.sampling.times import Time
 from ...nodes import sockets
+from .one_batch import arrange
 
 if TYPE_CHECKING:
     import torch
@@ -108,7 +109,7 @@ def start(
         return _course(model, sampler, sigmas, cfg, NoiseRule(seed, noise, places, sampler_name == "ddim"))
 
     images = len(given.samples)
-    sides = _conditions("positive", positive, images), _conditions("negative", negative, images)
+    sides = arrange(_conditions("positive", positive, images), _conditions("negative", negative, images), cfg != 1)
     if model.kind == "stage_b":
         return run_stage_b(model, *sides, given, course)
     return run_stage_c(model, *sides, given, course, even_images=False)
