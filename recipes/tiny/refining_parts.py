@@ -1,0 +1,127 @@
+"""The parts that make pictures crisp: Stage B on its own estimates, then Stage A's decoder on what Stage B leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...cascade_core.builtin.pixels import to_pixels
+from ...cascade_core.models.stage_a import StageA
+from ...cascade_core.models.stage_b import StageB
+from ...cascade_core.models.text import TextEncoder
+from ...cascade_core.training import denoising
+from ...cascade_core.training.plan import Plan
+from .caches import ESTIMATES, fill_estimates, fill_latents, fill_pictures, latents_cache, pictures_cache
+from .data import picture, training_scene
+from .training_part import PROCESS, Part, built, captions_of, ship, shipped
+
+REFINED = 8192  # pictures that the refining parts see
+CROP, MARGIN = 32, 4  # latent cells of a crop's side, and of its border, which lacks surroundings and does not count
+OUTLINE_WEIGHT = 4.0  # of a pixel near an outline, over 1 anywhere
+LATER = ((0.5, 0.95), (0.05, 0.5))  # the times of the second and third estimate
+
+
+def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
+    """Stage B on its own estimates, in place of the clean latent that a sampler never has.
+
+    Each picture is estimated three times, as while sampling: from noise alone, then from noise on the estimate before.
+    All three shall be the clean latent, so what one leaves the next mends, and no step trusts what another made up.
+    Where the effnet latent is left out, the estimate would be no picture at all: these rows see the clean one.
+    """
+    fill_pictures(work, REFINED)
+    fill_latents(work, REFINED)
+    _, latents = pictures_cache(work)
+    effnets = latents_cache(work)
+    text = shipped(TextEncoder)
+    module = shipped(StageB).requires_grad_(True)
+    batch = 8
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        indices = random.integers(REFINED, size=batch)
+        clean = torch.as_tensor(latents[indices]).float()
+        effnet = torch.as_tensor(effnets[indices]).float()
+        noisy = torch.as_tensor(random.random((batch, 1, 1, 1)) < 0.5) * torch.rand(batch, 1, 1, 1)
+        effnet = effnet + 0.2 * noisy * torch.randn_like(effnet)
+        given = torch.as_tensor(random.random((batch, 1, 1, 1)) >= 0.1)
+        effnet = effnet * given
+        with torch.no_grad():
+            pooled = text.encode(captions_of(indices, random, drop=0.3)).pooled
+        estimate = torch.zeros_like(clean)
+        losses: dict[str, Tensor] = {}
+        for number, (low, high) in enumerate(((1.0, 1.0), *LATER)):
+            t = torch.as_tensor(random.uniform(low, high, batch)).float()
+            noised = denoising.noised_at(t, torch.where(given, estimate, clean), torch.randn_like(clean), PROCESS)
+            a, b = PROCESS.coefficients(t)
+            with torch.autocast("cpu", torch.bfloat16):
+                v = module(noised.x, noised.condition, effnet, pooled)
+            x0 = a * noised.x - b * v.float()
+            losses[f"x0 {number}"] = F.mse_loss(x0, clean)
+            estimate = x0.detach()
+        return losses
+
+    return Part(module, loss, Plan(steps, 1e-3, muon=True), ship, batch)
+
+
+def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:
+    """Stage A's decoder on what Stage B leaves, or in a quarter on the true latent; the encoder stays as it is.
+
+    Deeper than the one that the encoder was trained with, so that it sees further than one of Stage B's patches and can
+    straighten an outline across them. Outlines count more, by how far a pixel lies off and by differences of neighbours.
+    """
+    fill_pictures(work, ESTIMATES)
+    fill_latents(work, ESTIMATES)
+    _, latents = pictures_cache(work)
+    estimates = fill_estimates(work)
+    module = deepened(shipped(StageA))
+    for part in (module.up_blocks, module.out_block):
+        part.requires_grad_(True)
+    batch = 12
+
+    def loss(random: np.random.Generator) -> dict[str, Tensor]:
+        indices = random.integers(ESTIMATES, size=batch)
+        left = random.random((batch, 1, 1, 1)) < 0.75
+        latent = torch.as_tensor(np.where(left, estimates[indices], latents[indices])).float()
+        latent = latent + 0.05 * torch.rand(batch, 1, 1, 1) * torch.randn_like(latent)
+        drawn = to_pixels(np.stack([picture(training_scene(int(i))) for i in indices]))
+        places = [tuple(int(at) for at in random.integers(64 - CROP + 1, size=2)) for _ in indices]
+        latent = torch.stack([one[:, y : y + CROP, x : x + CROP] for one, (y, x) in zip(latent, places, strict=True)])
+        side = 4 * (CROP - 2 * MARGIN)
+        corners = [(4 * (y + MARGIN), 4 * (x + MARGIN)) for y, x in places]
+        wanted = torch.stack([one[:, y : y + side, x : x + side] for one, (y, x) in zip(drawn, corners, strict=True)])
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = module.decode(latent)
+        error = decoded.float()[..., 4 * MARGIN : -4 * MARGIN, 4 * MARGIN : -4 * MARGIN] - wanted
+        weight = 1 + (OUTLINE_WEIGHT - 1) * near_outlines(wanted)
+        across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
+        return {
+            "l1": (weight * error.abs()).mean(),
+            "mse": 5 * (weight * error.square()).mean(),
+            "edges": 0.5 * ((weight[..., 1:] * across).mean() + (weight[..., 1:, :] * down).mean()),
+        }
+
+    return Part(module, loss, Plan(steps, 2e-3, ema=0.998, weight_decay=0.0), ship, batch)
+
+
+def near_outlines(pixels: Tensor) -> Tensor:
+    """1 within four pixels of a change of colour, 0 elsewhere: (B, 3, H, W) -> (B, 1, H, W)."""
+    spread = F.max_pool2d(pixels, 9, 1, 4) + F.max_pool2d(-pixels, 9, 1, 4)
+    return (spread.amax(1, keepdim=True) > 0.06).float()
+
+
+def deepened(module: StageA) -> StageA:
+    """The same autoencoder, frozen, with as many decoder blocks as the preset has; what is new changes next to nothing."""
+    deep = built(StageA).requires_grad_(False)
+    old, new = module.config.bottleneck_blocks, deep.config.bottleneck_blocks
+    tensors = module.state_dict()
+    for name in [name for name in tensors if name.startswith("up_blocks.")]:
+        _, number, rest = name.split(".", 2)
+        if int(number) > old:
+            tensors[f"up_blocks.{int(number) + new - old}.{rest}"] = tensors.pop(name)
+    for block in deep.up_blocks[1 + old : 1 + new]:
+        block.get_parameter("gammas")[[2, 5]] = 0.05
+    deep.load_state_dict(tensors, strict=False)
+    return deep
