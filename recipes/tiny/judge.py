@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -38,10 +39,15 @@ class Studio:
     previewer: Handle
 
     @staticmethod
-    def load() -> Studio:
-        """The shipped weights."""
-        cascade = Cascade(*(_part(kind) for kind in ("text_encoder", "stage_c", "stage_b", "stage_a")))
-        return Studio(cascade, _part("effnet"), _part("previewer"))
+    def load(folder: Path | None = None) -> Studio:
+        """The weights of a folder; the shipped ones where none is given."""
+
+        def part(kind: str) -> Handle:
+            shipped = weights_path(kind)
+            return load(kind, shipped if folder is None else folder / shipped.name, name=NAME)
+
+        cascade = Cascade(*(part(kind) for kind in ("text_encoder", "stage_c", "stage_b", "stage_a")))
+        return Studio(cascade, part("effnet"), part("previewer"))
 
     def conditions(self, prompts: Sequence[str]) -> list[Condition]:
         """One condition for a batch of prompts."""
@@ -99,7 +105,3 @@ def judge(studio: Studio, painter: str, scenes: Sequence[Scene]) -> dict[str, fl
                 verdict = matches(read(pixels.clamp(0, 1).permute(1, 2, 0).numpy()), scene)
                 verdicts.append(verdict | {"right": all(verdict[name] for name in RIGHT[scene.kind])})
     return {name: float(np.mean([verdict[name] for verdict in verdicts])) for name in verdicts[0]}
-
-
-def _part(kind: str) -> Handle:
-    return load(kind, weights_path(kind), name=NAME)

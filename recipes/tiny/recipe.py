@@ -42,7 +42,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
     "clip": (clip, 1600),
     "compressor": (compressor, 3200),
     "stage_b": (stage_b, 13200),
-    "stage_b_refined": (stage_b_refined, 2200),
+    "stage_b_refined": (stage_b_refined, 850),
     "stage_a_decoder": (stage_a_decoder, 1200),
     "previewer": (previewer, 1800),
     "stage_c": (stage_c, 10300),
@@ -56,7 +56,13 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
 
 REPORT_EVERY = 100
 SHIP_EVERY = 3000
-JUDGED = {"previewer": "previewer", "stage_b": "stage_b", "stage_c": "stage_c"}  # part -> the painter that shows it
+JUDGED = {
+    "previewer": "previewer",
+    "stage_b": "stage_b",
+    "stage_b_refined": "stage_b",
+    "stage_a_decoder": "stage_b",
+    "stage_c": "stage_c",
+}  # part -> the painter that shows it
 JUDGED_SCENES = 24  # scenes of each kind
 JUDGED_TRIALS = 32  # trials of a ControlNet
 

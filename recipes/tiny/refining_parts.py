@@ -19,18 +19,19 @@ from .caches import ESTIMATES, fill_estimates, fill_latents, fill_pictures, late
 from .data import picture, training_scene
 from .training_part import PROCESS, Part, built, captions_of, ship, shipped
 
-REFINED = 8192  # pictures that the refining parts see
+REFINED = 6144  # pictures that the refining parts see
 CROP, MARGIN = 32, 4  # latent cells of a crop's side, and of its border, which lacks surroundings and does not count
 OUTLINE_WEIGHT = 4.0  # of a pixel near an outline, over 1 anywhere
-LATER = ((0.5, 0.95), (0.05, 0.5))  # the times of the second and third estimate
+LATER = {"early": (0.4, 1.0), "late": (0.05, 0.5)}  # the times of the second and third estimate
+LEAST_NOISE = 0.2  # an error counts by one over b² and this, as v's does, but not without bound where there is no noise
 
 
 def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
     """Stage B on its own estimates, in place of the clean latent that a sampler never has.
 
     Each picture is estimated three times, as while sampling: from noise alone, then from noise on the estimate before.
-    All three shall be the clean latent, so what one leaves the next mends, and no step trusts what another made up.
-    Where the effnet latent is left out, the estimate would be no picture at all: these rows see the clean one.
+    The later two shall be the clean latent, so they mend what the one before left, and trust nothing that it made up.
+    Where the effnet latent is left out, an estimate would be no picture at all: these rows see noise on the clean one.
     """
     fill_pictures(work, REFINED)
     fill_latents(work, REFINED)
@@ -46,21 +47,26 @@ def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
         effnet = torch.as_tensor(effnets[indices]).float()
         noisy = torch.as_tensor(random.random((batch, 1, 1, 1)) < 0.5) * torch.rand(batch, 1, 1, 1)
         effnet = effnet + 0.2 * noisy * torch.randn_like(effnet)
-        given = torch.as_tensor(random.random((batch, 1, 1, 1)) >= 0.1)
+        given = torch.as_tensor(random.random((batch, 1, 1, 1)) >= 0.06)
         effnet = effnet * given
         with torch.no_grad():
             pooled = text.encode(captions_of(indices, random, drop=0.3)).pooled
-        estimate = torch.zeros_like(clean)
-        losses: dict[str, Tensor] = {}
-        for number, (low, high) in enumerate(((1.0, 1.0), *LATER)):
+
+        def estimated(estimate: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+            """The next estimate of the clean latent, at times between these, and b there."""
             t = torch.as_tensor(random.uniform(low, high, batch)).float()
             noised = denoising.noised_at(t, torch.where(given, estimate, clean), torch.randn_like(clean), PROCESS)
             a, b = PROCESS.coefficients(t)
             with torch.autocast("cpu", torch.bfloat16):
                 v = module(noised.x, noised.condition, effnet, pooled)
-            x0 = a * noised.x - b * v.float()
-            losses[f"x0 {number}"] = F.mse_loss(x0, clean)
-            estimate = x0.detach()
+            return a * noised.x - b * v.float(), b
+
+        with torch.no_grad():
+            estimate, _ = estimated(torch.zeros_like(clean), 1.0, 1.0)
+        losses: dict[str, Tensor] = {}
+        for name, times in LATER.items():
+            estimate, b = estimated(estimate.detach(), *times)
+            losses[name] = ((estimate - clean).square() / (b.square() + LEAST_NOISE)).mean()
         return losses
 
     return Part(module, loss, Plan(steps, 1e-3, muon=True), ship, batch)
@@ -70,7 +76,7 @@ def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:
     """Stage A's decoder on what Stage B leaves, or in a quarter on the true latent; the encoder stays as it is.
 
     Deeper than the one that the encoder was trained with, so that it sees further than one of Stage B's patches and can
-    straighten an outline across them. Outlines count more, by how far a pixel lies off and by differences of neighbours.
+    straighten an outline across them. Pixels near outlines count more, and differences of neighbours count too.
     """
     fill_pictures(work, ESTIMATES)
     fill_latents(work, ESTIMATES)
@@ -113,7 +119,7 @@ def near_outlines(pixels: Tensor) -> Tensor:
 
 
 def deepened(module: StageA) -> StageA:
-    """The same autoencoder, frozen, with as many decoder blocks as the preset has; what is new changes next to nothing."""
+    """The same autoencoder, frozen, with as many decoder blocks as the preset has; the new ones change next to nothing."""
     deep = built(StageA).requires_grad_(False)
     old, new = module.config.bottleneck_blocks, deep.config.bottleneck_blocks
     tensors = module.state_dict()
