@@ -1,7 +1,7 @@
 """The pictures beside the shipped workflows, made anew by the workflows themselves.
 
-    python -m tests.thumbnails                      # all of them
-    python -m tests.thumbnails canny inpainting     # these
+python -m tests.thumbnails                      # all of them
+python -m tests.thumbnails canny inpainting     # these
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .workflow_runs import FOLDER, Runner
 
 PAPER, FRAME = (38, 38, 43), (98, 98, 103)
 THUMBNAIL = 512  # pixels of a side
-GIVEN, MADE = 210, 306  # sides of a whole picture to start from, at the top left, and of the result, at the bottom right
+GIVEN, MADE = 210, 306  # sides of the picture to start from, at the top left, and of the result, at the bottom right
 MARGIN, LINE = 16, 2
 LESSONS = {"lora_training": "lora"}  # workflows that train show what another makes of it
 DRAWN = ("published_models",)  # drawn by hand: no model is at hand that would make it

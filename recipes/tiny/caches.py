@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.pipeline import last
 from ...cascade_core.sampling.condition import Condition
 from ...cascade_core.sampling.latent import Latent
+from ...cascade_core.sampling.settings import STAGE_B_DEFAULTS
 from ...cascade_core.sampling.stages import sample_stage_b
 from .data import CELLS, ENCODED_SIZE, encoder_picture, picture, training_scene
 from .training_part import shipped
@@ -32,7 +34,7 @@ from .training_part import shipped
 PICTURES = 24576  # kept with their Stage A latents, for the decoder's parts
 SMALL_SIDES = (12, 16, 16, 16, 20, 24, 32, 64)  # sides of the pictures that super-resolution enlarges
 SMALL_PICTURES = 8192  # kept as the latents of small pictures, for super-resolution
-ESTIMATES = 2048  # kept as Stage B leaves them, for Stage A's decoder
+ESTIMATES = 768  # kept as Stage B leaves them, for Stage A's decoder
 LATENTS = 65536  # kept as Stage C latents only, for Stage C
 
 
@@ -113,17 +115,22 @@ def fill_latents(work: Path, rows: int = PICTURES) -> None:
 
 
 def fill_estimates(work: Path) -> Cache:
-    """Stage A latents as Stage B leaves them, of the first pictures, from their Stage C latents and no text."""
+    """Stage A latents as Stage B leaves them, of the first pictures: from their Stage C latents, with no text.
+
+    And with no guidance, which doubles the time and hardly changes them.
+    """
     cache = Cache(work / f"estimates-{_weights('stage_b')}.npy", ESTIMATES, (4, 64, 64), np.float16)
     effnets = latents_cache(work)
     stage_b = load("stage_b", weights_path("stage_b"))
+    settings = replace(STAGE_B_DEFAULTS, cfg=1.0)
     condition = [Condition(*shipped(TextEncoder).encode([""]), family=FAMILY)]
 
     @torch.inference_mode()
     def make(indices: range) -> np.ndarray:
         latent = Latent(torch.as_tensor(effnets[np.arange(indices.start, indices.stop)]).float())
         empty = Latent(torch.zeros(len(indices), 4, 64, 64))
-        return last(sample_stage_b(stage_b, condition, condition, latent, empty, seed=indices.start)).half().numpy()
+        steps = sample_stage_b(stage_b, condition, condition, latent, empty, seed=indices.start, settings=settings)
+        return last(steps).half().numpy()
 
     cache.fill(make, ESTIMATES, batch=32)
     return cache

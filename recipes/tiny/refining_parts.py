@@ -119,7 +119,7 @@ def near_outlines(pixels: Tensor) -> Tensor:
 
 
 def deepened(module: StageA) -> StageA:
-    """The same autoencoder, frozen, with as many decoder blocks as the preset has; the new ones change next to nothing."""
+    """The same autoencoder, frozen, with as many decoder blocks as the preset has; new ones hardly change it."""
     deep = built(StageA).requires_grad_(False)
     old, new = module.config.bottleneck_blocks, deep.config.bottleneck_blocks
     tensors = module.state_dict()
@@ -127,7 +127,7 @@ def deepened(module: StageA) -> StageA:
         _, number, rest = name.split(".", 2)
         if int(number) > old:
             tensors[f"up_blocks.{int(number) + new - old}.{rest}"] = tensors.pop(name)
-    for block in deep.up_blocks[1 + old : 1 + new]:
+    for block in list(deep.up_blocks.children())[1 + old : 1 + new]:
         block.get_parameter("gammas")[[2, 5]] = 0.05
     deep.load_state_dict(tensors, strict=False)
     return deep
