@@ -34,7 +34,7 @@ from .training_part import shipped
 PICTURES = 24576  # kept with their Stage A latents, for the decoder's parts
 SMALL_SIDES = (12, 16, 16, 16, 20, 24, 32, 64)  # sides of the pictures that super-resolution enlarges
 SMALL_PICTURES = 8192  # kept as the latents of small pictures, for super-resolution
-ESTIMATES = 768  # kept as Stage B leaves them, for Stage A's decoder
+ESTIMATES = 512  # kept as Stage B leaves them, for Stage A's decoder
 LATENTS = 65536  # kept as Stage C latents only, for Stage C
 
 
