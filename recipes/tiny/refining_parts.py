@@ -20,7 +20,7 @@ from .data import picture, training_scene
 from .training_part import PROCESS, Part, built, captions_of, ship, shipped
 
 REFINED = 6144  # pictures that the refining parts see
-CROP, MARGIN = 32, 4  # latent cells of a crop's side, and of its border, which lacks surroundings and does not count
+CROP, MARGIN = 32, 4  # latent cells of a crop's side, and from a cut to where there are surroundings enough to count
 OUTLINE_WEIGHT = 4.0  # of a pixel near an outline, over 1 anywhere
 LATER = {"early": (0.4, 1.0), "late": (0.05, 0.5)}  # the times of the second and third estimate
 LEAST_NOISE = 0.2  # an error counts by one over b² and this, as v's does, but not without bound where there is no noise
@@ -93,15 +93,19 @@ def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:
         latent = torch.as_tensor(np.where(left, estimates[indices], latents[indices])).float()
         latent = latent + 0.05 * torch.rand(batch, 1, 1, 1) * torch.randn_like(latent)
         drawn = to_pixels(np.stack([picture(training_scene(int(i))) for i in indices]))
-        places = [tuple(int(at) for at in random.integers(64 - CROP + 1, size=2)) for _ in indices]
+        edge = 64 - CROP
+        places = random.integers(-MARGIN, edge + MARGIN + 1, size=(batch, 2)).clip(0, edge)  # often at a picture's edge
         latent = torch.stack([one[:, y : y + CROP, x : x + CROP] for one, (y, x) in zip(latent, places, strict=True)])
-        side = 4 * (CROP - 2 * MARGIN)
-        corners = [(4 * (y + MARGIN), 4 * (x + MARGIN)) for y, x in places]
-        wanted = torch.stack([one[:, y : y + side, x : x + side] for one, (y, x) in zip(drawn, corners, strict=True)])
+        counts = torch.zeros(batch, 1, 4 * CROP, 4 * CROP)
+        wanted = torch.empty(batch, 3, 4 * CROP, 4 * CROP)
+        for number, (y, x) in enumerate(places):
+            rows, columns = (slice(4 * MARGIN * (at > 0), 4 * (CROP - MARGIN * (at < edge))) for at in (y, x))
+            counts[number, :, rows, columns] = 1
+            wanted[number] = drawn[number, :, 4 * y : 4 * (y + CROP), 4 * x : 4 * (x + CROP)]
         with torch.autocast("cpu", torch.bfloat16):
             decoded = module.decode(latent)
-        error = decoded.float()[..., 4 * MARGIN : -4 * MARGIN, 4 * MARGIN : -4 * MARGIN] - wanted
-        weight = 1 + (OUTLINE_WEIGHT - 1) * near_outlines(wanted)
+        error = decoded.float() - wanted
+        weight = (1 + (OUTLINE_WEIGHT - 1) * near_outlines(wanted)) * counts / counts.mean()
         across, down = error.diff(dim=-1).abs(), error.diff(dim=-2).abs()
         return {
             "l1": (weight * error.abs()).mean(),
