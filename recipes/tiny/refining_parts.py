@@ -16,12 +16,13 @@ from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.training import denoising
 from ...cascade_core.training.plan import Plan
 from .caches import ESTIMATES, fill_estimates, fill_latents, fill_pictures, latents_cache, pictures_cache
-from .data import picture, training_scene
+from .data import SIZE, picture, training_scene
 from .training_part import PROCESS, Part, built, captions_of, ship, shipped
 
 REFINED = 6144  # pictures that the refining parts see
 CROP, MARGIN = 32, 4  # latent cells of a crop's side, and from a cut to where there are surroundings enough to count
 OUTLINE_WEIGHT = 4.0  # of a pixel near an outline, over 1 anywhere
+FRAME_WEIGHT = 10.0  # of a pixel in the outermost four, where convolutions lack surroundings
 LATER = {"early": (0.4, 1.0), "late": (0.05, 0.5)}  # the times of the second and third estimate
 LEAST_NOISE = 0.2  # an error counts by one over b² and this, as v's does, but not without bound where there is no noise
 
@@ -85,6 +86,7 @@ def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:
     module = deepened(shipped(StageA))
     for part in (module.up_blocks, module.out_block):
         part.requires_grad_(True)
+    frame = F.pad(torch.ones(1, SIZE - 8, SIZE - 8), (4, 4, 4, 4), value=FRAME_WEIGHT)
     batch = 12
 
     def loss(random: np.random.Generator) -> dict[str, Tensor]:
@@ -94,13 +96,14 @@ def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:
         latent = latent + 0.05 * torch.rand(batch, 1, 1, 1) * torch.randn_like(latent)
         drawn = to_pixels(np.stack([picture(training_scene(int(i))) for i in indices]))
         edge = 64 - CROP
-        places = random.integers(-MARGIN, edge + MARGIN + 1, size=(batch, 2)).clip(0, edge)  # often at a picture's edge
+        places = random.integers(-CROP // 2, edge + CROP // 2 + 1, size=(batch, 2)).clip(0, edge)  # half at edges
         latent = torch.stack([one[:, y : y + CROP, x : x + CROP] for one, (y, x) in zip(latent, places, strict=True)])
         counts = torch.zeros(batch, 1, 4 * CROP, 4 * CROP)
         wanted = torch.empty(batch, 3, 4 * CROP, 4 * CROP)
         for number, (y, x) in enumerate(places):
             rows, columns = (slice(4 * MARGIN * (at > 0), 4 * (CROP - MARGIN * (at < edge))) for at in (y, x))
-            counts[number, :, rows, columns] = 1
+            part = frame[:, 4 * y : 4 * (y + CROP), 4 * x : 4 * (x + CROP)]
+            counts[number, :, rows, columns] = part[:, rows, columns]
             wanted[number] = drawn[number, :, 4 * y : 4 * (y + CROP), 4 * x : 4 * (x + CROP)]
         with torch.autocast("cpu", torch.bfloat16):
             decoded = module.decode(latent)
@@ -113,7 +116,7 @@ def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:
             "edges": 0.5 * ((weight[..., 1:] * across).mean() + (weight[..., 1:, :] * down).mean()),
         }
 
-    return Part(module, loss, Plan(steps, 2e-3, ema=0.998, weight_decay=0.0), ship, batch)
+    return Part(module, loss, Plan(steps, 2e-3, flat=0.6, ema=0.998, weight_decay=0.0), ship, batch)
 
 
 def near_outlines(pixels: Tensor) -> Tensor:
