@@ -172,7 +172,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "stage_a": {
         "published": StageAConfig(),
-        "tiny": StageAConfig(c_hidden=48, bottleneck_blocks=2, codebook_size=0),
+        "tiny": StageAConfig(c_hidden=48, bottleneck_blocks=6, codebook_size=0),
     },
     "effnet": {
         "published": EffnetConfig(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,25 @@ import torch.nn.functional as F
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
-from ...cascade_core.builtin import weights_path
+from ...cascade_core.builtin import FAMILY, weights_path
 from ...cascade_core.builtin.pixels import to_pixels
+from ...cascade_core.files.load import load
 from ...cascade_core.hints import enlarged
 from ...cascade_core.models.effnet import Effnet
 from ...cascade_core.models.stage_a import StageA
+from ...cascade_core.models.text import TextEncoder
+from ...cascade_core.pipeline import last
+from ...cascade_core.sampling.condition import Condition
+from ...cascade_core.sampling.latent import Latent
+from ...cascade_core.sampling.settings import STAGE_B_DEFAULTS
+from ...cascade_core.sampling.stages import sample_stage_b
 from .data import CELLS, ENCODED_SIZE, encoder_picture, picture, training_scene
 from .training_part import shipped
 
 PICTURES = 24576  # kept with their Stage A latents, for the decoder's parts
 SMALL_SIDES = (12, 16, 16, 16, 20, 24, 32, 64)  # sides of the pictures that super-resolution enlarges
 SMALL_PICTURES = 8192  # kept as the latents of small pictures, for super-resolution
+ESTIMATES = 512  # kept as Stage B leaves them, for Stage A's decoder
 LATENTS = 65536  # kept as Stage C latents only, for Stage C
 
 
@@ -73,8 +82,8 @@ def pictures_cache(work: Path) -> tuple[Cache, Cache]:
     return pixels, latents
 
 
-def fill_pictures(work: Path) -> None:
-    """Draw the pictures once and encode them with Stage A."""
+def fill_pictures(work: Path, rows: int = PICTURES) -> None:
+    """Draw the first `rows` pictures once and encode them with Stage A."""
     pixels, latents = pictures_cache(work)
     module = shipped(StageA)
 
@@ -85,7 +94,7 @@ def fill_pictures(work: Path) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             return module.encode(to_pixels(np.stack(full))).half().numpy()
 
-    latents.fill(make, PICTURES, batch=16)
+    latents.fill(make, rows, batch=16)
 
 
 def fill_latents(work: Path, rows: int = PICTURES) -> None:
@@ -103,6 +112,28 @@ def fill_latents(work: Path, rows: int = PICTURES) -> None:
         return module(to_pixels(pictures)).half().numpy()
 
     cache.fill(make, rows)
+
+
+def fill_estimates(work: Path) -> Cache:
+    """Stage A latents as Stage B leaves them, of the first pictures: from their Stage C latents, with no text.
+
+    And with no guidance, which doubles the time and hardly changes them.
+    """
+    cache = Cache(work / f"estimates-{_weights('stage_b')}.npy", ESTIMATES, (4, 64, 64), np.float16)
+    effnets = latents_cache(work)
+    stage_b = load("stage_b", weights_path("stage_b"))
+    settings = replace(STAGE_B_DEFAULTS, cfg=1.0)
+    condition = [Condition(*shipped(TextEncoder).encode([""]), family=FAMILY)]
+
+    @torch.inference_mode()
+    def make(indices: range) -> np.ndarray:
+        latent = Latent(torch.as_tensor(effnets[np.arange(indices.start, indices.stop)]).float())
+        empty = Latent(torch.zeros(len(indices), 4, 64, 64))
+        steps = sample_stage_b(stage_b, condition, condition, latent, empty, seed=indices.start, settings=settings)
+        return last(steps).half().numpy()
+
+    cache.fill(make, ESTIMATES, batch=32)
+    return cache
 
 
 def fill_small_latents(work: Path) -> Cache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -14,7 +15,9 @@ from ...cascade_core.builtin import FAMILY, NAME, weights_path
 from ...cascade_core.builtin.pixels import to_pixels
 from ...cascade_core.builtin.world import Scene
 from ...cascade_core.files.load import load
+from ...cascade_core.images import psnr
 from ...cascade_core.models.handle import Handle
+from ...cascade_core.models.stage_a import StageA
 from ...cascade_core.models.text import TextEncoder
 from ...cascade_core.pipeline import Cascade, decode_pixels, last, preview_pixels
 from ...cascade_core.sampling.condition import Condition
@@ -23,6 +26,7 @@ from ...cascade_core.sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS
 from ...cascade_core.sampling.stages import sample_stage_b, sample_stage_c
 from .captions import captions
 from .data import CELLS, SIZE, encoder_picture, picture
+from .outlines import outline_error
 from .reader import RIGHT, matches, read
 
 BATCH = 32
@@ -40,10 +44,15 @@ class Studio:
     settings_b: SamplerSettings = STAGE_B_DEFAULTS
 
     @staticmethod
-    def load() -> Studio:
-        """The shipped weights."""
-        cascade = Cascade(*(_part(kind) for kind in ("text_encoder", "stage_c", "stage_b", "stage_a")))
-        return Studio(cascade, _part("effnet"), _part("previewer"))
+    def load(folder: Path | None = None) -> Studio:
+        """The weights of a folder; the shipped ones where none is given."""
+
+        def part(kind: str) -> Handle:
+            shipped = weights_path(kind)
+            return load(kind, shipped if folder is None else folder / shipped.name, name=NAME)
+
+        cascade = Cascade(*(part(kind) for kind in ("text_encoder", "stage_c", "stage_b", "stage_a")))
+        return Studio(cascade, part("effnet"), part("previewer"))
 
     def conditions(self, prompts: Sequence[str]) -> list[Condition]:
         """One condition for a batch of prompts."""
@@ -68,6 +77,11 @@ class Studio:
         """Drawn pictures -> Stage C latents."""
         return self.effnet.module(to_pixels(np.stack([encoder_picture(picture(scene)) for scene in scenes])))
 
+    def through_stage_a(self, scenes: Sequence[Scene]) -> Tensor:
+        """Drawn pictures -> Stage A's latents -> pixels: the best that Stage B could be shown as."""
+        module = cast(StageA, self.cascade.stage_a.module)
+        return decode_pixels(self.cascade.stage_a, module.encode(to_pixels(np.stack([picture(s) for s in scenes]))))
+
     def preview(self, latents: Tensor) -> Tensor:
         """Stage C latents -> small pixels by the previewer."""
         return preview_pixels(self.previewer, latents)
@@ -81,6 +95,7 @@ def told(scenes: Sequence[Scene]) -> list[str]:
 Painter = Callable[["Studio", Sequence[Scene], int], Tensor]
 
 PAINTERS: dict[str, Painter] = {
+    "stage_a": lambda studio, scenes, seed: studio.through_stage_a(scenes),
     "whole": lambda studio, scenes, seed: studio.decode(studio.latents(told(scenes), seed), told(scenes), seed),
     "stage_c": lambda studio, scenes, seed: studio.preview(studio.latents(told(scenes), seed)),
     "stage_b": lambda studio, scenes, seed: studio.decode(studio.encode(scenes), told(scenes), seed),
@@ -104,5 +119,18 @@ def judge(studio: Studio, painter: str, scenes: Sequence[Scene]) -> dict[str, fl
     return {name: float(np.mean([verdict[name] for verdict in verdicts])) for name in verdicts[0]}
 
 
-def _part(kind: str) -> Handle:
-    return load(kind, weights_path(kind), name=NAME)
+@torch.inference_mode()
+def nearness(studio: Studio, painter: str, scenes: Sequence[Scene]) -> dict[str, float]:
+    """Mean PSNR (`decibels`) and `outline_error` in pixels (`outline`) of pictures that a painter makes of drawn ones.
+
+    For the painters that see the drawn picture and give one of its size: stage_a and stage_b.
+    """
+    decibels, outlines = list[float](), list[float]()
+    for start in range(0, len(scenes), BATCH):
+        part = scenes[start : start + BATCH]
+        for scene, pixels in zip(part, PAINTERS[painter](studio, part, start), strict=True):
+            drawn = picture(scene)
+            found = (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+            decibels.append(psnr(torch.as_tensor(found) / 255, torch.as_tensor(np.array(drawn)) / 255))
+            outlines.append(outline_error(found, drawn, scene))
+    return {"decibels": float(np.mean(decibels)), "outline": float(np.mean(outlines))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...cascade_core.builtin.pixels import to_pixels
+from ...cascade_core.models.config import PRESETS
 from ...cascade_core.models.effnet import Effnet
 from ...cascade_core.models.previewer import Previewer
 from ...cascade_core.models.stage_a import MixingResidualBlock, StageA
@@ -38,7 +40,7 @@ EFFNET_NOISE = 0.08  # on the latent while the compressor learns, so that near l
 
 def stage_a(work: Path, steps: int) -> Part[StageA]:
     """Crops to themselves; afterwards the latent is scaled to mean 0 and deviation 1 in model space, exactly."""
-    module = built(StageA)
+    module = StageA(replace(PRESETS["stage_a"]["tiny"], bottleneck_blocks=2))  # deep enough for what it encodes itself
     norm = _latent_norm(module)
     nn.init.constant_(norm.weight, module.config.scale)
     norm.requires_grad_(False)

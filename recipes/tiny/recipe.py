@@ -33,6 +33,7 @@ from .control_parts import canny, identity, inpainting, super_resolution
 from .data import test_scenes
 from .judge import Studio, judge
 from .picture_parts import compressor, previewer, stage_a, stage_b
+from .refining_parts import stage_a_decoder, stage_b_refined
 from .text_parts import clip, stage_c
 from .training_part import Part
 
@@ -41,6 +42,8 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
     "clip": (clip, 1600),
     "compressor": (compressor, 3200),
     "stage_b": (stage_b, 13200),
+    "stage_b_refined": (stage_b_refined, 600),
+    "stage_a_decoder": (stage_a_decoder, 1400),
     "previewer": (previewer, 1800),
     "stage_c": (stage_c, 10300),
     "canny": (canny, 760),
@@ -53,7 +56,13 @@ PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
 
 REPORT_EVERY = 100
 SHIP_EVERY = 3000
-JUDGED = {"previewer": "previewer", "stage_b": "stage_b", "stage_c": "stage_c"}  # part -> the painter that shows it
+JUDGED = {
+    "previewer": "previewer",
+    "stage_b": "stage_b",
+    "stage_b_refined": "stage_b",
+    "stage_a_decoder": "stage_b",
+    "stage_c": "stage_c",
+}  # part -> the painter that shows it
 JUDGED_SCENES = 24  # scenes of each kind
 JUDGED_TRIALS = 32  # trials of a ControlNet
 

@@ -9,7 +9,7 @@ one less five points; the long form prints the table that the recipe's README sh
 import pytest
 
 from stable_cascade_nodes.recipes.tiny.data import test_scenes as scenes_of
-from stable_cascade_nodes.recipes.tiny.judge import Studio, judge, told
+from stable_cascade_nodes.recipes.tiny.judge import Studio, judge, nearness, told
 from stable_cascade_nodes.recipes.tiny.reader import is_right
 
 KINDS = ("one", "relation", "count", "face")
@@ -25,6 +25,7 @@ SHIPPED = {
     ("count", True): 0.67,
     ("face", True): 0.695,
 }  # right of 200 prompts; True: of combinations held out of training
+NEAR = {"decibels": 0.0, "outline": 0.0}  # of the first 4 drawn pictures of each kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,6 +43,14 @@ def test_200_prompts(studio: Studio, kind: str, held_out: bool) -> None:
     shares = judge(studio, "whole", scenes)
     print(kind, "held out" if held_out else "", {name: round(share, 3) for name, share in shares.items()})
     assert shares["right"] >= SHIPPED[kind, held_out] - SLACK, shares
+
+
+def test_drawn_pictures_come_back_near(studio: Studio) -> None:
+    """Through effnet, Stage B and Stage A; most of what lies off is not Stage A's."""
+    scenes = [scene for kind in KINDS for scene in scenes_of(kind, 4)]
+    near = nearness(studio, "stage_b", scenes)
+    assert near["decibels"] >= NEAR["decibels"] - 0.5 and near["outline"] <= NEAR["outline"] + 0.15, near
+    assert nearness(studio, "stage_a", scenes)["outline"] < 0.5 * near["outline"]
 
 
 def test_the_prompt_decides(studio: Studio) -> None:
