@@ -77,7 +77,7 @@ def test_inpainting_is_white_where_the_mask_is() -> None:
     hole = mask[0] > 0.5
     assert hint.map.shape == (1, 4, 256, 256) and torch.equal(hint.map[0, 3], hole.float())
     assert shown[0][hole].min() == 1 and torch.equal(shown[0][~hole], picture()[0][~hole])
-    with pytest.raises(CascadeError, match="Nothing of the mask is over 0.7"):
+    with pytest.raises(CascadeError, match=r"Nothing of the mask is over 0.7"):
         CascadeInpaintHint().make(picture(), mask, 0.7)
 
 
@@ -97,7 +97,7 @@ def test_a_mask_of_one_pixel_or_none() -> None:
     assert CascadeInpaintHint().make(picture(), mask, 0.5)[0].map[:, 3].sum() == 1
     wide = torch.rand(1, 128, 256, 3)
     for method in ("make", "rehearse"):
-        with pytest.raises(CascadeError, match="^Nothing of the mask is over 0.5, so there is nothing to fill in: "):
+        with pytest.raises(CascadeError, match=r"^Nothing of the mask is over 0.5, so there is nothing to fill in: "):
             getattr(CascadeInpaintHint(), method)(wide, torch.zeros(1, 64, 64), 0.5)  # LoadImage's, of an opaque one
 
 
