@@ -113,9 +113,10 @@ def _fields(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Field]:
             if not entry.has_widget or not entry.takes_constant or isinstance(value, list):
                 continue
             takes_picture = set_values.takes_files(entry)
+            mask = takes_picture and entry.required and node_id in masked
             place = _place(node, entry, definition.node_class, nodes.names)
             title = graph.title_of(node).removeprefix("Stable Cascade: ")
-            yield Field(node_id, title, entry, value, place, takes_picture, takes_picture and node_id in masked)
+            yield Field(node_id, title, entry, value, place, takes_picture, mask)
 
 
 def _links(prompt: graph.Prompt, definitions: Mapping[str, graph.Definition]) -> Iterator[tuple[str, Any]]:

@@ -136,6 +136,17 @@ def canny_edges(pixels: Tensor, low: float = 100, high: float = 200) -> Tensor:
     return F.interpolate(edges, _size(pixels), mode="bilinear")
 
 
+def check_aspect(mask: Tensor, size: tuple[int, int]) -> None:
+    """Raises CascadeError for a mask (..., h, w) of another aspect than a picture of `size` (height, width)."""
+    height, width = size
+    aspect = (mask.shape[-1] / mask.shape[-2]) / (width / height)
+    if not 1 - ASPECT <= aspect <= 1 + ASPECT:
+        raise CascadeError(
+            f"`mask` is {mask.shape[-1]} x {mask.shape[-2]} pixels and the picture {width} x {height}: their aspects"
+            " differ by more than 2 %; draw the mask on this picture"
+        )
+
+
 def make_inpaint_hint(pixels: Tensor, mask: Tensor, threshold: float = 0.5) -> Hint:
     """Pictures with holes where the mask (B or 1, 1, H, W), 1 for what is to be made anew, is over `threshold`.
 
@@ -145,12 +156,7 @@ def make_inpaint_hint(pixels: Tensor, mask: Tensor, threshold: float = 0.5) -> H
     height, width = _size(pixels)
     if mask.ndim != 4 or mask.shape[1] != 1 or 0 in mask.shape:
         raise CascadeError(f"`mask`: expected the shape (batch, 1, height, width), found {tuple(mask.shape)}")
-    aspect = (mask.shape[3] / mask.shape[2]) / (width / height)
-    if not 1 - ASPECT <= aspect <= 1 + ASPECT:
-        raise CascadeError(
-            f"`mask` is {mask.shape[3]} x {mask.shape[2]} pixels and the picture {width} x {height}: their aspects"
-            " differ by more than 2 %; draw the mask on this picture"
-        )
+    check_aspect(mask, (height, width))
     if len(mask) != len(pixels) and 1 not in (len(mask), len(pixels)):
         raise CascadeError(
             f"`mask`: expected one or as many as there are pictures ({len(pixels)}), found {len(mask)}: "

@@ -76,7 +76,7 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
             if entry.name == getattr(node_class, "FILE_INPUT", None):
                 address = addresses.get(model_folders.file_name(name))
                 files.append(_model(node_id, graph.title_of(node), _wanted(node_id, node_class, uses), name, address))
-            elif set_values.takes_files(entry):
+            elif set_values.names_file(entry, name):
                 files.append(_picture(node_id, graph.title_of(node), entry, name))
     named = {model_folders.file_name(file.name) for file in files}
     for name, key, address in _listed(document):

@@ -81,6 +81,11 @@ def takes_files(entry: graph.Input) -> bool:
     return any(option.endswith("_upload") and entry.options[option] for option in entry.options)
 
 
+def names_file(entry: graph.Input, value: Any) -> bool:
+    """Whether a value of such an input is the name of a file; the default of an optional one stands for none."""
+    return takes_files(entry) and isinstance(value, str) and (entry.required or value != entry.default)
+
+
 def _read_assignment(
     prompt: graph.Prompt, assignment: str, definitions: graph.Definitions, bring: Bring
 ) -> list[graph.Change]:

@@ -22,7 +22,12 @@ class CascadeTextEncode:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Encodes a prompt for Stage C and Stage B. (word:1.3) weighs a word; a long prompt is encoded in pieces."
-        " Words that the built-in encoder does not know are named."
+        " Words that the built-in encoder does not know are named. It knows circle, square, triangle, star, diamond,"
+        " heart and cross, one or two, three or four of them, small or large, in red, green, blue, yellow, orange,"
+        " purple, pink or black; at the top left, top right, bottom left, bottom right or center; left of, right of,"
+        " above or below another; on a white, gray, cream, sky, mint or rose background; and a face with pale, tan,"
+        " brown or dark skin, short or long hair in black, brown, blonde, red or white, glasses or no glasses, a smile,"
+        " a frown or an open mouth."
     )
     SEARCH_ALIASES = ("stable cascade", "prompt", "clip text encode", "positive", "negative")
     FUNCTION, REHEARSE = "encode", "rehearse"
@@ -46,18 +51,21 @@ class CascadeTextEncode:
         }
 
     def encode(self, text_encoder: Handle | None, text: str) -> Any:
+        from ..cascade_core.builtin import words
         from ..cascade_core.pipeline import encode_text
 
         text_encoder = self._with_embeddings(text_encoder, text)
         conditioning = sockets.to_conditioning(encode_text(text_encoder, text))
         encoder: Any = text_encoder.module
-        unknown = encoder.unknown_words(text)
-        if not unknown:
+        messages = [f"{text_encoder.name}: {unseen}" for unseen in words.unseen_colours(text) if encoder.known_words]
+        if unknown := encoder.unknown_words(text):
+            known = words.summary(encoder.known_words)
+            messages.append(f"{text_encoder.name} does not know and skips: {', '.join(unknown)}. It knows: {known}")
+        if not messages:
             return (conditioning,)
-        known = ", ".join(word for word in encoder.known_words if word.isalnum())  # without its punctuation marks
-        message = f"{text_encoder.name} does not know and skips: {', '.join(unknown)}. It knows: {known}"
-        host.current().warn(self.DISPLAY_NAME, message)
-        return {"ui": {"text": [message]}, "result": (conditioning,)}
+        for message in messages:
+            host.current().warn(self.DISPLAY_NAME, message)
+        return {"ui": {"text": messages}, "result": (conditioning,)}
 
     def _with_embeddings(self, text_encoder: Handle | None, text: str) -> Handle:
         """The encoder with the vectors of each embedding:NAME in the prompt, a file of the model folder embeddings."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..runtime import face_detectors, host
+from ..cascade_core.errors import CascadeError
+from ..runtime import face_detectors
 from . import inputs, sockets
 
 if TYPE_CHECKING:
@@ -113,10 +114,7 @@ class CascadeInpaintHint(_Hint):
     def make(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[Hint, Tensor]:
         from ..cascade_core.hints import make_inpaint_hint
 
-        fitted = sockets.to_mask(mask, image)
-        if not (fitted > threshold).any():
-            message = f"Nothing of the mask is over {threshold:g}: there is nothing to fill in"
-            host.current().warn(self.DISPLAY_NAME, message)
+        fitted = self._mask(image, mask, threshold)
         return self._outputs(make_inpaint_hint(sockets.to_pixels(image), fitted, threshold))
 
     def rehearse(self, image: Tensor, mask: Tensor, threshold: float) -> tuple[Hint, Tensor]:
@@ -124,8 +122,19 @@ class CascadeInpaintHint(_Hint):
 
         batch, height, width = sockets.image_size("image", image)
         pixels = sockets.placeholder_image(batch, height, width).movedim(-1, 1)
-        hint = make_inpaint_hint(pixels, sockets.to_mask(mask, image).to("meta"), threshold)
+        hint = make_inpaint_hint(pixels, self._mask(image, mask, threshold).to("meta"), threshold)
         return hint, hint.picture.movedim(1, -1)
+
+    def _mask(self, image: Tensor, mask: Tensor, threshold: float) -> Tensor:
+        """The mask as the hint takes it. CascadeError where nothing is to be filled in, as far as is known."""
+        fitted = sockets.to_mask(mask, image)
+        if not fitted.is_meta and not (fitted > threshold).any():
+            raise CascadeError(
+                f"Nothing of the mask is over {threshold:g}, so there is nothing to fill in: make what is to be made"
+                " anew transparent in the picture, or give Picture a file as `mask` that is white there"
+                " (--set Picture.mask=FILE)"
+            )
+        return fitted
 
 
 class CascadeSuperResolutionHint(_Hint):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..cascade_core.images import Method
 
 CATEGORY = "Stable Cascade/image"
+OWN_MASK = "image"  # what `mask` of Picture says where it names no file; old workflows have the upload button's "image"
 
 
 class CascadePicture:
@@ -28,47 +29,59 @@ class CascadePicture:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "A picture: a file of the input folder, or one of the built-in pictures, which are drawn and need no file, so"
-        " that a workflow runs for everybody."
+        " that a workflow runs for everybody. Its mask is what is transparent in it, or what is white in a second file."
     )
     SEARCH_ALIASES = ("stable cascade", "load image", "upload", "input", "mask")
     FUNCTION = REHEARSE = "load"
     RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("image", "mask")
-    OUTPUT_TOOLTIPS = ("The picture.", "1 where the picture is transparent, else 0; of the picture's size.")
+    OUTPUT_TOOLTIPS = (
+        "The picture.",
+        "1 where the picture is transparent, or `mask` white, else 0; of the picture's size.",
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         tooltip = "A built-in picture, or a file of the input folder; upload puts one there."
-        names = [*_built_in(), *host.current().picture_names()]
-        return {"required": {"image": (names, {"image_upload": True, "tooltip": tooltip})}}
+        files = host.current().picture_names()
+        mask_tooltip = (
+            "image: the mask is what is transparent in the image. Else a file of the input folder, of the image's"
+            " aspect: the mask is what is white in it."
+        )
+        return {
+            "required": {"image": ([*_built_in(), *files], {"image_upload": True, "tooltip": tooltip})},
+            "optional": {"mask": ([OWN_MASK, *files], {"image_upload": True, "tooltip": mask_tooltip})},
+        }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, image: object) -> bool | str:
-        """True, or what is wrong with the name; None is a link.
+    def VALIDATE_INPUTS(cls, image: object, mask: object = OWN_MASK) -> bool | str:
+        """True, or what is wrong with the names; None is a link.
 
         Names with a folder or an annotation are good, though the list does not have them.
         """
-        if image is None:
-            return True
-        if not isinstance(image, str):
-            return f"expected the name of a picture, found {image!r:.80}"
-        try:
-            if image not in _built_in():
-                host.current().picture_path(image)
-        except CascadeError as error:
-            return str(error)
+        for name, drawn in ((image, _built_in()), (mask, (OWN_MASK,))):
+            if name is None:
+                continue
+            if not isinstance(name, str):
+                return f"expected the name of a picture, found {name!r:.80}"
+            try:
+                if name not in drawn:
+                    host.current().picture_path(name)
+            except CascadeError as error:
+                return str(error)
         return True
 
     @classmethod
-    def IS_CHANGED(cls, image: str) -> str:
-        if image in _built_in():
-            return ""
-        status = host.current().picture_path(image).stat()
-        return f"{status.st_mtime_ns} {status.st_size}"
+    def IS_CHANGED(cls, image: str, mask: str = OWN_MASK) -> str:
+        files = [name for name, drawn in ((image, _built_in()), (mask, (OWN_MASK,))) if name not in drawn]
+        statuses = [host.current().picture_path(name).stat() for name in files]
+        return " ".join(f"{status.st_mtime_ns} {status.st_size}" for status in statuses)
 
-    def load(self, image: str) -> tuple[Tensor, Tensor]:
+    def load(self, image: str, mask: str = OWN_MASK) -> tuple[Tensor, Tensor]:
         if image in _built_in():
-            return _from_frames([_built_in()[image].draw()])
-        return read_picture(host.current().picture_path(image))
+            picture, transparent = _from_frames([_built_in()[image].draw()])
+        else:
+            picture, transparent = read_picture(host.current().picture_path(image))
+        return picture, transparent if mask == OWN_MASK else _white_of(mask, picture)
 
 
 class CascadeFitPicture:
@@ -157,8 +170,11 @@ class CascadeFitPicture:
 
         batch, *size = sockets.image_size("image", image)
         h, w = fitted_size((size[0], size[1]), width, height, budget, multiple, enlarge)
-        masks = 1 if mask is None else len(sockets.to_mask(mask, image))
-        return sockets.placeholder_image(batch, h, w), sockets.placeholder_image(masks, h, w)[..., 0], w, h
+        given = image.new_zeros(1, 1, 1, device="cpu") if mask is None else mask
+        masks = sockets.placeholder_image(len(sockets.to_mask(given, image)), h, w)[..., 0]
+        if method != "pad" and sockets.masks_nothing(given):  # the next node's rehearsal can tell that it is empty
+            masks = masks.new_zeros(masks.shape, device="cpu")
+        return sockets.placeholder_image(batch, h, w), masks, w, h
 
 
 class CascadeOutpaintPad:
@@ -256,6 +272,18 @@ def _built_in() -> Mapping[str, BuiltInPicture]:
     from ..cascade_core.builtin.pictures import BUILT_IN_PICTURES
 
     return BUILT_IN_PICTURES
+
+
+def _white_of(name: str, picture: Tensor) -> Tensor:
+    """MASK (B, H, W) of a picture (any, H, W, 3): how bright a file is there, 0 where it is transparent."""
+    from ..cascade_core.hints import check_aspect
+    from ..cascade_core.sampling.masked import fit_mask
+
+    drawn, transparent = read_picture(host.current().picture_path(name))
+    mask = (drawn.mean(-1) * (1 - transparent))[:, None]
+    height, width = picture.shape[1:3]
+    check_aspect(mask, (height, width))
+    return fit_mask(mask, (height, width))[:, 0]
 
 
 def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:

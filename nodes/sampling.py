@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.sampling.samplers import SAMPLERS
 from ..cascade_core.sampling.schedules import SCHEDULES
 from ..cascade_core.sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
-from ..cascade_core.sampling.sizes import PIXELS_PER_CELL, oversize
+from ..cascade_core.sampling.sizes import PIXELS_PER_CELL, odd_size
 from ..runtime import host, previews
 from . import inputs, sockets
 
@@ -155,7 +155,7 @@ class CascadeStageCSampler(_StageSampler):
         if mask is not None and not mask.any():
             host.current().warn(self.DISPLAY_NAME, "The noise_mask of `latent` is empty: nothing is made anew")
         h, w = (round(cells * PIXELS_PER_CELL) for cells in latent["samples"].shape[-2:])
-        if message := oversize(stage_c.family, sockets.size_of(latent) or (h, w)):
+        if message := odd_size(stage_c.family, sockets.size_of(latent) or (h, w)):
             host.current().warn(self.DISPLAY_NAME, message)
         return self._finish(stage_c, latent, steps, previewer)
 

@@ -88,9 +88,14 @@ def to_mask(mask: Tensor, image: Tensor) -> Tensor:
         raise CascadeError(
             f"`mask`: expected the shape (batch, height, width), found {tuple(mask.shape)}: connect a mask"
         )
-    if not shaped.is_meta and not shaped.any():
+    if masks_nothing(shaped):
         return shaped.new_zeros(1, 1, height, width).float().cpu()
     return shaped.float().to("meta" if shaped.is_meta else "cpu")
+
+
+def masks_nothing(mask: Tensor) -> bool:
+    """Whether a MASK is 0 everywhere, as far as is known: of a rehearsal's placeholder nothing is."""
+    return not mask.is_meta and not mask.any()
 
 
 def to_conditioning(condition: Condition) -> Conditioning:

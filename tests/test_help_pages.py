@@ -86,7 +86,7 @@ def line_of(name: str, entry: graph.Input) -> str:
 def test_values_are_those_that_the_node_takes(name: str) -> None:
     for (key, entry), (_, values, meaning) in zip(inputs_of(name).items(), slots(name, "Inputs"), strict=True):
         assert len(meaning) > 8, key
-        if entry.type == "COMBO" and key in ("model_name", "lora_name", "image"):  # the rest are files
+        if entry.type == "COMBO" and key in ("model_name", "lora_name", "image", "mask"):  # the rest are files
             assert values.startswith(f"`{entry.default}` (default), ") and values.endswith(" a file name"), key
         else:
             assert values == values_of(entry), key

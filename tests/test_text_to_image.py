@@ -143,7 +143,17 @@ def test_unknown_words_are_named_once(new_program: Path, capsys: pytest.CaptureF
     assert main(["run", str(WORKFLOW), "--set", words, *quick]) == 0
     captured = capsys.readouterr()
     (warning,) = [line for line in captured.err.splitlines() if "turquoise" in line]
-    assert "turquoise, hat" in warning and "circle" in warning.split("knows:")[1]
+    known = warning.split("knows:")[1]
+    assert "turquoise, hat" in warning and "circle" in known and len(known.split()) < 40
+
+
+def test_a_colour_that_its_world_does_not_have_there_is_told(
+    new_program: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ["--steps", "1", "--set", "Stage B.steps=1", "--negative", "a white (background:1.2), a red star"]
+    assert main(["run", str(WORKFLOW), "--prompt", "red circle on a (green:1.2) background", *quick]) == 0
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "in its world" in line]
+    assert "there is no green background in its world; choose white, gray, cream, sky, mint or rose" in told
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to a child there")

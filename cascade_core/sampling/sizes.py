@@ -10,7 +10,8 @@ CELL = 32  # the same in pixels of the smaller picture that the effnet sees
 CELL_B = 4  # side of a cell of Stage B's latent, in pixels of the picture
 
 TRAINED = {"tiny": 256, "stable-cascade": 1536}  # side of the largest squares that a family's Stage C learned from
-FAR_ABOVE = 2  # times as many pixels
+LEAST = {"tiny": 256}  # the same of the smallest, where it is known what becomes of much smaller ones
+FAR = 2  # times as many pixels, or as few
 
 
 def stage_c_size(width: int, height: int) -> tuple[int, int]:
@@ -43,14 +44,18 @@ def decoded_size(latent: tuple[int, int], wanted: tuple[int, int] | None = None)
     return wanted if wanted is not None and stage_b_size(wanted[1], wanted[0]) == (h, w) else (CELL_B * h, CELL_B * w)
 
 
-def oversize(family: str, size: tuple[int, int]) -> str:
-    """A sentence for pixels (H, W) that are far above what a family's Stage C was trained on; empty for others."""
-    side = TRAINED.get(family)
-    if side is None or size[0] * size[1] <= FAR_ABOVE * side**2:
+def odd_size(family: str, size: tuple[int, int]) -> str:
+    """A sentence for pixels (H, W) far from those that a family's Stage C was trained on; empty for others."""
+    pixels, most, least = size[0] * size[1], TRAINED.get(family), LEAST.get(family)
+    if most is not None and pixels > FAR * most**2:
+        side, amount, effect = most, "more", "things may come twice or fall apart; choose a smaller size"
+    elif least is not None and pixels * FAR < least**2:
+        side, amount, effect = least, "fewer", "things may be missing; choose a larger size"
+    else:
         return ""
     return (
-        f"{size[1]} x {size[0]} pixels are far more than the {side} x {side} that these models were trained on: things"
-        " may come twice or fall apart; choose a smaller size"
+        f"{size[1]} x {size[0]} pixels are far {amount} than the {side} x {side} that these models were trained on:"
+        f" {effect}"
     )
 
 

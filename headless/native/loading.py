@@ -17,7 +17,7 @@ class LoadImage:
     DISPLAY_NAME = "Load Image"
     CATEGORY = "image"
     DESCRIPTION = "A picture of the input folder, and a mask that is 1 where the picture is transparent."
-    FUNCTION = "load_image"
+    FUNCTION = REHEARSE = "load_image"
     RETURN_TYPES = ("IMAGE", "MASK")
 
     @classmethod
@@ -47,7 +47,7 @@ class LoadImageMask(LoadImage):
         "One channel of a picture of the input folder as a mask; of alpha, 1 where the picture is transparent."
     )
     RETURN_TYPES = ("MASK",)
-    FUNCTION = "load_mask"
+    FUNCTION = REHEARSE = "load_mask"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

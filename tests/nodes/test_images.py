@@ -47,6 +47,29 @@ def test_transparency_becomes_the_mask(folder: Path) -> None:
     assert torch.allclose(mask, torch.tensor(0.8))
 
 
+def test_a_second_file_is_the_mask_where_it_is_white(folder: Path) -> None:
+    Image.new("RGBA", (8, 4), (255, 0, 51, 51)).save(folder / "a.png")
+    mask = Image.new("L", (4, 2))
+    mask.putpixel((3, 1), 255)
+    mask.save(folder / "mask.png")
+    found = CascadePicture().load(image="a.png", mask="mask.png")[1]
+    assert found.shape == (1, 4, 8) and (found[0, 3, 7], found[0, 0].max(), found[0, :, :4].max()) == (1, 0, 0)
+    assert CascadePicture.VALIDATE_INPUTS(image="a.png", mask="mask.png") is True
+    assert "no picture 'b.png'" in str(CascadePicture.VALIDATE_INPUTS(image="a.png", mask="b.png"))
+    before = CascadePicture.IS_CHANGED(image="a.png", mask="mask.png")
+    Image.new("L", (3, 4), 255).save(folder / "mask.png")
+    assert CascadePicture.IS_CHANGED(image="a.png", mask="mask.png") != before
+    with pytest.raises(CascadeError, match="`mask` is 3 x 4 pixels and the picture 8 x 4"):
+        CascadePicture().load(image="a.png", mask="mask.png")
+
+
+def test_what_is_transparent_in_a_mask_s_file_masks_nothing(folder: Path) -> None:
+    strokes = Image.new("RGBA", (4, 4), (255, 255, 255, 0))
+    strokes.putpixel((1, 1), (255, 255, 255, 255))
+    strokes.save(folder / "strokes.png")
+    assert CascadePicture().load(image="circle (built-in)", mask="strokes.png")[1].mean() == pytest.approx(1 / 16, 0.5)
+
+
 def test_pictures_stand_upright(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter

@@ -7,7 +7,7 @@ import torch
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.sampling.noise import Noise, image_seeds, stage_b_seed
-from stable_cascade_nodes.cascade_core.sampling.sizes import encode_size, oversize, stage_b_size, stage_c_size
+from stable_cascade_nodes.cascade_core.sampling.sizes import encode_size, odd_size, stage_b_size, stage_c_size
 
 PIXELS = [512, 640, 704, 720, 768, 832, 896, 960, 1024, 1080, 1152, 1280, 1344, 1536, 1600, 2048]
 STAGE_C = [12, 15, 17, 17, 18, 20, 21, 23, 24, 26, 27, 30, 32, 36, 38, 48]
@@ -68,14 +68,19 @@ def test_an_image_draws_the_same_alone_and_in_a_batch():
 @pytest.mark.parametrize(
     ("family", "width", "height", "told"),
     [
-        ("tiny", 256, 256, False),
-        ("tiny", 360, 360, False),
-        ("tiny", 512, 300, True),
-        ("stable-cascade", 1536, 1536, False),
-        ("stable-cascade", 4032, 3024, True),
-        ("somebody's", 8192, 8192, False),
+        ("tiny", 256, 256, ""),
+        ("tiny", 360, 360, ""),
+        ("tiny", 512, 300, "more"),
+        ("tiny", 192, 192, ""),
+        ("tiny", 160, 160, "fewer"),
+        ("tiny", 100, 256, "fewer"),
+        ("stable-cascade", 1536, 1536, ""),
+        ("stable-cascade", 4032, 3024, "more"),
+        ("stable-cascade", 256, 256, ""),
+        ("somebody's", 8192, 8192, ""),
     ],
 )
-def test_a_size_far_above_a_familys_is_told(family, width, height, told):
-    said = oversize(family, (height, width))
-    assert bool(said) == told and (not told or said.startswith(f"{width} x {height} pixels are far more than the"))
+def test_a_size_far_from_a_familys_is_told(family, width, height, told):
+    said = odd_size(family, (height, width))
+    expected = f"{width} x {height} pixels are far {told} than the"
+    assert said.startswith(expected) if told else said == ""
