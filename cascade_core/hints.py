@@ -6,8 +6,10 @@ and is brought to the size of the latent when it is used.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -123,15 +125,22 @@ def make_canny_hint(pixels: Tensor, low: float = 100, high: float = 200) -> Hint
     return Hint("canny", edges, edges.expand(-1, 3, -1, -1), _size(pixels))
 
 
+def import_opencv() -> Any:
+    """OpenCV, by whichever of its packages; it is no requirement, since two of them in one Python break each other."""
+    try:
+        return import_module("cv2")
+    except ImportError as error:
+        raise CascadeError(
+            f'Canny edges need OpenCV: "{sys.executable}" -m pip install opencv-python-headless'
+        ) from error
+
+
 def canny_edges(pixels: Tensor, low: float = 100, high: float = 200) -> Tensor:
     """Pictures (B, 3, H, W) -> edges (B, 1, H, W) in 0..1, found at 224 x 224 and resized."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise CascadeError("Canny edges need OpenCV: pip install opencv-python-headless") from error
+    cv2 = import_opencv()
     small = F.interpolate(pixels.float(), (CANNY_SIDE, CANNY_SIDE), mode="bilinear")
     levels = (small * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    found: list[np.ndarray] = [cast(Any, cv2).Canny(one, low, high) for one in levels]
+    found: list[np.ndarray] = [cv2.Canny(one, low, high) for one in levels]
     edges = torch.as_tensor(np.stack(found)).float()[:, None] / 255
     return F.interpolate(edges, _size(pixels), mode="bilinear")
 

@@ -54,6 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NodeFailure, Failure) as error:
         complain(str(error))
         return FAILED
+    except ModuleNotFoundError as error:
+        from ..runtime.environment import how_to_install
+
+        advice = how_to_install(error.name or "")
+        if advice is None:
+            raise
+        complain(advice)
+        return REFUSED
     except KeyboardInterrupt:
         complain("stopped")
         return STOPPED

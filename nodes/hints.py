@@ -88,6 +88,9 @@ class CascadeCannyHint(_Hint):
         return self._outputs(make_canny_hint(sockets.to_pixels(image), low, high))
 
     def rehearse(self, image: Tensor, low: int, high: int) -> tuple[Hint, Tensor]:
+        from ..cascade_core.hints import import_opencv
+
+        import_opencv()
         return self._placeholders("canny", image, CANNY_CHANNELS, None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,8 @@ EXTRAS = {
     "server": ("aiohttp", "yarl"),
     "app": ("gradio", "fastapi", "uvicorn"),
     "sde": ("torchsde",),
-    "face": ("onnxruntime",),
+    "canny": ("cv2",),
+    "face": ("onnxruntime", "cv2"),
 }
 NAME = "stable-cascade-nodes"
 
@@ -46,6 +48,21 @@ def pack_version() -> str:
     project = Path(__file__).parents[1] / "pyproject.toml"
     found = re.search(r'^version = "(.+)"', project.read_text(encoding="utf-8"), re.M) if project.is_file() else None
     return found[1] if found else version(NAME)
+
+
+def how_to_install(module: str) -> str | None:
+    """A sentence about a missing library of others, by the module that was looked for; None for a module of ours."""
+    library = module.partition(".")[0]
+    if not library or library == __name__.partition(".")[0]:
+        return None
+    listed = Path(__file__).parents[1] / "requirements.txt"
+    what = f'-r "{listed}"' if listed.is_file() else f"--upgrade {NAME}"
+    advice = f'{library} is missing in {sys.executable}: "{sys.executable}" -m pip install {what}'
+    if library == "torch":
+        advice += (
+            ", which takes several GB; without a GPU give it --extra-index-url https://download.pytorch.org/whl/cpu"
+        )
+    return advice
 
 
 def _version(name: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -151,6 +153,16 @@ def test_a_feather_comes_in_over_so_many_pixels() -> None:
     ones, zeros = torch.ones(1, 3, 40, 60), torch.zeros(1, 3, 40, 60)
     row = paste_back(ones, zeros, hole(), feather=4)[0, 0, 20]
     assert row[19:26].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("feather", [0, 1, 7, 200])
+def test_a_feather_is_opencv_s_distance(feather: int) -> None:
+    noise = torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(feather))
+    mask = (F.interpolate(noise, (90, 120), mode="bicubic") > 0.5).float()
+    distance = cv2.distanceTransform(mask[0, 0].numpy().astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    pasted = paste_back(torch.ones(1, 3, 90, 120), torch.zeros(1, 3, 90, 120), mask, feather)
+    expected = torch.as_tensor(distance / (feather + 1)).clamp(max=1)
+    torch.testing.assert_close(pasted[0, 0], expected, atol=1e-6, rtol=0)
 
 
 def test_a_feather_leaves_the_picture_s_own_edge() -> None:

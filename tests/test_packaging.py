@@ -131,7 +131,7 @@ def test_requirements_name_what_is_imported() -> None:
             imported.add(node.module.split(".")[0])
     imported = {IMPORTED_AS.get(name, name) for name in imported - set(sys.stdlib_module_names)}
     required = {re.split("[>=]", line)[0] for line in requirements()}
-    extras = [setting("project.optional-dependencies", extra) for extra in ("app", "server", "sde", "face")]
+    extras = [setting("project.optional-dependencies", extra) for extra in ("app", "server", "sde", "canny", "face")]
     extra = {re.split("[>=]", name)[0] for names in extras for name in names}
     assert required - imported == set(), "required, but nowhere imported"
     assert imported - required - extra - HOST == set(), "imported, but not required"

@@ -77,6 +77,21 @@ def test_a_run_does_not_load_torchs_compiler(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("library", "command"), [("torch", ["doctor"]), ("huggingface_hub", ["download", "essential", "--yes"])]
+)
+def test_a_missing_library_is_one_sentence(tmp_path: Path, library: str, command: list[str]) -> None:
+    program = f"""
+        import sys
+        sys.modules[{library!r}] = None
+        from stable_cascade_nodes.cli.main import main
+        sys.exit(main({command!r}))
+    """
+    answer = start("-c", textwrap.dedent(program), cwd=tmp_path)
+    assert (answer.returncode, answer.stdout, len(answer.stderr.splitlines())) == (2, "", 1)
+    assert f'{library} is missing in {sys.executable}: "{sys.executable}" -m pip install -r' in answer.stderr
+
+
 def test_alone_it_is_help_and_it_tells_its_version(tmp_path: Path) -> None:
     alone, asked, version = (
         start("-m", "stable_cascade_nodes", *a, cwd=tmp_path) for a in ([], ["--help"], ["--version"])
