@@ -22,7 +22,11 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
     """The page; `problems` says why files of the workflows folder have no tab."""
     with gr.Blocks(title="Stable Cascade", analytics_enabled=False) as page:
         with gr.Row(elem_classes=["head"]):
-            gr.HTML("<h1>Stable Cascade</h1><p>Each tab is a workflow file, run as <code>cascade run</code> does.</p>")
+            gr.HTML(
+                "<h1>Stable Cascade</h1><p>Each tab is a workflow file, run as <code>cascade run</code> does.</p>"
+                "<p>The built-in models know a toy world of shapes and cartoon faces; real photos want the published"
+                " models.</p>"
+            )
             drop = gr.UploadButton(
                 "Restore settings: drop a picture anywhere, or choose one",
                 file_types=list(DROPPED),

@@ -112,7 +112,8 @@ def _fields(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Field]:
             value = node["inputs"].get(entry.name, entry.default)
             if not entry.has_widget or not entry.takes_constant or isinstance(value, list):
                 continue
-            takes_picture = set_values.takes_files(entry)
+            # The file of a mask that goes nowhere needs no button that brings one.
+            takes_picture = set_values.takes_files(entry) and (entry.required or node_id in masked)
             mask = takes_picture and entry.required and node_id in masked
             place = _place(node, entry, definition.node_class, nodes.names)
             title = graph.title_of(node).removeprefix("Stable Cascade: ")

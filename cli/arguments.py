@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..headless import shipped
+from ..headless import set_values, shipped
 from ..headless.graph import WorkflowError
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ SHORT_FORMS = (
     ("--steps", "N", ("Stage C.steps",)),
     ("-n", "N", ("Size.batch_size",)),
 )
-"""Options for the titles that every workflow of this pack has, and the values that they set."""
+"""Options for the titles that the workflows of this pack have, and the values that they set."""
 
 
 class _ShortForm(argparse.Action):
-    """Adds `--set` of several targets: a value for all, or parts of it, parted by an x, for each."""
+    """Adds `--set` of those targets that there are: a value for all, or parts of it, parted by an x, for each."""
 
     def __init__(self, targets: Sequence[str], metavar: str, **options: Any) -> None:
         about = f"--set of {' and '.join(targets)}"
@@ -61,7 +61,8 @@ class _ShortForm(argparse.Action):
         parts = value.lower().split("x") if self.metavar == "WxH" else [value] * len(self.targets)
         if len(parts) != len(self.targets) or not all(parts):
             raise argparse.ArgumentError(self, f"expected {self.metavar}, found {value!r}")
-        options.set = [*options.set, *(f"{target}={part}" for target, part in zip(self.targets, parts, strict=True))]
+        assignments = [f"{target}={part}" for target, part in zip(self.targets, parts, strict=True)]
+        options.set = [*options.set, set_values.ShortForm(f"{option} {value}", assignments)]
 
 
 def add(parser: argparse.ArgumentParser, *options: str) -> None:

@@ -9,8 +9,9 @@ where the file has it, into the editor's form, so that a picture carries the wor
 import random
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,21 @@ from . import graph
 
 Bring = Callable[[Path], str]  # brings a file from anywhere to where nodes look; returns the name that they know
 
+INSTEAD = {"Size": "Fit", "Stage C": "Stage B"}  # by title, what a short form sets where a workflow has no such node
 _RANDOM = "random"  # the value of a seed that is to be drawn
 _EXACT = 2**53 - 1  # the largest number that the editor keeps exactly
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+@dataclass(frozen=True)
+class ShortForm:
+    """What a person typed in place of assignments, such as `--size 320x256`: those for which there is a node are made.
+
+    A value goes where a link comes from: `Size.width` is set in the node that gives Size its width.
+    """
+
+    typed: str
+    assignments: Sequence[str]
 
 
 def bring_for_this_run(path: Path) -> str:
@@ -36,7 +49,7 @@ def bring_for_this_run(path: Path) -> str:
 
 def apply(
     workflow: graph.Workflow,
-    assignments: Sequence[str],
+    assignments: Sequence[str | ShortForm],
     definitions: graph.Definitions,
     bring: Bring = bring_for_this_run,
 ) -> frozenset[tuple[str, str]]:
@@ -47,13 +60,17 @@ def apply(
     changes: list[graph.Change] = []
     prompt = {node_id: {**node} for node_id, node in workflow.prompt.items()} if assignments else {}
     errors: list[str] = []
-    for assignment in assignments:
-        try:
-            for change in _read_assignment(prompt, assignment, definitions, bring):
-                _put(prompt, definitions, change)  # the next may be about what this one brings
-                changes.append(change)
-        except graph.WorkflowError as error:
-            errors.append(f"--set {assignment}: {error}")
+    for typed in assignments:
+        spelled = [typed] if isinstance(typed, str) else _spell_out(prompt, definitions, typed)
+        for assignment in spelled:
+            try:
+                for change in _read_assignment(prompt, assignment, definitions, bring):
+                    _put(prompt, definitions, change)  # the next may be about what this one brings
+                    changes.append(change)
+            except graph.WorkflowError as error:
+                errors.append(f"--set {assignment}: {error}")
+        if not isinstance(typed, str) and not spelled:
+            errors.append(_no_place(typed))
     if errors:
         raise graph.WorkflowError(*errors)
     assign(workflow, definitions, changes)
@@ -84,6 +101,46 @@ def takes_files(entry: graph.Input) -> bool:
 def names_file(entry: graph.Input, value: Any) -> bool:
     """Whether a value of such an input is the name of a file; the default of an optional one stands for none."""
     return takes_files(entry) and isinstance(value, str) and (entry.required or value != entry.default)
+
+
+def _spell_out(prompt: graph.Prompt, definitions: graph.Definitions, short: ShortForm) -> Sequence[str]:
+    """The assignments that a short form is in a workflow, those for which there is a node."""
+    found: list[str] = []
+    for assignment in short.assignments:
+        target, _, text = assignment.partition("=")
+        title, _, name = target.rpartition(".")
+        places = [
+            place for wanted in (title, INSTEAD.get(title)) for place in _places(prompt, definitions, wanted, name)
+        ]
+        if not places:
+            continue
+        link = graph.link_of(prompt[places[0]]["inputs"].get(name))
+        if link is not None and name in _inputs(prompt, definitions, link[0]):
+            places = [link[0]]
+        found.append(f"{places[0]}.{name}={text}")
+    return found
+
+
+def _no_place(short: ShortForm) -> str:
+    """Why a short form cannot be set in a workflow."""
+    title, _, name = short.assignments[0].partition("=")[0].rpartition(".")
+    return (
+        f"{short.typed} is --set {short.assignments[0]}: expected a node with the title {graph.show(title)} and"
+        f" the input {graph.show(name)}, which this workflow does not have: leave {short.typed.split()[0]} out"
+    )
+
+
+def _places(prompt: graph.Prompt, definitions: graph.Definitions, title: str | None, name: str) -> list[str]:
+    """The ids of the nodes with this title that have an input of this name."""
+    titled = [node_id for node_id, node in prompt.items() if graph.title_of(node) == title]
+    return [node_id for node_id in titled if name in _inputs(prompt, definitions, node_id)]
+
+
+def _inputs(prompt: graph.Prompt, definitions: graph.Definitions, node_id: str) -> Collection[str]:
+    """The names of a node's inputs; none of one that is not there or not known."""
+    node = prompt.get(node_id)
+    definition = definitions.get(node["class_type"]) if node is not None else None
+    return () if node is None or definition is None else graph.inputs_of(definition, node["inputs"])
 
 
 def _read_assignment(

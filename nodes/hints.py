@@ -133,8 +133,8 @@ class CascadeInpaintHint(_Hint):
         fitted = sockets.to_mask(mask, image)
         if not fitted.is_meta and not (fitted > threshold).any():
             raise CascadeError(
-                f"Nothing of the mask is over {threshold:g}, so there is nothing to fill in: make what is to be made"
-                " anew transparent in the picture, or give Picture a file as `mask` that is white there"
+                f"Nothing of the mask is over {threshold:g}, so there is nothing to fill in: paint over what is to be"
+                " made anew, make it transparent in the picture, or give Picture a file as `mask` that is white there"
                 " (--set Picture.mask=FILE)"
             )
         return fitted

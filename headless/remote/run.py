@@ -16,7 +16,7 @@ from ...cascade_core.errors import CascadeError
 from ...cascade_core.files import atomic
 from ...runtime import host, paths
 from .. import graph, set_values
-from ..set_values import names_file
+from ..set_values import ShortForm, names_file
 from . import errors, server
 from .server import Server, ServerError
 
@@ -50,7 +50,12 @@ class Observer(Protocol):
 
 
 async def run(
-    address: str, document: dict[str, Any], assignments: Sequence[str], observer: Observer, *, partial: bool = False
+    address: str,
+    document: dict[str, Any],
+    assignments: Sequence[str | ShortForm],
+    observer: Observer,
+    *,
+    partial: bool = False,
 ) -> bool:
     """Run a document, with the values of `--set` in it, at the server of an address; whether all outputs were run.
 

@@ -71,15 +71,23 @@ class Client:
         ours = [event for event in found if "bring" in self._classes(event["targets"][0][0])]
         return self._event(ours[tab_position]["id"], ours[tab_position])
 
+    def bringer(self, tab: str, place: tuple[str, str]) -> Button:
+        """What is called when a file was brought for an input (node id, name) of a tab."""
+        make = self.button(tab)
+        events = self.server.config["dependencies"]
+        field = next(event for event in events if event["id"] == make.number)["inputs"][make.places[place]]
+        (event,) = [each for each in events if each["targets"][0][1:] == ["upload"] and each["outputs"][0] == field]
+        return self._event(event["id"], event)
+
     def restorer(self) -> Button:
         """What is called when a file is let fall on the page."""
         found = [event for event in self.server.config["dependencies"] if event["targets"][0][1:] == ["upload"]]
         (event,) = [event for event in found if "drop" in self._classes(event["targets"][0][0])]
         return self._event(event["id"], event)
 
-    def send(self, number: int, data: list[Any]) -> tuple[Reply, str]:
-        """Put an event into the page's queue -> the answer, and the session to listen for."""
-        session = uuid.uuid4().hex
+    def send(self, number: int, data: list[Any], session: str = "") -> tuple[Reply, str]:
+        """Put an event into the page's queue -> the answer, and the session (a new page's) to listen for."""
+        session = session or uuid.uuid4().hex
         message = {"data": data, "fn_index": number, "session_hash": session, "event_data": None, "trigger_id": None}
         return self.post("/gradio_api/queue/join", message), session
 
@@ -89,21 +97,23 @@ class Client:
         lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
         return [json.loads(line) for line in lines]
 
-    def call(self, number: int, data: list[Any]) -> dict[str, Any]:
+    def call(self, number: int, data: list[Any], session: str = "") -> dict[str, Any]:
         """An event from its beginning to its end -> what the end says."""
-        reply, session = self.send(number, data)
+        reply, session = self.send(number, data, session)
         if reply.status != 200:
             return {"success": False, "status": reply.status, "output": {"error": reply.text}}
         told = self.listen(session)
         return next(message for message in told if message["msg"] == "process_completed")
 
-    def run(self, tab: str, changes: dict[tuple[str, str], Any], kind: str = "make") -> tuple[dict[str, Any], str]:
+    def run(
+        self, tab: str, changes: dict[tuple[str, str], Any], kind: str = "make", session: str = ""
+    ) -> tuple[dict[str, Any], str]:
         """Press a button of a tab with some inputs changed -> the end, and all that was told on the way."""
         button = self.button(tab, kind)
         data = list(button.data)
         for place, value in changes.items():
             data[button.places[place]] = value
-        reply, session = self.send(button.number, data)
+        reply, session = self.send(button.number, data, session)
         assert reply.status == 200, reply
         told = self.listen(session)
         return next(message for message in told if message["msg"] == "process_completed"), json.dumps(told)

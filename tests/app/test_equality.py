@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +111,54 @@ def test_a_dropped_picture_gives_all_of_its_settings_back(server: Server, tmp_pa
     shown = json.dumps(end["output"]["data"])
     assert "Text to image has the settings of a picture.png" in shown
     assert "a hat" in end["output"]["data"] and str(2**53 - 1) in end["output"]["data"], shown[:2000]
+
+
+def photo(name: str, hole: bool = False) -> bytes:
+    """A disc on grey, 640 x 400; with a hole it is the disc that is transparent."""
+    down, across = np.mgrid[-1:1:400j, -1.6:1.6:640j]
+    disc = down**2 + across**2 < 0.2
+    picture = Image.fromarray(np.where(disc, 230, 90).astype(np.uint8)).convert("RGB")
+    if hole:
+        picture.putalpha(Image.fromarray(np.where(disc, 0, 255).astype(np.uint8)))
+    data = BytesIO()
+    picture.save(data, Image.registered_extensions()[Path(name).suffix])
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("tab", "name", "mask", "size"),
+    [
+        ("image_to_image", "photo.jpg", "", (320, 200)),
+        ("inpainting", "holed.png", "", (640, 400)),
+        ("inpainting", "photo.jpg", "white.png", (640, 400)),
+        ("inpainting", "photo.jpg", "", None),
+    ],
+)
+def test_a_photo_of_ones_own_is_fitted(
+    server: Server, tab: str, name: str, mask: str, size: tuple[int, int] | None
+) -> None:
+    client = Client(server)
+    places = client.button(tab).places
+    changes: dict[tuple[str, str], Any] = {place: QUICK[place[1]] for place in places if place[1] in QUICK}
+    (place,) = [place for place in places if place[1] == "image"]
+    session = uuid.uuid4().hex  # one page
+
+    def bring(place: tuple[str, str], name: str, content: bytes) -> None:
+        (path,) = json.loads(client.upload(name, content).text)
+        file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+        end = client.call(client.bringer(tab, place).number, [file], session)
+        changes[place] = end["output"]["data"][0]["value"]
+
+    bring(place, name, photo(name, hole="holed" in name))
+    if mask:
+        bring((place[0], "mask"), mask, photo(mask))
+    before = set(server.output.rglob("*.png"))
+    _, told = client.run(tab, changes, session=session)
+    made = set(server.output.rglob("*.png")) - before
+    if size is None:
+        assert not made and "there is nothing to fill in: paint over what is to be made anew" in told
+        return
+    assert "Done in" in told, told[-3000:]
+    (path,) = made
+    with Image.open(path) as picture:
+        assert picture.size == size

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from stable_cascade_nodes.cli.arguments import SHORT_FORMS
+from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import graph, node_classes, set_values, shipped, workflow_file
 
 Cascade = Callable[..., Any]
@@ -56,3 +57,44 @@ def test_the_shipped_workflows_of_a_prompt_take_them_all(name: str) -> None:
     titles = {graph.title_of(node): node["inputs"] for node in workflow.prompt.values()}
     assert (titles["Size"]["width"], titles["Size"]["height"], titles["Size"]["batch_size"]) == (320, 192, 2)
     assert (titles["Stage C"]["seed"], titles["Stage B"]["seed"], titles["Stage C"]["steps"]) == (3, 3, 5)
+
+
+PICTURES = [name for name in shipped.names() if "CascadePicture" in shipped.path_of(name).read_text(encoding="utf-8")]
+
+
+def short(option: str, value: str, *targets: str) -> set_values.ShortForm:
+    parts = value.split("x") if "x" in value else [value] * len(targets)
+    return set_values.ShortForm(
+        f"{option} {value}", [f"{target}={part}" for target, part in zip(targets, parts, strict=True)]
+    )
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_size_is_set_where_a_workflow_of_a_picture_has_it(name: str) -> None:
+    """A picture and its latents change together, and everything still fits together."""
+    nodes = node_classes.load()
+    definitions = nodes.definitions()
+    workflow = graph.convert(workflow_file.read(shipped.path_of(name)), definitions, nodes.names)
+    forms = {option: targets for option, _, targets in SHORT_FORMS}
+    typed = [short("--size", "320x256", *forms["--size"]), short("--steps", "3", *forms["--steps"])]
+    typed.append(short("--seed", "9", *forms["--seed"]))
+    set_values.apply(workflow, typed, definitions)
+    prompt = workflow.prompt
+    sides = {
+        graph.title_of(node): (node["inputs"].get("width"), node["inputs"].get("height")) for node in prompt.values()
+    }
+    sized = [title for title, size in sides.items() if size == (320, 256)]
+    assert sized == [{"outpainting": "Fit padded", "super_resolution": "Enlarge"}.get(name, "Fit")]
+    samplers = [node["inputs"] for node in prompt.values() if "steps" in node["inputs"]]
+    assert {each["seed"] for each in samplers} == {9} and samplers[0]["steps"] == 3
+    problems = graph.rehearse(graph.Plan(prompt, nodes.classes))
+    if name == "super_resolution":  # the small picture is what it is
+        assert "the picture to be made is 320 x 256 pixels: their aspects differ" in str(problems[0])
+    else:
+        assert problems == []
+
+
+@pytest.mark.parametrize("name", ["image_to_image", "reconstruction"])
+def test_as_many_pictures_as_there_are_is_one_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", name, "-n", "2"]) == 2
+    assert 'expected a node with the title "Size" and the input "batch_size", which' in capsys.readouterr().err

@@ -18,6 +18,7 @@ def test_every_shipped_workflow_is_listed_with_what_it_is_for(capsys: pytest.Cap
     for about in found.values():
         assert Path(about["path"]).is_file()
         assert f"| {about['purpose']} |" in readme
+        assert not set(about["purpose"]) & set("`*_") and "](" not in about["purpose"]  # a terminal shows it as it is
 
 
 def test_a_copy_never_replaces(new_program: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,13 @@ def test_a_workflow_is_tidy(clean: Editor, file: Path) -> None:
     assert not [node["title"] for node in nodes if node["needs"] > node["box"][2] - 60]  # the dot, and room beside it
 
 
+def test_a_picture_that_was_saved_before_it_took_a_mask_has_its_own(clean: Editor) -> None:
+    """Such a file has the upload button's value, `image`, where the mask's is now: it means the image's own."""
+    clean.open_file(next(file for file in WORKFLOWS if file.stem == "inpainting"))
+    (picture,) = [node for node in clean.prompt().values() if node["class_type"] == "CascadePicture"]
+    assert picture["inputs"] == {"image": "heart and a hole (built-in)", "mask": "image"}
+
+
 def test_templates_are_found_by_their_pictures(clean: Editor, shots: Path) -> None:
     clean.click(".templates-tab-button")
     clean.wait("our entry in the list", lambda: option(clean, PACK)).click()
