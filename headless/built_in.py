@@ -139,7 +139,7 @@ class _Changes:
         definition = self.definitions[node["class_type"]]
         for entry in definition.inputs.values():
             name = node["inputs"].get(entry.name)
-            if not set_values.takes_files(entry) or not isinstance(name, str) or _is_built_in(name):
+            if not entry.takes_files or not isinstance(name, str) or _is_built_in(name):
                 continue
             try:
                 path = host.current().picture_path(name)

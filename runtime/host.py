@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import picture_files
+from ..cascade_core.wording import nearest_file
 from . import model_folders, paths
 
 if TYPE_CHECKING:
@@ -90,7 +91,11 @@ class Host(ABC):
         plain, kind = paths.split_annotation(name)
         path = paths.inside(self.directory(kind), plain)
         if not os.path.isfile(path):
-            raise CascadeError(f"There is no picture {plain!r:.200} in {path.parent}: put it there, or choose another")
+            names = self.picture_names() if kind == "input" else ()
+            near = nearest_file(plain, names) or ("" if names or kind != "input" else ", nor any other")
+            raise CascadeError(
+                f"There is no picture {plain!r:.200} in {path.parent}{near}: put it there, or choose another"
+            )
         return path
 
     @abstractmethod

@@ -4,13 +4,13 @@ Messages hold short values, and of many choices those nearest to what was meant.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, TypeGuard
 
 _LONGEST_VALUE = 80  # characters of a value in a message
-_MOST_CHOICES = 16  # choices in a message
+_MOST_CHOICES = 6  # choices in a message
 _MOST_COMPARED = 1000  # choices that are compared with what was meant; the rest are only counted
 
 
@@ -52,6 +52,16 @@ def list_choices(choices: Collection[Any], wanted: Any = None) -> str:
     shown = ", ".join(show(name) for name in names[:_MOST_CHOICES])
     rest = len(choices) - _MOST_CHOICES
     return (shown or "nothing") + (f" and {rest} more" if rest > 0 else "")
+
+
+def nearest(wanted: str, choices: Iterable[str], closeness: float = 0.6) -> str | None:
+    """The choice that was probably meant by a word that is none of them; None where nothing is near. Case is no matter.
+
+    closeness: from 0 to 1, the least that is near: difflib's ratio.
+    """
+    by_word = {choice.casefold(): choice for choice in islice(choices, _MOST_COMPARED)}
+    found = get_close_matches(wanted.casefold(), by_word, n=1, cutoff=closeness)
+    return by_word[found[0]] if found else None
 
 
 def title_of(node: Mapping[str, Any]) -> str:

@@ -16,7 +16,6 @@ from ...cascade_core.errors import CascadeError
 from ...cascade_core.files import atomic
 from ...runtime import host, paths
 from .. import graph, set_values
-from ..set_values import takes_files
 from . import errors, server
 from .server import Server, ServerError
 
@@ -190,7 +189,7 @@ async def _upload_pictures(there: Server, workflow: graph.Workflow, definitions:
         definition = definitions[node["class_type"]]
         for name, value in list(node["inputs"].items()):
             entry = definition.inputs.get(name)
-            if entry is None or not takes_files(entry) or not isinstance(value, str):
+            if entry is None or not entry.takes_files or not isinstance(value, str):
                 continue
             try:
                 path, subfolder = _find_picture(value)
