@@ -172,6 +172,7 @@ def configure(
     models: str | Path | None = None,
     device: str | None = None,
     audience: Audience | None = None,
+    keeps_previews: bool | None = None,
 ) -> LocalHost:
     """Make this program its own host, also within ComfyUI, and choose for it; what is None stays as it was."""
     global _current  # noqa: PLW0603
@@ -181,7 +182,7 @@ def configure(
     folders = {"output": output, "input": input, "models": models}
     chosen = {name: Path(path).expanduser().absolute() for name, path in folders.items() if path is not None}
     host.settings = replace(host.settings, **chosen)
-    others = {"device": device, "audience": audience}
+    others = {"device": device, "audience": audience, "keeps_previews": keeps_previews}
     host.settings = replace(host.settings, **{name: value for name, value in others.items() if value is not None})
     _current = host
     return host

@@ -32,8 +32,8 @@ class Observer(Protocol):
     def wait(self, ahead: int) -> None:
         """So many prompts go before this one."""
 
-    def advance(self, title: str, step: float, steps: float) -> None:
-        """The node with this title has taken `step` of its `steps`."""
+    def advance(self, name: str, step: float, steps: float) -> None:
+        """The node of this name has taken `step` of its `steps`."""
 
     def finish(self, done: graph.Done) -> None:
         """A node is done; the files that it wrote come later."""
@@ -87,6 +87,7 @@ class _Queued:
         self.prompt = workflow.prompt
         self.prompt_id = str(uuid.uuid4())
         self.dropped: list[str] = []  # sentences on the outputs that the server does not run
+        self._names = graph.names_of(self.prompt)
         self._node: str | None = None  # the one that runs,
         self._since = time.perf_counter()  # since then
 
@@ -148,7 +149,7 @@ class _Queued:
         elif kind == "progress":
             step, steps = data.get("value"), data.get("max")
             if isinstance(step, int | float) and isinstance(steps, int | float):
-                self.observer.advance(graph.title_of(self.prompt.get(str(self._node), {})), step, steps)
+                self.observer.advance(self._names.get(str(self._node), "?"), step, steps)
         elif kind == "execution_success":
             self._start(None)
 
@@ -164,7 +165,9 @@ class _Queued:
     def _finish(self, node: str, seconds: float, cached: bool) -> None:
         if node in self.prompt:
             entry = self.prompt[node]
-            self.observer.finish(graph.Done(node, graph.title_of(entry), entry["class_type"], seconds, cached, {}))
+            title = graph.title_of(entry)
+            done = graph.Done(node, title, entry["class_type"], seconds, cached, {}, self._names[node])
+            self.observer.finish(done)
 
     async def _is_gone(self) -> bool:
         place = await self.there.place_in_queue(self.prompt_id)
