@@ -91,7 +91,7 @@ class _Changes:
         name = node["inputs"].get(entry)
         if entry is None or entry not in definition.inputs or name is None:
             return
-        offered = [str(choice) for choice in definition.inputs[entry].choices or () if _is_built_in(choice)]
+        offered = [str(choice) for choice in definition.inputs[entry].choices or () if is_built_in(choice)]
         if name in offered or (node_id, entry) in self.typed:
             return
         shown = name if isinstance(name, str) else "what is connected"
@@ -139,7 +139,7 @@ class _Changes:
         definition = self.definitions[node["class_type"]]
         for entry in definition.inputs.values():
             name = node["inputs"].get(entry.name)
-            if not entry.takes_files or not isinstance(name, str) or _is_built_in(name):
+            if not entry.takes_files or not isinstance(name, str) or is_built_in(name):
                 continue
             try:
                 path = host.current().picture_path(name)
@@ -214,7 +214,7 @@ def _only(kinds: Collection[str]) -> str:
     return kind
 
 
-def _is_built_in(name: object) -> bool:
+def is_built_in(name: object) -> bool:
     return isinstance(name, str) and name.endswith("(built-in)")
 
 

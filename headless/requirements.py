@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from ..cascade_core.files.published import ELSEWHERE, command_for
 from ..cascade_core.kinds import KINDS
 from ..cascade_core.wording import all_of
 from ..runtime import host, inventory, model_folders
-from . import comfyui_nodes, graph, node_classes
+from . import built_in, comfyui_nodes, graph, node_classes
 from .graph.layout import BYPASSED, MUTED
 from .native.model_files import ModelFile
 from .uses import Uses
@@ -83,15 +83,23 @@ def _packs(document: Mapping[str, Any]) -> Callable[[str], str | None]:
     return lambda name: said.get(name) or (CORE if name in comfyui_nodes.DEFINITIONS else None)
 
 
-def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_classes.Nodes) -> list[File]:
-    """The files that loaders and pictures of the prompt name, then what only the workflow's lists of models name."""
+def files_of(
+    prompt: graph.Prompt,
+    document: Mapping[str, Any],
+    nodes: node_classes.Nodes,
+    only: Collection[str] | None = None,
+) -> list[File]:
+    """The files that loaders and pictures of the prompt name, then what only the workflow's lists of models name.
+
+    only: the nodes that are asked; None for all.
+    """
     addresses = {name: address for name, _, address in _listed(document)}
     definitions = graph.definitions(nodes.classes)
     uses = Uses(prompt, definitions)
     files: list[File] = []
     for node_id, node in prompt.items():
         node_class = nodes.classes.get(str(node["class_type"]))
-        if node_class is None:
+        if node_class is None or (only is not None and node_id not in only):
             continue
         for entry in definitions[str(node["class_type"])].inputs.values():
             name = node["inputs"].get(entry.name)
@@ -114,12 +122,20 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
 
 def unusable(checked: graph.Validation, nodes: node_classes.Nodes) -> list[graph.Problem]:
     """The model files that are there, but cannot be used, as far as their headers tell; of the nodes that run only."""
-    told = {problem.node for problem in checked.problems}
-    needed = {node_id: checked.prompt[node_id] for node_id in checked.prompt if node_id in checked.needed - told}
+    asked = checked.needed - {problem.node for problem in checked.problems}
+    needed = {node_id: node for node_id, node in checked.prompt.items() if node_id in asked}
+    names = {
+        node_id: entry
+        for node_id, node in needed.items()
+        if (entry := getattr(nodes.classes[node["class_type"]], "FILE_INPUT", None)) in node["inputs"]
+        and not built_in.is_built_in(node["inputs"][entry])  # and so the networks need not be imported
+    }
+    if not names:
+        return []
     problems: list[graph.Problem] = []
-    for file in files_of(needed, {}, nodes):
+    for file in files_of(needed, {}, nodes, only=names):
         if file.present and file.problem is not None:
-            entry = nodes.classes[needed[file.node]["class_type"]].FILE_INPUT
+            entry = names[file.node]
             expected, found = all_of(file.kinds), graph.show(file.name)
             place = graph.locate(needed, file.node, entry)
             problems.append(graph.Problem("custom_validation_failed", expected, found, detail=file.problem, **place))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.wording import nearest_file
+from ..cascade_core.wording import nearest_file, printable
 from ..runtime import host, model_folders
 from . import inputs, sockets
 
@@ -33,7 +33,7 @@ def embedding_files(text: str) -> dict[str, Path]:
         if path is None:
             near = nearest_file(name, (known_name.rpartition(".")[0] for known_name in known))
             raise CascadeError(
-                f"The prompt asks for embedding:{name}, but there is none of this name in the model folder"
+                f"The prompt asks for embedding:{printable(name)}, but there is none of this name in the model folder"
                 f" embeddings{near}: put its file into {here.model_folder('embeddings')}, or take it out of the prompt"
             )
         files[name] = path

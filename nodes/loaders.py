@@ -90,7 +90,7 @@ class Loader:
         if found is None:
             folder = host.current().model_folder(cls.KIND.folders[0])
             raise CascadeError(
-                f"There is no {cls.KIND.name} {model_name!r} in the model folders {', '.join(cls.KIND.folders)}"
+                f"There is no {cls.KIND.name} {model_name!r:.200} in the model folders {', '.join(cls.KIND.folders)}"
                 f"{nearest_file(model_name, cls.choices())}: put the file into {folder}{cls._command(model_name)},"
                 " or choose another"
             )

@@ -110,7 +110,7 @@ class _Group:
         self.links = list(self._inner_links(links))
         external: Any = written.get("external")
         self.used_outside = (
-            {(use[0], use[1]) for use in external if is_list(use) and len(use) > 1 and _is_index(use[0])}
+            {(use[0], use[1]) for use in external if is_list(use) and len(use) > 1 and all(map(_is_index, use[:2]))}
             if is_list(external)
             else set[tuple[int, int]]()
         )

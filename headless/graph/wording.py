@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, TypeGuard
 
 _LONGEST_VALUE = 80  # characters of a value in a message
+_LONGEST_WORD = 300  # characters of a word that is compared with choices
 _MOST_CHOICES = 6  # choices in a message
 _MOST_COMPARED = 1000  # choices that are compared with what was meant; the rest are only counted
 
@@ -60,6 +61,8 @@ def nearest(wanted: str, choices: Iterable[str], closeness: float = 0.6) -> str 
 
     closeness: from 0 to 1, the least that is near: difflib's ratio.
     """
+    if len(wanted) > _LONGEST_WORD:
+        return None
     by_word = {choice.casefold(): choice for choice in islice(choices, _MOST_COMPARED)}
     found = get_close_matches(wanted.casefold(), by_word, n=1, cutoff=closeness)
     return by_word[found[0]] if found else None

@@ -71,7 +71,7 @@ class ModelFile:
             from ...cascade_core.files.published import where_to_get
 
             raise CascadeError(
-                f"There is no {cls.WHAT} {name!r} in the model folder {cls.FOLDER}"
+                f"There is no {cls.WHAT} {name!r:.200} in the model folder {cls.FOLDER}"
                 f"{nearest_file(name, cls.choices())}: put the file into {host.current().model_folder(cls.FOLDER)}"
                 f"{where_to_get(model_folders.file_name(name), *(kind for kinds in cls.KINDS for kind in kinds))},"
                 " or choose another"
