@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..headless import graph, node_classes, set_values, workflow_file
+from ..headless import graph, node_classes, workflow_file
 
 Place = Literal["open", "models", "more"]
 FIRST = "text_to_image"  # the tab that the app opens with, where there is such a file
@@ -113,7 +113,7 @@ def _fields(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Field]:
             if not entry.has_widget or not entry.takes_constant or isinstance(value, list):
                 continue
             # The file of a mask that goes nowhere needs no button that brings one.
-            takes_picture = set_values.takes_files(entry) and (entry.required or node_id in masked)
+            takes_picture = entry.takes_files and (entry.required or node_id in masked)
             mask = takes_picture and entry.required and node_id in masked
             place = _place(node, entry, definition.node_class, nodes.names)
             title = graph.title_of(node).removeprefix("Stable Cascade: ")

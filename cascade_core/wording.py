@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 
 LONGEST = 80  # characters shown of a name that comes out of a file
+LONGEST_NAME = 300  # characters of a name that is compared with others: no file has more
 
 
 def printable(name: object) -> str:
@@ -22,6 +25,26 @@ def first_of(names: Sequence[str], show: Callable[[str], str] = printable) -> st
 def all_of(names: Sequence[str], word: str = "and") -> str:
     """ "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def nearest_file(wanted: object, names: Iterable[str]) -> str:
+    """` (did you mean X?)`, where one of the names is near; else nothing, as for what is no name at all.
+
+    The same file name in another folder is nearest. A name that differs by a letter or a number of its own, as stage_b
+    and stage_c do, is of another file, and no slip.
+    """
+    if not isinstance(wanted, str) or len(wanted) > LONGEST_NAME:
+        return ""
+    known = {name.casefold(): name for name in names}
+    plain = wanted.replace("\\", "/").casefold()
+    near = [name for name in known if name.rpartition("/")[2] == plain.rpartition("/")[2]]
+    near += [name for name in get_close_matches(plain, known, cutoff=0.7) if not _are_versions(name, plain)]
+    return f" (did you mean {printable(known[near[0]])}?)" if near else ""
+
+
+def _are_versions(name: str, other: str) -> bool:
+    different = set(re.split(r"[\W_]+", name)) ^ set(re.split(r"[\W_]+", other))
+    return bool(different) and all(len(word) <= 2 for word in different)
 
 
 def article(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.wording import all_of, size_in_words
-from ..headless import graph, node_classes, workflow_file
+from ..headless import graph, node_classes, other_families, requirements, shipped, workflow_file
 from ..headless.run import configure
 from . import arguments
 from .output import OK, REFUSED, note
@@ -39,7 +39,11 @@ WORKFLOWS = (".json", ".png", ".webp", ".jpg", ".jpeg", ".avif", ".gif")  # suff
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument(
-        "path", metavar="PATH", nargs="?", type=Path, help="a model file, a folder or a workflow (the model folders)"
+        "path",
+        metavar="PATH",
+        nargs="?",
+        type=lambda text: shipped.find(Path(text)),
+        help="a model file, a folder, a workflow, or the name of one that comes with the pack (the model folders)",
     )
     arguments.add(parser, "--models", "--json")
     parser.set_defaults(command=doctor)
@@ -48,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def doctor(options: argparse.Namespace) -> int:
     path: Path | None = options.path
     if path is not None and not path.exists():
-        raise graph.WorkflowError(f"doctor: expected a file or a folder, but {str(path)!r} does not exist")
+        raise graph.WorkflowError(
+            f"doctor: expected a file or a folder, but {str(path)!r} does not exist{shipped.instead_of(path)}"
+        )
     if path is not None and path.suffix.lower() in WORKFLOWS and not path.name.endswith(".index.json"):  # of shards
         return _examine_workflow(path, options)
     return _examine_files(path, options.json, configure(options))
@@ -144,23 +150,30 @@ def _width() -> int:
 
 
 def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
+    named = path.stem if path.parent == shipped.FOLDER else path  # as a person names it
     document = workflow_file.read(path)
     configure(options)
-    from ..headless import requirements
-
     nodes = node_classes.load()
     workflow = graph.convert(document, nodes.definitions(), nodes.all_names())
     note(workflow)
+    if other := other_families.complaint(workflow.prompt):
+        raise graph.WorkflowError(other)
     prompt = {node_id: node for node_id, node in workflow.prompt.items() if _is_node(node)}
     classes = requirements.classes_of(prompt, document, nodes)
     files = requirements.files_of(prompt, document, nodes)
-    fine = all(entry.present for entry in classes) and all(file.is_fine for file in files)
+    problems = requirements.other_problems(graph.validate(prompt, nodes.classes), nodes)
+    fine = not problems and all(entry.present for entry in classes) and all(file.is_fine for file in files)
     if options.json:
         listed = [asdict(file) | {"looked_in": [str(folder) for folder in file.looked_in]} for file in files]
-        answer = {"workflow": str(path), "nodes": [asdict(entry) for entry in classes], "files": listed, "fine": fine}
+        answer = {"workflow": str(path), "nodes": [asdict(entry) for entry in classes], "files": listed}
+        answer |= {"problems": [problem.message for problem in problems], "fine": fine}
         print(json.dumps(answer, indent=2))
     else:
         print("\n".join([*_tell_classes(classes), *_tell_files(files)]))
+        if problems:
+            print("inputs:", *(_wrapped(f"{INDENT}{problem.message}", INDENT * 2) for problem in problems), sep="\n")
+        if any(file.node and not file.is_fine for file in files):
+            print(_wrapped(f"to try it at once, small, with built-in models: cascade run {named} --built-in", INDENT))
     return OK if fine else REFUSED
 
 
@@ -172,10 +185,9 @@ def _tell_classes(classes: Sequence[NodeClass]) -> Iterator[str]:
     missing = [entry for entry in classes if not entry.present]
     yield f"nodes: {len(classes) - len(missing)} of {len(classes)} kinds are here"
     for entry in missing:
-        whose = {None: "", "comfy-core": ": ComfyUI's own"}.get(entry.pack, f": of the pack {entry.pack}")
-        yield _wrapped(
-            f"{INDENT}{entry.name} is missing{whose}; `cascade run --server URL` has a ComfyUI run it", INDENT * 2
-        )
+        whose = requirements.in_words(entry.pack)
+        said = f"{entry.name} is missing{f': {whose}' if whose else ''}"
+        yield _wrapped(f"{INDENT}{said}; `cascade run --server URL` has a ComfyUI run it", INDENT * 2)
 
 
 def _tell_files(files: Sequence[File]) -> Iterator[str]:

@@ -25,6 +25,7 @@ DESCRIPTION = """Download published models into ComfyUI's folders, or those of -
 Words, before the options:
   essential                      effnet, Stage A and the previewer
   big-big, big-small, ...        the size of Stage B, then of Stage C: 1.5B or 700M, 3.6B or 1B
+  checkpoints                    ComfyUI's all-in-one files, which its own example workflows name: 13.8 GB
   bfloat16, float32              what the stages and encoders are stored as (bfloat16)
 Sizes and licences are shown and a question asked before anything is fetched. A download that was stopped or broke off
 goes on where it was when the same command is given again. HF_TOKEN, HF_ENDPOINT and HF_HOME are honoured.
@@ -100,7 +101,7 @@ def download(options: argparse.Namespace) -> int:
 
 
 def _words() -> tuple[str, ...]:
-    return (published.ESSENTIAL, *published.VARIANTS, *published.PRECISIONS)
+    return (published.ESSENTIAL, *published.VARIANTS, published.CHECKPOINTS, *published.PRECISIONS)
 
 
 def _choose(options: argparse.Namespace) -> list[Published]:
@@ -163,7 +164,8 @@ def _misfit(file: Published, path: Path) -> str | None:
     except CascadeError as error:
         return str(error).replace(path.name, "it")
     found = [(part.kind, part.mode if part.kind == "controlnet" else part.preset) for part in parts]
-    if found == [(file.kind, file.preset)]:
+    expected = (file.kind, file.preset)
+    if expected in found if file.folder == published.CHECKPOINTS else found == [expected]:
         return None
     names = " and ".join(f"{KINDS[kind].name} {preset}" for kind, preset in found)
     return f"expected {KINDS[file.kind].name} {file.preset}, found {names}"

@@ -46,7 +46,7 @@ def export(options: argparse.Namespace) -> int:
     workflow = graph.convert(document, definitions, ChainMap(dict(their_names), nodes.all_names()))  # pyright: ignore[reportArgumentType]
     note(workflow)
     set_values.apply(workflow, options.set, definitions, _refuse_outside)
-    owner = "this pack or of ComfyUI" if options.object_info is None else options.object_info
+    owner = "this pack or ComfyUI" if options.object_info is None else options.object_info
     graph.check_form(workflow.prompt, definitions, owner, _HINT if options.object_info is None else "")
     try:
         text = json.dumps(workflow.prompt, indent=2, allow_nan=False)

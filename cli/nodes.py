@@ -12,6 +12,7 @@ from . import arguments
 from .output import OK
 
 _WIDTH = 100  # columns of wrapped text
+_MOST = 50  # choices of an input
 _SHOWN = ("default", "min", "max", "tooltip")
 
 
@@ -52,7 +53,7 @@ def _describe(node_class: type[Any], display_name: str) -> dict[str, Any]:
         "category": getattr(node_class, "CATEGORY", ""),
         "description": getattr(node_class, "DESCRIPTION", ""),
         "is_output": definition.is_output,
-        "inputs": [_describe_input(entry) for entry in definition.inputs.values()],
+        "inputs": [_describe_input(node_class, entry) for entry in definition.inputs.values()],
         "outputs": [
             {"name": str(label), "type": str(kind), "tooltip": tooltips[i] if i < len(tooltips) else ""}
             for i, (label, kind) in enumerate(zip(labels, definition.outputs, strict=True))
@@ -60,11 +61,24 @@ def _describe(node_class: type[Any], display_name: str) -> dict[str, Any]:
     }
 
 
-def _describe_input(entry: graph.Input) -> dict[str, Any]:
+def _describe_input(node_class: type[Any], entry: graph.Input) -> dict[str, Any]:
+    from ..headless import native
+    from ..headless.native import tooltips
+
     fields: dict[str, Any] = {"name": entry.name, "type": entry.type, "required": entry.required}
     if entry.choices is not None:
         fields["choices"] = list(entry.choices)
+        if graph.RUNS_HERE in entry.options:
+            fields[graph.RUNS_HERE] = list(entry.choices_here or ())
+    if native.CLASSES.get(node_class.__name__) is node_class:
+        fields["tooltip"] = tooltips.of(node_class.__name__, entry.name)
     return fields | {key: entry.options[key] for key in _SHOWN if key in entry.options}
+
+
+def _list_choices(entry: dict[str, Any]) -> str:
+    here = entry.get(graph.RUNS_HERE, entry["choices"])
+    rest = len(entry["choices"]) - len(here)
+    return f"one of {graph.list_choices(here, most=_MOST)}" + (f" ({rest} more run in ComfyUI only)" if rest else "")
 
 
 def _print_one(name: str, node: dict[str, Any]) -> None:
@@ -75,7 +89,7 @@ def _print_one(name: str, node: dict[str, Any]) -> None:
         facts = [entry["type"], "" if entry["required"] else "optional"]
         facts += [f"default {graph.show(entry['default'])}"] if "default" in entry else []
         facts += [f"{key} {entry[key]}" for key in ("min", "max") if key in entry]
-        facts += [f"one of {graph.list_choices(entry['choices'])}"] if "choices" in entry else []
+        facts += [_list_choices(entry)] if "choices" in entry else []
         _print_slot(entry["name"], ", ".join(filter(None, facts)), entry.get("tooltip", ""))
     print("Outputs:" if node["outputs"] else "No outputs.")
     for entry in node["outputs"]:

@@ -60,12 +60,13 @@ def _printable(character: str) -> str:
 
 
 class Report:
-    """A run as it goes, here or at a server: nodes on stderr; written files on stdout, or all of it there as JSON."""
+    """A run as it goes, here or at a server: nodes and previews on stderr; written files on stdout, or all as JSON."""
 
     def __init__(self, as_json: bool, started: float) -> None:
         """started: by time.perf_counter."""
         self._as_json, self._started = as_json, started
         self._files: list[str] = []
+        self._previews: list[str] = []
         self._nodes: dict[str, dict[str, Any]] = {}
         self._bar: tqdm[Any] | None = None
         self._ahead = 0
@@ -76,13 +77,13 @@ class Report:
             print(f"waiting in the server's queue behind {ahead}", file=sys.stderr)
         self._ahead = ahead
 
-    def advance(self, title: str, step: float, steps: float) -> None:
+    def advance(self, name: str, step: float, steps: float) -> None:
         """Show how far the running node is."""
         if self._bar is None or self._bar.total != steps:
             from tqdm import tqdm
 
             self._close_bar()
-            self._bar = tqdm(total=steps, desc=title, file=sys.stderr, disable=None, leave=False)
+            self._bar = tqdm(total=steps, desc=name, file=sys.stderr, disable=None, leave=False)
         self._bar.update(step - self._bar.n)
 
     def finish(self, done: graph.Done) -> None:
@@ -90,9 +91,14 @@ class Report:
         self._close_bar()
         fields = {"class_type": done.class_type, "title": done.title, "seconds": done.seconds, "cached": done.cached}
         self._nodes[done.node] = fields
-        print(f"{done.seconds:8.2f} s  {done.title}{' (cached)' if done.cached else ''}", file=sys.stderr)
-        for path in [] if done.cached else _written(done.ui):
+        print(f"{done.seconds:8.2f} s  {done.name}{' (cached)' if done.cached else ''}", file=sys.stderr)
+        if done.cached:
+            return
+        for path in _written(done.ui, "output"):
             self.add_file(path)
+        for path in _written(done.ui, "temp"):
+            self._previews.append(str(path))
+            print(f"            preview: {path}", file=sys.stderr)
 
     def add_file(self, path: Path) -> None:
         self._files.append(str(path))
@@ -106,7 +112,8 @@ class Report:
         self._close_bar()
         if self._as_json:
             seconds = time.perf_counter() - self._started
-            print(json.dumps({"files": self._files, "seconds": seconds, "nodes": self._nodes}), flush=True)
+            told = {"files": self._files, "seconds": seconds, "nodes": self._nodes, "previews": self._previews}
+            print(json.dumps(told), flush=True)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -114,12 +121,12 @@ class Report:
             self._bar = None
 
 
-def _written(ui: graph.Ui) -> Iterator[Path]:
-    """The files in the output folder that a node shows. Previews are gone when the program ends."""
+def _written(ui: graph.Ui, kind: str) -> Iterator[Path]:
+    """The files in a folder of the host that a node shows. kind: "output" or "temp"."""
     from ..runtime import host
 
     for shown in ui.values():
         for entry in shown:
-            if graph.is_object(entry) and entry.get("type") == "output" and "filename" in entry:
+            if graph.is_object(entry) and entry.get("type") == kind and "filename" in entry:
                 subfolder, name = str(entry.get("subfolder", "")), str(entry["filename"])
-                yield host.current().output_directory() / subfolder / name
+                yield host.current().directory(kind) / subfolder / name

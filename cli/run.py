@@ -42,6 +42,7 @@ def _run_here(options: argparse.Namespace, report: Report) -> int:
         return REFUSED
     from ..runtime import host
 
+    host.configure(keeps_previews=True)
     host.current().device()  # refuses a device that is not there, before anything runs
     try:
         complete = perform(

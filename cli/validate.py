@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 
-from ..headless import built_in, comfyui_nodes, graph, node_classes, other_families, set_values, workflow_file
+from ..headless import built_in, graph, node_classes, other_families, requirements, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments
 from .output import OK, REFUSED, complain, note
@@ -19,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def validate(options: argparse.Namespace) -> int:
-    _, checked, _ = check(options)
+    _, checked, nodes = check(options)
+    unusable = requirements.unusable(checked, nodes)
+    complain(*(problem.message for problem in unusable))
+    checked = checked.with_problems(*unusable)
     if options.json:
         problems = [asdict(problem) | {"message": problem.message} for problem in checked.problems]
         print(json.dumps({"valid": not problems, "outputs": checked.outputs, "problems": problems}, indent=2))
@@ -41,26 +43,11 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     typed = set_values.apply(workflow, options.set, definitions)
     if options.built_in:
         complain(*built_in.apply(workflow, definitions, typed))
-    checked = graph.validate(workflow.prompt, nodes.classes)
+    checked = graph.validate(workflow.prompt, nodes.classes, requirements.whose(document))
     complain(*(problem.message for problem in checked.problems))
-    used = {problem.class_type for problem in checked.problems if problem.class_type is not None}
-    if any(problem.kind == "not_supported" for problem in checked.problems) or not used <= nodes.classes.keys():
-        hint = (
-            "other nodes than those of `cascade nodes` run only in ComfyUI: `cascade run --server URL` has it run them"
-        )
-        complain("; ".join([hint, *_tell_whose(sorted(used - nodes.classes.keys()))]))
     if not options.built_in and any(_names_no_file(problem, nodes) for problem in checked.problems):
         complain("`--built-in` tries a workflow at once, small, with the built-in models and pictures")
     return workflow, checked, nodes
-
-
-def _tell_whose(missing: list[str]) -> Iterator[str]:
-    """Which of the missing classes every ComfyUI has, and which need another pack there."""
-    own = [name for name in missing if name in comfyui_nodes.DEFINITIONS]
-    if own:
-        yield f"ComfyUI's own are {graph.list_choices(own)}"
-    if others := [name for name in missing if name not in own]:
-        yield f"of other packs, which that ComfyUI must have, are {graph.list_choices(others)}"
 
 
 def _names_no_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:

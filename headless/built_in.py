@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..cascade_core.builtin import CONTROLS
 from ..cascade_core.errors import CascadeError
@@ -91,7 +91,7 @@ class _Changes:
         name = node["inputs"].get(entry)
         if entry is None or entry not in definition.inputs or name is None:
             return
-        offered = [str(choice) for choice in definition.inputs[entry].choices or () if _is_built_in(choice)]
+        offered = [str(choice) for choice in definition.inputs[entry].choices or () if is_built_in(choice)]
         if name in offered or (node_id, entry) in self.typed:
             return
         shown = name if isinstance(name, str) else "what is connected"
@@ -139,7 +139,7 @@ class _Changes:
         definition = self.definitions[node["class_type"]]
         for entry in definition.inputs.values():
             name = node["inputs"].get(entry.name)
-            if not set_values.names_file(entry, name) or _is_built_in(name):
+            if not entry.names_file(name) or is_built_in(name):
                 continue
             try:
                 path = host.current().picture_path(name)
@@ -149,7 +149,8 @@ class _Changes:
                 self._add("pictures", f"{name} is not here, in its place {built_in}", (node_id, entry.name, value))
                 continue
             if smaller := shrink(path):
-                self._add("pictures", f"{name} is made smaller", (node_id, entry.name, smaller))
+                width, height = smaller.size
+                self._add("pictures", f"{name} is now {width} x {height}", (node_id, entry.name, smaller.name))
 
     def _picture(self, node_id: str) -> str:
         """The built-in picture for a node's place: with a hole where its mask is used, small where it is enlarged."""
@@ -213,7 +214,7 @@ def _only(kinds: Collection[str]) -> str:
     return kind
 
 
-def _is_built_in(name: object) -> bool:
+def is_built_in(name: object) -> bool:
     return isinstance(name, str) and name.endswith("(built-in)")
 
 
@@ -224,8 +225,15 @@ def draw(name: str) -> str:
     return _keep(BUILT_IN_PICTURES[name].draw(), f"{name.removesuffix(' (built-in)')}.png")
 
 
-def shrink(path: Path) -> str | None:
-    """A picture of at most SMALL pixels a side, as such a file; None where it is not too large, or cannot be read."""
+class Smaller(NamedTuple):
+    """A picture made smaller: its name, and width and height."""
+
+    name: str
+    size: tuple[int, int]
+
+
+def shrink(path: Path) -> Smaller | None:
+    """A picture of at most SMALL pixels a side; None where it is not too large, or cannot be read."""
     from PIL import Image, ImageOps
 
     try:
@@ -236,7 +244,7 @@ def shrink(path: Path) -> str | None:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # the node that reads it says why
     picture.thumbnail((SMALL, SMALL), Image.Resampling.BICUBIC)
-    return _keep(picture, f"{path.stem}.png")
+    return Smaller(_keep(picture, f"{path.stem}.png"), picture.size)
 
 
 def _keep(picture: Any, name: str) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files.published import command_for
+from ..cascade_core.files.published import ELSEWHERE, command_for
 from ..cascade_core.kinds import KINDS
 from ..cascade_core.wording import all_of
 from ..runtime import host, inventory, model_folders
-from . import comfyui_nodes, graph, node_classes, set_values
+from . import built_in, comfyui_nodes, graph, node_classes
 from .graph.layout import BYPASSED, MUTED
 from .native.model_files import ModelFile
 from .uses import Uses
+
+CORE = "comfy-core"  # how workflows name ComfyUI itself among the packs
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,51 @@ class File:
 
 def classes_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_classes.Nodes) -> list[NodeClass]:
     """The classes that a workflow uses, each once, in the order of the nodes."""
-    packs = {str(node.get("type")): _properties(node).get("cnr_id") for node in _drawn(document)}
+    pack_of = _packs(document)
     used = dict.fromkeys(str(node["class_type"]) for node in prompt.values())
-    own = {name: "comfy-core" for name in used if name in comfyui_nodes.DEFINITIONS}
-    return [NodeClass(name, name in nodes.classes, _text(packs.get(name)) or own.get(name)) for name in used]
+    return [NodeClass(name, name in nodes.classes, pack_of(name)) for name in used]
 
 
-def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_classes.Nodes) -> list[File]:
-    """The files that loaders and pictures of the prompt name, then what only the workflow's lists of models name."""
+def whose(document: Mapping[str, Any]) -> Callable[[str], str | None]:
+    """The words for whose a class of nodes is, as far as the workflow or ComfyUI's own list says: "of the pack X"."""
+    pack_of = _packs(document)
+
+    def words(name: str) -> str | None:
+        pack = pack_of(name)
+        mistyped = pack == CORE and name not in comfyui_nodes.DEFINITIONS  # or newer than our list
+        return None if mistyped else in_words(pack)
+
+    return words
+
+
+def in_words(pack: str | None) -> str | None:
+    """Whose the nodes of a pack are."""
+    return {None: None, CORE: "ComfyUI's own"}.get(pack, f"of the pack {pack}")
+
+
+def _packs(document: Mapping[str, Any]) -> Callable[[str], str | None]:
+    """The pack that a class comes from; None where neither the workflow nor ComfyUI's own list says it."""
+    said = {str(node.get("type")): _text(_properties(node).get("cnr_id")) for node in _drawn(document)}
+    return lambda name: said.get(name) or (CORE if name in comfyui_nodes.DEFINITIONS else None)
+
+
+def files_of(
+    prompt: graph.Prompt,
+    document: Mapping[str, Any],
+    nodes: node_classes.Nodes,
+    only: Collection[str] | None = None,
+) -> list[File]:
+    """The files that loaders and pictures of the prompt name, then what only the workflow's lists of models name.
+
+    only: the nodes that are asked; None for all.
+    """
     addresses = {name: address for name, _, address in _listed(document)}
     definitions = graph.definitions(nodes.classes)
     uses = Uses(prompt, definitions)
     files: list[File] = []
     for node_id, node in prompt.items():
         node_class = nodes.classes.get(str(node["class_type"]))
-        if node_class is None:
+        if node_class is None or (only is not None and node_id not in only):
             continue
         for entry in definitions[str(node["class_type"])].inputs.values():
             name = node["inputs"].get(entry.name)
@@ -76,7 +108,7 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
             if entry.name == getattr(node_class, "FILE_INPUT", None):
                 address = addresses.get(model_folders.file_name(name))
                 files.append(_model(node_id, graph.title_of(node), _wanted(node_id, node_class, uses), name, address))
-            elif set_values.names_file(entry, name):
+            elif entry.names_file(name):
                 files.append(_picture(node_id, graph.title_of(node), entry, name))
     named = {model_folders.file_name(file.name) for file in files}
     for name, key, address in _listed(document):
@@ -86,6 +118,44 @@ def files_of(prompt: graph.Prompt, document: Mapping[str, Any], nodes: node_clas
                 File("", "", name, (), here, None, host.current().model_folders(key), command_for(name), address)
             )
     return files
+
+
+def unusable(checked: graph.Validation, nodes: node_classes.Nodes) -> list[graph.Problem]:
+    """The model files that are there, but cannot be used, as far as their headers tell; of the nodes that run only."""
+    asked = checked.needed - {problem.node for problem in checked.problems}
+    needed = {node_id: node for node_id, node in checked.prompt.items() if node_id in asked}
+    names = {
+        node_id: entry
+        for node_id, node in needed.items()
+        if (entry := getattr(nodes.classes[node["class_type"]], "FILE_INPUT", None)) in node["inputs"]
+        and not built_in.is_built_in(node["inputs"][entry])  # and so the networks need not be imported
+    }
+    if not names:
+        return []
+    problems: list[graph.Problem] = []
+    for file in files_of(needed, {}, nodes, only=names):
+        if file.present and file.problem is not None:
+            entry = names[file.node]
+            expected, found = all_of(file.kinds), graph.show(file.name)
+            place = graph.locate(needed, file.node, entry)
+            problems.append(graph.Problem("custom_validation_failed", expected, found, detail=file.problem, **place))
+    return problems
+
+
+def other_problems(checked: graph.Validation, nodes: node_classes.Nodes) -> list[graph.Problem]:
+    """The problems that are neither about a missing class nor about a file that an input names."""
+
+    def is_of_file(node_class: Any, name: str | None) -> bool:
+        entry = graph.define(node_class).inputs.get(name or "")
+        return entry is not None and (entry.takes_files or entry.name == getattr(node_class, "FILE_INPUT", None))
+
+    found: list[graph.Problem] = []
+    for problem in checked.problems:
+        node_class = nodes.classes.get(problem.class_type or "")
+        absent = node_class is None and problem.class_type is not None
+        if not absent and not (node_class is not None and is_of_file(node_class, problem.input)):
+            found.append(problem)
+    return found
 
 
 @dataclass(frozen=True)
@@ -131,7 +201,7 @@ def _model(node_id: str, title: str, wanted: _Wanted, name: str, address: str | 
         " ".join(problems) or None,
         folders,
         next(filter(None, commands), None),
-        address,
+        address or ELSEWHERE.get(file),
     )
 
 

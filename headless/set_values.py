@@ -93,16 +93,6 @@ def _put(prompt: graph.Prompt, definitions: graph.Definitions, change: graph.Cha
     node["inputs"] = {**given, name: value} if definition is None else graph.put(definition, given, name, value)
 
 
-def takes_files(entry: graph.Input) -> bool:
-    """Whether the editor offers to upload a file for the input."""
-    return any(option.endswith("_upload") and entry.options[option] for option in entry.options)
-
-
-def names_file(entry: graph.Input, value: Any) -> bool:
-    """Whether a value of such an input is the name of a file; the default of an optional one stands for none."""
-    return takes_files(entry) and isinstance(value, str) and (entry.required or value != entry.default)
-
-
 def _spell_out(prompt: graph.Prompt, definitions: graph.Definitions, short: ShortForm) -> Sequence[str]:
     """The assignments that a short form is in a workflow, those for which there is a node."""
     found: list[str] = []
@@ -193,18 +183,18 @@ def _find(prompt: graph.Prompt, wanted: str) -> str:
     """The id of the node that a person means by an id or a title."""
     if wanted in prompt:
         return wanted
-    titles = {node_id: graph.title_of(node) for node_id, node in prompt.items()}
-    found = [node_id for node_id, title in titles.items() if title == wanted]
+    found = [node_id for node_id, node in prompt.items() if graph.title_of(node) == wanted]
     if len(found) == 1:
         return found[0]
     if found:
+        ids = " or ".join(f"{node_id} ({prompt[node_id].get('class_type')})" for node_id in found)
         raise graph.WorkflowError(
-            f"expected one node, found {len(found)} with the title {graph.show(wanted)}: say which by its id, "
-            f"{' or '.join(found)}"
+            f"expected one node, found {len(found)} with the title {graph.show(wanted)}: say which by its id, {ids}"
         )
-    choices = graph.list_choices(dict.fromkeys(titles.values()), wanted)
-    ids = graph.list_choices(titles)
-    raise graph.WorkflowError(f"expected a node by its title ({choices}) or its id ({ids}), found {graph.show(wanted)}")
+    names = dict.fromkeys([*map(graph.title_of, prompt.values()), *prompt])
+    near = graph.nearest(wanted, names)
+    hint = f"did you mean {graph.show(near)}?" if near else f"there are {graph.list_choices(names)}"
+    raise graph.WorkflowError(f"expected a node by its title or its id, found {graph.show(wanted)}: {hint}")
 
 
 class _Unread(Exception):
@@ -226,7 +216,7 @@ def _read(entry: graph.Input, text: str, bring: Bring) -> Any:
     if entry.types <= {"INT", "FLOAT"}:
         raise _Unread("a whole number" if entry.type == "INT" else "a number")
     if entry.choices is not None:
-        if takes_files(entry):
+        if entry.takes_files:
             return _uploaded(entry, text, bring)
         return next((choice for choice in entry.choices if str(choice) == text), text)
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,17 @@ def find(path: Path) -> Path:
     """The path itself, or, where nothing lies there and it is a bare name, the shipped workflow of that name."""
     bare = path.parent == Path() and path.suffix in ("", ".json")
     return FOLDER / f"{path.stem}.json" if bare and not path.exists() and path.stem in names() else path
+
+
+def instead_of(path: Path) -> str:
+    """`; did you mean ...?` behind the name of a workflow or file that is not there; nothing where nothing is near."""
+    if path.stem in names() and path.suffix in ("", ".json"):
+        return f"; did you mean the workflow that comes with the pack, `{path.stem}`, without folder and ending?"
+    with suppress(OSError):
+        if near := graph.nearest(path.name, (entry.name for entry in path.parent.iterdir()), 0.75):
+            return f"; did you mean {path.parent / near}?"
+    near = graph.nearest(path.stem, names())
+    return f"; did you mean the workflow that comes with the pack, `{near}`?" if near else ""
 
 
 def purpose(name: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import graph
+from . import graph, shipped
 
 _FORMS = ("workflow", "prompt")  # keys of the editor's form and of the API's
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -25,6 +25,10 @@ def read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             start = file.read(16)
+    except FileNotFoundError:
+        raise graph.WorkflowError(
+            f"{path}: expected a workflow file, but there is none{shipped.instead_of(path)}"
+        ) from None
     except (OSError, ValueError):
         start = b""  # the reader of JSON says why
     if not (start.startswith(_PICTURES) or start[4:8] == _AVIF):

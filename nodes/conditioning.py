@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.wording import nearest_file, printable
 from ..runtime import host, model_folders
 from . import inputs, sockets
 
@@ -15,6 +17,27 @@ if TYPE_CHECKING:
     from ..cascade_core.models.handle import Handle
 
 CATEGORY = "Stable Cascade/conditioning"
+
+
+def embedding_files(text: str) -> dict[str, Path]:
+    """The file of each embedding:NAME in a prompt, by name; CascadeError where one is not there."""
+    if "embedding:" not in text.casefold():  # nearly always, and then nothing heavy is imported
+        return {}
+    from ..cascade_core.lora.embeddings import named_embeddings
+
+    here = host.current()
+    known = here.model_files(("embeddings",))
+    files: dict[str, Path] = {}
+    for name in named_embeddings(text):
+        path = model_folders.find_file(known, name)
+        if path is None:
+            near = nearest_file(name, (known_name.rpartition(".")[0] for known_name in known))
+            raise CascadeError(
+                f"The prompt asks for embedding:{printable(name)}, but there is none of this name in the model folder"
+                f" embeddings{near}: put its file into {here.model_folder('embeddings')}, or take it out of the prompt"
+            )
+        files[name] = path
+    return files
 
 
 class CascadeTextEncode:
@@ -50,6 +73,15 @@ class CascadeTextEncode:
             }
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, text: str | None = None) -> bool | str:
+        """True, or which embedding is not there; `text` is None where it is linked."""
+        try:
+            embedding_files(str(text))
+        except CascadeError as error:
+            return str(error)
+        return True
+
     def encode(self, text_encoder: Handle | None, text: str) -> Any:
         from ..cascade_core.builtin import words
         from ..cascade_core.pipeline import encode_text
@@ -69,26 +101,18 @@ class CascadeTextEncode:
 
     def _with_embeddings(self, text_encoder: Handle | None, text: str) -> Handle:
         """The encoder with the vectors of each embedding:NAME in the prompt, a file of the model folder embeddings."""
-        from ..cascade_core.lora.embeddings import named_embeddings, with_embeddings
-        from ..cascade_core.lora.read import read_embedding
-
         if text_encoder is None:
             raise CascadeError(
                 "`text_encoder` is empty: the Apply LoRA before it has none connected. Connect its `text_encoder`, or"
                 " take the text encoder from its loader"
             )
-        here = host.current()
-        named = {
-            name: model_folders.find_file(here.model_files(("embeddings",)), name) for name in named_embeddings(text)
-        }
-        for name, path in named.items():
-            if path is None:
-                raise CascadeError(
-                    f"The prompt asks for embedding:{name}, but there is none of this name in the model folder"
-                    f" embeddings: put its file into {here.model_folder('embeddings')}, or take it out of the prompt"
-                )
-        vectors = {name: read_embedding(path) for name, path in named.items() if path is not None}
-        return with_embeddings(text_encoder, vectors) if vectors else text_encoder
+        files = embedding_files(text)
+        if not files:
+            return text_encoder
+        from ..cascade_core.lora.embeddings import with_embeddings
+        from ..cascade_core.lora.read import read_embedding
+
+        return with_embeddings(text_encoder, {name: read_embedding(path) for name, path in files.items()})
 
     def rehearse(self, text_encoder: Handle | None, text: str) -> tuple[sockets.Conditioning]:
         """The placeholder of a prompt of one piece, whatever the text: no check asks for the number of tokens."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import DTYPE_NAMES, KINDS, Kind
+from ..cascade_core.wording import nearest_file
 from ..runtime import host, model_folders
 from . import inputs
 
@@ -89,17 +90,17 @@ class Loader:
         if found is None:
             folder = host.current().model_folder(cls.KIND.folders[0])
             raise CascadeError(
-                f"There is no {cls.KIND.name} {model_name!r} in the model folders {', '.join(cls.KIND.folders)}: put"
-                f" the file into {folder}{cls._command(model_name)}, or choose another"
+                f"There is no {cls.KIND.name} {model_name!r:.200} in the model folders {', '.join(cls.KIND.folders)}"
+                f"{nearest_file(model_name, cls.choices())}: put the file into {folder}{cls._command(model_name)},"
+                " or choose another"
             )
         return found
 
     @classmethod
     def _command(cls, model_name: object) -> str:
-        from ..cascade_core.files.published import command_for
+        from ..cascade_core.files.published import where_to_get
 
-        command = command_for(model_folders.file_name(str(model_name)), cls.KIND.id)
-        return "" if command is None else f" (`{command}` does so)"
+        return where_to_get(model_folders.file_name(str(model_name)), cls.KIND.id)
 
 
 class _StageLoader(Loader):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import picture_files
+from ..cascade_core.wording import nearest_file
 from . import model_folders, paths
 
 if TYPE_CHECKING:
@@ -90,7 +91,11 @@ class Host(ABC):
         plain, kind = paths.split_annotation(name)
         path = paths.inside(self.directory(kind), plain)
         if not os.path.isfile(path):
-            raise CascadeError(f"There is no picture {plain!r:.200} in {path.parent}: put it there, or choose another")
+            names = self.picture_names() if kind == "input" else ()
+            near = nearest_file(plain, names) or ("" if names or kind != "input" else ", nor any other")
+            raise CascadeError(
+                f"There is no picture {plain!r:.200} in {path.parent}{near}: put it there, or choose another"
+            )
         return path
 
     @abstractmethod
@@ -167,6 +172,7 @@ def configure(
     models: str | Path | None = None,
     device: str | None = None,
     audience: Audience | None = None,
+    keeps_previews: bool | None = None,
 ) -> LocalHost:
     """Make this program its own host, also within ComfyUI, and choose for it; what is None stays as it was."""
     global _current  # noqa: PLW0603
@@ -176,7 +182,7 @@ def configure(
     folders = {"output": output, "input": input, "models": models}
     chosen = {name: Path(path).expanduser().absolute() for name, path in folders.items() if path is not None}
     host.settings = replace(host.settings, **chosen)
-    others = {"device": device, "audience": audience}
+    others = {"device": device, "audience": audience, "keeps_previews": keeps_previews}
     host.settings = replace(host.settings, **{name: value for name, value in others.items() if value is not None})
     _current = host
     return host

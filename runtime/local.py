@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -43,6 +43,7 @@ class Settings:
     models: Path | None = None
     device: str | None = None
     audience: Audience | None = None
+    keeps_previews: bool = False  # they stay in the temporary folder when the program ends
 
 
 class LocalHost(Host):
@@ -64,11 +65,21 @@ class LocalHost(Host):
         return self.settings.models or (self.comfyui_directory() or Path().absolute()) / "models"
 
     def temporary_directory(self) -> Path:
-        """A folder for previews, gone when the program ends."""
+        """A folder for previews, and in folders below it for what is gone when the program ends."""
         if self._temporary is None:
             self._temporary = Path(tempfile.mkdtemp(prefix="cascade_"))
-            atexit.register(shutil.rmtree, self._temporary, ignore_errors=True)
+            atexit.register(self._clear, self._temporary)
         return self._temporary
+
+    def _clear(self, folder: Path) -> None:
+        if not self.settings.keeps_previews:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        with suppress(OSError):
+            for entry in folder.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+            folder.rmdir()  # unless there are previews
 
     def comfyui_directory(self) -> Path | None:
         """ComfyUI's folder, where this pack lies in its `custom_nodes`."""

@@ -40,7 +40,7 @@ def explain_start(file: str, start: bytes, size: int) -> str:
     if size == 0:
         return no_weights(file, "empty (0 bytes)", f"its download did not begin, or the disk was full; {AGAIN}")
     if size <= 8:
-        return damaged(file, f"it ends with byte {size}")
+        return damaged(file, f"it has only {size} bytes")
     for magic, what, advice in MAGIC:
         if start.startswith(magic):
             return no_weights(file, what, advice)
@@ -61,7 +61,7 @@ def explain_start(file: str, start: bytes, size: int) -> str:
         return no_weights(file, f"a text that begins with {beginning!r}", AGAIN)
     if start[8:10] == b'{"':
         length = int.from_bytes(start[:8], "little")
-        return damaged(file, f"its header would have {length:,} bytes, the file has {size:,}")
+        return damaged(file, f"its table of contents alone would take {length:,} bytes, and it has {size:,}")
     return no_weights(file, f"of no known format (it begins with {start[:8]!r})", OTHER)
 
 

@@ -16,6 +16,7 @@ VARIANTS = ("big-big", "big-small", "small-big", "small-small")  # Stage B, then
 PRECISIONS = ("bfloat16", "float32")  # the first is the default
 CONTROLNETS = ("canny", "inpainting", "super_resolution")
 TEXT_ENCODER, IMAGE_ENCODER = "--text-encoder", "--image-encoder"
+CHECKPOINTS = "checkpoints"  # ComfyUI's all-in-one files, and the key of their folder
 TOKENIZER = "tokenizer"  # the kind of files that are no weights
 
 
@@ -27,7 +28,7 @@ class Published:
     path: str  # its path in the repository
     folder: str  # ComfyUI's key of the folder where it belongs
     name: str  # its name in that folder, with `/`
-    kind: str  # as identification has it, or TOKENIZER
+    kind: str  # as identification has it, or TOKENIZER; of an all-in-one file that of its stage
     preset: str  # as identification has it; a ControlNet's mode
     precision: str | None  # one of PRECISIONS; None where there is one file
     asked: tuple[str, ...]  # each of these words of `cascade download` brings it
@@ -71,6 +72,12 @@ def _controlnet(mode: str) -> Published:
     return Published(CASCADE, path, "controlnet", name, "controlnet", mode, None, (mode,))
 
 
+def _all_in_one(kind: str, preset: str) -> Published:
+    """A stage with what goes before or behind it in one file: that of ComfyUI's own examples."""
+    name = f"stable_cascade_{kind}.safetensors"
+    return Published(CASCADE, f"comfyui_checkpoints/{name}", CHECKPOINTS, name, kind, preset, None, (CHECKPOINTS,))
+
+
 FILES: tuple[Published, ...] = (
     _small("effnet_encoder.safetensors", "effnet"),
     _small("stage_a.safetensors", "stage_a"),
@@ -84,12 +91,25 @@ FILES: tuple[Published, ...] = (
     _tokenizer("vocab.json"),
     _tokenizer("merges.txt"),
     *_clip(PRIOR, "clip_vision", "image_encoder", IMAGE_ENCODER),
+    _all_in_one("stage_c", "3.6B"),
+    _all_in_one("stage_b", "1.5B"),
 )
+ELSEWHERE = {
+    "stage_a_ft_hq.safetensors": "https://huggingface.co/madebyollin/stage-a-ft-hq",
+}  # pages of files that shared workflows name, and that others have published
 
 
 def choose(asked: Collection[str], precision: str) -> list[Published]:
     """The files that these words bring, in the order of FILES, where there is a choice in this precision."""
     return [file for file in FILES if set(file.asked) & set(asked) and file.precision in (None, precision)]
+
+
+def where_to_get(name: str, *kinds: str) -> str:
+    """The words behind a folder into which a file of this name belongs: the command that brings it, or its page."""
+    command = next(filter(None, (command_for(name, kind) for kind in kinds)), None)
+    if command is not None:
+        return f" (`{command}` does so)"
+    return f" (it lies at {ELSEWHERE[name]})" if name in ELSEWHERE else ""
 
 
 def command_for(name: str, kind: str | None = None) -> str | None:

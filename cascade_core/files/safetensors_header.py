@@ -31,7 +31,9 @@ def read_safetensors(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, T
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if 8 + length > size:
-        raise CascadeError(damaged(path.name, f"its header ends at byte {8 + length:,}, the file has {size:,}"))
+        raise CascadeError(
+            damaged(path.name, f"it has {size:,} bytes, of which its table of contents alone takes {8 + length:,}")
+        )
     try:
         entries = _parse(file.read(length))
         metadata = _metadata(entries.pop(METADATA, {}))
@@ -40,8 +42,12 @@ def read_safetensors(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, T
     except ValueError as error:
         raise CascadeError(damaged(path.name, f"its header is wrong: {error}")) from error
     if end != size:
-        share = f", {100 * size // end} %" if end > size else ""
-        raise CascadeError(damaged(path.name, f"its tensors end at byte {end:,}, the file has {size:,}{share}"))
+        found = (
+            f"it has {size:,} of {end:,} bytes, {100 * size // end} %"
+            if end > size
+            else f"it has {size - end:,} bytes too many"
+        )
+        raise CascadeError(damaged(path.name, found))
     return tensors, metadata
 
 

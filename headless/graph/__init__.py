@@ -6,12 +6,12 @@ Which node classes exist is always an argument (`classes`, id -> class); nothing
 """
 
 from .calls import Ui
-from .definition import Classes, Definition, Definitions, Input, define, definitions, read_object_info
+from .definition import RUNS_HERE, Classes, Definition, Definitions, Input, define, definitions, read_object_info
 from .edits import Change, set_widget, set_widgets
 from .execution import Done, execute, rehearse
 from .plan import Cache, NodeFailure, Plan
-from .prompt import Problem, Prompt, link_of
+from .prompt import Problem, Prompt, link_of, locate
 from .unfolding import inputs_of, put
 from .validation import Validation, check_form, validate
-from .wording import WorkflowError, is_object, list_choices, show, title_of, where
+from .wording import WorkflowError, is_object, list_choices, names_of, nearest, show, title_of, where
 from .workflow import Picture, Workflow, convert, parse, read

@@ -19,6 +19,7 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"  # each of its choices brings inputs of 
 GROWING = "COMFY_AUTOGROW_V3"  # a group of inputs, which has one more whenever the last is linked
 MATCHING = "COMFY_MATCHTYPE_V3"  # a socket whose type is that of what is linked to its fellows
 
+RUNS_HERE = "runs_here"  # an option of ours: the choices of a combo that a stand-in has, where the host's are more
 CONTROL = "control_after_generate"  # says how a value changes after queueing; the widget for that has this name too
 SEEDS = frozenset({"seed", "noise_seed"})  # integers that get such a widget by their name
 
@@ -133,6 +134,20 @@ class Input:
         if self.type != "COMBO":
             return None
         return self.options.get("options") if isinstance(self.declared, str) else self.declared
+
+    @property
+    def choices_here(self) -> Sequence[Any] | None:
+        """Those of the choices that run outside ComfyUI."""
+        return self.options.get(RUNS_HERE, self.choices)
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether the editor offers to upload a file for it."""
+        return any(option.endswith("_upload") and self.options[option] for option in self.options)
+
+    def names_file(self, value: object) -> bool:
+        """Whether a value of such an input is the name of a file; the default of an optional one stands for none."""
+        return self.takes_files and isinstance(value, str) and (self.required or value != self.default)
 
     @property
     def takes_constant(self) -> bool:

@@ -19,12 +19,15 @@ from dataclasses import dataclass
 from .calls import Ui, Values
 from .plan import Around, NodeFailure, Plan
 from .prompt import Problem, locate
-from .wording import title_of
+from .wording import names_of, title_of
 
 
 @dataclass(frozen=True)
 class Done:
-    """One finished node: `seconds` in its own code, and what it shows (`ui`), old if it was `cached`."""
+    """One finished node: `seconds` in its own code, and what it shows (`ui`), old if it was `cached`.
+
+    `name` is its title, with the id where others have that title too.
+    """
 
     node: str
     title: str
@@ -32,6 +35,7 @@ class Done:
     seconds: float
     cached: bool
     ui: Ui
+    name: str
 
 
 Finished = Callable[[Done], None]
@@ -79,6 +83,7 @@ def execute(plan: Plan, *, around: Around = nullcontext, finished: Finished = la
     results, signatures = plan.cache.results, plan.signatures
     readers = Counter(signatures[source] for key in plan.order for source in plan.sources[key])
     record: list[Done] = []
+    names = names_of(plan.prompt)
     for key in plan.order:
         started = time.perf_counter()
         number, used = signatures[key], [signatures[source] for source in plan.sources[key]]
@@ -93,6 +98,6 @@ def execute(plan: Plan, *, around: Around = nullcontext, finished: Finished = la
                 results[done_with].values = []
         seconds = time.perf_counter() - started + (before or 0.0)
         node = plan.prompt[key]
-        record.append(Done(key, title_of(node), node["class_type"], seconds, cached, results[number].ui))
+        record.append(Done(key, title_of(node), node["class_type"], seconds, cached, results[number].ui, names[key]))
         finished(record[-1])
     return record

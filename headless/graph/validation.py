@@ -7,35 +7,52 @@ makes sense, a number that is none, a new-style combo's unknown value), is refus
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from .absent_classes import SERVER, Whose, nobodys, not_among, tell_absent
 from .definition import Classes, Definition, Definitions, Input, define_all, unsupported
 from .prompt import Problem, Prompt, constant_of, link_of, locate, reachable, sources_of
 from .unfolding import inputs_of
-from .wording import WorkflowError, is_list, is_object, list_choices, show, title_of, where
+from .wording import WorkflowError, is_list, is_object, list_choices, nearest, show, title_of, where
 
-MANY = 4  # nodes of unknown classes that are told together
 _WHOLE_TEXT = "a text without halves of Unicode characters"
 MAX_TEXT = 1_000_000  # characters of one text; a long novel has that many
 
 
 @dataclass(frozen=True)
 class Validation:
-    """`prompt` with every constant read as its declared type; the `outputs` that can run; the `problems`."""
+    """`prompt` with every constant read as its declared type; the `outputs` that can run; the `problems`.
+
+    `needs` has the nodes that each output needs, of which alone the inputs are checked.
+    """
 
     prompt: Prompt
     outputs: tuple[str, ...]
     problems: tuple[Problem, ...]
+    needs: Mapping[str, frozenset[str]]
+
+    @property
+    def needed(self) -> frozenset[str]:
+        return frozenset[str]().union(*self.needs.values())
+
+    def with_problems(self, *problems: Problem) -> "Validation":
+        """The same with what else was found to be wrong."""
+        broken = {problem.node for problem in problems}
+        outputs = tuple(key for key in self.outputs if not self.needs[key] & broken)
+        return replace(self, outputs=outputs, problems=(*self.problems, *problems))
 
 
-def validate(prompt: Prompt, classes: Classes) -> Validation:
-    """Check what the output nodes need. Every class must exist, also where no output needs it."""
+def validate(prompt: Prompt, classes: Classes, whose: Whose = nobodys) -> Validation:
+    """Check what the output nodes need. Every class must exist, also where no output needs it.
+
+    whose: the words for a class that is not here, if it is known whose it is.
+    """
     problems = [problem for node_id, node in prompt.items() for problem in _check_form(node_id, node)]
     if problems:
-        return Validation(prompt, (), tuple(problems))
+        return Validation(prompt, (), tuple(problems), {})
     used = dict.fromkeys(node["class_type"] for node in prompt.values())
     refused = {name: reason for name in used if name in classes and (reason := unsupported(classes[name]))}
     definitions = define_all((name for name in used if name not in refused), classes)
@@ -43,9 +60,9 @@ def validate(prompt: Prompt, classes: Classes) -> Validation:
     for node_id, node in prompt.items():
         name = node["class_type"]
         if name in refused:
-            expected = "a node that runs outside ComfyUI's server"
+            expected = f"a node that runs outside ComfyUI's server ({SERVER} it)"
             problems.append(Problem("not_supported", expected, refused[name], **locate(prompt, node_id)))
-    problems += _unknown(prompt, unknown, classes)
+    problems += tell_absent(prompt, unknown, classes, whose)
     sources = {node_id: sources_of(node) & prompt.keys() for node_id, node in prompt.items()}
     outputs = [key for key, node in prompt.items() if (d := definitions.get(node["class_type"])) and d.is_output]
     if not outputs and not problems:
@@ -64,20 +81,7 @@ def validate(prompt: Prompt, classes: Classes) -> Validation:
             checked[node_id] = {**node, "inputs": check.inputs}
             problems += check.problems
     broken = {*unknown, *(problem.node for problem in problems)}
-    return Validation(checked, tuple(key for key in outputs if not needs[key] & broken), tuple(problems))
-
-
-def _unknown(prompt: Prompt, unknown: Sequence[str], classes: Classes) -> Iterator[Problem]:
-    """The nodes of classes that are not here; one sentence for many, of which a person reads none."""
-    if len(unknown) >= MANY:
-        names = list(dict.fromkeys(str(prompt[node_id]["class_type"]) for node_id in unknown))
-        found = f"{len(unknown)} nodes of others: {list_choices(names)}"
-        yield Problem("invalid_prompt", "node classes that exist here", found, class_type=names[0])
-        return
-    for node_id in unknown:
-        name = prompt[node_id]["class_type"]
-        expected = f"a node class that exists here ({list_choices(sorted(classes), name)})"
-        yield Problem("invalid_prompt", expected, show(name), **locate(prompt, node_id))
+    return Validation(checked, tuple(key for key in outputs if not needs[key] & broken), tuple(problems), needs)
 
 
 def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) -> None:
@@ -91,9 +95,8 @@ def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) 
         malformed = list(_check_form(node_id, node))
         messages += [problem.message for problem in malformed]
         if not malformed and node["class_type"] not in definitions:
-            choices = list_choices(definitions, node["class_type"])
-            expected, found = f"a node class of {owner} ({choices})", show(node["class_type"])
-            messages.append(f"{where(node_id, node)}: expected {expected}, found {found}{hint}")
+            name = node["class_type"]
+            messages.append(f"{where(node_id, node)}: {not_among(name, definitions, f'in {owner}')}{hint}")
     if messages:
         raise WorkflowError(*messages)
     for node_id, node in prompt.items():
@@ -176,13 +179,21 @@ class _NodeCheck:
         for name, entry in self.entries.items():
             if name not in self.inputs:
                 if entry.required:
-                    self._report("required_input_missing", name, _expectation(entry), "nothing")
+                    self._report("required_input_missing", name, _expectation(entry), self._found_instead(name))
             elif not is_list(self.inputs[name]):
                 self._check_constant(entry)
         self._run_own_check()
 
     def _report(self, kind: str, name: str | None, expected: str, found: str, detail: str = "") -> None:
         self.problems.append(Problem(kind, expected, found, detail=detail, **locate(self.prompt, self.node_id, name)))
+
+    def _found_instead(self, name: str) -> str:
+        """What is there in place of an input that is not: perhaps its value, under another name."""
+        others = [other for other in self.inputs if other not in self.entries and not is_list(self.inputs[other])]
+        meant = nearest(name, others)
+        if meant is not None:
+            return f"{show(meant)}, which the node does not have: did you mean {show(name)}?"
+        return f"nothing; the node does not have {list_choices(others)}" if others else "nothing"
 
     def _check_link(self, name: str, value: list[Any]) -> None:
         link, entry = link_of(value), self.entries.get(name)
@@ -270,8 +281,18 @@ def _expectation(entry: Input) -> str:
     if not entry.takes_constant:
         return f"a link to {entry.type}"
     if entry.choices is not None:
-        return f"one of {list_choices(entry.choices)}"
+        return _one_of(entry)
     return f"a value of type {entry.type}"
+
+
+def _one_of(entry: Input, wanted: Any = None) -> str:
+    """The choices of a combo, of which the host may have more; without any, where they would come from."""
+    if entry.choices_here:
+        choices = f"one of {list_choices(entry.choices_here, wanted)}"
+        return f"{choices} ({show(wanted)} runs only in ComfyUI: {SERVER} it)" if wanted in entry.choices else choices
+    if entry.takes_files:
+        return "a file of the input folder, which has none that fits: put one there"
+    return "a choice, but there is none here to choose"
 
 
 def _read_constant(entry: Input, value: Any) -> Any:
@@ -317,5 +338,5 @@ def _check_range(entry: Input, value: Any) -> None:
             raise _Unfit("value_smaller_than_min", span)
         if high is not None and value > high:
             raise _Unfit("value_bigger_than_max", span)
-    if entry.choices is not None and value not in entry.choices:
-        raise _Unfit("value_not_in_list", f"one of {list_choices(entry.choices, value)}")
+    if entry.choices_here is not None and value not in entry.choices_here:
+        raise _Unfit("value_not_in_list", _one_of(entry, value))

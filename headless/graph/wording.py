@@ -4,13 +4,15 @@ Messages hold short values, and of many choices those nearest to what was meant.
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, TypeGuard
 
 _LONGEST_VALUE = 80  # characters of a value in a message
-_MOST_CHOICES = 16  # choices in a message
+_LONGEST_WORD = 300  # characters of a word that is compared with choices
+_MOST_CHOICES = 6  # choices in a message
 _MOST_COMPARED = 1000  # choices that are compared with what was meant; the rest are only counted
 
 
@@ -44,14 +46,26 @@ def show(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 12]}... ({len(text):,} characters)"
 
 
-def list_choices(choices: Collection[Any], wanted: Any = None) -> str:
+def list_choices(choices: Collection[Any], wanted: Any = None, most: int = _MOST_CHOICES) -> str:
     """The choices, nearest to `wanted` first: `"ddpm", "ddim", "euler" and 4 more`."""
     names = list(islice(choices, _MOST_COMPARED))
-    near = get_close_matches(str(wanted), [str(name) for name in names], n=_MOST_CHOICES, cutoff=0.5)
+    near = get_close_matches(str(wanted), [str(name) for name in names], n=most, cutoff=0.5)
     names.sort(key=lambda name: near.index(str(name)) if str(name) in near else len(near))
-    shown = ", ".join(show(name) for name in names[:_MOST_CHOICES])
-    rest = len(choices) - _MOST_CHOICES
+    shown = ", ".join(show(name) for name in names[:most])
+    rest = len(choices) - most
     return (shown or "nothing") + (f" and {rest} more" if rest > 0 else "")
+
+
+def nearest(wanted: str, choices: Iterable[str], closeness: float = 0.6) -> str | None:
+    """The choice that was probably meant by a word that is none of them; None where nothing is near. Case is no matter.
+
+    closeness: from 0 to 1, the least that is near: difflib's ratio.
+    """
+    if len(wanted) > _LONGEST_WORD:
+        return None
+    by_word = {choice.casefold(): choice for choice in islice(choices, _MOST_COMPARED)}
+    found = get_close_matches(wanted.casefold(), by_word, n=1, cutoff=closeness)
+    return by_word[found[0]] if found else None
 
 
 def title_of(node: Mapping[str, Any]) -> str:
@@ -59,6 +73,13 @@ def title_of(node: Mapping[str, Any]) -> str:
     meta: Any = node.get("_meta")
     title: Any = meta.get("title") if is_object(meta) else None
     return str(title or node.get("class_type", "?"))
+
+
+def names_of(nodes: Mapping[str, Any]) -> dict[str, str]:
+    """The titles of nodes by their ids; one that several have, with the id behind it."""
+    titles = {node_id: title_of(node) for node_id, node in nodes.items()}
+    counts = Counter(titles.values())
+    return {node_id: title if counts[title] == 1 else f"{title} (node {node_id})" for node_id, title in titles.items()}
 
 
 def where(node_id: str, node: Mapping[str, Any], name: str | None = None) -> str:

@@ -27,6 +27,10 @@ class CLIPTextEncode:
         text = ("STRING", {"multiline": True, "dynamicPrompts": True})
         return {"required": {"text": text, **inputs.wires(clip="CLIP")}}
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, text: str | None = None) -> bool | str:
+        return CascadeTextEncode.VALIDATE_INPUTS(text)
+
     def encode(self, clip: Handle | None, text: str) -> Any:
         return CascadeTextEncode().encode(_present(clip), text)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...cascade_core.errors import CascadeError
 from ...runtime import host
+from .. import graph
 from . import coders
 from .model_files import CHECKPOINTS, DIFFUSION, VAES, ModelFile
 
@@ -91,7 +92,10 @@ class CLIPLoader(ModelFile):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         device = (["default", "cpu"], {"advanced": True})
-        return {"required": {"clip_name": (cls.names(),), "type": (CLIP_TYPES,)}, "optional": {"device": device}}
+        return {
+            "required": {"clip_name": (cls.names(),), "type": (CLIP_TYPES, {graph.RUNS_HERE: [CASCADE_CLIP]})},
+            "optional": {"device": device},
+        }
 
     @classmethod
     def VALIDATE_INPUTS(cls, clip_name: str | None = None) -> bool | str:

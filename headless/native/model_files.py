@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...cascade_core.builtin import built_in
 from ...cascade_core.errors import CascadeError
 from ...cascade_core.kinds import KINDS
-from ...cascade_core.wording import all_of, article
+from ...cascade_core.wording import all_of, article, nearest_file
 from ...runtime import host, model_folders
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class ModelFile:
             return [built_in(kind)[_TINY] for kind in cls.BUILT_IN[name]]
         found = cls.find(name)
         if found is None:
-            from ...cascade_core.files.published import command_for
+            from ...cascade_core.files.published import where_to_get
 
-            known = filter(None, (command_for(model_folders.file_name(name), k) for kinds in cls.KINDS for k in kinds))
-            command = next((f" (`{command}` does so)" for command in known), "")
             raise CascadeError(
-                f"There is no {cls.WHAT} {name!r} in the model folder {cls.FOLDER}: put the file into"
-                f" {host.current().model_folder(cls.FOLDER)}{command}, or choose another"
+                f"There is no {cls.WHAT} {name!r:.200} in the model folder {cls.FOLDER}"
+                f"{nearest_file(name, cls.choices())}: put the file into {host.current().model_folder(cls.FOLDER)}"
+                f"{where_to_get(model_folders.file_name(name), *(kind for kinds in cls.KINDS for kind in kinds))},"
+                " or choose another"
             )
         return [found]
 

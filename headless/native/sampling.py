@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from ...cascade_core.errors import CascadeError
 from ...nodes import sockets
 from ...nodes.sampling import take
+from .. import graph
 from . import sampling_rules
 
 if TYPE_CHECKING:
     from ...cascade_core.models.handle import Handle
     from ...cascade_core.sampling.stages import Run
 
-# The host's lists, as shared workflows may name any of them. What is not ours too is refused when a run is rehearsed.
+# The host's lists, as shared workflows may name any of them. What is not ours too is refused.
 _SAMPLER_NAMES = [
     "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral",
     "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu",
@@ -32,11 +33,14 @@ _SCHEDULER_NAMES = [
     "kl_optimal",
 ]  # fmt: skip
 
+_SAMPLER = (_SAMPLER_NAMES, {graph.RUNS_HERE: sampling_rules.SAMPLER_NAMES})
+_SCHEDULER = (_SCHEDULER_NAMES, {graph.RUNS_HERE: sampling_rules.SCHEDULER_NAMES})
 _STEPS = ("INT", {"default": 20, "min": 1, "max": 10000})
 _CFG = ("FLOAT", {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01})
 _SEED = ("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True})
 _STEP = {"min": 0, "max": 10000}
 _SWITCH = ["enable", "disable"]
+LARGEST_SHIFT = 100.0
 
 
 class _Sampler:
@@ -75,8 +79,8 @@ class KSampler(_Sampler):
                 "seed": _SEED,
                 "steps": _STEPS,
                 "cfg": _CFG,
-                "sampler_name": (_SAMPLER_NAMES,),
-                "scheduler": (_SCHEDULER_NAMES,),
+                "sampler_name": _SAMPLER,
+                "scheduler": _SCHEDULER,
                 "positive": ("CONDITIONING",),
                 "negative": ("CONDITIONING",),
                 "latent_image": ("LATENT",),
@@ -101,8 +105,8 @@ class KSamplerAdvanced(_Sampler):
                 "noise_seed": _SEED,
                 "steps": _STEPS,
                 "cfg": _CFG,
-                "sampler_name": (_SAMPLER_NAMES,),
-                "scheduler": (_SCHEDULER_NAMES,),
+                "sampler_name": _SAMPLER,
+                "scheduler": _SCHEDULER,
                 "positive": ("CONDITIONING",),
                 "negative": ("CONDITIONING",),
                 "latent_image": ("LATENT",),
@@ -138,12 +142,18 @@ class ModelSamplingStableCascade:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        shift = ("FLOAT", {"default": 2.0, "min": 0.0, "max": 100.0, "step": 0.01})
+        shift = ("FLOAT", {"default": 2.0, "min": 0.0, "max": LARGEST_SHIFT, "step": 0.01})
         return {"required": {"model": ("MODEL",), "shift": shift}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, shift: float | None = None) -> bool | str:
+        if shift is None or 0 < shift <= LARGEST_SHIFT:
+            return True
+        return f"`shift`: expected over 0, to {LARGEST_SHIFT:g} (1 is no shift), found {shift}: choose another"
 
     def patch(self, model: Handle, shift: float) -> tuple[Handle]:
         if shift <= 0:
-            raise CascadeError(f"`shift`: expected over 0 (1 is no shift), found {shift}: choose another")
+            raise CascadeError(str(self.VALIDATE_INPUTS(shift)))
         return (replace(model, shift=shift),)
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PRIOR = "stable_cascade_prior"  # in CONDITIONING, native: the latent of Stage C, for Stage B
 NO_END = 10000  # `end_at_step` of a run to its end
 ON_GPU = "_gpu"  # ending of the host's samplers that draw their noise there
+SAMPLER_NAMES = [*SAMPLERS, *(f"{name}{ON_GPU}" for name, sampler in SAMPLERS.items() if sampler.brownian)]
+SCHEDULER_NAMES = [name for name in SCHEDULES if name != "cosine"]
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,8 @@ def _sampler(name: str, scheduler: str) -> Sampler:
     """The sampler of that name; CascadeError for what only the host has."""
     from ...cascade_core.sampling.noise import check_brownian
 
-    known = [*SAMPLERS, *(f"{each}{ON_GPU}" for each, sampler in SAMPLERS.items() if sampler.brownian)]
-    schedules = [each for each in SCHEDULES if each != "cosine"]
-    for field, choice, choices in (("sampler_name", name, known), ("scheduler", scheduler, schedules)):
+    fields = ("sampler_name", name, SAMPLER_NAMES), ("scheduler", scheduler, SCHEDULER_NAMES)
+    for field, choice, choices in fields:  # those that are linked, which nobody has checked
         if choice not in choices:
             raise CascadeError(
                 f"`{field}`: without ComfyUI, expected one of {', '.join(choices)}, found {choice}: choose one of them"

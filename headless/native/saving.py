@@ -63,7 +63,10 @@ class SaveImage:
 class PreviewImage:
     DISPLAY_NAME = "Preview Image"
     CATEGORY = "image"
-    DESCRIPTION = "Writes the pictures to a temporary folder."
+    DESCRIPTION = (
+        "Writes the pictures into a temporary folder. `cascade run` tells their paths on stderr and leaves them there;"
+        " use Save Image for what is to be kept."
+    )
     FUNCTION = "save_images"
     RETURN_TYPES = ()
     OUTPUT_NODE = True

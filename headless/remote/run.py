@@ -16,7 +16,7 @@ from ...cascade_core.errors import CascadeError
 from ...cascade_core.files import atomic
 from ...runtime import host, paths
 from .. import graph, set_values
-from ..set_values import ShortForm, names_file
+from ..set_values import ShortForm
 from . import errors, server
 from .server import Server, ServerError
 
@@ -33,8 +33,8 @@ class Observer(Protocol):
     def wait(self, ahead: int) -> None:
         """So many prompts go before this one."""
 
-    def advance(self, title: str, step: float, steps: float) -> None:
-        """The node with this title has taken `step` of its `steps`."""
+    def advance(self, name: str, step: float, steps: float) -> None:
+        """The node of this name has taken `step` of its `steps`."""
 
     def finish(self, done: graph.Done) -> None:
         """A node is done; the files that it wrote come later."""
@@ -93,6 +93,7 @@ class _Queued:
         self.prompt = workflow.prompt
         self.prompt_id = str(uuid.uuid4())
         self.dropped: list[str] = []  # sentences on the outputs that the server does not run
+        self._names = graph.names_of(self.prompt)
         self._node: str | None = None  # the one that runs,
         self._since = time.perf_counter()  # since then
 
@@ -154,7 +155,7 @@ class _Queued:
         elif kind == "progress":
             step, steps = data.get("value"), data.get("max")
             if isinstance(step, int | float) and isinstance(steps, int | float):
-                self.observer.advance(graph.title_of(self.prompt.get(str(self._node), {})), step, steps)
+                self.observer.advance(self._names.get(str(self._node), "?"), step, steps)
         elif kind == "execution_success":
             self._start(None)
 
@@ -170,7 +171,9 @@ class _Queued:
     def _finish(self, node: str, seconds: float, cached: bool) -> None:
         if node in self.prompt:
             entry = self.prompt[node]
-            self.observer.finish(graph.Done(node, graph.title_of(entry), entry["class_type"], seconds, cached, {}))
+            title = graph.title_of(entry)
+            done = graph.Done(node, title, entry["class_type"], seconds, cached, {}, self._names[node])
+            self.observer.finish(done)
 
     async def _is_gone(self) -> bool:
         place = await self.there.place_in_queue(self.prompt_id)
@@ -195,7 +198,7 @@ async def _upload_pictures(there: Server, workflow: graph.Workflow, definitions:
         definition = definitions[node["class_type"]]
         for name, value in list(node["inputs"].items()):
             entry = definition.inputs.get(name)
-            if entry is None or not names_file(entry, value):
+            if entry is None or not entry.names_file(value):
                 continue
             try:
                 path, subfolder = _find_picture(value)

@@ -189,5 +189,5 @@ def test_validate_says_the_same(cascade: Cascade, folders: Path) -> None:
 def test_a_missing_file(cascade: Cascade, folders: Path) -> None:
     answer = cascade("run", folders / "missing.json")
     assert answer.code == 2
-    reason = "expected a workflow file, but it cannot be read: No such file or directory"
+    reason = "expected a workflow file, but there is none"
     assert answer.err == f"cascade: {folders / 'missing.json'}: {reason}\n"

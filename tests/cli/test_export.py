@@ -78,8 +78,8 @@ def test_a_file(cascade: Cascade, info: Path, folders: Path) -> None:
 def test_unknown_nodes_are_named(cascade: Cascade) -> None:
     answer = cascade("export", "--api", DOCUMENT)
     assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith('cascade: node 1 "Other" (Other): expected a node class of this pack')
-    assert answer.err.endswith('found "Other"; --object-info tells of the nodes of other packs\n')
+    assert answer.err.startswith('cascade: node 1 "Other" (Other): no node "Other" in this pack')
+    assert answer.err.endswith("; --object-info tells of the nodes of other packs\n")
 
 
 def test_pictures_lie_in_the_input_folder(cascade: Cascade, folders: Path) -> None:

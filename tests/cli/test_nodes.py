@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.headless import node_classes
+from stable_cascade_nodes.headless import native, node_classes
+from stable_cascade_nodes.headless.native import tooltips
 
 Cascade = Callable[..., Any]
 
@@ -30,7 +31,12 @@ def test_describes_one(cascade: Cascade) -> None:
 def test_json(cascade: Cascade) -> None:
     found = json.loads(cascade("nodes", "SaveImage", "--json").out)["SaveImage"]
     assert found["display_name"] == "Save Image"
-    assert found["inputs"][1] == {"name": "filename_prefix", "type": "STRING", "required": True, "default": "ComfyUI"}
+    assert found["inputs"][1] == {
+        "name": "filename_prefix",
+        "type": "STRING",
+        "required": True,
+        "default": "ComfyUI",
+    } | {"tooltip": "The beginning of the file's name, perhaps with folders: `stars/red`."}
     assert found["is_output"] is True
 
 
@@ -38,3 +44,19 @@ def test_an_unknown_name(cascade: Cascade) -> None:
     answer = cascade("nodes", "SaveImages")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith('cascade: expected a node ("SaveImage"')
+
+
+def test_a_stand_in_says_what_its_inputs_mean_and_what_runs_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nodes", "KSampler"]) == 0
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.startswith("  sampler_name: ")]
+    assert '"euler_ancestral"' in line and '"ddpm"' in line and "dpm_adaptive" not in line
+    assert line.endswith("more run in ComfyUI only)")
+    assert main(["nodes", "--json"]) == 0
+    nodes = json.loads(capsys.readouterr().out)
+    assert [
+        f"{key}.{entry['name']}" for key in native.CLASSES for entry in nodes[key]["inputs"] if not entry["tooltip"]
+    ] == []
+    known = {entry["name"] for key in native.CLASSES for entry in nodes[key]["inputs"]}
+    assert known == set(tooltips._SHARED)  # pyright: ignore[reportPrivateUsage]
+    assert all(name.partition(".")[0] in native.CLASSES for name in tooltips._OF_CLASS)  # pyright: ignore[reportPrivateUsage]

@@ -216,7 +216,7 @@ def test_partial_runs_the_others(there: Cascade, server: Any) -> None:
 
 def test_unknown_nodes_and_broken_links_are_never_sent(there: Cascade, server: Any) -> None:
     for change, expected in (
-        (node("Txt", "T"), 'node 1 "T" (Txt): expected a node class of http://127.0.0.1'),
+        (node("Txt", "T"), 'node 1 "T" (Txt): no node "Txt" in http://127.0.0.1'),
         ([], "node 1: expected an object with class_type and inputs, found []"),
         (
             node("Show", "T", text=["2", 1]),

@@ -1,7 +1,10 @@
 """`cascade run` and `cascade validate`: what they print, write and return."""
 
 import json
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +32,39 @@ def test_prints_each_written_file(cascade: Cascade, folders: Path) -> None:
 
 
 def test_previews_are_not_results(cascade: Cascade, folders: Path) -> None:
-    answer = cascade("run", PICTURE | {"3": node("PreviewImage", images=["1", 0])})
+    prompt = PICTURE | {"3": node("PreviewImage", images=["1", 0])}
+    answer = cascade("run", prompt)
     assert answer.lines == [str(folders / "output" / "a_00001_.png")]
+    (told,) = [line.partition("preview: ")[2] for line in answer.err.splitlines() if "preview: " in line]
+    assert Path(told).is_file()
+    answer = cascade("run", prompt, "--json")
+    (preview,) = json.loads(answer.out)["previews"]
+    assert Path(preview).is_file() and preview != told
+
+
+def test_previews_stay_when_the_program_ends(folders: Path) -> None:
+    """What else lies in the temporary folder goes, and without previews the folder too."""
+    source = [
+        "import stable_cascade_nodes.runtime.host as host, sys",
+        "here = host.configure(keeps_previews=sys.argv[1] == 'keep').temporary_directory()",
+        "(here / 'typed').mkdir()",
+        "sys.argv[2] == 'preview' and (here / 'preview_00001_.png').touch()",
+        "print(here)",
+    ]
+    for keeps, shown, left in (("keep", "preview", ["preview_00001_.png"]), ("keep", "", None), ("", "preview", None)):
+        ran = subprocess.run(
+            [sys.executable, "-c", "\n".join(source), keeps, shown], capture_output=True, text=True, check=True
+        )
+        folder = Path(ran.stdout.strip())
+        assert (sorted(path.name for path in folder.iterdir()) if folder.exists() else None) == left
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_title_that_several_nodes_have_is_told_with_the_id(cascade: Cascade) -> None:
+    prompt = PICTURE | {"3": node("SaveImage", "Picture out", images=["1", 0], filename_prefix="b")}
+    told = cascade("run", prompt).err
+    assert "s  Picture out (node 2)\n" in told and "s  Picture out (node 3)\n" in told
+    assert "s  Picture out\n" in cascade("run", PICTURE).err
 
 
 def test_output_goes_where_it_is_told(cascade: Cascade, folders: Path) -> None:
@@ -42,7 +76,7 @@ def test_json_is_one_object(cascade: Cascade, folders: Path) -> None:
     answer = cascade("run", PICTURE, "--json")
     found = json.loads(answer.out)
     assert answer.code == 0
-    assert list(found) == ["files", "seconds", "nodes"]
+    assert list(found) == ["files", "seconds", "nodes", "previews"]
     assert found["files"] == [str(folders / "output" / "a_00001_.png")]
     assert found["seconds"] > 0
     assert list(found["nodes"]["2"]) == ["class_type", "title", "seconds", "cached"]

@@ -157,7 +157,7 @@ def test_pictures_that_are_here_stay_and_large_ones_become_small(folder: Path) -
     assert value(found, "48.image") == "example.png" and not any("pictures" in line for line in lines)
     Image.new("RGBA", (1600, 800), "red").save(folder / "example.png")
     found, lines = changed(image_to_image())
-    assert "built-in pictures: example.png is made smaller" in lines
+    assert "built-in pictures: example.png is now 256 x 128" in lines
     with Image.open(host.current().picture_path(value(found, "48.image"))) as picture:
         assert (picture.size, picture.mode) == ((256, 128), "RGBA")
 

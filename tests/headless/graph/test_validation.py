@@ -162,8 +162,10 @@ def test_unknown_classes_are_named_wherever_they_are(classes: graph.Classes) -> 
     prompt = shown("Number", value=1) | {"3": node("Numbr", "Lost"), "4": node("Else")}
     found = graph.validate(prompt, classes)
     assert [problem.node for problem in found.problems] == ["3", "4"]
-    assert found.problems[0].message.startswith(
-        'node 3 "Lost" (Numbr): expected a node class that exists here ("Number"'
+    assert found.problems[0].message == 'node 3 "Lost" (Numbr): no node "Numbr" here; did you mean "Number"?'
+    assert found.problems[1].message == (
+        'node 4 "Else" (Else): no node "Else" here; it is of another pack or a newer ComfyUI: `cascade run --server'
+        " URL` has a ComfyUI run it"
     )
     assert found.outputs == ("2",)
 
@@ -173,11 +175,39 @@ def test_many_unknown_classes_are_one_sentence(classes: graph.Classes) -> None:
     found = graph.validate(shown("Number", value=1) | others, classes)
     (problem,) = found.problems
     assert problem.message == (
-        'workflow: expected node classes that exist here, found 7 nodes of others: "Other0", "Other1", "Other2"'
+        'workflow: 7 nodes are not here (of another pack or a newer ComfyUI: "Other0", "Other1", "Other2"):'
+        " `cascade run --server URL` has a ComfyUI run them"
     )
     assert found.outputs == ("2",)
     needed = shown("Number", value=["3", 0]) | others
     assert graph.validate(needed, classes).outputs == ()
+
+
+def test_whose_a_class_is_comes_before_what_it_resembles(classes: graph.Classes) -> None:
+    prompt = shown("Number", value=1) | {"3": node("Numbers")}
+    (problem,) = graph.validate(prompt, classes, lambda name: f"of {name}'s pack").problems
+    assert "it is of Numbers's pack: `cascade run" in problem.message and "did you mean" not in problem.message
+    many = {f"{name}{number}": node(f"{name}{number}") for name in ("Own", "Numbe") for number in range(3, 6)}
+    (problem,) = graph.validate(prompt | many, classes, lambda name: ("Own" in name and "its own") or None).problems
+    assert problem.message.startswith('workflow: 7 nodes are not here (perhaps "Number": "Numbers", "Numbe3", ')
+    assert 'its own: "Own3", "Own4", "Own5"): `cascade' in problem.message
+
+
+def test_a_value_under_another_name_is_told(classes: graph.Classes) -> None:
+    found = only_problem({"1": node("Show", "Mine", valeu=3)}, classes).found
+    assert found == '"valeu", which the node does not have: did you mean "value"?'
+    found = only_problem({"1": node("Show", "Mine", other=3)}, classes).found
+    assert found == 'nothing; the node does not have "other"'
+
+
+def test_an_empty_list_says_where_its_choices_come_from(classes: graph.Classes) -> None:
+    inputs = {"INPUT_TYPES": lambda: {"required": {"image": ([], {"image_upload": True}), "name": ([],)}}}
+    choosy = type("Choosy", (classes["Show"],), inputs)
+    messages = [p.message for p in graph.validate({"1": node("Choosy", name="x")}, {"Choosy": choosy}).problems]
+    assert messages[0].endswith(
+        "expected a file of the input folder, which has none that fits: put one there, found nothing"
+    )
+    assert messages[1].endswith('expected a choice, but there is none here to choose, found "x"')
 
 
 def test_only_what_an_output_needs_is_checked(classes: graph.Classes) -> None:
