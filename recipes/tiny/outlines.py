@@ -8,6 +8,7 @@ from ...cascade_core.builtin.draw import CLOTHES, DARK, EYE_WHITE, LIPS
 from ...cascade_core.builtin.world import Scene
 from .components import CV
 
+ALIKE = 40.0  # colours nearer than this, as black hair and dark glasses, are one: noise draws lines between them
 FARTHEST = 16.0  # pixels: an outline that is missing altogether is this far
 
 
@@ -38,7 +39,11 @@ def _colors(scene: Scene) -> list[tuple[int, int, int]]:
     colors = [scene.background_rgb, *(shape.rgb for shape in scene.shapes)]
     if scene.face is not None:
         colors += [scene.face.skin_rgb, scene.face.hair_rgb, CLOTHES, DARK, EYE_WHITE, LIPS]
-    return list(dict.fromkeys(colors))
+    kept: list[tuple[int, int, int]] = []
+    for color in colors:
+        if all(np.linalg.norm(np.subtract(color, other)) > ALIKE for other in kept):
+            kept.append(color)
+    return kept
 
 
 def _away(outlines: np.ndarray, others: np.ndarray) -> float:

@@ -3,6 +3,8 @@
     stage_a, clip     pixels <-> Stage A latent; the CLIP pair
     compressor        effnet and Stage B together: the encoder learns through its decoder
     stage_b           Stage B alone on the frozen encoder
+    stage_b_refined   Stage B on its own estimates
+    stage_a_decoder   Stage A's decoder on what Stage B leaves
     previewer         on the same latents
     stage_c           text -> latent
     canny, inpainting, super_resolution, identity    the ControlNets of the frozen Stage C

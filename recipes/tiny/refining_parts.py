@@ -24,6 +24,7 @@ CROP, MARGIN = 32, 4  # latent cells of a crop's side, and from a cut to where t
 OUTLINE_WEIGHT = 4.0  # of a pixel near an outline, over 1 anywhere
 FRAME_WEIGHT = 10.0  # of a pixel in the outermost four, where convolutions lack surroundings
 LATER = {"early": (0.4, 1.0), "late": (0.05, 0.5)}  # the times of the second and third estimate
+KEPT = 0.5  # share of the weights that it began with in those that ship
 LEAST_NOISE = 0.2  # an error counts by one over b² and this, as v's does, but not without bound where there is no noise
 
 
@@ -33,6 +34,8 @@ def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
     Each picture is estimated three times, as while sampling: from noise alone, then from noise on the estimate before.
     The later two shall be the clean latent, so they mend what the one before left, and trust nothing that it made up.
     Where the effnet latent is left out, an estimate would be no picture at all: these rows see noise on the clean one.
+    What ships lies between this and what it began with: alone it makes of doubtful latents, as inpainting leaves them,
+    a mean of several pictures, where a sampler that believes itself makes one.
     """
     fill_pictures(work, REFINED)
     fill_latents(work, REFINED)
@@ -40,6 +43,7 @@ def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
     effnets = latents_cache(work)
     text = shipped(TextEncoder)
     module = shipped(StageB).requires_grad_(True)
+    start = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     batch = 8
 
     def loss(random: np.random.Generator) -> dict[str, Tensor]:
@@ -70,7 +74,12 @@ def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
             losses[name] = ((estimate - clean).square() / (b.square() + LEAST_NOISE)).mean()
         return losses
 
-    return Part(module, loss, Plan(steps, 1e-3, muon=True), ship, batch)
+    def finish(trained: StageB) -> None:
+        for name, tensor in trained.state_dict().items():
+            tensor.lerp_(start[name], KEPT)
+        ship(trained)
+
+    return Part(module, loss, Plan(steps, 1e-3, muon=True), finish, batch)
 
 
 def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:

@@ -25,7 +25,7 @@ SHIPPED = {
     ("count", True): 0.67,
     ("face", True): 0.695,
 }  # right of 200 prompts; True: of combinations held out of training
-NEAR = {"decibels": 0.0, "outline": 0.0}  # of the first 4 drawn pictures of each kind
+NEAR = {"decibels": 27.17, "outline": 1.29}  # of the first 4 drawn pictures of each kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -49,7 +49,7 @@ def test_drawn_pictures_come_back_near(studio: Studio) -> None:
     """Through effnet, Stage B and Stage A; most of what lies off is not Stage A's."""
     scenes = [scene for kind in KINDS for scene in scenes_of(kind, 4)]
     near = nearness(studio, "stage_b", scenes)
-    assert near["decibels"] >= NEAR["decibels"] - 0.5 and near["outline"] <= NEAR["outline"] + 0.15, near
+    assert near["decibels"] >= NEAR["decibels"] - 0.5 and near["outline"] <= NEAR["outline"] + 0.1, near
     assert nearness(studio, "stage_a", scenes)["outline"] < 0.5 * near["outline"]
 
 

@@ -61,6 +61,15 @@ def test_specks_and_missing_mouths_count() -> None:
     assert outline_error(other, drawn(FACE), FACE) > 0.1
 
 
+def test_noise_draws_no_outline() -> None:
+    """Black hair beside dark glasses, white hair on white: a little noise finds no lines in them."""
+    for face in (("brown", "black", True, True, "smile", "sky"), ("brown", "white", True, False, "frown", "white")):
+        scene = world.face_scene(*face)
+        noise = np.random.default_rng(0).normal(0, 3, (256, 256, 3))
+        noisy = np.clip(drawn(scene) + noise, 0, 255).astype(np.uint8)
+        assert outline_error(noisy, drawn(scene), scene) < 0.1
+
+
 def test_an_empty_picture_is_as_far_as_can_be() -> None:
     empty = np.full((256, 256, 3), 250, np.uint8)
     assert outline_error(empty, drawn(SQUARE), SQUARE) == FARTHEST
