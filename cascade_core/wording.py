@@ -38,7 +38,9 @@ def nearest_file(wanted: object, names: Iterable[str]) -> str:
     known = {name.casefold(): name for name in names}
     plain = wanted.replace("\\", "/").casefold()
     near = [name for name in known if name.rpartition("/")[2] == plain.rpartition("/")[2]]
-    near += [name for name in get_close_matches(plain, known, cutoff=0.7) if not _are_versions(name, plain)]
+    stems = {name.rpartition(".")[0] or name: name for name in known}  # endings are alike, and say nothing
+    stem = plain.rpartition(".")[0] or plain
+    near += [stems[name] for name in get_close_matches(stem, stems, cutoff=0.7) if not _are_versions(name, stem)]
     return f" (did you mean {printable(known[near[0]])}?)" if near else ""
 
 

@@ -110,7 +110,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
     ),
     "CascadeEmptyLatents": ({"width": "INT", "height": "INT", "batch_size": "INT"}, {}, ("LATENT", "LATENT")),
     "CascadeEncodeImage": ({"effnet": "CASCADE_EFFNET", "image": "IMAGE"}, {"resize": "COMBO"}, ("LATENT", "LATENT")),
-    "CascadePicture": ({"image": "COMBO"}, {}, ("IMAGE", "MASK")),
+    "CascadePicture": ({"image": "COMBO"}, {"mask": "COMBO"}, ("IMAGE", "MASK")),
     "CascadeFitPicture": (
         {"image": "IMAGE", "width": "INT", "height": "INT", "budget": "INT", "method": "COMBO"},
         {"multiple": "INT", "enlarge": "BOOLEAN", "mask": "MASK"},

@@ -151,6 +151,8 @@ def test_a_file_of_which_nothing_acts(loras: Path) -> None:
 def test_a_missing_file_is_named_with_its_folder(loras: Path) -> None:
     found = NODE_CLASS_MAPPINGS["CascadeLoRAApply"].VALIDATE_INPUTS(lora_name="gone.safetensors")
     assert f"There is no LoRA 'gone.safetensors' in the model folders loras: put the file into {loras}" in found
+    found = NODE_CLASS_MAPPINGS["CascadeLoRAApply"].VALIDATE_INPUTS(lora_name="stile.safetensors")
+    assert "(did you mean style.safetensors?)" in found
     assert NODE_CLASS_MAPPINGS["CascadeLoRAApply"].VALIDATE_INPUTS(lora_name="style.safetensors") is True
 
 
