@@ -22,9 +22,7 @@ _HINT = "; --object-info tells of the nodes of other packs"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     arguments.add_workflow(parser)
-    parser.add_argument(
-        "--api", action="store_true", required=True, help="as the API takes it (there is no other form)"
-    )
+    parser.add_argument("--api", action="store_true", help="as the API takes it: the only form, and so the default")
     parser.add_argument(
         "--object-info",
         metavar="FILE|URL",
