@@ -49,11 +49,11 @@ $(BIN)/pip:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip
-	@$(PIP) install -c constraints.txt -e . >&2
+	@$(PIP) install -c constraints.txt -e ".[canny]" >&2
 	@touch $@
 
 $(VENV)/.installed-app: $(REQUIREMENTS) | $(BIN)/pip
-	@$(PIP) install -c constraints.txt -e ".[app]" >&2
+	@$(PIP) install -c constraints.txt -e ".[app,canny]" >&2
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(REQUIREMENTS) | $(BIN)/pip
