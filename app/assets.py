@@ -71,7 +71,7 @@ SAVE_FILE = """(text, name) => {
 
 # A file that is let fall anywhere but on a field of its own goes to the button that restores settings.
 DROP_ANYWHERE = """() => {
-  const own = event => event.target.closest("input, textarea, [contenteditable], .image-container, .mask");
+  const own = event => event.target.closest("input, textarea, [contenteditable], .image-container, .mask, .shared");
   const isFile = event => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
   window.addEventListener("dragover", event => { if (isFile(event) && !own(event)) event.preventDefault(); });
   window.addEventListener("drop", event => {

@@ -27,25 +27,9 @@ class Handlers:
     def run(self, count: int, given: Given) -> Iterator[tuple[str, list[Shown] | None]]:
         """Start `count` runs and follow them to their end: the status as HTML, and all pictures where one is new."""
         try:
-            runs = self._runs(count, given)
-            self.runner.submit(runs)
+            yield from follow(self._runs(count, given), self.runner)
         except (graph.WorkflowError, CascadeError, Full) as error:
             yield wording.error(error), None
-            return
-        version, shown, curves, due = -1, 0, [], 0.0
-        trainings = [folder for run in runs for folder in training.folders(run.checked.prompt, self.nodes)]
-        while True:
-            version = self.runner.wait(version, seconds=1)
-            over = all(run.is_over for run in runs)
-            found = [picture for run in runs for picture in run.pictures]
-            if trainings and (over or time.monotonic() > due):
-                due = time.monotonic() + CURVE_PAUSE
-                curves = [drawn for folder in trainings if (drawn := training.curve(folder)) is not None]
-            yield wording.status(runs, self.runner, curves), found if len(found) != shown else None
-            shown = len(found)
-            if over:
-                return
-            time.sleep(PAUSE)
 
     def cancel(self) -> None:
         self.runner.cancel(self.tab.key)
@@ -74,6 +58,25 @@ class Handlers:
                 raise graph.WorkflowError(*(problem.message for problem in checked.problems))
             runs.append(Run(self.tab.key, checked, made.editor))
         return runs
+
+
+def follow(runs: Sequence[Run], runner: Runner) -> Iterator[tuple[str, list[Shown] | None]]:
+    """Start runs, and follow them as `Handlers.run` does. Raises Full."""
+    runner.submit(runs)
+    version, shown, curves, due = -1, 0, [], 0.0
+    trainings = [folder for run in runs for folder in training.folders(run.checked.prompt, runner.nodes)]
+    while True:
+        version = runner.wait(version, seconds=1)
+        over = all(run.is_over for run in runs)
+        found = [picture for run in runs for picture in run.pictures]
+        if trainings and (over or time.monotonic() > due):
+            due = time.monotonic() + CURVE_PAUSE
+            curves = [drawn for folder in trainings if (drawn := training.curve(folder)) is not None]
+        yield wording.status(runs, runner, curves), found if len(found) != shown else None
+        shown = len(found)
+        if over:
+            return
+        time.sleep(PAUSE)
 
 
 def _with_masks(given: Given) -> list[Any]:

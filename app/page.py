@@ -1,4 +1,4 @@
-"""The whole page: a tab for each workflow, the gallery, and the place where a picture restores its settings."""
+"""The whole page: tabs of the workflows, the gallery, that of a shared file, and where a picture restores settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +8,13 @@ import gradio as gr
 
 from ..cascade_core.errors import CascadeError
 from ..headless import graph
-from . import output_pictures, pictures, wording
+from . import output_pictures, pictures, shared_file, wording
 from .gallery import QUIET, Gallery
 from .panel import Panel
 from .runs import Runner
 from .tabs import Tab
 
 GALLERY = "the gallery"  # no file's name: it is the id of a tab
-DROPPED = (".png", ".webp", ".jpg", ".jpeg", ".avif", ".json")
 
 
 def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Blocks:
@@ -29,7 +28,7 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
             )
             drop = gr.UploadButton(
                 "Restore settings: drop a picture anywhere, or choose one",
-                file_types=list(DROPPED),
+                file_types=list(shared_file.TAKEN),
                 size="sm",
                 min_width=260,
                 elem_classes=["drop"],
@@ -42,22 +41,24 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
             for panel in panels:
                 with gr.Tab(panel.tab.title, id=panel.tab.key):
                     panel.build()
+            with gr.Tab(shared_file.TITLE, id=shared_file.KEY):
+                tried = shared_file.build(tabs, runner)
         gallery_tab.select(
             lambda: gallery.updates([(path, "") for path in output_pictures.latest()]), None, gallery.outputs, **QUIET
         )
         page.load(lambda: _running(runner, tabs) or gr.skip(), None, notice, **QUIET)
-        _restoring(panels, chooser, notice, drop, [gallery, *(panel.gallery for panel in panels)], runner)
+        _restoring(panels, chooser, notice, drop, [gallery, tried, *(panel.gallery for panel in panels)], runner)
     return page
 
 
 def _running(runner: Runner, tabs: Sequence[Tab]) -> str:
     """The notice of a page that is opened while something runs; empty where nothing does."""
     running = runner.running
-    titles = [tab.title for tab in tabs if running is not None and tab.key == running.tab]
-    if not titles:
+    titles = {shared_file.KEY: shared_file.TITLE, **{tab.key: tab.title for tab in tabs}}
+    if running is None or running.tab not in titles:
         return ""
     return wording.notice(
-        f"{titles[0]} is running: Cancel in its tab stops it, and its pictures come into the gallery."
+        f"{titles[running.tab]} is running: Cancel in its tab stops it, and its pictures come into the gallery."
     )
 
 
@@ -75,7 +76,7 @@ def _restoring(
     def restore(path: str, name: str) -> dict[Any, Any]:
         made = output_pictures.origin(Path(path), tabs, runner.nodes)
         if made.tab is None or made.values is None:
-            advice = "put it into the workflows folder as a file, and start the app again"
+            advice = f"try it in the tab {shared_file.TITLE}, or put it into the workflows folder and start again"
             problem = f"{name}: expected the workflow of one of the tabs, found another: {advice}"
             return {notice: wording.problem([problem])}
         panel = panels[tabs.index(made.tab)]
@@ -90,10 +91,7 @@ def _restoring(
             return {notice: ""}
         name = Path(path).name
         try:
-            if Path(path).stat().st_size > pictures.LARGEST_FILE:
-                raise CascadeError(
-                    f"{name}: expected a file of at most {pictures.LARGEST_FILE >> 20} MiB, found a larger one"
-                )
+            pictures.refuse_large(Path(path), name)
             return restore(path, name)
         except graph.WorkflowError as error:
             return {notice: wording.problem([message.replace(path, name) for message in error.messages])}

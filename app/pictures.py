@@ -34,8 +34,7 @@ LISTED = 100  # brought pictures that a list offers
 
 def keep(path: Path, name: str) -> str:
     """Copy a brought file to where nodes look -> its name there. Raises CascadeError for what is no picture."""
-    if path.stat().st_size > LARGEST_FILE:
-        raise CascadeError(f"{name}: expected a file of at most {LARGEST_FILE >> 20} MiB, found a larger one")
+    refuse_large(path, name)
     kind = _check(path, name)
     suffix = Path(name).suffix.lower()
     if suffix not in SUFFIXES[kind]:
@@ -44,6 +43,12 @@ def keep(path: Path, name: str) -> str:
             f" {Path(name).stem or 'picture'}{SUFFIXES[kind][0]}"
         )
     return _put(path.read_bytes(), Path(name).stem, suffix)
+
+
+def refuse_large(path: Path, name: str) -> None:
+    """Raises CascadeError for a file of more bytes than a browser may bring."""
+    if path.stat().st_size > LARGEST_FILE:
+        raise CascadeError(f"{name}: expected a file of at most {LARGEST_FILE >> 20} MiB, found a larger one")
 
 
 def names() -> list[str]:

@@ -120,6 +120,29 @@ def _wrong(field: Field, expected: str, found: Any, quoted: bool = True) -> grap
     return graph.WorkflowError(f"{field.title}, {field.name}: expected {expected}, found {shown}")
 
 
+def refuse_leading_out(prompt: graph.Prompt, definitions: graph.Definitions) -> None:
+    """Raises WorkflowError with a sentence for each text that would name something outside the app's own folders.
+
+    What `changes` refuses in fields, for a whole prompt that anybody may have made. A long text is no name, but in a
+    node that only passes it on.
+    """
+    messages: list[str] = []
+    for node_id, node in prompt.items():
+        definition = definitions.get(str(node.get("class_type"))) if graph.is_object(node) else None
+        inputs = node.get("inputs") if definition is not None else None
+        if definition is None or not graph.is_object(inputs):
+            continue  # the check of the workflow says so
+        passes_on = set(map(str, definition.outputs)) == {"STRING"}
+        for name, entry in definition.inputs.items():
+            value = inputs.get(name)
+            is_name = passes_on or not entry.options.get("multiline")
+            if isinstance(value, str) and is_name and _LEADS_OUT.match(value):
+                found = f"expected a name inside the app's own folders, found {graph.show(value)}"
+                messages.append(f"{graph.where(node_id, node, name)}: {found}")
+    if messages:
+        raise graph.WorkflowError(*messages)
+
+
 def labels(tab: Tab, values: Sequence[Any]) -> Iterator[tuple[str, str]]:
     """The settings of a picture that people want to read: the open fields, as (name, value)."""
     for field, value in zip(tab.fields, values, strict=True):

@@ -1,6 +1,7 @@
 """Runs, pictures and errors in words, as HTML; everything that comes from elsewhere is escaped."""
 
 import base64
+import shlex
 from collections.abc import Sequence
 from html import escape
 
@@ -55,6 +56,16 @@ def details(name: str, made: Origin | None) -> str:
     command = values.command(made.tab, values.changes(made.tab, made.values))
     return (
         f'<div class="details"><p><b>{escape(name)}</b>, made by {escape(made.tab.title)}</p><dl>{"".join(rows)}</dl>'
+        f"<p>The same by the command:</p><pre>{escape(command)}</pre></div>"
+    )
+
+
+def tried(name: str, told: Sequence[str]) -> str:
+    """What a shared file was changed into, a line for each sort of change, and the command that does the same."""
+    lines = "".join(f"<p>{escape(line)}</p>" for line in told)
+    command = shlex.join(["cascade", "run", name, "--built-in"])
+    return (
+        f'<div class="details"><p><b>{escape(name)}</b></p>{lines}'
         f"<p>The same by the command:</p><pre>{escape(command)}</pre></div>"
     )
 
