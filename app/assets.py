@@ -8,6 +8,7 @@ CSS = """
 .head > :first-child { min-width: 260px !important; }
 .head .drop { flex-grow: 0 !important; }
 .actions { gap: 8px; }
+.overflow-dropdown { z-index: 60 !important; max-height: 60vh; overflow-y: auto !important; }
 @media (min-width: 768px) { .results { position: sticky; top: 8px; } }
 .block .info-text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }
 .block:focus-within .info-text { -webkit-line-clamp: unset; }
