@@ -29,10 +29,6 @@ class CheckpointLoaderSimple(ModelFile):
     KINDS = (DIFFUSION, ("text_encoder",), OF_VAE)
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"ckpt_name": (cls.names(),)}}
-
-    @classmethod
     def VALIDATE_INPUTS(cls, ckpt_name: str | None = None) -> bool | str:
         return cls.check(ckpt_name)
 
@@ -127,10 +123,6 @@ class VAELoader(ModelFile):
     KINDS = (OF_VAE,)
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"vae_name": (cls.names(),)}}
-
-    @classmethod
     def VALIDATE_INPUTS(cls, vae_name: str | None = None) -> bool | str:
         return cls.check(vae_name)
 
@@ -148,10 +140,6 @@ class CLIPVisionLoader(ModelFile):
     KINDS = (("image_encoder",),)
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"clip_name": (cls.names(),)}}
-
-    @classmethod
     def VALIDATE_INPUTS(cls, clip_name: str | None = None) -> bool | str:
         return cls.check(clip_name)
 
@@ -163,10 +151,6 @@ class ControlNetLoader(ModelFile):
     RETURN_TYPES = ("CONTROL_NET",)
     FILE_INPUT, WHAT, FOLDER = "control_net_name", "ControlNet", "controlnet"
     KINDS = (("controlnet",),)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"control_net_name": (cls.names(),)}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, control_net_name: str | None = None) -> bool | str:

@@ -43,6 +43,11 @@ class ModelFile:
     FUNCTION, REHEARSE = "load", "rehearse"
 
     @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        """The file alone; a loader with more inputs has its own."""
+        return {"required": {cls.FILE_INPUT: (cls.names(),)}}
+
+    @classmethod
     def names(cls) -> list[str]:
         """What the combo offers: built-in models first, so that a new node has one."""
         return model_folders.offered(cls.choices())
