@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", dest="target", metavar="TARGET", type=Path, help="a file, or a folder (beside FILE)"
     )
+    parser.add_argument(
+        "--filters",
+        metavar="TEXT",
+        default="",
+        help="of an official LoRA whose numbers fit several sets of weights: its training's module_filters",
+    )
     parser.add_argument("--force", action="store_true", help="replace what is there")
     parser.set_defaults(command=convert)
 
@@ -76,7 +82,7 @@ def _convert_lora(source: Path, options: argparse.Namespace) -> int:
     target: Path = options.target or _beside(source, options.layout, several=False)
     if target.is_file() and not options.force:
         raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
-    convert_lora(source, target, options.layout, options.dtype or "float32", options.force)
+    convert_lora(source, target, options.layout, options.dtype or "float32", options.force, options.filters)
     print(target, flush=True)
     return OK
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import KINDS
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..cascade_core.lora.fit import LoraReport
     from ..cascade_core.lora.lora import Lora
     from ..cascade_core.models.handle import Handle
+    from ..cascade_core.models.text import TextEncoder
 
 FUSE = inputs.switch(
     False,
@@ -151,6 +152,11 @@ class CascadeLoRAApply(LoRAApplier):
                     several_lines=True,
                 ),
                 "fuse": FUSE,
+                "filters": inputs.text(
+                    "",
+                    "Only for files of the official trainer, which number their weights, where several sets of weights"
+                    " fit: the `module_filters` of the training's configuration, with commas between, such as .attn",
+                ),
             },
         }
 
@@ -164,15 +170,19 @@ class CascadeLoRAApply(LoRAApplier):
         lora: Lora | None = None,
         tokens: str = "",
         fuse: bool = False,
+        filters: str = "",
         quiet: bool = False,
     ) -> tuple[Handle | None, ...]:
+        from ..cascade_core.lora.lora import with_filters
         from ..cascade_core.lora.tokens import name_tokens
 
         handles: dict[str, tuple[Handle | None, float]] = {
             "stage_c": (stage_c, strength),
             "text_encoder": (text_encoder, text_strength),
         }
-        chosen = name_tokens(self.read(lora_name, lora, quiet), tokens)
+        chosen = with_filters(self.read(lora_name, lora, quiet), filters)
+        if text_encoder is not None:
+            chosen = name_tokens(chosen, tokens, cast("TextEncoder", text_encoder.module))
         return tuple(self.attach(chosen, handles, fuse, quiet))
 
     def rehearse(self, **given: Any) -> tuple[Handle | None, ...]:

@@ -156,7 +156,7 @@ _TEXT = r"text_model_encoder_layers_(2[4-9]|3[01])_"  # bigG has 32 layers; othe
 
 LORA_WIDTHS = {2048: "3.6B", 1536: "1B"}  # a side of some tensor of a LoRA for Stage C -> the Stage C
 DIALECTS = (
-    Dialect("official", r"(weights\.\d+\.lora_(down|up)|embeddings\.indices)$"),
+    Dialect("official", r"weights\.\d+\.lora_(down|up)$"),
     Dialect("OneTrainer, old names", r"lora_prior_unet_.*attention_to_(q|k|v|out)"),
     Dialect("OneTrainer", r"lora_prior_(unet|te)_"),
     Dialect("OneTrainer, OMI names", rf"unet\.{_BLOCK}\..*in_proj\.[012]\.{_ENDS}"),
@@ -165,4 +165,5 @@ DIALECTS = (
     Dialect("ComfyUI", rf"diffusion_model\.{_UNET}.*\.{_ENDS}"),
     Dialect("LyCORIS", rf"lycoris_{_UNET}"),
     Dialect("PEFT", rf"(.*\.)?{_BLOCK}.*\.{_ENDS}"),
+    Dialect("official", r"embeddings\.indices$"),  # words alone; our other dialects write them the same way
 )

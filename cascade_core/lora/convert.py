@@ -16,15 +16,17 @@ from ..files.shards import SAFETENSORS
 from ..memory import StayPut
 from ..models.config import PRESETS
 from ..models.handle import Handle
-from .fit import fits, place
-from .lora import PATHS, Lora
+from .fit import AmbiguousNumbersError, fits, place
+from .lora import PATHS, Lora, with_filters
 from .names import changeable
 from .read import read_lora
 from .write import save_lora
 
 
-def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32", overwrite: bool = False) -> None:
-    """Write the LoRA in `source`, of whatever dialect, to `target`; see `save_lora`.
+def convert_lora(
+    source: Path, target: Path, dialect: str, dtype: str = "float32", overwrite: bool = False, filters: str = ""
+) -> None:
+    """Write the LoRA in `source`, of whatever dialect, to `target`; see `save_lora`, and `with_filters` for `filters`.
 
     Raises CascadeError where no known network has its weights, and where the dialect has no place for it.
     """
@@ -32,7 +34,7 @@ def convert_lora(source: Path, target: Path, dialect: str, dtype: str = "float32
         raise CascadeError(f"{target}: expected a file name that ends in {SAFETENSORS[0]}; no loader finds others")
     if target.exists() and not overwrite:
         raise CascadeError(f"{target} exists: name another target, or say that it may be replaced")
-    lora = read_lora(source)
+    lora = with_filters(read_lora(source), filters)
     handles = find_networks(lora)
     if not handles:
         known = ", ".join(preset for kind in PATHS for preset in PRESETS[kind])
@@ -63,6 +65,8 @@ def _count(lora: Lora, handle: Handle) -> int:
     weights = changeable(handle.module)
     try:
         places = place(lora, handle)
+    except AmbiguousNumbersError:
+        raise
     except CascadeError:
         return 0
     sound = all(fits(lora.changes[name], weights[weight], rows) for name, (weight, rows) in places.items())

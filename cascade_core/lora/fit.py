@@ -16,7 +16,12 @@ from ..wording import first_of
 from .changes import Change
 from .lora import Lora
 from .names import Place, changeable, find, is_of_text, places
-from .order import FILTERS, official_order
+from .order import OFFICIAL, official_order, possible_orders
+
+
+class AmbiguousNumbersError(CascadeError):
+    """Several sets of weights have the shapes of an official file's numbers."""
+
 
 SMALLEST_NORM = 1e-12  # DoRA divides by the norm of a row, and rows of zeros have none
 
@@ -78,24 +83,39 @@ def place(lora: Lora, handle: Handle) -> dict[str, Place]:
 
 
 def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
-    """The official file's numbers, by the filters that it tells, else by the first of FILTERS that gives its shapes."""
+    """The weights that an official file's numbers mean: by the filters that are told, else by all that may be meant."""
     if handle.kind != "stage_c":
         return {}
     weights = adaptable(handle.module)
     numbers = [str(i) for i in range(len(lora.changes))]
-    for filters in FILTERS if lora.filters is None else (lora.filters,):
-        order = official_order(handle.module, filters)
-        if len(order) == len(numbers) and all(
-            number in lora.changes and fits(lora.changes[number], weights[weight], None)
-            for number, weight in zip(numbers, order, strict=True)
-        ):
-            return {number: (weight, None) for number, weight in zip(numbers, order, strict=True)}
-    usual = official_order(handle.module, FILTERS[0])
+    told = lora.filters is not None
+    tried = [(lora.filters, official_order(handle.module, lora.filters))] if lora.filters is not None else None
+    found = {
+        filters: order
+        for filters, order in tried or possible_orders(handle.module, len(numbers))
+        if len(order) == len(numbers)
+        and all(
+            n in lora.changes and fits(lora.changes[n], weights[w], None) for n, w in zip(numbers, order, strict=True)
+        )
+    }
+    if len(found) > 1:
+        sets = [f"{' and '.join(filters)!r} ({order[0]}, ...)" for filters, order in found.items()]
+        raise AmbiguousNumbersError(
+            f"LoRA {lora.name} numbers {len(numbers)} weights and does not tell which; {len(sets)} sets of weights of"
+            f" {handle.name} have their shapes: {first_of(sets)}: write the `module_filters` of its training's"
+            " configuration into `filters`"
+        )
+    for order in found.values():
+        return {number: (weight, None) for number, weight in zip(numbers, order, strict=True)}
+    filters = lora.filters if lora.filters is not None else OFFICIAL
+    usual = official_order(handle.module, filters)
     out, inner = next(iter(lora.changes.values())).shape[:2]
+    first = f", the first of {' x '.join(map(str, weights[usual[0]].shape))}" if usual else ""
     raise CascadeError(
-        f"LoRA {lora.name} numbers {len(numbers)} weights (the first of {out} x {inner}),"
-        f" which are no set of {KINDS[handle.kind].name} {handle.name}: of its attention it has {len(usual)}, the first"
-        f" of {' x '.join(map(str, weights[usual[0]].shape))}: choose the Stage C that the LoRA was trained on"
+        f"LoRA {lora.name} numbers {len(numbers)} weights (the first of {out} x {inner}), which are"
+        f" {'not those' if told else 'no set'} of {KINDS[handle.kind].name} {handle.name}: the filters"
+        f" {' and '.join(map(repr, filters))} choose {len(usual)} there{first}: choose the Stage C that the LoRA was"
+        f" trained on{', and the `module_filters` of its training' if told else ''}"
     )
 
 

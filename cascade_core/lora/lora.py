@@ -6,11 +6,12 @@ Which weight of a network a name means is told by `fit.py`, when there is a netw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..errors import CascadeError
 from ..models.adapters import LowRank
 from .changes import Change, LowRankChange
 
@@ -48,6 +49,19 @@ class Lora:
     filters: tuple[str, ...] | None = None  # an official file numbers weights: these chose the trained ones
     numbered: bool = False
     others: Sequence[str] = ()  # names in the file that are no part of a LoRA as read here
+
+
+def with_filters(lora: Lora, said: str) -> Lora:
+    """An official file's LoRA with the `module_filters` of its training, said with commas between; "" leaves it.
+
+    Raises CascadeError for a file that names its weights.
+    """
+    filters = tuple(part.strip(" '\"[]") for part in said.split(",")) if said.strip() else None
+    if filters is None:
+        return lora
+    if not lora.numbered:
+        raise CascadeError(f"`filters`: LoRA {lora.name} names its weights, which needs none: leave `filters` empty")
+    return replace(lora, filters=filters)
 
 
 def lora_of(

@@ -49,26 +49,29 @@ def with_tokens(
     return twin
 
 
-def name_tokens(lora: Lora, said: str) -> Lora:
-    """The LoRA with names for the new tokens that its file leaves unnamed.
+def name_tokens(lora: Lora, said: str, encoder: TextEncoder) -> Lora:
+    """The LoRA with names for the new tokens that its file leaves unnamed; words that the encoder knows need none.
 
     said: lines `[fernando]=^dog</w>`, in the order of the file: the word, and the regex that it was trained from (it
     may be left out: then from zeros). Raises CascadeError where the number is another.
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    unnamed = [token for token in lora.tokens if not token.text]
     if not lines:
         return lora
+    embedding = encoder.text_model.embeddings.token_embedding
+    unnamed = [token for token in lora.tokens if not token.text and not _is_known(embedding, token)]
     if len(lines) != len(unnamed):
         raise CascadeError(
-            f"`tokens`: LoRA {lora.name} leaves {len(unnamed)} tokens unnamed, but {len(lines)} are named: write one"
-            " line for each, such as [fernando]=^dog</w>"
+            f"`tokens`: LoRA {lora.name} leaves {len(unnamed)} new tokens unnamed, but {len(lines)} are named: write"
+            " one line for each, such as [fernando]=^dog</w>"
         )
-    named = iter(lines)
-    tokens: list[NewToken] = []
-    for token in lora.tokens:
-        text, _, start = ("", "", "") if token.text else next(named).partition("=")
-        tokens.append(token if token.text else replace(token, text=text.strip(), start=start.strip(), known=None))
+    names = dict(zip(map(id, unnamed), (line.partition("=") for line in lines), strict=True))
+    tokens = [
+        replace(token, text=names[id(token)][0].strip(), start=names[id(token)][2].strip(), known=None)
+        if id(token) in names
+        else token
+        for token in lora.tokens
+    ]
     return replace(lora, tokens=tuple(tokens))
 
 

@@ -24,7 +24,7 @@ from .changes import Change, LowRankChange
 from .fit import place
 from .lora import Lora, NewToken
 from .names import changeable, flat
-from .order import FILTERS, official_order
+from .order import OFFICIAL, official_order, possible_orders
 from .read import EMBEDDING_KEY, EMBEDDINGS, ENTRY, INDICES
 from .slots import BIAS
 from .tokens import first_rows
@@ -138,17 +138,18 @@ def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[s
                 " write kohya or comfyui"
             )
         merged.setdefault(weight, []).append((change, rows))
-    wanted = (lora.filters,) if lora.filters is not None else FILTERS
-    filters = next((each for each in wanted if set(official_order(handle.module, each)) == set(merged)), None)
+    told = [] if lora.filters is None else [(lora.filters, official_order(handle.module, lora.filters))]
+    orders = (*told, *possible_orders(handle.module, len(merged)))
+    filters, order = next((each for each in orders if set(each[1]) == set(merged)), (None, []))
     if filters is None:
         raise CascadeError(
             f"LoRA {lora.name} changes {len(merged)} weights, which are not all of those that a filter such as"
-            f" {FILTERS[0][0]} chooses; the official dialect only numbers such weights: write kohya or comfyui"
+            f" {OFFICIAL[0]} chooses; the official dialect only numbers such weights: write kohya or comfyui"
         )
     fused = {weight: _fused(parts, weights[weight]) for weight, parts in merged.items()}
     rank = max(len(down) for down, _ in fused.values())
     tensors: dict[str, Tensor] = {}
-    for number, weight in enumerate(official_order(handle.module, filters)):
+    for number, weight in enumerate(order):
         down, up = fused[weight]
         missing = rank - len(down)
         tensors[f"weights.{number}.lora_down"] = torch.nn.functional.pad(down, (0, 0, 0, missing))

@@ -252,9 +252,9 @@ def test_the_official_file_with_tokens(stage_c: Handle, text_encoder: Handle, tm
     lora = read_lora(files.write(tmp_path / "l.safetensors", tensors))
     with pytest.raises(CascadeError, match=r"have no names in its file.*\[fernando\]=\^dog</w>"):
         attach_lora(text_encoder, lora)
-    with pytest.raises(CascadeError, match="leaves 2 tokens unnamed, but 1 are named"):
-        name_tokens(lora, "[zig]")
-    named = name_tokens(lora, "[zig]=^star$\n\n[zag]\n")
+    with pytest.raises(CascadeError, match="leaves 2 new tokens unnamed, but 1 are named"):
+        name_tokens(lora, "[zig]", text_encoder.module)  # type: ignore[arg-type]
+    named = name_tokens(lora, "[zig]=^star$\n\n[zag]\n", text_encoder.module)  # type: ignore[arg-type]
     handle, report = attach_lora(text_encoder, named, 0.5)
     assert not report.unmatched
     module: Any = handle.module

@@ -198,26 +198,6 @@ def test_of_another_size(stage_c: Handle, tmp_path: Path, dialect: str) -> None:
         attach_lora(stage_c, lora)
 
 
-def test_official_numbers_of_other_filters(stage_c: Handle, tmp_path: Path) -> None:
-    """The trainer's filters are not in the file; those that give its number of weights and their shapes are taken."""
-    from stable_cascade_nodes.cascade_core.lora.order import official_order
-
-    for filters in (("kv_mapper",), ("channelwise",), ("",)):
-        order = official_order(stage_c.module, filters)
-        weights = {name: stage_c.module.get_parameter(name) for name in order}
-        tensors: dict[str, Tensor] = {}
-        for i, weight in enumerate(weights.values()):
-            tensors |= {
-                f"weights.{i}.lora_down": torch.ones(1, weight.shape[1]),
-                f"weights.{i}.lora_up": torch.full((len(weight), 1), i + 1.0),
-            }
-        handle, _ = attach_lora(stage_c, read_lora(files.write(tmp_path / "l.safetensors", tensors)))
-        found = fuse_lora(handle).module
-        for i, (name, weight) in enumerate(weights.items()):
-            change = found.get_parameter(name) - weight
-            assert torch.allclose(change, torch.tensor(i + 1.0), atol=1e-4), name
-
-
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
