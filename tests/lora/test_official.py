@@ -6,6 +6,7 @@ Run: pytest tests/lora/test_official.py
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,10 @@ from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
 from . import files
+from .official_order import SIZES
 
 RANK = 2
-NARROW = StageCConfig(
-    **{
-        **vars(PRESETS["stage_c"]["1B"]),
-        "c_hidden": (32, 32),
-        "nhead": (2, 2),
-        "blocks": ((1, 2), (2, 1)),
-        "c_cond": 32,
-        "c_clip_text": 24,
-        "c_clip_text_pooled": 24,
-        "c_clip_img": 16,
-    }
-)
+NARROW = StageCConfig(**{**vars(PRESETS["stage_c"]["1B"]), **SIZES})
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +67,12 @@ def distance(handle: Handle, wanted: dict[str, Tensor]) -> float:
     """The largest difference, relative to the largest weight; what is not wanted to change must not."""
     found = fuse_lora(handle).module
     return max(float((found.get_parameter(n) - w).abs().max() / w.abs().max()) for n, w in wanted.items())
+
+
+def test_the_order_is_that_of_the_official_code(stage_c: Handle) -> None:
+    recorded = json.loads(Path(__file__).with_name("official_order.json").read_text())
+    for filters, names in recorded.items():
+        assert official_order(stage_c.module, filters.split() or ("",)) == names, filters
 
 
 @pytest.mark.parametrize(
