@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from .calls import Ui, Values
 from .plan import Around, NodeFailure, Plan
-from .prompt import Problem, locate
+from .prompt import Problem, links_of, locate
 from .wording import names_of, title_of
 
 
@@ -81,21 +81,23 @@ def execute(plan: Plan, *, around: Around = nullcontext, finished: Finished = la
     KeyboardInterrupt passes through.
     """
     results, signatures = plan.cache.results, plan.signatures
-    readers = Counter(signatures[source] for key in plan.order for source in plan.sources[key])
+    taken = {key: [(signatures[node], slot) for node, slot in links_of(plan.prompt[key])] for key in plan.order}
+    readers = Counter(output for outputs in taken.values() for output in outputs)
     record: list[Done] = []
     names = names_of(plan.prompt)
     for key in plan.order:
         started = time.perf_counter()
-        number, used = signatures[key], [signatures[source] for source in plan.sources[key]]
+        number = signatures[key]
         before = plan.rehearsed.pop(number, None)
         cached = before is None and number in results
         if number not in results:
-            values = {source: results[source].values for source in used}
+            values = {source: results[source].values for source, _ in taken[key]}
             results[number] = plan.call(key, plan.definition(key).node_class.FUNCTION, values, around)
-        readers.subtract(used)
-        if not plan.reuses_values:
-            for done_with in (source for source in {number, *used} if not readers[source]):
-                results[done_with].values = []
+        readers.subtract(taken[key])
+        if not plan.reuses_values:  # each output by itself: a LoRA's Stage C must not hold its text encoder
+            for source, slot in {*taken[key], *((number, slot) for slot in range(len(results[number].values)))}:
+                if not readers[source, slot]:
+                    results[source].values[slot] = []
         seconds = time.perf_counter() - started + (before or 0.0)
         node = plan.prompt[key]
         record.append(Done(key, title_of(node), node["class_type"], seconds, cached, results[number].ui, names[key]))

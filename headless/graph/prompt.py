@@ -42,9 +42,14 @@ def constant_of(value: Any) -> Any:
     return value["__value__"] if is_object(value) and "__value__" in value else value
 
 
+def links_of(node: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Node and output slot of every link that ends in a node."""
+    return [link for value in node["inputs"].values() if (link := link_of(value))]
+
+
 def sources_of(node: Mapping[str, Any]) -> set[str]:
     """Ids of the nodes that a node is linked to."""
-    return {link[0] for value in node["inputs"].values() if (link := link_of(value))}
+    return {source for source, _ in links_of(node)}
 
 
 def reachable(starts: Iterable[str], sources: Mapping[str, set[str]]) -> frozenset[str]:

@@ -100,6 +100,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
             "lora": "CASCADE_LORA",
             "tokens": "STRING",
             "fuse": "BOOLEAN",
+            "filters": "STRING",
         },
         ("CASCADE_STAGE_C", "CASCADE_TEXT_ENCODER"),
     ),

@@ -243,6 +243,35 @@ def test_values_go_when_their_last_reader_is_done(classes: dict[str, type[Any]])
     assert all(reference() is not None for reference in made)
 
 
+def test_each_output_of_a_node_goes_by_itself(classes: dict[str, type[Any]]) -> None:
+    """As the text encoder beside the Stage C of a LoRA: read early, while the other output is still wanted."""
+    made: list[weakref.ref[Value]] = []
+    alive: list[list[bool]] = []
+
+    def make(self: Any, **_: Any) -> tuple[Value, Value, Value]:
+        values = Value(), Value(), Value()
+        made.extend(map(weakref.ref, values))
+        return values
+
+    def look(self: Any, **_: Any) -> tuple[int]:
+        alive.append([reference() is not None for reference in made])
+        return (1,)
+
+    any_class = classes["Anything"]
+    classes["Three"] = type("Three", (any_class,), {"call": make, "RETURN_TYPES": ("*", "*", "*")})
+    classes["Look"] = type("Look", (any_class,), {"call": look})
+    prompt = {
+        "1": node("Three"),
+        "2": node("Look", value=["1", 0]),
+        "3": node("Look", value=["2", 0]),
+        "4": node("Look", value=["1", 1], after=["3", 0]),
+        "5": node("Strict", value=["4", 0]),
+    }
+    classes["Strict"].strict = lambda self, value: {}
+    graph.execute(graph.Plan(prompt, classes))
+    assert alive == [[True, True, False], [False, True, False], [False, True, False]]
+
+
 def test_one_instance_per_node(classes: dict[str, type[Any]]) -> None:
     seen: list[Any] = []
     classes["Changing"].call = lambda self: (seen.append(self), (1,))[1]
