@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from ..cascade_core.errors import CascadeError
-from ..headless import graph
+from ..headless import graph, missing_models
 from . import models, pictures, training, values, wording
 from .runs import Full, Run, Runner, Shown
 from .tabs import Tab
@@ -55,7 +55,7 @@ class Handlers:
             made = values.workflow(self.tab, values.with_seeds(self.tab, changed, step), self.nodes)
             checked = graph.validate(made.prompt, self.nodes.classes)
             if checked.problems:
-                raise graph.WorkflowError(*(problem.message for problem in checked.problems))
+                raise graph.WorkflowError(*missing_models.messages(checked, self.nodes))
             runs.append(Run(self.tab.key, checked, made.editor))
         return runs
 

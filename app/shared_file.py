@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ..cascade_core.errors import CascadeError
-from ..headless import built_in, graph, node_classes, other_families, requirements, workflow_file
+from ..headless import built_in, graph, missing_models, node_classes, other_families, requirements, workflow_file
 from . import assets, pictures, values, wording
 from .gallery import QUIET, Gallery
 from .handlers import follow
@@ -79,5 +79,5 @@ def prepare(path: Path, nodes: node_classes.Nodes) -> tuple[Run, list[str]]:
     values.refuse_leading_out(workflow.prompt, graph.definitions(nodes.classes))  # before a node looks at it
     checked = graph.validate(workflow.prompt, nodes.classes, requirements.whose(document))
     if checked.problems:
-        raise graph.WorkflowError(*(problem.message for problem in checked.problems))
+        raise graph.WorkflowError(*missing_models.messages(checked, nodes))
     return Run(KEY, checked, workflow.editor), [*([workflow.note] if workflow.note else []), *told]

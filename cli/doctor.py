@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.wording import all_of, size_in_words
-from ..headless import graph, node_classes, other_families, requirements, shipped, workflow_file
+from ..headless import graph, missing_models, node_classes, other_families, requirements, shipped, workflow_file
 from ..headless.run import configure
 from . import arguments
 from .output import OK, REFUSED, note
@@ -164,7 +164,11 @@ def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
     problems = requirements.other_problems(graph.validate(prompt, nodes.classes), nodes)
     fine = not problems and all(entry.present for entry in classes) and all(file.is_fine for file in files)
     if options.json:
-        listed = [asdict(file) | {"looked_in": [str(folder) for folder in file.looked_in]} for file in files]
+        listed = [
+            {name: value for name, value in asdict(file).items() if name != "published"}
+            | {"looked_in": [str(folder) for folder in file.looked_in], "command": file.command}
+            for file in files
+        ]
         answer = {"workflow": str(path), "nodes": [asdict(entry) for entry in classes], "files": listed}
         answer |= {"problems": [problem.message for problem in problems], "fine": fine}
         print(json.dumps(answer, indent=2))
@@ -172,6 +176,8 @@ def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
         print("\n".join([*_tell_classes(classes), *_tell_files(files)]))
         if problems:
             print("inputs:", *(_wrapped(f"{INDENT}{problem.message}", INDENT * 2) for problem in problems), sep="\n")
+        if sum(file.command is not None and not file.present for file in files) > 1:
+            print(_wrapped(missing_models.in_one(files), INDENT))
         if any(file.node and not file.is_fine for file in files):
             print(_wrapped(f"to try it at once, small, with built-in models: cascade run {named} --built-in", INDENT))
     return OK if fine else REFUSED

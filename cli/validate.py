@@ -6,7 +6,16 @@ import argparse
 import json
 from dataclasses import asdict
 
-from ..headless import built_in, graph, node_classes, other_families, requirements, set_values, workflow_file
+from ..headless import (
+    built_in,
+    graph,
+    missing_models,
+    node_classes,
+    other_families,
+    requirements,
+    set_values,
+    workflow_file,
+)
 from ..headless.run import configure
 from . import arguments
 from .output import OK, REFUSED, complain, note
@@ -44,13 +53,7 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
     if options.built_in:
         complain(*built_in.apply(workflow, definitions, typed))
     checked = graph.validate(workflow.prompt, nodes.classes, requirements.whose(document))
-    complain(*(problem.message for problem in checked.problems))
-    if not options.built_in and any(_names_no_file(problem, nodes) for problem in checked.problems):
+    complain(*missing_models.messages(checked, nodes))
+    if not options.built_in and any(missing_models.is_of_model_file(problem, nodes) for problem in checked.problems):
         complain("`--built-in` tries a workflow at once, small, with the built-in models and pictures")
     return workflow, checked, nodes
-
-
-def _names_no_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
-    """Whether a problem is about the file of a loader."""
-    loader = nodes.classes.get(problem.class_type or "")
-    return problem.input is not None and problem.input == getattr(loader, "FILE_INPUT", None)

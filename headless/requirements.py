@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files.published import ELSEWHERE, command_for
+from ..cascade_core.files import published
+from ..cascade_core.files.published import Published
 from ..cascade_core.kinds import KINDS
 from ..cascade_core.wording import all_of
 from ..runtime import host, inventory, model_folders
@@ -34,8 +35,8 @@ class NodeClass:
 class File:
     """A file that a node names; `node` is empty where only the workflow's own list of models names it.
 
-    `problem` is why a file that is present cannot be used, `command` gets it, and `address` is where it can be had, as
-    the workflow says.
+    `problem` is why a file that is present cannot be used, `published` is what is published under its name, and
+    `address` is where it can be had, as the workflow says.
     """
 
     node: str
@@ -45,8 +46,13 @@ class File:
     present: bool
     problem: str | None
     looked_in: Sequence[Path]
-    command: str | None
+    published: Published | None
     address: str | None
+
+    @property
+    def command(self) -> str | None:
+        """The command that gets it."""
+        return None if self.published is None else published.commands_for([self.published])[0]
 
     @property
     def is_fine(self) -> bool:
@@ -115,7 +121,7 @@ def files_of(
         if name not in named:
             here = model_folders.find(host.current().model_files((key,)), name) is not None
             files.append(
-                File("", "", name, (), here, None, host.current().model_folders(key), command_for(name), address)
+                File("", "", name, (), here, None, host.current().model_folders(key), published.find(name), address)
             )
     return files
 
@@ -183,9 +189,10 @@ def _wanted(node_id: str, loader: Any, uses: Uses) -> _Wanted:
 def _model(node_id: str, title: str, wanted: _Wanted, name: str, address: str | None) -> File:
     loader = wanted.loader
     path: Path | None = loader.find(name)
-    folders = [folder for key in wanted.keys for folder in host.current().model_folders(key)]
+    here = host.current()  # the folder where such a file belongs is the first
+    folders = list(dict.fromkeys(f for key in wanted.keys for f in (here.model_folder(key), *here.model_folders(key))))
     file = model_folders.file_name(name)
-    commands = (command_for(file, kind) for kinds in wanted.kinds for kind in kinds)
+    known = (published.find(file, kind) for kinds in wanted.kinds for kind in kinds)
     problems: list[str] = []
     if path is not None:
         paths = loader.files_of(name) if issubclass(loader, ModelFile) else [path]
@@ -200,8 +207,8 @@ def _model(node_id: str, title: str, wanted: _Wanted, name: str, address: str | 
         path is not None,
         " ".join(problems) or None,
         folders,
-        next(filter(None, commands), None),
-        address or ELSEWHERE.get(file),
+        next(filter(None, known), None),
+        address or published.ELSEWHERE.get(file),
     )
 
 

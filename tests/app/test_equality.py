@@ -82,7 +82,7 @@ def test_make_four_makes_the_pictures_of_a_batch_of_four(server: Server) -> None
 
 def test_missing_models_are_told_by_name_and_with_the_command_that_gets_them(server: Server) -> None:
     end, told = Client(server).run("published_models", {})
-    assert end["success"] and "There is no Stage C" in told and "cascade download" in told
+    assert end["success"] and "model files are not here, 11.8 GB in all" in told and "cascade download" in told
     verdicts = [part["props"].get("value") for part in server.config["components"] if part["type"] == "html"]
     (verdict,) = [text for text in verdicts if text and "stage_c_bf16.safetensors" in text]
     assert "is missing" in verdict and "cascade download" in verdict

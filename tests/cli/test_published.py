@@ -101,13 +101,11 @@ def test_each_command_brings_its_file(
 
     monkeypatch.setattr(hub, "ask", note)
     for file in FILES:
-        command = published.command_for(file.name, file.kind)
-        assert command is not None
+        (command,) = published.commands_for([file])
         asked.clear()
         assert main(command.split()[1:]) == 2  # for nobody said --yes
         assert file in asked
-    assert published.command_for("model.safetensors") == "cascade download float32 --text-encoder"
-    assert published.command_for("flux.safetensors") is None
+    assert published.find("flux.safetensors") is None
     assert len({(file.folder, file.name) for file in FILES}) == len(FILES)
 
 
@@ -128,3 +126,46 @@ def test_headers_are_told_apart(tmp_path: Path, file: Published) -> None:
     path = content_of(file).write(tmp_path / file.name)
     fitting = [row for row in FILES if row.kind != published.TOKENIZER and download._misfit(row, path) is None]  # pyright: ignore
     assert {(row.kind, row.preset) for row in fitting} == {(file.kind, file.preset)}
+
+
+def test_sizes_are_those_of_the_networks() -> None:
+    """Of the tensors, headers aside; all-in-one files repeat what others have."""
+    for file in FILES:
+        if file.kind in (published.TOKENIZER, "controlnet") or file.folder == published.CHECKPOINTS:
+            continue
+        content = content_of(file)
+        assert abs(content.size - file.size) < 1e-3 * file.size + 200_000, file.label
+    parts = [file for file in FILES if file.precision == "bfloat16" and file.preset in ("3.6B", "published")]
+    all_in_one = published.find("stable_cascade_stage_c.safetensors")
+    assert all_in_one is not None and abs(all_in_one.size - sum(file.size for file in parts)) < 60_000_000
+
+
+@pytest.mark.parametrize(
+    ("names", "commands"),
+    [
+        (["stage_c_bf16.safetensors", "stage_b_lite_bf16.safetensors"], ["cascade download small-big"]),
+        (
+            ["stage_c.safetensors", "model.safetensors", "previewer.safetensors", "stable_cascade_canny.safetensors"],
+            ["cascade download essential big-big float32 --controlnet canny --text-encoder"],
+        ),
+        (
+            ["stage_c.safetensors", "model.bf16.safetensors"],
+            ["cascade download big-big float32", "cascade download --text-encoder"],
+        ),
+        (
+            ["stage_c_bf16.safetensors", "stage_c_lite_bf16.safetensors"],
+            ["cascade download big-big", "cascade download big-small"],
+        ),
+    ],
+)
+def test_the_fewest_commands(
+    models: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], commands: list[str]
+) -> None:
+    files = [file for name in names if (file := published.find(name)) is not None]
+    assert len(files) == len(names)
+    assert published.commands_for(files) == commands
+    asked: list[Published] = []
+    monkeypatch.setattr(hub, "ask", lambda file: (asked.append(file), hub.Remote("", 1, ""))[1])
+    for command in commands:
+        assert main(command.split()[1:]) == 2  # for nobody said --yes
+    assert set(files) <= set(asked)

@@ -1,0 +1,57 @@
+"""The published model files that a workflow names and that are not here, in one message with the command for all."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import cast
+
+from ..cascade_core.files import published
+from ..cascade_core.wording import nearest_file, size_in_words
+from ..runtime import host
+from ..runtime.local import LocalHost
+from . import graph, node_classes
+from .requirements import File, files_of
+
+
+def messages(checked: graph.Validation, nodes: node_classes.Nodes) -> list[str]:
+    """All problems in words, one for each; of several published files that are missing one for all, at the end.
+
+    What nobody published, or is a near miss of one that is here, keeps its own.
+    """
+    problems = {problem.node: problem for problem in checked.problems if is_of_model_file(problem, nodes)}
+    prompt = {node: checked.prompt[node] for node in checked.prompt if node in problems}
+    absent = [file for file in files_of(prompt, {}, nodes) if _can_be_had(file) and not _is_near(file, nodes, prompt)]
+    if len({file.name for file in absent}) < 2:
+        return [problem.message for problem in checked.problems]
+    told = [problems[file.node] for file in absent]
+    return [*(problem.message for problem in checked.problems if problem not in told), in_one(absent)]
+
+
+def is_of_model_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
+    """Whether a problem is about the file of a loader."""
+    loader = nodes.classes.get(problem.class_type or "")
+    return problem.input is not None and problem.input == getattr(loader, "FILE_INPUT", None)
+
+
+def in_one(files: Sequence[File]) -> str:
+    """Which published files are missing, how large they are in all, and how to get them where this program looks.
+
+    Files that are here, and those that nobody published, are passed over.
+    """
+    found = {file.published: file for file in files if _can_be_had(file)}
+    missing = [file for file in found if file is not None]
+    names = ", ".join(f"{f.name}{f' ({f.kinds[0]})' if len(f.kinds) == 1 else ''}" for f in found.values())
+    models = cast(LocalHost, host.current()).settings.models
+    folder = "" if models is None else f" --models {shlex.quote(str(models))}"
+    commands = " and ".join(f"`{command}{folder}`" for command in published.commands_for(missing))
+    size = size_in_words(sum(file.size for file in missing))
+    return f"{len(missing)} model files are not here, {size} in all: {names}: get them with {commands} or choose others"
+
+
+def _can_be_had(file: File) -> bool:
+    return not file.present and file.published is not None
+
+
+def _is_near(file: File, nodes: node_classes.Nodes, prompt: graph.Prompt) -> bool:
+    return bool(nearest_file(file.name, nodes.classes[prompt[file.node]["class_type"]].choices()))
