@@ -39,6 +39,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (default: the process's own) and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    if _is_completing():
+        given = os.environ.get("COMP_LINE", "").split()[1:]
     options = _parse(given or ["--help"])
     warnings.filterwarnings("ignore", module="PIL")  # of odd picture files: what matters has a sentence of ours
     try:
@@ -96,13 +98,18 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+def _is_completing() -> bool:
+    """Whether a shell asks what may follow the line so far, by argcomplete."""
+    return "_ARGCOMPLETE" in os.environ
+
+
 def _parse(given: Sequence[str]) -> argparse.Namespace:
     """The arguments; of all commands the wanted one alone is imported. SystemExit for help and bad arguments."""
     parser = _Parser(prog="cascade", description="Stable Cascade workflows without an editor and a server.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     wanted = given[0]
-    if wanted not in COMMANDS and not wanted.startswith("-"):
+    if wanted not in COMMANDS and not wanted.startswith("-") and not _is_completing():
         parser.error(f"expected a command ({list_choices(list(COMMANDS), wanted)}), found {wanted!r}")
     chosen = parser
     for name, about in COMMANDS.items():
@@ -110,6 +117,10 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
         if name == wanted:
             import_module(f".{name}", __package__).add_arguments(command)
             chosen = command
+    if _is_completing():
+        from .completion import complete
+
+        complete(parser, chosen)
     options, unknown = parser.parse_known_args(given)
     if unknown:
         flags = re.findall(r"--[\w-]+", chosen.format_help())

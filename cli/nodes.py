@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from ..headless import graph, node_classes
@@ -17,7 +18,7 @@ _SHOWN = ("default", "min", "max", "tooltip")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the id of a node")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="id or title of a node, or words of it")
     arguments.add(parser, "--json")
     parser.set_defaults(command=list_nodes)
 
@@ -26,13 +27,13 @@ def list_nodes(options: argparse.Namespace) -> int:
     """Print every node in short, or one at length, or the same as one JSON object."""
     name: str | None = options.name
     classes, names = node_classes.load()
-    if name is not None and name not in classes:
+    wanted = sorted(classes) if name is None else _find(name, classes, names)
+    if not wanted:
         raise graph.WorkflowError(f"expected a node ({graph.list_choices(sorted(classes), name)}), found {name!r}")
-    wanted = sorted(classes) if name is None else [name]
     nodes = {key: _describe(classes[key], names.get(key, key)) for key in wanted}
     if options.json:
         print(json.dumps(nodes, indent=2))
-    elif name is None:
+    elif len(wanted) > 1:
         for key, node in nodes.items():
             print(f"{key}  {node['display_name']}")
             inputs = ", ".join(entry["name"] for entry in node["inputs"])
@@ -40,8 +41,21 @@ def list_nodes(options: argparse.Namespace) -> int:
             print(f"    {inputs or 'nothing'} -> {outputs or 'nothing'}")
             print(textwrap.indent(textwrap.fill(node["description"], _WIDTH), "    "))
     else:
-        _print_one(name, nodes[name])
+        _print_one(wanted[0], nodes[wanted[0]])
     return OK
+
+
+def _find(name: str, classes: Mapping[str, type[Any]], names: Mapping[str, str]) -> list[str]:
+    """The node of this id or title, in any case; else those with all of these words in id, title or search aliases."""
+    said = name.casefold()
+    for exact in ([name], [key for key in classes if said in (key.casefold(), names.get(key, "").casefold())]):
+        if len(exact) == 1 and exact[0] in classes:
+            return exact
+    texts = {
+        key: " ".join((key, names.get(key, ""), *getattr(each, "SEARCH_ALIASES", ()))).casefold()
+        for key, each in classes.items()
+    }
+    return sorted(key for key, text in texts.items() if all(word in text for word in said.split()))
 
 
 def _describe(node_class: type[Any], display_name: str) -> dict[str, Any]:

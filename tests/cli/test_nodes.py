@@ -60,3 +60,22 @@ def test_a_stand_in_says_what_its_inputs_mean_and_what_runs_here(capsys: pytest.
     known = {entry["name"] for key in native.CLASSES for entry in nodes[key]["inputs"]}
     assert known == set(tooltips._SHARED)  # pyright: ignore[reportPrivateUsage]
     assert all(name.partition(".")[0] in native.CLASSES for name in tooltips._OF_CLASS)  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("cascadestagecsampler", ["CascadeStageCSampler"]),
+        ("stable cascade: load stage c", ["CascadeStageCLoader"]),
+        ("textual inversion", ["CascadeLoRAApply"]),
+        ("empty latents", ["CascadeEmptyLatents"]),
+        ("outpaint", ["CascadeOutpaintPad"]),
+        ("load stage", ["CascadeStageALoader", "CascadeStageBLoader", "CascadeStageCLoader"]),
+        ("paste back", ["CascadePasteBack"]),
+    ],
+)
+def test_found_by_title_and_words(capsys: pytest.CaptureFixture[str], name: str, wanted: list[str]) -> None:
+    assert main(["nodes", name, "--json"]) == 0
+    found = list(json.loads(capsys.readouterr().out))
+    assert set(wanted) <= set(found) and len(found) <= len(wanted) + 2  # aliases of few others have these words too
+    assert len(wanted) > 1 or name not in ("cascadestagecsampler", "stable cascade: load stage c") or found == wanted
