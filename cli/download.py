@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def download(options: argparse.Namespace) -> int:
     chosen = _choose(options)
-    models = configure(options).models_directory()
+    models = configure(options, makes_models=True).models_directory()
     done: list[Wanted] = []
     code = FAILED
     try:

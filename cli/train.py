@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cascade_core import builtin
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.training.kinds import TRAININGS
+from ..cascade_core.training.kinds import TRAININGS, Model
 from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
@@ -66,7 +68,7 @@ def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
         if isinstance(entry, Setting):
             _add_setting(parser, entry)
         else:
-            _add_model(parser, name, entry.help, needed=name in required)
+            _add_model(parser, name, _about(entry), needed=name in required)
     parser.add_argument(
         "--dtype", choices=arguments.DTYPES, default="auto", help="precision of the stages (%(default)s)"
     )
@@ -82,18 +84,27 @@ def _add_model(parser: argparse.ArgumentParser, kind: str, about: str, needed: b
 
 def _add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
     """An option for a setting; lines of a text may be given by repeating it."""
-    flag, about, default = _flag(setting.name), setting.help.replace("%", "%%"), setting.default
+    flag, about, default = _flag(setting.name), _about(setting), setting.default
     shown = f"{about} (%(default)s)"
+    if setting.built_in is not None:
+        shown, default = f"{about} ({default}; {setting.built_in} for the built-in models)", None
     if setting.choices:
         parser.add_argument(flag, choices=setting.choices, default=default, help=shown)
     elif isinstance(default, bool):
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=about)
-    elif not isinstance(default, str):
-        parser.add_argument(flag, metavar="N", type=_within(type(default), setting), default=default, help=shown)
+    elif not isinstance(setting.default, str):
+        parser.add_argument(
+            flag, metavar="N", type=_within(type(setting.default), setting), default=default, help=shown
+        )
     elif setting.several_lines:
         parser.add_argument(flag, metavar="TEXT", action="append", default=[], help=f"{about} May be repeated.")
     else:
         parser.add_argument(flag, metavar="TEXT", default=default, help=shown)
+
+
+def _about(entry: Setting | Model) -> str:
+    """The help of an option; other options are named as they are typed."""
+    return re.sub(r"`(\w+)`", lambda found: f"`{_flag(found[1])}`", entry.help).replace("%", "%%")
 
 
 def _flag(name: str) -> str:
@@ -116,6 +127,7 @@ def _within(number: Any, setting: Setting) -> Any:
 def train(options: argparse.Namespace) -> int:
     from ..cascade_core.training import sharded
     from ..cascade_core.training.dataset import read_dataset
+    from ..cascade_core.training.run import OtherTrainingError
 
     device = sharded.join()
     if device is not None:
@@ -137,8 +149,11 @@ def train(options: argparse.Namespace) -> int:
             training.check()
         except CascadeError as error:
             raise WorkflowError(str(error)) from error
-        with nullcontext() if device else _gentle_interrupt(local):
-            training.carry_out()
+        try:
+            with nullcontext() if device else _gentle_interrupt(local):
+                training.carry_out()
+        except OtherTrainingError as error:
+            raise WorkflowError(str(error)) from error
         path = str(training.target)
         if sharded.rank() == 0:
             print(json.dumps({"files": [path]}) if options.json else path, flush=True)
@@ -155,6 +170,10 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
             given[name] = "\n".join(value) if entry.several_lines else value
         elif value is not None:
             given[name] = _load(name, value, options.dtype)
+    built_in = any(getattr(value, "family", None) == builtin.FAMILY for value in given.values())
+    for name, entry in (about.required() | about.optional()).items():
+        if isinstance(entry, Setting) and given[name] is None:
+            given[name] = entry.built_in if built_in else entry.default
     return given
 
 

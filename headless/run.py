@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from ..runtime.local import LocalHost
 
 
-def configure(options: argparse.Namespace) -> LocalHost:
-    """The nodes' host, with the folders and the device that were chosen. Raises WorkflowError for what is no folder."""
+def configure(options: argparse.Namespace, *, makes_models: bool = False) -> LocalHost:
+    """The nodes' host, with the folders and the device that were chosen. Raises WorkflowError for what is no folder.
+
+    makes_models: the folder of models may come into being.
+    """
     chosen: dict[str, Any] = {name: getattr(options, name, None) for name in ("output", "input", "models", "device")}
     for name in ("input", "models"):
-        if chosen[name] is not None and not chosen[name].is_dir():
+        made = name == "models" and makes_models and chosen[name] is not None and not chosen[name].exists()
+        if chosen[name] is not None and not chosen[name].is_dir() and not made:
             raise graph.WorkflowError(f"--{name}: expected a folder, found {str(chosen[name])!r}")
     if chosen["output"] is not None and chosen["output"].exists() and not chosen["output"].is_dir():
         raise graph.WorkflowError(f"--output: expected a folder, found the file {str(chosen['output'])!r}")

@@ -144,7 +144,7 @@ def _words(files: Sequence[Published]) -> Iterator[str]:
     """The words of a command, then its options."""
     asked = {word for file in files for word in file.asked}
     yield from (word for word in (ESSENTIAL, *_common_variants(files)[:1], CHECKPOINTS) if word in asked)
-    yield from {file.precision for file in files} - {None, PRECISIONS[0]}
+    yield from {file.precision for file in files if file.precision is not None} - {PRECISIONS[0]}
     if controlnets := [mode for mode in CONTROLNETS if mode in asked]:
         yield f"--controlnet {','.join(controlnets)}"
     yield from (option for option in (TEXT_ENCODER, IMAGE_ENCODER) if option in asked)

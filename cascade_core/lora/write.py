@@ -140,8 +140,8 @@ def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[s
         merged.setdefault(weight, []).append((change, rows))
     told = [] if lora.filters is None else [(lora.filters, official_order(handle.module, lora.filters))]
     orders = (*told, *possible_orders(handle.module, len(merged)))
-    filters, order = next((each for each in orders if set(each[1]) == set(merged)), (None, []))
-    if filters is None:
+    found = next((each for each in orders if set(each[1]) == set(merged)), None)
+    if found is None:
         raise CascadeError(
             f"LoRA {lora.name} changes {len(merged)} weights, which are not all of those that a filter such as"
             f" {OFFICIAL[0]} chooses; the official dialect only numbers such weights: write kohya or comfyui"
@@ -149,6 +149,7 @@ def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[s
     fused = {weight: _fused(parts, weights[weight]) for weight, parts in merged.items()}
     rank = max(len(down) for down, _ in fused.values())
     tensors: dict[str, Tensor] = {}
+    filters, order = found
     for number, weight in enumerate(order):
         down, up = fused[weight]
         missing = rank - len(down)

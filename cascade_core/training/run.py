@@ -28,6 +28,10 @@ from .task import Task
 STATE = "state.safetensors"
 
 
+class OtherTrainingError(CascadeError):
+    """What is asked for is not what the state of its folder began with, or less than it has done."""
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """A step, and where samples were due their pictures (3, H, W) and files."""
@@ -41,7 +45,7 @@ class TrainingRun:
     """The steps of a task. Stopped at any moment, the same run goes on from its last state."""
 
     def __init__(self, task: Task[Any, Any], folder: Path, target: Path) -> None:
-        """target: the finished file. CascadeError where the folder has the state of something else."""
+        """target: the finished file. OtherTrainingError where the folder has the state of something else."""
         self.task, self.folder, self.target = task, folder, target
         self.origin = json.loads(json.dumps({"what": task.kind, **task.origin()}))  # tuples become lists, as in a state
         self.state = folder / STATE
@@ -102,12 +106,12 @@ class TrainingRun:
             *differences(before.get("data", {}), self.origin.get("data", {})),
         ]
         if reasons:
-            raise CascadeError(
+            raise OtherTrainingError(
                 f"{self.folder} has a training of {head.step} steps that began otherwise: {'; '.join(reasons)}. Choose"
                 " another name, or delete that folder to start over"
             )
         if head.step > self.task.settings.steps:
-            raise CascadeError(
+            raise OtherTrainingError(
                 f"{self.folder} has a training of {head.step} steps already, and {self.task.settings.steps} are asked"
                 " for: ask for more, or choose another name"
             )

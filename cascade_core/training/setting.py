@@ -25,6 +25,7 @@ class Setting:
     name: str
     default: bool | int | float | str  # a text as a person writes it
     help: str
+    built_in: int | float | None = None  # the command's default for the built-in models, where it is another
     least: float | None = None
     most: float | None = None
     step: float | None = None  # step of a number's widget

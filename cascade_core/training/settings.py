@@ -32,6 +32,7 @@ class TrainingSettings:
         768,
         "Side at which the pictures are encoded, in pixels: 768 officially, for pictures of 1024; 192 for the"
         " built-in models. Other aspects get as many pixels.",
+        built_in=192,
         least=64,
         most=2048,
         step=32,
@@ -44,7 +45,14 @@ class TrainingSettings:
         1, "Pictures in a batch: more are steadier, and need more memory.", least=1, most=256, place=REQUIRED
     )
     learning_rate: float = setting(
-        1e-4, "How far a step goes: 0.0001 officially.", least=1e-7, most=1.0, step=1e-5, round=1e-7, place=REQUIRED
+        1e-4,
+        "How far a step goes: 0.0001 officially.",
+        built_in=2e-3,
+        least=1e-7,
+        most=1.0,
+        step=1e-5,
+        round=1e-7,
+        place=REQUIRED,
     )
     prompts: tuple[str, ...] = setting(
         (),

@@ -33,7 +33,7 @@ def models(new_program: Path) -> Path:
         (["big-big", "small-small"], "found big-big and small-small"),
         (["essential", "bfloat16", "float32"], "found bfloat16 and float32"),
         (["--controlnet", "canny,identity"], "found 'identity'"),
-        (["essential", "--models", "nowhere"], "--models"),
+        (["essential", "--models", "a_file"], "--models"),
     ],
 )
 def test_bad_words(
@@ -43,6 +43,7 @@ def test_bad_words(
     arguments: list[str],
     reason: str,
 ) -> None:
+    (models.parent / "a_file").touch()
     monkeypatch.setattr(hub, "ask", lambda file: pytest.fail("the hub was asked"))
     assert main(["download", *arguments]) == 2
     assert reason in capsys.readouterr().err
@@ -169,3 +170,12 @@ def test_the_fewest_commands(
     for command in commands:
         assert main(command.split()[1:]) == 2  # for nobody said --yes
     assert set(files) <= set(asked)
+
+
+def test_the_folder_of_models_comes_into_being(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hub, "ask", lambda file: hub.Remote("", 1, ""))
+    assert main(["download", "essential", "--models", "new/place"]) == 2
+    told = capsys.readouterr().err
+    assert "new/place" in told and "add --yes" in told  # and not that there is no such folder

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cli.main import main
 
 OPTIONS = ["--size", "64", "--batch-size", "1", "--sample-every", "2", "--learning-rate", "0.01"]
@@ -42,6 +44,32 @@ def test_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert main([*command[:7], "--steps", "3", *OPTIONS, *words, "--json"]) == 0  # one more step
     assert json.loads(capsys.readouterr().out) == {"files": [str(written)]}
+
+
+def test_other_settings_than_the_states_are_a_bad_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS]
+    assert main(command) == 0
+    assert main([*command, "--rank", "2"]) == 2
+    assert "began otherwise: rank was 4, is 2. Choose another name" in capsys.readouterr().err
+
+
+def test_defaults_follow_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The built-in models are trained at their own size and rate, where nothing is said of it."""
+    from stable_cascade_nodes.runtime.training import Training
+
+    asked: list[dict[str, Any]] = []
+
+    def note(self: Training, kind: str, dataset: Any, name: str, inputs: dict[str, Any]) -> None:
+        asked.append(inputs)
+        raise CascadeError("enough")
+
+    monkeypatch.setattr(Training, "__init__", note)
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a"]
+    assert main(command) == 2
+    monkeypatch.setattr("stable_cascade_nodes.cli.train.builtin.FAMILY", "another")
+    assert main(command) == 2
+    assert main([*command, "--size", "512", "--learning-rate", "0.5"]) == 2
+    assert [(each["size"], each["learning_rate"]) for each in asked] == [(192, 0.002), (768, 0.0001), (512, 0.5)]
 
 
 def test_a_controlnet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
