@@ -131,7 +131,10 @@ def test_requirements_name_what_is_imported() -> None:
             imported.add(node.module.split(".")[0])
     imported = {IMPORTED_AS.get(name, name) for name in imported - set(sys.stdlib_module_names)}
     required = {re.split("[>=]", line)[0] for line in requirements()}
-    extras = [setting("project.optional-dependencies", extra) for extra in ("app", "server", "sde", "canny", "face")]
+    extras = [
+        setting("project.optional-dependencies", extra)
+        for extra in ("app", "server", "sde", "canny", "face", "completion")
+    ]
     extra = {re.split("[>=]", name)[0] for names in extras for name in names}
     assert required - imported == set(), "required, but nowhere imported"
     assert imported - required - extra - HOST == set(), "imported, but not required"
@@ -206,8 +209,8 @@ def test_every_socket_of_ours_has_a_colour_of_its_own() -> None:
     assert len(set(colours.values())) == len(colours)
 
 
-def test_the_readme_names_what_there_is() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_and_its_table_of_nodes_name_what_there_is() -> None:
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/nodes.md"))
     present = {*stable_cascade_nodes.NODE_CLASS_MAPPINGS, *(file.name for file in (ROOT / "workflows").glob("*.json"))}
     assert sorted(name for name in present if f"`{name}`" not in text) == []
     named = set(re.findall(r"`(Cascade\w+)`", text)) | set(re.findall(r"\]\(workflows/(\w+\.json)\)", text))

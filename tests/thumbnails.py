@@ -1,6 +1,6 @@
-"""The pictures beside the shipped workflows, made anew by the workflows themselves.
+"""The pictures beside the shipped workflows, made anew by the workflows themselves, and all of them as one sheet.
 
-python -m tests.thumbnails                      # all of them
+python -m tests.thumbnails                      # all of them, and docs/uses.jpg
 python -m tests.thumbnails canny inpainting     # these
 """
 
@@ -11,15 +11,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from stable_cascade_nodes.cascade_core.builtin.pictures import BUILT_IN_PICTURES, SIDE
-from stable_cascade_nodes.headless import graph
+from stable_cascade_nodes.headless import graph, shipped
 from stable_cascade_nodes.runtime import host
 
 from .workflow_runs import FOLDER, Runner
 
-PAPER, FRAME = (38, 38, 43), (98, 98, 103)
+COLUMNS, TILE, GAP, CAPTION = 4, 236, 12, 36  # of the sheet: pixels of a tile, between tiles, and of a name's row
+PAPER, INK, FRAME = (38, 38, 43), (225, 225, 228), (98, 98, 103)
 THUMBNAIL = 512  # pixels of a side
 GIVEN, MADE = 210, 306  # sides of the picture to start from, at the top left, and of the result, at the bottom right
 MARGIN, LINE = 16, 2
@@ -52,6 +53,22 @@ def _framed(paper: Image.Image, picture: Image.Image, at: int) -> None:
     paper.paste(picture, (at, at))
 
 
+def sheet() -> Image.Image:
+    """The thumbnails in rows, each with its workflow's name below."""
+    names = [name for name in shipped.names() if name not in DRAWN]
+    rows = -(-len(names) // COLUMNS)
+    paper = Image.new("RGB", (COLUMNS * (TILE + GAP) + GAP, rows * (TILE + CAPTION) + GAP), PAPER)
+    write = ImageDraw.Draw(paper)
+    for number, name in enumerate(names):
+        row, column = divmod(number, COLUMNS)
+        left, top = GAP + column * (TILE + GAP), GAP + row * (TILE + CAPTION)
+        with Image.open(FOLDER / f"{name}.jpg") as picture:
+            paper.paste(picture.resize((TILE, TILE), Image.Resampling.LANCZOS), (left, top))
+        words = name.replace("_", " ")
+        write.text((left + TILE / 2, top + TILE + 6), words, INK, ImageFont.load_default(17), anchor="ma")
+    return paper
+
+
 def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "input"
@@ -59,6 +76,7 @@ def main(names: list[str]) -> None:
         host.configure(input=inputs, output=Path(folder) / "output")
         for name in names or sorted({file.stem for file in FOLDER.glob("*.json")} - set(DRAWN)):
             thumbnail(name, inputs).save(FOLDER / f"{name}.jpg", quality=88)
+    sheet().save(FOLDER.parent / "docs" / "uses.jpg", quality=85)
 
 
 if __name__ == "__main__":

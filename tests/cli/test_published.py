@@ -110,16 +110,16 @@ def test_each_command_brings_its_file(
     assert len({(file.folder, file.name) for file in FILES}) == len(FILES)
 
 
-def test_workflows_and_readme_name_these_files() -> None:
+def test_workflows_and_docs_name_these_files() -> None:
     addresses = {f"https://huggingface.co/{file.repository}/resolve/main/{file.path}": file for file in FILES}
     for path in (ROOT / "workflows").glob("*.json"):
         for node in json.loads(path.read_text())["nodes"]:
             for model in node.get("properties", {}).get("models", []):
                 file = addresses[model["url"]]
                 assert (model["name"], model["directory"]) == (file.name, file.folder)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     table = [file for file in FILES if file.kind not in ("tokenizer", "controlnet")]
-    assert [file.path for file in table if f"`{file.path}`" not in readme] == []
+    assert [file.path for file in table if f"`{file.path}`" not in page] == []
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.kind != published.TOKENIZER], ids=lambda file: file.label)
