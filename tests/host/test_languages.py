@@ -18,9 +18,9 @@ from .browser import Editor
 from .server import ComfyUI
 
 SETTING = "Comfy.Locale"
-TEXT_TO_IMAGE = shipped.FOLDER / "text_to_image.json"
 # Every node of ours on an empty canvas, with its title and the labels of its sockets and widgets.
 ALL_NODES = """
+app.graph.clear();
 const made = {};
 for (const [place, type] of arguments[0].entries()) {
   const node = window.LiteGraph.createNode(type);
@@ -77,22 +77,30 @@ def test_nodes_speak_the_language(spoken: Any, language: str, shots: Path) -> No
     assert [line for line in editor.console() if "/view?" not in line] == []  # how pictures show is another test's
 
 
-@pytest.mark.parametrize("file", sorted(shipped.FOLDER.glob("*.json")), ids=lambda path: path.stem)
-def test_a_workflow_is_the_same_in_every_language(spoken: Any, file: Path, shots: Path) -> None:
-    """What is saved, and what is queued; of that, as of ComfyUI's own nodes, titles that nobody gave are translated."""
-    titled = {str(node["id"]) for node in json.loads(file.read_text(encoding="utf-8"))["nodes"] if "title" in node}
-    saved, queued, titles = [], [], []
+@pytest.fixture(scope="module")
+def opened(spoken: Any, shots: Path) -> dict[str, list[tuple[Any, Any]]]:
+    """Of each shipped workflow by its name: what is saved and what is queued, in English and in Chinese."""
+    found: dict[str, list[tuple[Any, Any]]] = {name: [] for name in shipped.names()}
     for language in ("en", "zh"):
         editor: Editor = spoken(language)
-        editor.open_file(file)
-        editor.screenshot(shots / f"{file.stem}_{language}.png")
-        document, prompt = editor.script("return (await app.graphToPrompt()).workflow"), editor.prompt()
-        saved.append({key: document[key] for key in ("nodes", "links", "groups")})
-        titles.append({id: node.pop("_meta")["title"] for id, node in prompt.items()})
-        queued.append(prompt)
-    assert saved[0] == saved[1]
-    assert queued[0] == queued[1]
-    assert {id: titles[0][id] for id in titled & titles[0].keys()}.items() <= titles[1].items()
+        for name, seen in found.items():
+            editor.open_file(shipped.path_of(name))
+            editor.screenshot(shots / f"{name}_{language}.png")
+            document = editor.script("return (await app.graphToPrompt()).workflow")
+            seen.append(({key: document[key] for key in ("nodes", "links", "groups")}, editor.prompt()))
+            editor.forget()
+    return found
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_a_workflow_is_the_same_in_every_language(opened: dict[str, list[tuple[Any, Any]]], name: str) -> None:
+    """What is saved, and what is queued; of that, as of ComfyUI's own nodes, titles that nobody gave are translated."""
+    (saved, prompt), (saved_abroad, prompt_abroad) = opened[name]
+    assert saved_abroad == saved
+    titles = [{id: node.pop("_meta")["title"] for id, node in each.items()} for each in (prompt, prompt_abroad)]
+    assert prompt_abroad == prompt
+    given = {str(node["id"]): node["title"] for node in saved["nodes"] if "title" in node}
+    assert given and all(title == given.get(id, title) for each in titles for id, title in each.items())
 
 
 def test_what_a_translated_editor_made_takes_values_by_title(
@@ -100,7 +108,7 @@ def test_what_a_translated_editor_made_takes_values_by_title(
 ) -> None:
     """The titles that the shipped workflows promise, in the file and in the prompt of another language's editor."""
     editor: Editor = spoken("zh")
-    editor.open_file(TEXT_TO_IMAGE)
+    editor.open_file(shipped.path_of("text_to_image"))
     made = {"file": editor.script("return (await app.graphToPrompt()).workflow"), "prompt": editor.prompt()}
     for name, document in made.items():
         path = tmp_path / f"{name}.json"
