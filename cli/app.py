@@ -12,7 +12,7 @@ from pathlib import Path
 from ..headless import node_classes, shipped
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
-from . import arguments
+from . import arguments, parts
 from .output import OK, complain
 
 DESCRIPTION = """\
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def app(options: argparse.Namespace) -> int:
     from ..runtime import environment
 
+    parts.expect("app", "app: the page")
     if any(find_spec(name) is None for name in environment.EXTRAS["app"]):
         raise WorkflowError('app: expected gradio, which is not installed: pip install -e ".[app]"')
     if not options.workflows.is_dir():

@@ -11,7 +11,7 @@ from typing import Any
 from ..cascade_core.files import atomic
 from ..headless import graph, node_classes, set_values, workflow_file
 from ..headless.run import configure
-from . import arguments
+from . import arguments, parts
 from .output import OK, note
 
 DESCRIPTION = """Print the prompt that the editor would send: what `POST /prompt` of a ComfyUI takes as "prompt".
@@ -75,6 +75,7 @@ def _read_info(source: str) -> dict[str, Any]:
 
 
 def _ask(address: str) -> dict[str, Any]:
+    parts.expect("headless.remote", "--object-info: what asks a server")
     import asyncio
 
     from ..headless.remote import server

@@ -8,7 +8,7 @@ import traceback
 
 from ..headless import graph, workflow_file
 from ..headless.run import configure, in_words, is_foreseen, perform
-from . import arguments, validate
+from . import arguments, parts, validate
 from .output import FAILED, OK, REFUSED, Failure, Report, complain
 
 DESCRIPTION = """Run a workflow and print the path of each file that it writes.
@@ -64,6 +64,7 @@ def _run_here(options: argparse.Namespace, report: Report) -> int:
 
 
 def _run_at_server(options: argparse.Namespace, report: Report) -> int:
+    parts.expect("headless.remote", "--server: what asks a server")
     for name in ("models", "device"):
         if getattr(options, name) is not None:
             raise graph.WorkflowError(f"--{name}: the server has its own: leave it out with --server")

@@ -20,7 +20,7 @@ from ..cascade_core.training.kinds import TRAININGS, Model
 from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
-from . import arguments
+from . import arguments, parts
 from .output import FAILED, OK, complain, errors_as_failures
 
 if TYPE_CHECKING:
@@ -202,15 +202,9 @@ def _gentle_interrupt(local: LocalHost) -> Iterator[None]:
 
 
 def _train_tiny(options: argparse.Namespace) -> int:
-    try:
-        from ..recipes.tiny.recipe import PARTS, train_tiny
-    except ModuleNotFoundError as error:
-        if not (error.name or "").endswith(".recipes"):
-            raise
-        raise WorkflowError(
-            "train tiny: the recipe is in the repository, and not in what pip or ComfyUI's registry installs: clone the"
-            " repository and give the command there"
-        ) from None
+    parts.expect("recipes", "train tiny: the recipe")
+    from ..recipes.tiny.recipe import PARTS, train_tiny
+
     unknown = [part for part in options.part if part not in PARTS]
     if unknown:
         raise WorkflowError(f"--part: expected one of {list_choices(PARTS)}, found {unknown[0]!r}")

@@ -6,6 +6,7 @@ Only this file names ComfyUI's modules, and only inside functions: nothing is im
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,8 @@ class ComfyUIHost(Host):
     def comfyui_directory(self) -> Path:
         import comfy.model_management
 
-        return Path(comfy.model_management.__file__).parents[1]
+        # Not folder_paths.base_path: that is --base-directory where there is one, as in the desktop app.
+        return Path(inspect.getfile(comfy.model_management)).parents[1]
 
     def model_folders(self, key: str) -> list[Path]:
         """The folders of this key; of one that ComfyUI does not know, the folder of its name."""

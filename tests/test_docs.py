@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(title: str) -> None:
-    exec(compile(EXAMPLES[title], f"docs/python.md: {title}", "exec"), {"__name__": "example"})
+    """The example, in the current folder."""
+    Path("example.py").write_text(EXAMPLES[title], encoding="utf-8")
+    runpy.run_path("example.py")
 
 
 def test_a_picture(place: Path) -> None:

@@ -30,7 +30,7 @@ FLOORS = {
     "nodes": ("runtime", "cascade_core"),
     "runtime": ("cascade_core",),
     "cascade_core": (),
-    "recipes": ("cascade_core",),
+    "recipes": ("headless", "nodes", "runtime", "cascade_core"),
 }
 
 # The core from bottom to top: a file imports from its own level and from below.
@@ -163,6 +163,8 @@ def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]
         line = f"{source.place}:{item.line} imports {'.'.join(to) or 'the root'}"
         if top in FLOORS and to[:1] != (top,) and to[:1] not in [(floor,) for floor in FLOORS[top]]:
             yield f"{line}: {top} lies below it, and imports only {', '.join(FLOORS[top]) or 'itself'}"
+        elif source.package[:2] == ("recipes", "tiny") and to[0] not in ("recipes", "cascade_core"):
+            yield f"{line}: the tiny cascade's recipe lies below it, over the core alone"
         elif to in (("cascade_core",), ("cascade_core", "api")):
             yield f"{line}: the public face is for people: name the module"
         elif source.package[:2] == ("headless", "graph"):
@@ -333,6 +335,7 @@ LAWFUL = [
     ("nodes/a.py", "from ..cascade_core.errors import CascadeError\nfrom ..runtime import host"),
     ("nodes/a.py", "def f(name):\n    from ..cascade_core.files.load import load\n    return load('stage_c', name)"),
     ("runtime/comfyui.py", "def f():\n    import folder_paths\n    return folder_paths"),
+    ("recipes/languages/a.py", "from ...nodes import NODE_CLASS_MAPPINGS"),
     ("cli/a.py", "from ..headless import graph\nfrom ..nodes import NODE_CLASS_MAPPINGS"),
     ("cli/a.py", "if __name__ == '__main__':\n    print(main())"),
     ("cli/a.py", "def f(model, path):\n    model.eval()\n    return open(path)"),

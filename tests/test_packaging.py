@@ -16,6 +16,8 @@ import pytest
 
 import stable_cascade_nodes
 
+from . import registry_archive
+
 ROOT = Path(stable_cascade_nodes.__file__).parent
 SETTINGS = ROOT / "pyproject.toml"
 PACKAGES = ("app", "cascade_core", "cli", "headless", "nodes", "runtime")
@@ -114,6 +116,11 @@ def test_every_data_file_is_packed() -> None:
             assert [file for file in data if not any(file.match(pattern) for pattern in patterns)] == []
 
 
+def test_the_registry_reads_the_requirements_that_a_manager_installs() -> None:
+    assert setting("project", "dependencies") == requirements()
+    assert "dynamic" not in SETTINGS.read_text(encoding="utf-8")  # the registry resolves nothing
+
+
 def test_requirements_pin_nothing() -> None:
     assert requirements()
     for line in requirements():
@@ -159,14 +166,24 @@ def test_what_the_registry_reads() -> None:
 
 
 def test_the_registry_gets_what_a_user_needs_and_no_more() -> None:
-    """The patterns of .comfyignore, which are those of git; ours name entries of the root, and nothing else."""
+    """The patterns of .comfyignore, which are those of git; ours name files and folders from the root on."""
     lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
     for pattern in patterns:
-        assert re.fullmatch(r"/[\w.-]+/?", pattern) and (ROOT / pattern.lstrip("/")).exists(), pattern
+        assert re.fullmatch(r"(/[\w.-]+)+/?", pattern) and (ROOT / pattern.lstrip("/")).exists(), pattern
         assert pattern.endswith("/") == (ROOT / pattern.lstrip("/")).is_dir(), pattern
     ignored = {pattern.strip("/") for pattern in patterns}
-    needed = {*PACKAGES, "__init__.py", "__main__.py", "web", "workflows", "pyproject.toml", "requirements.txt"}
+    needed = {
+        *PACKAGES,
+        "__init__.py",
+        "__main__.py",
+        "locales",
+        "web",
+        "workflows",
+        "pyproject.toml",
+        "requirements.txt",
+    }
+    needed -= {"app"}
     assert needed & ignored == set()
     of_git = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     never_packed = {line.strip("/") for line in of_git} | {".git"}
@@ -194,10 +211,41 @@ def test_the_folder_is_the_command(copied: Path, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_the_recipe_is_not_installed_and_its_command_says_so(copied: Path, tmp_path: Path) -> None:
-    done = run(["-S", str(copied), "train", "tiny"], tmp_path)  # without site: no other copy of us
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ComfyUI's registry hands out, in a `custom_nodes` folder."""
+    return registry_archive.unpack(tmp_path_factory.mktemp("ComfyUI") / "custom_nodes" / "stable-cascade-nodes")
+
+
+def test_comfyui_loads_what_the_registry_hands_out(archive: Path, tmp_path: Path) -> None:
+    done = run(["-c", LOAD_AS_COMFYUI_DOES, str(archive)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ids"] == list(stable_cascade_nodes.NODE_CLASS_MAPPINGS)
+    assert found["web"]
+
+
+def test_what_the_registry_hands_out_runs_a_workflow(archive: Path, tmp_path: Path) -> None:
+    done = run([str(archive), "run", "text_to_image", "--size", "64x64", "-o", str(tmp_path / "out")], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        (["train", "tiny"], "train tiny: the recipe"),
+        (["app"], "app: the page"),
+        (["run", "text_to_image", "--server", "http://127.0.0.1:1"], "--server: what asks a server"),
+        (["export", "text_to_image", "--object-info", "http://127.0.0.1:1"], "--object-info: what asks a server"),
+    ],
+)
+def test_a_command_whose_part_is_left_out_says_so(
+    archive: Path, tmp_path: Path, arguments: list[str], start: str
+) -> None:
+    done = run(["-S", str(archive), *arguments], tmp_path)  # without site: no other copy of us
     assert done.returncode == 2
-    assert done.stderr.startswith("cascade: train tiny: the recipe is in the repository")
+    assert done.stderr.startswith(f"cascade: {start} is in the repository, and not in this copy of it: ")
     assert len(done.stderr.splitlines()) == 1
 
 
