@@ -10,10 +10,8 @@ time of 1.27. Another editor than the installed one: COMFYUI_FRONT_END, the `sta
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from stable_cascade_nodes.headless import graph
 
 from ..headless.graph import newest_probes, probes
 from .browser import Editor
+from .lanes import Lane
 from .server import ComfyUI
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
@@ -62,9 +61,8 @@ UNEXPLAINED = "unexplained"
 
 
 @pytest.fixture(scope="module")
-def info(comfyui: ComfyUI, editor: Editor) -> Iterator[dict[str, Any]]:
-    yield comfyui.object_info()
-    editor.open()  # the dialogs and half-opened graphs of these tests are no business of the next ones
+def info(comfyui: ComfyUI) -> dict[str, Any]:
+    return comfyui.object_info()
 
 
 def is_newest(info: dict[str, Any]) -> bool:
@@ -121,9 +119,9 @@ def test_every_class_on_its_own(editor: Editor, info: dict[str, Any]) -> None:
     assert differences(ours(document, info), theirs(editor, document, info)) == []
 
 
-def test_templates(editor: Editor, info: dict[str, Any]) -> None:
+def test_templates(lane: Lane, editor: Editor, info: dict[str, Any]) -> None:
     """For the newest editor each miss has a known cause: printed are all, with the count of documents."""
-    files = templates()
+    files = templates(lane)
     misses: dict[str, list[str]] = {}
     causes: Counter[str] = Counter()
     nodes = missed = unknown = 0
@@ -180,7 +178,7 @@ def cause_of(mine: Any, their: Any, info: dict[str, Any]) -> str:
     return UNEXPLAINED
 
 
-def templates() -> list[Path]:
+def templates(lane: Lane) -> list[Path]:
     """The workflows of the package that this ComfyUI's requirements name."""
     code = (
         "import importlib.util as u\n"
@@ -188,7 +186,7 @@ def templates() -> list[Path]:
         "    spec = u.find_spec(name)\n"
         "    print(*(spec.submodule_search_locations if spec else []), sep='\\n')"
     )
-    answer = subprocess.run([os.environ["COMFYUI_PYTHON"], "-c", code], capture_output=True, text=True, check=False)
+    answer = subprocess.run([lane.python, "-c", code], capture_output=True, text=True, check=False)
     folders = [Path(line) / "templates" for line in answer.stdout.splitlines() if line]
     found = next((files for folder in folders if (files := sorted(folder.glob("*.json")))), [])
     if not found:
