@@ -28,7 +28,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 pytest_generate_tests = lanes.generate
-pytest_itemcollected = lanes.note
+pytest_collection_modifyitems = lanes.order
 pytest_terminal_summary = lanes.summarise
 
 

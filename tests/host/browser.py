@@ -17,21 +17,26 @@ PATIENCE = 60  # seconds for anything that the editor is expected to do
 RENDERINGS = ("canvas", "nodes2")  # the second is Nodes 2.0, whose nodes are elements of the page
 SETTLE = 0.5  # seconds in which the editor draws, and shows the toasts of what it has just done
 
+# What the editor tells people by, at the time of 1.27 and of 1.58, which has a card for all that hinders a run.
+TOAST = '.p-toast-message, li[role="alert"]'
+DIALOG = ".p-dialog, [data-reka-dialog-content]"
+BOX = f'{TOAST}, {DIALOG}, [data-testid="error-overlay"]'
+
 # Runs before the page's own scripts. It keeps every message box that ever appears, because toasts leave by themselves;
 # an element keeps its text when it has left the page.
-WATCH = """
+WATCH = f"""
 window.__shown = new Set();
-new MutationObserver(records => {
+new MutationObserver(records => {{
   for (const record of records) for (const added of record.addedNodes) if (added.nodeType === 1)
-    for (const element of [added, ...added.querySelectorAll('.p-toast-message, .p-dialog')])
-      if (element.matches('.p-toast-message, .p-dialog')) window.__shown.add(element);
-}).observe(document, {childList: true, subtree: true});
+    for (const element of [added, ...added.querySelectorAll('{BOX}')])
+      if (element.matches('{BOX}')) window.__shown.add(element);
+}}).observe(document, {{childList: true, subtree: true}});
 """
 # The older dialogs of the editor are always in the page, mostly hidden.
-MESSAGES = """
+MESSAGES = f"""
 const old = [...document.querySelectorAll('.comfy-modal')].filter(e => getComputedStyle(e).display !== 'none');
-return [...window.__shown, ...old].map(e => ({
-  kind: e.matches('.p-toast-message') ? 'toast' : 'dialog', text: (e.innerText || e.textContent).trim()}));
+return [...window.__shown, ...old].map(e => ({{
+  kind: e.matches('{TOAST}') ? 'toast' : 'dialog', text: (e.innerText || e.textContent).trim()}}));
 """
 READY = """
 return Boolean(window.app?.graph && app.extensionManager && window.LiteGraph?.registered_node_types.SaveImage);
@@ -224,7 +229,7 @@ class Editor:
         from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
 
-        while self.driver.find_elements("css selector", ".p-dialog"):
+        while self.driver.find_elements("css selector", DIALOG):
             ActionChains(self.driver).send_keys(Keys.ESCAPE).perform()
             time.sleep(SETTLE)
         self.script("window.__shown.clear()")
@@ -248,7 +253,7 @@ class Editor:
         pointer.perform()
 
     def press_run(self) -> None:
-        self.click('[data-testid="queue-button"] button')
+        self.click('[data-testid="queue-button"] button, button[data-testid="queue-button"]')
 
     def screenshot(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

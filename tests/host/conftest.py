@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ ROOT = Path(stable_cascade_nodes.__file__).parent
 HERE = Path(__file__).parent
 
 Start = Callable[..., ComfyUI]
+OpenEditor = Callable[[], AbstractContextManager[Editor]]
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
@@ -66,11 +67,23 @@ def rendering(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def editor(comfyui: ComfyUI, browser: Browser, rendering: str) -> Iterator[Editor]:
-    """The editor of `comfyui` in a headless Chromium, in a tab that is this test's alone."""
-    comfyui.fetch("/settings/Comfy.VueNodes.Enabled", rendering == "nodes2")
-    with browser.tab() as driver:
-        yield Editor(comfyui.url, driver, rendering)
+def open_editor(comfyui: ComfyUI, browser: Browser, rendering: str) -> OpenEditor:
+    """Opens the editor of `comfyui` in a headless Chromium, in a new tab: `with open_editor() as editor`."""
+
+    @contextmanager
+    def opened() -> Iterator[Editor]:
+        comfyui.fetch("/settings/Comfy.VueNodes.Enabled", rendering == "nodes2")
+        with browser.tab() as driver:
+            yield Editor(comfyui.url, driver, rendering)
+
+    return opened
+
+
+@pytest.fixture
+def editor(open_editor: OpenEditor) -> Iterator[Editor]:
+    """The editor of `comfyui` in a tab that is this test's alone."""
+    with open_editor() as editor:
+        yield editor
 
 
 @pytest.fixture

@@ -83,7 +83,8 @@ def lanes() -> list[Lane]:
 
 def generate(metafunc: pytest.Metafunc) -> None:
     """One test for each lane, and where it opens the editor, for each rendering of that lane's editor."""
-    if "rendering" in metafunc.fixturenames:
+    chosen = any("rendering" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "rendering" in metafunc.fixturenames and not chosen:
         pairs = [(lane, rendering) for lane in lanes() for rendering in lane.renderings] or [(None, "canvas")]
         names = [f"{lane.name}-{rendering}" if lane else "no ComfyUI" for lane, rendering in pairs]
         metafunc.parametrize(("lane", "rendering"), pairs, indirect=True, ids=names, scope="session")
@@ -93,11 +94,17 @@ def generate(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("lane", found, indirect=True, ids=names, scope="session")
 
 
-def note(item: pytest.Item) -> None:
-    """Say in the reports of a test which lane, and which rendering, it was."""
-    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    if lane := params.get("lane"):
-        item.user_properties.append(("lane", (lane.name, params.get("rendering", "server"))))
+@pytest.hookimpl(trylast=True)
+def order(items: list[pytest.Item]) -> None:
+    """Lane by lane, and file by file in each, so that what is dear is started once; reports say which lane it was."""
+    places: dict[pytest.Item, tuple[int, Path]] = {}
+    for item in items:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        lane = params.get("lane")
+        places[item] = (lanes().index(lane), item.path) if lane else (-1, Path())
+        if lane:
+            item.user_properties.append(("lane", (lane.name, params.get("rendering", "server"))))
+    items.sort(key=places.__getitem__)
 
 
 def summarise(terminalreporter: pytest.TerminalReporter) -> None:
