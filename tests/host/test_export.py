@@ -24,7 +24,8 @@ import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph
 
 from ..headless.graph import newest_probes, probes
-from .browser import Browser, Editor
+from .browser import Editor
+from .conftest import OpenEditor
 from .lanes import Lane
 from .server import ComfyUI
 
@@ -60,7 +61,7 @@ await app.handleFile(new File([JSON.stringify(arguments[0])], 'opened.json', {ty
 await new Promise(done => setTimeout(done, 1500));
 return (await app.graphToPrompt()).output;
 """
-SAMPLE = 250  # templates: all of the old editor's 219, and two in five of the newest's 644, which take 4 s a file
+SAMPLE = 250  # templates: all that 0.3.64 names, and two in five of the 644 that 0.33.0 does
 FILES_A_TAB = 40
 UNEXPLAINED = "unexplained"
 
@@ -126,14 +127,13 @@ def test_every_class_on_its_own(editor: Editor, info: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("rendering", ["canvas"], indirect=True)  # the way of drawing is no part of a conversion
-@pytest.mark.usefixtures("editor")
-def test_templates(lane: Lane, comfyui: ComfyUI, browser: Browser, info: dict[str, Any]) -> None:
+def test_templates(lane: Lane, open_editor: OpenEditor, info: dict[str, Any]) -> None:
     """For the newest editor each miss has a known cause: printed are all, with the count of documents."""
     files = templates(lane)
     misses: dict[str, list[str]] = {}
     causes: Counter[str] = Counter()
     nodes = missed = unknown = 0
-    for file, document, prompt in converted(browser, comfyui.url, files):
+    for file, document, prompt in converted(open_editor, files):
         found = known(prompt, info)
         nodes += len(found)
         unknown += len(prompt) - len(found)
@@ -162,11 +162,10 @@ def test_templates(lane: Lane, comfyui: ComfyUI, browser: Browser, info: dict[st
         assert len(files) - len(misses) >= LEVEL * len(files)
 
 
-def converted(browser: Browser, url: str, files: list[Path]) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
+def converted(open_editor: OpenEditor, files: list[Path]) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
     """Each file, its document and the editor's prompt of it; a tab for a few, since a tab keeps what it opened."""
     for start in range(0, len(files), FILES_A_TAB):
-        with browser.tab() as driver:
-            editor = Editor(url, driver)
+        with open_editor() as editor:
             for file in files[start : start + FILES_A_TAB]:
                 document = json.loads(file.read_text())
                 script = CONVERT if file.name not in OPENED_AS_FILES else OPEN_AND_CONVERT
