@@ -14,6 +14,8 @@ import pytest
 
 from stable_cascade_nodes.runtime import host
 
+from .host import lanes
+
 if TYPE_CHECKING:
     from stable_cascade_nodes.cascade_core.models.handle import Handle
     from stable_cascade_nodes.recipes.tiny.judge import Studio
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so the programs that they start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+pytest_generate_tests = lanes.generate
+pytest_collection_modifyitems = lanes.order
+pytest_terminal_summary = lanes.summarise
+
+
+@pytest.fixture(scope="session")
+def lane(request: pytest.FixtureRequest) -> lanes.Lane:
+    """The ComfyUI that a test runs in; a fixture of what came of one must ask for it, so as to be made for each."""
+    if request.param is None:
+        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
+    return request.param
 
 
 @pytest.fixture

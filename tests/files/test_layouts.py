@@ -11,6 +11,7 @@ from stable_cascade_nodes.cascade_core.files.diffusers_config import write_confi
 from stable_cascade_nodes.cascade_core.files.layouts import TABLES, Source, chain, from_official, layout_of, to_official
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 
+from ..host.lanes import Lane
 from ..models.hosts import in_host
 from .networks import FULL_SIZE, Shapes, official_shapes, part_of, published_shapes, random_tensors, shapes_of
 
@@ -105,9 +106,10 @@ def test_comfyui_at_full_size(kind: str, preset: str) -> None:
         ("effnet", "published", "stage_c_coder.StageC_coder()"),
     ],
 )
-def test_comfyui_itself_at_full_size(kind: str, preset: str, built: str, tmp_path: Path) -> None:
+def test_comfyui_itself_at_full_size(lane: Lane, kind: str, preset: str, built: str, tmp_path: Path) -> None:
     module = built.partition(".")[0]
     found = in_host(
+        lane,
         "import torch, comfy.ops as ops_of\n"
         f"from comfy.ldm.cascade import {module}\n"
         "ops = ops_of.disable_weight_init\n"
@@ -182,7 +184,7 @@ def test_two_steps_at_once() -> None:
 
 
 @pytest.mark.host
-def test_openclip_names_are_read_as_comfyui_reads_them(tmp_path: Path) -> None:
+def test_openclip_names_are_read_as_comfyui_reads_them(lane: Lane, tmp_path: Path) -> None:
     """For both encoders: its own conversion, on random values."""
     ours = {
         kind: random_tensors(official_shapes(kind, PRESETS[kind]["tiny"])) for kind in ("text_encoder", "image_encoder")
@@ -193,6 +195,7 @@ def test_openclip_names_are_read_as_comfyui_reads_them(tmp_path: Path) -> None:
         for name, source in from_official(kind, "openclip", tensors).items()
     }
     found = in_host(
+        lane,
         "import comfy.utils, comfy.clip_vision\n"
         "def part(kind, prefix):\n"
         "    cut = {n.partition(':')[2]: t for n, t in given.items() if n.startswith(kind + ':')}\n"

@@ -6,30 +6,37 @@ import base64
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 WINDOW = (1920, 1080)
 PATIENCE = 60  # seconds for anything that the editor is expected to do
+RENDERINGS = ("canvas", "nodes2")  # the second is Nodes 2.0, whose nodes are elements of the page
 SETTLE = 0.5  # seconds in which the editor draws, and shows the toasts of what it has just done
+
+# What the editor tells people by, at the time of 1.27 and of 1.58, which has a card for all that hinders a run.
+TOAST = '.p-toast-message, li[role="alert"]'
+DIALOG = ".p-dialog, [data-reka-dialog-content]"
+BOX = f'{TOAST}, {DIALOG}, [data-testid="error-overlay"]'
 
 # Runs before the page's own scripts. It keeps every message box that ever appears, because toasts leave by themselves;
 # an element keeps its text when it has left the page.
-WATCH = """
+WATCH = f"""
 window.__shown = new Set();
-new MutationObserver(records => {
+new MutationObserver(records => {{
   for (const record of records) for (const added of record.addedNodes) if (added.nodeType === 1)
-    for (const element of [added, ...added.querySelectorAll('.p-toast-message, .p-dialog')])
-      if (element.matches('.p-toast-message, .p-dialog')) window.__shown.add(element);
-}).observe(document, {childList: true, subtree: true});
+    for (const element of [added, ...added.querySelectorAll('{BOX}')])
+      if (element.matches('{BOX}')) window.__shown.add(element);
+}}).observe(document, {{childList: true, subtree: true}});
 """
 # The older dialogs of the editor are always in the page, mostly hidden.
-MESSAGES = """
+MESSAGES = f"""
 const old = [...document.querySelectorAll('.comfy-modal')].filter(e => getComputedStyle(e).display !== 'none');
-return [...window.__shown, ...old].map(e => ({
-  kind: e.matches('.p-toast-message') ? 'toast' : 'dialog', text: (e.innerText || e.textContent).trim()}));
+return [...window.__shown, ...old].map(e => ({{
+  kind: e.matches('{TOAST}') ? 'toast' : 'dialog', text: (e.innerText || e.textContent).trim()}}));
 """
 READY = """
 return Boolean(window.app?.graph && app.extensionManager && window.LiteGraph?.registered_node_types.SaveImage);
@@ -71,18 +78,60 @@ def browser_paths() -> tuple[str, str] | None:
     return (browser, driver) if browser and driver else None
 
 
-class Editor:
-    """The editor of one server in a browser window, as context manager; only loopback can be reached from it.
+class Browser:
+    """One headless Chromium for many tabs, as context manager; only loopback can be reached from it.
 
-    `driver` is selenium's, for what no method here does.
+    What has crashed, tab or whole browser, fails who uses it; the next tab is one of a browser that was started anew.
     """
 
-    def __init__(self, url: str, browser: str, driver: str):
+    def __init__(self, browser: str, driver: str):
+        self._browser, self._service = browser, driver
+        self._driver: Any = None
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._quit()
+
+    @contextmanager
+    def tab(self) -> Iterator[Any]:
+        """Selenium's driver on a new tab, which is closed afterwards."""
+        if self._driver is None:
+            self._driver = self._start()
+        driver = self._driver
+        try:
+            driver.switch_to.new_window("tab")
+            yield driver
+        finally:
+            self._close_tab()
+
+    def _close_tab(self) -> None:
+        from selenium.common.exceptions import WebDriverException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            self._driver.close()
+            self._driver.switch_to.window(self._driver.window_handles[0])
+            assert self._driver.execute_script("return 1") == 1
+        except (WebDriverException, HTTPError):
+            self._quit()
+
+    def _quit(self) -> None:
+        from selenium.common.exceptions import WebDriverException
+        from urllib3.exceptions import HTTPError
+
+        with suppress(WebDriverException, HTTPError):
+            if self._driver is not None:
+                self._driver.quit()
+        self._driver = None
+
+    def _start(self) -> Any:
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
 
         options = webdriver.ChromeOptions()
-        options.binary_location = browser
+        options.binary_location = self._browser
         for argument in (
             *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-proxy-server"),
             f"--window-size={WINDOW[0]},{WINDOW[1]}",
@@ -90,22 +139,22 @@ class Editor:
         ):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.url = url
-        self.driver = webdriver.Chrome(options=options, service=Service(driver))
-        self.driver.set_script_timeout(300)
+        driver = webdriver.Chrome(options=options, service=Service(self._service))
+        driver.set_script_timeout(300)
+        return driver
+
+
+class Editor:
+    """The editor of one server in a tab of its own.
+
+    `driver` is selenium's, for what no method here does; `rendering` one of RENDERINGS, as the server's settings say.
+    """
+
+    def __init__(self, url: str, driver: Any, rendering: str = "canvas"):
+        self.url, self.driver, self.rendering = url, driver, rendering
         self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
         self._console: list[str] = []
-
-    def __enter__(self) -> Editor:
-        try:
-            self.open()
-        except BaseException:
-            self.driver.quit()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.driver.quit()
+        self.open()
 
     def open(self) -> None:
         """Load the page anew, until its nodes are registered; the canvas is empty, and nothing has been shown yet."""
@@ -180,7 +229,7 @@ class Editor:
         from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
 
-        while self.driver.find_elements("css selector", ".p-dialog"):
+        while self.driver.find_elements("css selector", DIALOG):
             ActionChains(self.driver).send_keys(Keys.ESCAPE).perform()
             time.sleep(SETTLE)
         self.script("window.__shown.clear()")
@@ -204,7 +253,7 @@ class Editor:
         pointer.perform()
 
     def press_run(self) -> None:
-        self.click('[data-testid="queue-button"] button')
+        self.click('[data-testid="queue-button"] button, button[data-testid="queue-button"]')
 
     def screenshot(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,29 +1,31 @@
-"""A real ComfyUI with this pack, and a real browser on it, once for all tests of this folder.
+"""A real ComfyUI with this pack, and a real browser on it, shared by all tests of a lane (lanes.py).
 
-COMFYUI_PATH names ComfyUI's folder and COMFYUI_PYTHON its Python; COMFYUI_FRONT_END, the `static` folder of an editor,
-where it is not the installed one. Run: make test-host, or pytest -m host tests/host
+Run: make test-host, or pytest -m host tests/host; one lane alone: -k 0.3.64
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 import stable_cascade_nodes
 
-from .browser import Editor, browser_paths
+from .browser import Browser, Editor, browser_paths
+from .lanes import Lane
 from .server import ComfyUI
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 HERE = Path(__file__).parent
 
 Start = Callable[..., ComfyUI]
+OpenEditor = Callable[[], AbstractContextManager[Editor]]
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
@@ -31,18 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def start_comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+def start_comfyui(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts further servers, for tests that need one of their own: `start_comfyui("--preview-method", "auto")`."""
-    python, path = os.environ.get("COMFYUI_PYTHON"), os.environ.get("COMFYUI_PATH")
-    if not python or not path:
-        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
     with ExitStack() as servers:
 
         def start(*arguments: str, pack: Path | None = ROOT, folder: Path | None = None) -> ComfyUI:
             folder = folder or tmp_path_factory.mktemp("comfyui")
-            if front_end := os.environ.get("COMFYUI_FRONT_END"):
-                arguments = (*arguments, "--front-end-root", front_end)
-            return servers.enter_context(ComfyUI(Path(python), Path(path), folder, pack, arguments))
+            server = ComfyUI(Path(lane.python), lane.path, folder, pack, (*arguments, *lane.arguments))
+            return servers.enter_context(server)
 
         yield start
 
@@ -54,13 +52,38 @@ def comfyui(start_comfyui: Start) -> ComfyUI:
 
 
 @pytest.fixture(scope="session")
-def editor(comfyui: ComfyUI) -> Iterator[Editor]:
-    """The editor of `comfyui` in a headless Chromium."""
+def browser() -> Iterator[Browser]:
     found = browser_paths()
     if found is None:
         pytest.skip("chromium and chromedriver are needed on the PATH to run this")
-    with Editor(comfyui.url, *found) as opened:
-        yield opened
+    with Browser(*found) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def rendering(request: pytest.FixtureRequest) -> str:
+    """How the editor draws nodes: one of those that the lane's editor has."""
+    return request.param
+
+
+@pytest.fixture
+def open_editor(comfyui: ComfyUI, browser: Browser, rendering: str) -> OpenEditor:
+    """Opens the editor of `comfyui` in a headless Chromium, in a new tab: `with open_editor() as editor`."""
+
+    @contextmanager
+    def opened() -> Iterator[Editor]:
+        comfyui.fetch("/settings/Comfy.VueNodes.Enabled", rendering == "nodes2")
+        with browser.tab() as driver:
+            yield Editor(comfyui.url, driver, rendering)
+
+    return opened
+
+
+@pytest.fixture
+def editor(open_editor: OpenEditor) -> Iterator[Editor]:
+    """The editor of `comfyui` in a tab that is this test's alone."""
+    with open_editor() as editor:
+        yield editor
 
 
 @pytest.fixture

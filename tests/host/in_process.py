@@ -10,6 +10,8 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from .lanes import Lane
+
 PROGRAM = Path(__file__).parent / "native" / "answer_prompts.py"
 Link = tuple[str, int]
 
@@ -41,12 +43,12 @@ class Failed(Exception):
 class InProcess:
     """One process, as context manager. `folder` is its base directory: custom_nodes, models, input, output."""
 
-    def __init__(self, python: str, comfyui: str, folder: Path, threads: str = "1") -> None:
+    def __init__(self, lane: Lane, folder: Path, threads: str = "1") -> None:
         self.folder = folder
         self._environment = os.environ | {"OMP_NUM_THREADS": threads}
         arguments = ("--cpu", "--base-directory", str(folder), "--disable-api-nodes")
         database = ("--database-url", "sqlite:///:memory:")
-        self._command = [python, str(PROGRAM), comfyui, *arguments, *database]
+        self._command = [lane.python, str(PROGRAM), str(lane.path), *arguments, *database]
 
     def __enter__(self) -> InProcess:
         with (self.folder / "comfyui.log").open("w") as log:

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from .bare import find_facts
+from .lanes import Lane
 
 MODES = ("canny", "inpainting", "super_resolution", "identity")  # ComfyUI's class has identity; its loader does not
 CLOSE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def facts(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("controlnets")
-    facts = find_facts("steer_stage_c.py", folder)
+    facts = find_facts(lane, "steer_stage_c.py", folder)
     for file in folder.glob("*.safetensors"):
         file.unlink()  # 1.7 GB
     return facts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from ..models.byte_pairs import ids, vocabulary
 from ..models.test_clip_vocabulary import PROMPTS
 from .conftest import Start
 from .in_process import Prompt, out
+from .lanes import Lane
 from .server import ComfyUI, Refused
 
 LOADERS = sorted(name for name in NODE_CLASS_MAPPINGS if name.endswith("Loader"))
@@ -31,16 +31,13 @@ SIZE = {"width": 128, "height": 96}
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Path:
+def tokenizer(lane: Lane) -> Path:
     """ComfyUI's copy of CLIP's vocabulary."""
-    path = os.environ.get("COMFYUI_PATH")
-    if not path:
-        pytest.skip("set COMFYUI_PATH to a ComfyUI folder to run this")
-    return Path(path) / "comfy" / "sd1_tokenizer"
+    return lane.path / "comfy" / "sd1_tokenizer"
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base folder with files in every layout, also in folders that extra_model_paths.yaml names."""
     base = tmp_path_factory.mktemp("files")
     models, disk = base / "models", base / "disk"

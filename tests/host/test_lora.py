@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from .bare import find_facts
+from .lanes import Lane
 
 CLOSE = 1e-6
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return find_facts("attach_loras.py", tmp_path_factory.mktemp("loras"))
+def facts(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return find_facts(lane, "attach_loras.py", tmp_path_factory.mktemp("loras"))
 
 
 @pytest.mark.parametrize("dialect", ["kohya", "comfyui"])

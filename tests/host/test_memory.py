@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from .bare import find_facts
+from .lanes import Lane
 
 ON_CARD, AWAY, HALF = ["meta"], ["cpu"], ["cpu", "meta"]
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return find_facts("manage_memory.py", tmp_path_factory.mktemp("memory"))
+def facts(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return find_facts(lane, "manage_memory.py", tmp_path_factory.mktemp("memory"))
 
 
 @pytest.mark.parametrize(("how", "evicted"), [("in part", HALF), ("wholly", AWAY)])

@@ -8,7 +8,6 @@ Run: COMFYUI_PATH=... COMFYUI_PYTHON=... pytest -m host tests/host/test_native_g
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from .. import shared_graphs
 from ..models.peers import deviation
 from . import narrow
 from .in_process import InProcess, Link, Prompt
+from .lanes import Lane
 from .test_stand_ins import ours
 
 pytestmark = pytest.mark.host
@@ -43,13 +43,10 @@ C, B, DECODED, SAVED = ("3", 0), ("33", 0), ("8", 0), ("9", 0)  # links of the e
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def base(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A base directory for both: models and pictures."""
-    path = os.environ.get("COMFYUI_PATH")
-    if not path or not os.environ.get("COMFYUI_PYTHON"):
-        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
     folder = tmp_path_factory.mktemp("graphs")
-    narrow.write(folder, Path(path) / "comfy" / "sd1_tokenizer")
+    narrow.write(folder, lane.path / "comfy" / "sd1_tokenizer")
     rng = np.random.default_rng(0)
     for name, size in PICTURES.items():
         soft = Image.fromarray(rng.integers(0, 256, (7, 7, 4), np.uint8)).resize(size, Image.Resampling.BICUBIC)
@@ -59,8 +56,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def comfy(base: Path) -> Iterator[InProcess]:
-    with InProcess(os.environ["COMFYUI_PYTHON"], os.environ["COMFYUI_PATH"], base) as comfy:
+def comfy(lane: Lane, base: Path) -> Iterator[InProcess]:
+    with InProcess(lane, base) as comfy:
         yield comfy
 
 

@@ -36,6 +36,7 @@ from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 from ..models.peers import deviation
 from . import random_models as files
 from .in_process import Failed, InProcess, Link, Prompt, out
+from .lanes import Lane
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 THREADS = "1"  # in every process whose pixels are compared: sums depend on how they are shared out
@@ -65,23 +66,13 @@ class Encoded(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def host() -> tuple[str, str]:
-    """ComfyUI's Python and folder."""
-    python, path = os.environ.get("COMFYUI_PYTHON"), os.environ.get("COMFYUI_PATH")
-    if not python or not path:
-        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
-    return python, path
-
-
-@pytest.fixture(scope="module")
-def comfy(host: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    python, path = host
+def comfy(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     folder = tmp_path_factory.mktemp("native")
     for name in ("custom_nodes", "input", "output"):
         (folder / name).mkdir()
     (folder / "custom_nodes" / "stable-cascade-nodes").symlink_to(ROOT, target_is_directory=True)
-    files.write_models(folder / "models", Path(path) / "comfy" / "sd1_tokenizer")
-    with InProcess(python, path, folder, THREADS) as comfy:
+    files.write_models(folder / "models", lane.path / "comfy" / "sd1_tokenizer")
+    with InProcess(lane, folder, THREADS) as comfy:
         yield comfy
     shutil.rmtree(folder / "models")
 
@@ -172,7 +163,7 @@ def test_native_text_encoder_equals_ours(comfy: InProcess, name: str) -> None:
     assert 0.5 < native.sequence.std() < 2 and native.sequence.std(dim=1).min() > 0.1  # neither blown up nor flat
 
 
-def test_native_tokens_equal_ours(host: tuple[str, str]) -> None:
+def test_native_tokens_equal_ours(lane: Lane) -> None:
     """Pieces, weights and chunks of prompts whose brackets have partners."""
     words = (
         "red", "star", "tall lighthouse", "Café", "naïve", "中文", "🌟", "it's", "100%", "[x]", "{y}", "...", "#tag",
@@ -198,15 +189,13 @@ def test_native_tokens_equal_ours(host: tuple[str, str]) -> None:
         "red " * 76,
         *(draw() for _ in range(400)),
     ]
-    python, path = host
     program = Path(__file__).parent / "native" / "native_tokens.py"
-    done = subprocess.run(
-        [python, str(program), path, "--cpu"], input=json.dumps(texts), capture_output=True, text=True, check=False
-    )
+    command = [lane.python, str(program), str(lane.path), "--cpu"]
+    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     native: list[list[list[list[float]]]] = json.loads(done.stdout)
 
-    tokenizer = PublishedTokenizer(Path(path) / "comfy" / "sd1_tokenizer")
+    tokenizer = PublishedTokenizer(lane.path / "comfy" / "sd1_tokenizer")
     small = replace(PUBLISHED_TEXT, hidden_size=8, intermediate_size=8, layers=1, heads=1)
     encoder = TextEncoder(small, tokenizer)
     for text, theirs in zip(texts, native, strict=True):
@@ -512,7 +501,7 @@ def test_saved_latents_and_pictures(comfy: InProcess) -> None:
     assert torch.equal(again, pixels)
 
 
-def test_same_pixels_as_the_command(comfy: InProcess, host: tuple[str, str], tmp_path: Path) -> None:
+def test_same_pixels_as_the_command(comfy: InProcess, lane: Lane, tmp_path: Path) -> None:
     prompt = Prompt()
     run = tiny_run(prompt, batch=2)
     saved = prompt.add("SaveImage", images=tiny_image(prompt, run, tiny_c(prompt, run)), filename_prefix="same")
@@ -521,7 +510,7 @@ def test_same_pixels_as_the_command(comfy: InProcess, host: tuple[str, str], tmp
     workflow = tmp_path / "prompt.json"
     workflow.write_text(json.dumps(prompt.nodes))
     done = subprocess.run(
-        [host[0], str(ROOT), "run", str(workflow), "--output", str(tmp_path / "out")],
+        [lane.python, str(ROOT), "run", str(workflow), "--output", str(tmp_path / "out")],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": THREADS},
         capture_output=True,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from .bare import find_facts
+from .lanes import Lane
 
 CLOSE = 1e-5  # of the largest value
 SEEN = 1e-3  # of a hint, in the maps: random networks do not see much
@@ -14,8 +15,8 @@ MODES = ("canny", "inpainting", "super_resolution")
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return find_facts("apply_stand_ins.py", tmp_path_factory.mktemp("stand_ins"))
+def facts(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return find_facts(lane, "apply_stand_ins.py", tmp_path_factory.mktemp("stand_ins"))
 
 
 @pytest.mark.parametrize("mode", MODES)

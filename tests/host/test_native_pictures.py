@@ -6,7 +6,6 @@ Run: COMFYUI_PATH=... COMFYUI_PYTHON=... pytest -m host tests/host/test_native_p
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +27,7 @@ from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 
 from ..models.peers import alive, deviation
 from .in_process import InProcess, Link, Prompt, out
+from .lanes import Lane
 
 pytestmark = pytest.mark.host
 ROOT = Path(stable_cascade_nodes.__file__).parent
@@ -38,10 +38,7 @@ ROUNDED = 1e-2  # of embeddings: the native encoder rounds resized pictures to 8
 
 
 @pytest.fixture(scope="module")
-def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    python, path = os.environ.get("COMFYUI_PYTHON"), os.environ.get("COMFYUI_PATH")
-    if not python or not path:
-        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
+def comfy(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     folder = tmp_path_factory.mktemp("pictures")
     for name in ("custom_nodes", "input", "output", "models/clip_vision", "models/diffusion_models"):
         (folder / name).mkdir(parents=True)
@@ -52,7 +49,7 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     # In float16, as which ComfyUI keeps it anyway; both compute in float32.
     save(folder / "models/clip_vision" / VISION, encoder, "image_encoder", family="tiny", dtype="float16")
     write_pictures(folder / "input")
-    with InProcess(python, path, folder) as comfy:
+    with InProcess(lane, folder) as comfy:
         yield comfy
     shutil.rmtree(folder / "models")
 

@@ -7,6 +7,7 @@ import pytest
 from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
 
 from .bare import find_facts
+from .lanes import Lane
 
 CLOSE = 1e-4
 # ComfyUI computes the sigma of a second evaluation in float32. The network hears of it 10,000 times enlarged, and
@@ -16,8 +17,8 @@ WIDE = 3e-2
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
-    return find_facts("sample_natively.py", tmp_path_factory.mktemp("sampling"))
+def facts(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    return find_facts(lane, "sample_natively.py", tmp_path_factory.mktemp("sampling"))
 
 
 def test_all_ran(facts: dict[str, float]) -> None:

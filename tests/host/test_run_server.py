@@ -6,7 +6,6 @@ What runs here, runs under ComfyUI's own Python, so that both have the same torc
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph, native
 from stable_cascade_nodes.runtime import host
 
+from .lanes import Lane
 from .server import ComfyUI
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
@@ -34,9 +34,8 @@ Document = dict[str, Any]
 class Command:
     """`cascade` as a process, in a folder of its own."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
+    def __init__(self, lane: Lane, folder: Path, url: str) -> None:
+        self.lane, self.folder, self.url = lane, folder, url
         (folder / "input").mkdir()
 
     def start(self, *arguments: str, python: str = sys.executable) -> subprocess.Popen[str]:
@@ -54,13 +53,13 @@ class Command:
         return self.finish(self.start("run", *arguments, "--server", self.url, "--output", "there"), code)
 
     def here(self, *arguments: str) -> list[str]:
-        python = os.environ["COMFYUI_PYTHON"]
-        return self.finish(self.start("run", *arguments, "--device", "cpu", "--output", "here", python=python))
+        process = self.start("run", *arguments, "--device", "cpu", "--output", "here", python=self.lane.python)
+        return self.finish(process)
 
 
 @pytest.fixture
-def command(comfyui: ComfyUI, tmp_path: Path) -> Command:
-    return Command(tmp_path, comfyui.url)
+def command(lane: Lane, comfyui: ComfyUI, tmp_path: Path) -> Command:
+    return Command(lane, tmp_path, comfyui.url)
 
 
 def pixels(path: str | Path) -> Any:

@@ -8,7 +8,6 @@ Run: COMFYUI_PATH=... COMFYUI_PYTHON=... pytest -m host tests/host/test_stand_in
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from stable_cascade_nodes.runtime import host
 
 from ..models.peers import alive
 from .in_process import InProcess, Link, Prompt, out
+from .lanes import Lane
 
 pytestmark = pytest.mark.host
 EXACT, NEAR, ROUNDED = 0.0, 1e-5, 1 / 255
@@ -39,7 +39,7 @@ METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "lanczos")
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base directory for both: pictures, and models of random weights."""
     folder = tmp_path_factory.mktemp("base")
     for name in ("custom_nodes", "input", "output", "models/vae", "models/clip_vision"):
@@ -62,11 +62,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def comfy(base: Path) -> Iterator[InProcess]:
-    python, path = os.environ.get("COMFYUI_PYTHON"), os.environ.get("COMFYUI_PATH")
-    if not python or not path:
-        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
-    with InProcess(python, path, base) as comfy:
+def comfy(lane: Lane, base: Path) -> Iterator[InProcess]:
+    with InProcess(lane, base) as comfy:
         yield comfy
     shutil.rmtree(base / "models")
 

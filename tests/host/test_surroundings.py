@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from .bare import find_facts
+from .lanes import Lane
 
 FLOAT, BRAIN, HALF = "float32", "bfloat16", "float16"
 
@@ -38,8 +39,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def facts(base: Path) -> dict[str, Any]:
-    return find_facts("ask_surroundings.py", base, "--base-directory", str(base))
+def facts(lane: Lane, base: Path) -> dict[str, Any]:
+    return find_facts(lane, "ask_surroundings.py", base, "--base-directory", str(base))
 
 
 def test_models_are_those_of_comfyuis_folders_and_the_first_key_wins(facts: dict[str, Any]) -> None:

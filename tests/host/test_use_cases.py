@@ -16,12 +16,14 @@ from PIL import Image
 import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph
 
-from .browser import Editor
+from .browser import RENDERINGS, Editor
 from .server import ComfyUI
 from .test_editor import LOOK, SEEN
+from .test_export import differences, known, ours
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 ALREADY = {"text_to_image", "published_models", "lora_training"}  # by test_server.py, test_editor.py, test_training.py
+IN_THE_EDITOR = [file for file in sorted((ROOT / "workflows").glob("*.json")) if file.stem != "text_to_image"]
 WORKFLOWS = [file for file in sorted((ROOT / "workflows").glob("*.json")) if file.stem not in ALREADY]
 SET = (
     "for (const [title, name, value] of arguments[0])"
@@ -42,6 +44,16 @@ CHOOSE = (
     "const combo = app.graph.nodes.find(node => node.type === 'CascadePicture').widgets.find(w => w.name === 'image');"
     "combo.value = arguments[0]; combo.callback(combo.value);"
 )
+
+BUILT_IN = (
+    "for (const node of app.graph.nodes.filter(node => node.type.endsWith('Loader')))"
+    " node.widgets.find(widget => widget.name === 'model_name').value = 'tiny (built-in)'"
+)
+INTO_SUBGRAPH = """
+const ours = app.graph.nodes.filter(node => node.type.startsWith('Cascade'));
+app.graph.convertToSubgraph(new Set(ours.filter(node => !/Loader$|Picture$/.test(node.type))));
+await new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)));  // slots get their types
+"""
 
 each_workflow = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
 
@@ -67,40 +79,68 @@ def test_it_runs_over_http(comfyui: ComfyUI, file: Path) -> None:
         assert json.loads(picture.text["workflow"]) == workflow  # type: ignore[attr-defined]
 
 
-@each_workflow
-def test_it_runs_by_the_button_and_its_picture_opens_as_the_same_workflow(
+@pytest.mark.parametrize("file", IN_THE_EDITOR, ids=lambda file: file.stem)
+def test_it_runs_by_the_button_opens_again_and_runs_as_a_subgraph(
     clean: Editor, comfyui: ComfyUI, file: Path, shots: Path
 ) -> None:
+    """The same workflow from its picture, and the same picture with all but loaders and pictures in a subgraph."""
     clean.open_file(file)
-    name = f"by_the_button_{file.stem}"
-    clean.script(SET, [["Stage B", "seed", 2], ["Stage B", "steps", 60], ["Picture out", "filename_prefix", name]])
+    name = f"by_the_button_{file.stem}_{clean.rendering}"
+    seed = 2 + RENDERINGS.index(clean.rendering)  # a picture that this server has not made
+    clean.script(SET, [["Stage B", "seed", seed], ["Stage B", "steps", 60], ["Picture out", "filename_prefix", name]])
+    if file.stem == "published_models":
+        clean.forget()  # that its files are missing
+        clean.script(BUILT_IN)
+        clean.script(SET, [["Size", "width", 256], ["Size", "height", 256]])
+    if file.stem == "lora_training":
+        clean.script(SET, [["Train LoRA", "steps", 2], ["Train LoRA", "name", name]])
     before = clean.graph()
     clean.script(LOOK)
-    clean.press_run()
-    deadline = time.monotonic() + 120
-    while name not in clean.script(SHOWN):
-        assert time.monotonic() < deadline, clean.messages()
-        time.sleep(0.2)
-    time.sleep(1)
-    clean.screenshot(shots / f"{file.stem}_finished.png")
-    assert clean.script(SEEN)["progress"]["CascadeStageBSampler"] > 2
-    assert clean.messages() == [] and clean.console() == []
+    saved = run(clean, comfyui, name)
+    clean.screenshot(shots / f"{file.stem}_finished_{clean.rendering}.png")
+    seen = clean.script(SEEN)
+    assert seen["progress"]["CascadeStageBSampler"] > 2
+    assert file.stem == "reconstruction" or seen["previews"]["CascadeStageCSampler"] > 2
+    if clean.rendering == "nodes2":
+        assert file.stem == "reconstruction" or seen["shown"]["CascadeStageCSampler"] > 2
+        assert seen["shown"]["SaveImage"] > 0
 
-    (saved,) = comfyui.output.glob(f"{name}_*.png")
     clean.drop_picture(saved)
     after = clean.graph()
     assert all(after[key] == before[key] for key in ("nodes", "links", "groups"))
-    assert clean.messages() == [] and clean.console() == []
+
+    clean.script(INTO_SUBGRAPH)
+    clean.script(SET, [["Picture out", "filename_prefix", f"{name}_sub"]])
+    document, exported = clean.graph(), clean.prompt()
+    assert len(document["definitions"]["subgraphs"]) == 1 and len(document["nodes"]) < len(before["nodes"])
+    info = comfyui.object_info()
+    assert differences(ours(document, info), known(exported, info)) == []
+    same = run(clean, comfyui, f"{name}_sub")
+    assert np.array_equal(*(np.asarray(Image.open(picture)) for picture in (saved, same)))
+    clean.screenshot(shots / f"{file.stem}_subgraph_{clean.rendering}.png")
+    clean.open_document(document)
+    assert clean.prompt() == exported
+    assert [line for line in clean.console() if "huggingface.co" not in line] == []
+
+
+def run(editor: Editor, comfyui: ComfyUI, name: str) -> Path:
+    """Press Run and wait for the picture of this name in Picture out; its file."""
+    editor.press_run()
+    editor.wait(f"the picture {name}", lambda: name in editor.script(SHOWN) or editor.messages(), 180)
+    assert editor.messages() == []
+    time.sleep(1)
+    (file,) = comfyui.output.glob(f"{name}_0*.png")
+    return file
 
 
 def test_the_comparison_shows_its_numbers_on_the_node(clean: Editor, shots: Path) -> None:
     clean.open_file(ROOT / "workflows" / "reconstruction.json")
-    clean.script(SET, [["Stage B", "seed", 3]])
+    clean.script(SET, [["Stage B", "seed", 5 + RENDERINGS.index(clean.rendering)]])
     clean.press_run()
     said = clean.wait("the numbers", lambda: clean.script(SAID))
     assert re.fullmatch(r"PSNR \d\d\.\d dB; latent 6 x 6 x 16, 42\.7 times smaller a side", said)
     time.sleep(1)
-    clean.screenshot(shots / "reconstruction_numbers.png")
+    clean.screenshot(shots / f"reconstruction_numbers_{clean.rendering}.png")
 
 
 def test_the_picture_node_shows_what_is_chosen(clean: Editor, comfyui: ComfyUI, shots: Path) -> None:
@@ -120,7 +160,7 @@ def test_the_picture_node_shows_what_is_chosen(clean: Editor, comfyui: ComfyUI, 
     clean.press_run()
     clean.wait("the result", lambda: clean.script(SHOWN))
     assert shown("/pictures/face_with_glasses.png")
-    clean.screenshot(shots / "built_in_picture.png")
+    clean.screenshot(shots / f"built_in_picture_{clean.rendering}.png")
     clean.script("app.graph.clear(); app.graph.add(LiteGraph.createNode('CascadePicture'))")  # as the person adds one
     clean.wait("that of a new node", lambda: shown("/pictures/circle.png"))
     assert clean.messages() == [] and clean.console() == []

@@ -4,16 +4,14 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..host.lanes import Lane
 
-def in_host(code: str, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
+
+def in_host(lane: Lane, code: str, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
     """What `code` leaves in `found`, given `tensors` as `given`; ComfyUI's modules can be imported in it."""
-    python, comfyui = os.environ.get("COMFYUI_PYTHON"), os.environ.get("COMFYUI_PATH")
-    if not python or not comfyui:
-        pytest.skip("set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python to run this")
     save_file(tensors, folder / "given.safetensors")
     program = (
         "from safetensors.torch import load_file, save_file\n"
@@ -24,9 +22,9 @@ def in_host(code: str, tensors: dict[str, Tensor], folder: Path) -> dict[str, Te
         "save_file(found, 'found.safetensors')\n"
     )
     done = subprocess.run(
-        [python, "-c", program, "--cpu"],
+        [lane.python, "-c", program, "--cpu"],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": comfyui},
+        env=os.environ | {"PYTHONPATH": str(lane.path)},
         capture_output=True,
         text=True,
         check=False,

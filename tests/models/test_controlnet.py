@@ -13,6 +13,7 @@ from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, ControlNetConfig
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 
+from ..host.lanes import Lane
 from .hosts import in_host
 from .peers import alive, deviation
 
@@ -165,12 +166,12 @@ def test_saved_and_loaded(bottleneck: str, tmp_path: Path) -> None:
     ("mode", "bottleneck", "size"),
     [("canny", "effnet", (64, 96)), ("inpainting", "effnet", (96, 64)), ("identity", "simple", (2, 3))],
 )
-def test_equals_comfyui(mode: str, bottleneck: str, size: tuple[int, int], tmp_path: Path) -> None:
+def test_equals_comfyui(lane: Lane, mode: str, bottleneck: str, size: tuple[int, int], tmp_path: Path) -> None:
     config = replace(CONTROLNETS[mode], proj_blocks=(0, 4))
     module = alive(ControlNet, config)
     hint = torch.rand(1, config.c_in, *size, generator=torch.Generator().manual_seed(0))
     code = IN_COMFYUI.format(blocks=list(config.proj_blocks), mode=bottleneck)
-    expected = in_host(code, {**module.state_dict(), "hint": hint}, tmp_path)
+    expected = in_host(lane, code, {**module.state_dict(), "hint": hint}, tmp_path)
     maps = module.project(hint)
     assert sorted(expected) == ["0", "4"]
     for block, one in expected.items():

@@ -8,6 +8,7 @@ import torch
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 
+from ..host.lanes import Lane
 from .hosts import in_host
 from .peers import alive, deviation
 
@@ -55,9 +56,9 @@ def test_a_cell_per_32_pixels_rounded_up(height: int, width: int, cells: tuple[i
 
 
 @pytest.mark.host
-def test_equals_torchvision(tmp_path: Path) -> None:
+def test_equals_torchvision(lane: Lane, tmp_path: Path) -> None:
     module = alive(Effnet, PRESETS["effnet"]["published"])
     torch.manual_seed(0)
     pixels = torch.rand(2, 3, 100, 65)
-    expected = in_host(IN_TORCHVISION, {**module.state_dict(), "pixels": pixels}, tmp_path)["latent"]
+    expected = in_host(lane, IN_TORCHVISION, {**module.state_dict(), "pixels": pixels}, tmp_path)["latent"]
     assert deviation(module(pixels), expected) < 1e-5

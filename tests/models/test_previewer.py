@@ -9,6 +9,7 @@ from torch import nn
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
 
+from ..host.lanes import Lane
 from .hosts import in_host
 from .peers import alive, deviation
 
@@ -43,9 +44,9 @@ def test_eight_pixels_per_cell(preset: str) -> None:
 
 
 @pytest.mark.host
-def test_equals_comfyui(tmp_path: Path) -> None:
+def test_equals_comfyui(lane: Lane, tmp_path: Path) -> None:
     module = alive(Previewer, PRESETS["previewer"]["published"])
     torch.manual_seed(0)
     latent = torch.randn(2, 16, 5, 7)
-    expected = in_host(IN_COMFYUI, {**module.state_dict(), "latent": latent}, tmp_path)["picture"]
+    expected = in_host(lane, IN_COMFYUI, {**module.state_dict(), "latent": latent}, tmp_path)["picture"]
     assert deviation(module(latent), expected) < 1e-5
