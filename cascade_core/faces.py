@@ -7,7 +7,6 @@ that it was trained with.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ from torch import Tensor
 from .errors import CascadeError
 from .files.metadata import PUBLISHED_FAMILY
 from .hints import Detector, FoundFace
+from .libraries import install_command, missing_packages
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Network = Callable[[Array], list[Array]]  # a picture (1, 3, H, W) -> outputs
-
-NEEDS = {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime"}  # module -> package
 
 SIDE = 320  # of the square in which faces are looked for
 STRIDES = (8, 16, 32)  # pixels between the anchors of SCRFD's three levels
@@ -43,7 +41,7 @@ def insightface_detector(finder: Path, embedder: Path) -> Detector:
 
     Raises CascadeError where a package or a file is missing, or a file is another network.
     """
-    _check_present(finder, embedder)
+    check_present(finder, embedder)
     anchors = [ANCHORS * (SIDE // stride) ** 2 for stride in STRIDES]
     found = [(count, values) for values in (1, 4, 10) for count in anchors]
     return _InsightFace(
@@ -167,13 +165,13 @@ def _load(file: Path, what: str, side: int, shapes: list[tuple[int, int]]) -> Ne
     return run
 
 
-def _check_present(*files: Path) -> None:
-    """One message for everything that is missing."""
-    packages = [package for module, package in NEEDS.items() if find_spec(module) is None]
-    missing = [str(file) for file in files if not file.is_file()]
+def check_present(finder: Path, embedder: Path) -> None:
+    """CascadeError where packages or these files are missing: one message for all of it."""
+    packages = missing_packages("cv2", "onnxruntime")
+    missing = [str(file) for file in (finder, embedder) if not file.is_file()]
     wanted: list[str] = []
     if packages:
-        wanted.append(f"packages (pip install {' '.join(packages)})")
+        wanted.append(f"packages ({install_command(*packages)})")
     if missing:
         wanted.append(
             f"{' and '.join(missing)} (of buffalo_l, a model pack of https://github.com/deepinsight/insightface; its"

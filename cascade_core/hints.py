@@ -6,7 +6,6 @@ and is brought to the size of the latent when it is used.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import CascadeError
+from .libraries import PACKAGES, install_command
 from .models.config import ControlNetConfig
 from .models.effnet import Effnet
 from .models.family import check_family, check_kind
@@ -130,9 +130,7 @@ def import_opencv() -> Any:
     try:
         return import_module("cv2")
     except ImportError as error:
-        raise CascadeError(
-            f'Canny edges need OpenCV: "{sys.executable}" -m pip install opencv-python-headless'
-        ) from error
+        raise CascadeError(f"Canny edges need OpenCV: {install_command(PACKAGES['cv2'])}") from error
 
 
 def canny_edges(pixels: Tensor, low: float = 100, high: float = 200) -> Tensor:

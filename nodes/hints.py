@@ -82,6 +82,17 @@ class CascadeCannyHint(_Hint):
             }
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: object = None) -> bool | str:
+        """True, or how to get OpenCV; `image`, a link, is named since a host asks about nothing only where it is."""
+        from ..cascade_core.hints import import_opencv
+
+        try:
+            import_opencv()
+        except CascadeError as error:
+            return str(error)
+        return True
+
     def make(self, image: Tensor, low: int, high: int) -> tuple[Hint, Tensor]:
         from ..cascade_core.hints import make_canny_hint
 
@@ -188,6 +199,11 @@ class CascadeFaceIdentityHint(_Hint):
                 "max_faces": inputs.integer(4, 1, 12, "At most so many faces, the large ones near the middle first."),
             }
         }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, detector: object = None) -> bool | str:
+        """True, or what the detector misses; None is a link."""
+        return True if detector is None else face_detectors.check(detector)
 
     def make(self, image: Tensor, detector: str, max_faces: int) -> tuple[Hint, Tensor]:
         from ..cascade_core.hints import make_identity_hint

@@ -34,6 +34,12 @@ def is_running() -> bool:
     return "comfy.model_management" in sys.modules
 
 
+def server() -> Any | None:
+    """ComfyUI's web server while it takes middlewares and routes, which is until all packs are imported; else None."""
+    found = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    return found if is_running() and found is not None and not found.app.frozen else None
+
+
 class ComfyUIHost(Host):
     """What ComfyUI answers."""
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..cascade_core.libraries import PACKAGES, install_command
 from ..cascade_core.wording import size_in_words
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def how_to_install(module: str) -> str | None:
     if not library or library == __name__.partition(".")[0]:
         return None
     listed = Path(__file__).parents[1] / "requirements.txt"
-    what = f'-r "{listed}"' if listed.is_file() else f"--upgrade {NAME}"
-    advice = f'{library} is missing in {sys.executable}: "{sys.executable}" -m pip install {what}'
+    all_of_them = f'-r "{listed}"' if listed.is_file() else f"--upgrade {NAME}"
+    advice = f"{library} is missing in {sys.executable}: {install_command(PACKAGES.get(library, all_of_them))}"
     if library == "torch":
         advice += (
             ", which takes several GB; without a GPU give it --extra-index-url https://download.pytorch.org/whl/cpu"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.builtin import built_in
+from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import FACE_DETECTORS
 from . import host
 
@@ -40,13 +41,31 @@ def _cartoon_faces() -> Detector:
 def _insightface() -> Detector:
     from ..cascade_core.faces import insightface_detector
 
-    return insightface_detector(_insightface_file(FINDER), _insightface_file(EMBEDDER))
+    return insightface_detector(*_insightface_files())
 
 
-def _insightface_file(name: str) -> Path:
-    """The path of the file, or the one where it should be."""
-    paths = [folder / place / name for folder in host.current().model_folders(INSIGHTFACE) for place in PLACES]
-    return next((path for path in paths if path.is_file()), paths[0])
+def _insightface_files() -> tuple[Path, Path]:
+    """The paths of finder and embedder, or those where they should be."""
+    folders = [folder / place for folder in host.current().model_folders(INSIGHTFACE) for place in PLACES]
+    finder, embedder = (
+        next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
+        for name in (FINDER, EMBEDDER)
+    )
+    return finder, embedder
+
+
+def check(name: object) -> bool | str:
+    """For VALIDATE_INPUTS: True, or what is wrong with the choice of this detector."""
+    from ..cascade_core.faces import check_present
+
+    if name not in DETECTORS:
+        return f"expected one of {', '.join(DETECTORS)}, found {name!r:.80}"
+    try:
+        if name == INSIGHTFACE:
+            check_present(*_insightface_files())
+    except CascadeError as error:
+        return str(error)
+    return True
 
 
 DETECTORS = {

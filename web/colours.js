@@ -16,25 +16,32 @@ const COLOURS = {
   CASCADE_DATASET: "#948A7E",
 };
 
-app.registerExtension({
-  name: "StableCascade.Colours",
-  setup() {
-    // The canvas keeps one table for sockets and one for links. Whenever a theme is loaded, at start as well, the editor
-    // writes "" there for each type that the theme does not know: that means ours, and a theme's own colour wins.
-    const tables = [app.canvas.default_connection_color_byType, app.canvas.constructor.link_type_colors];
-    for (const table of tables.filter(Boolean)) {
-      for (const [type, colour] of Object.entries(COLOURS)) {
-        let current = table[type] || colour;
-        Object.defineProperty(table, type, {
-          configurable: true,
-          enumerable: true,
-          get: () => current,
-          set: (value) => (current = value || colour),
-        });
-      }
-    }
+const style = document.createElement("style");
+style.id = "stable-cascade-colours";
+// Nodes 2.0 looks here. From the page's element itself the editor takes away what its theme does not know, whenever one is
+// loaded; what a theme does know stands there and wins.
+const properties = Object.entries(COLOURS).map(([type, colour]) => `--color-datatype-${type}: ${colour};`);
+style.textContent = `:root { ${properties.join(" ")} }`;
+
+function keepOnCanvas() {
+  // The canvas keeps one table for sockets and one for links. Whenever a theme is loaded, at start as well, the editor
+  // writes "" there for each type that the theme does not know: that means ours, and a theme's own colour wins.
+  const tables = [app.canvas.default_connection_color_byType, app.canvas.constructor.link_type_colors];
+  for (const table of tables.filter(Boolean)) {
     for (const [type, colour] of Object.entries(COLOURS)) {
-      document.documentElement.style.setProperty(`--color-datatype-${type}`, colour); // where later editors look
+      let current = table[type] || colour;
+      Object.defineProperty(table, type, {
+        configurable: true,
+        enumerable: true,
+        get: () => current,
+        set: (value) => (current = value || colour),
+      });
     }
-  },
-});
+  }
+}
+
+// Of a pack that is installed twice the scripts are loaded twice.
+if (!document.getElementById(style.id)) {
+  document.head.append(style);
+  app.registerExtension({ name: "StableCascade.Colours", setup: keepOnCanvas });
+}

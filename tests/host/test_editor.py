@@ -23,8 +23,8 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 TEXT_TO_IMAGE = ROOT / "workflows" / "text_to_image.json"
 MISSING_MODELS = "published_models.json"  # the one workflow that may offer downloads
 
-# What the person sees of a run while it goes on, looked at every 20 ms: bars on nodes, and pictures in them; in
-# Nodes 2.0 these are elements, `shown` where they have pixels.
+# What the person sees of a run while it goes on, looked at every 20 ms: bars on nodes, and pictures in them, which are
+# elements in Nodes 2.0 (`shown`).
 LOOK = """
 const seen = window.__seen = {progress: {}, previews: {}, shown: {}, tab: []};
 clearInterval(window.__looking);
@@ -35,7 +35,7 @@ window.__looking = setInterval(() => {
     for (const picture of app.nodePreviewImages[String(node.id)] ?? [])
       (seen.previews[node.type] ??= new Set()).add(picture);
     for (const image of document.querySelectorAll(`[data-node-id="${node.id}"] img`))
-      if (image.naturalWidth) (seen.shown[node.type] ??= new Set()).add(image.src);
+      (seen.shown[node.type] ??= new Set()).add(image.src);
   }
 }, 20);
 """

@@ -31,10 +31,8 @@ SET = (
 )
 SHOWN = "return app.graph.nodes.find(node => node.getTitle() === 'Picture out').imgs?.[0]?.src ?? ''"
 
-SAID = (
-    "return app.graph.nodes.find(node => node.getTitle() === 'Comparison').widgets"
-    ".find(widget => widget.name === '$$node-text-preview')?.value ?? ''"
-)
+# In whichever rendering, what a node says of its result is an element of the page.
+SAID = "return [...document.querySelectorAll('.stable-cascade-said')].map(element => element.innerText).join()"
 
 PICTURE = (
     "const node = app.graph.nodes.find(node => node.type === 'CascadePicture');"
@@ -135,12 +133,18 @@ def run(editor: Editor, comfyui: ComfyUI, name: str) -> Path:
 
 def test_the_comparison_shows_its_numbers_on_the_node(clean: Editor, shots: Path) -> None:
     clean.open_file(ROOT / "workflows" / "reconstruction.json")
+    before = clean.graph()
     clean.script(SET, [["Stage B", "seed", 5 + RENDERINGS.index(clean.rendering)]])
     clean.press_run()
+    clean.wait("the result", lambda: clean.script(SHOWN))
     said = clean.wait("the numbers", lambda: clean.script(SAID))
+    time.sleep(2)  # what is said only while it runs is gone by then
     assert re.fullmatch(r"PSNR \d\d\.\d dB; latent 6 x 6 x 16, 42\.7 times smaller a side", said)
-    time.sleep(1)
+    assert clean.script(SAID) == said and len(clean.driver.find_elements("css selector", ".stable-cascade-said")) == 1
     clean.screenshot(shots / f"reconstruction_numbers_{clean.rendering}.png")
+    saved = [node for node in clean.graph()["nodes"] if node["type"] == "CascadeCompare"]
+    assert [node.get("widgets_values") or None for node in saved] == [None]  # it is no part of the workflow
+    assert len(saved) == len([node for node in before["nodes"] if node["type"] == "CascadeCompare"]) == 1
 
 
 def test_the_picture_node_shows_what_is_chosen(clean: Editor, comfyui: ComfyUI, shots: Path) -> None:

@@ -1,5 +1,6 @@
 """Hints and ControlNets: what each node gives, what is refused in which words, and that a hint steers Stage C."""
 
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -300,3 +301,29 @@ def test_the_loader_lists_built_ins_and_the_folder(models: Any) -> None:
     assert all(parameter.is_meta for parameter in rehearsed.module.parameters())
     (built_in,) = CascadeControlNetLoader().load("tiny canny (built-in)")
     assert built_in.family == "tiny" and built_in.config.c_in == 1
+
+
+def test_canny_is_refused_before_anything_runs_where_there_is_no_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CascadeCannyHint.VALIDATE_INPUTS(image=None) is True
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert CascadeCannyHint.VALIDATE_INPUTS(image=None) == (
+        f'Canny edges need OpenCV: "{sys.executable}" -m pip install opencv-python-headless'
+    )
+
+
+def test_insightface_is_refused_before_anything_runs_where_it_misses_something(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    host.configure(models=tmp_path / "models")
+    validate = CascadeFaceIdentityHint.VALIDATE_INPUTS
+    assert validate(detector=None) is True and validate(detector="tiny (built-in)") is True
+    assert "expected one of tiny (built-in), insightface, found 'dlib'" in str(validate(detector="dlib"))
+    assert "w600k_r50.onnx (of buffalo_l" in str(validate(detector="insightface"))
+    folder = tmp_path / "models" / "insightface"
+    folder.mkdir(parents=True)
+    for name in ("det_10g.onnx", "w600k_r50.onnx"):
+        (folder / name).touch()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert validate(detector="insightface") == (
+        f'The face detector insightface misses packages ("{sys.executable}" -m pip install onnxruntime)'
+    )
