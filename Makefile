@@ -28,10 +28,11 @@ test-all: $(VENV)/.installed-dev
 test-app: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q tests/app
 
-# In a real ComfyUI and its editor; chromium and chromedriver must be on the PATH for the editor.
+# In real ComfyUIs, each named by a pair of paths (CONTRIBUTING.md), and their editors: these need chromium and
+# chromedriver on the PATH.
 test-host: $(VENV)/.installed-dev
 	@test -n "$$COMFYUI_PATH" -a -n "$$COMFYUI_PYTHON" || \
-	 { echo "Set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python" >&2; exit 2; }
+	 { echo "Set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python, or to several of each" >&2; exit 2; }
 	@$(BIN)/python -m pytest -q -m host
 
 lint: $(VENV)/.installed-dev
