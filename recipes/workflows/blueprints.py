@@ -10,13 +10,12 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from .forms import Document, Node, inputs, label
+from .forms import Document, Node, inputs, widget_slot
 
 SPACE = uuid.UUID("6f0c0f5e-0b5c-5a0e-9d5c-2f1f7a0c5ca5")  # of the ids that follow from names
 INPUT, OUTPUT = -10, -20  # ids of a subgraph's borders
 CATEGORY = "Stable Cascade"
 OUTSIDE = {"CascadePicture", "PreviewImage", "SaveImage", "MarkdownNote"}
-KINDS = {"text": "STRING", "strength": "FLOAT", "denoise": "FLOAT"}  # of widgets; the others are INT
 WIDTH = 340
 
 
@@ -163,12 +162,11 @@ class _Inside:
         return any(node["id"] == node_id and node.get("title") == "Picture out" for node in self.workflow["nodes"])
 
     def _promote(self, node: Node, widget: str) -> None:
-        kind = KINDS.get(widget, "INT")
-        name = label(node, widget).lower()
-        port = self._port(self.inputs, name, kind, label(node, widget))
+        slot = widget_slot(node, widget)
+        port = self._port(self.inputs, slot["label"].lower(), slot["type"], slot["label"])
         number = 1 + max(self.workflow["last_link_id"], *(link["id"] for link in self.links))
-        node["inputs"].append({"name": widget, "type": kind, "widget": {"name": widget}, "link": number})
-        self._link(number, INPUT, self.inputs.index(port), node["id"], len(node["inputs"]) - 1, kind)
+        node["inputs"].append({**slot, "link": number})
+        self._link(number, INPUT, self.inputs.index(port), node["id"], len(node["inputs"]) - 1, slot["type"])
         port["linkIds"].append(number)
         self.promoted.append([str(node["id"]), widget])
 

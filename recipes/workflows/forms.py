@@ -23,17 +23,30 @@ MORE = {  # what a workflow is about, besides the prompt, the pictures, the size
 LABELS = {("Prompt", "text"): "Prompt", ("Picture", "image"): "Picture", ("Second picture", "image"): "Second picture"}
 LABELS |= {("Mix picture", "strength"): "Strength of the picture", ("Stage C", "seed"): "Seed"}
 LABELS |= {("Mix second picture", "strength"): "Strength of the second picture", ("Stage B", "seed"): "Seed"}
+KINDS = {"text": "STRING", "image": "COMBO", "strength": "FLOAT", "denoise": "FLOAT"}  # of widgets; others are INT
 _BUDGET = "Size"  # one number for it: a square of this side has as many pixels
 
 
 def form(name: str, workflow: Document) -> Document:
     """The app form of a workflow; the workflow stays as it is."""
+    chosen = inputs(name, workflow)
     entries = [
         [node["id"], widget, {"height": PROMPT_HEIGHT}] if widget == "text" else [node["id"], widget]
-        for node, widget in inputs(name, workflow)
+        for node, widget in chosen
     ]
     data = {"inputs": entries, "outputs": [find(workflow, "Picture out")["id"]]}
-    return {**workflow, "extra": {**workflow["extra"], "linearMode": True, "linearData": data}}
+    nodes = [_labelled(node, [widget for other, widget in chosen if other is node]) for node in workflow["nodes"]]
+    return {**workflow, "nodes": nodes, "extra": {**workflow["extra"], "linearMode": True, "linearData": data}}
+
+
+def widget_slot(node: Node, widget: str) -> dict[str, Any]:
+    """A widget as an input of its node, as files have one that is linked or has a name of its own."""
+    kind = KINDS.get(widget, "INT")
+    return {"name": widget, "label": label(node, widget), "type": kind, "widget": {"name": widget}, "link": None}
+
+
+def _labelled(node: Node, widgets: list[str]) -> Node:
+    return {**node, "inputs": [*node.get("inputs", ()), *(widget_slot(node, widget) for widget in widgets)]}
 
 
 def inputs(name: str, workflow: Document) -> list[Input]:
