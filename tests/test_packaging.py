@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
+from stable_cascade_nodes.headless import shipped
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 SETTINGS = ROOT / "pyproject.toml"
@@ -72,7 +73,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(parents=True)
     for name in ("__init__.py", "__main__.py"):
         shutil.copy(ROOT / name, folder)
-    for name in (*PACKAGES, "web", "workflows"):
+    for name in (*PACKAGES, "web", "workflows", "subgraphs"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -163,7 +164,16 @@ def test_the_registry_gets_what_a_user_needs_and_no_more() -> None:
         assert re.fullmatch(r"/[\w.-]+/?", pattern) and (ROOT / pattern.lstrip("/")).exists(), pattern
         assert pattern.endswith("/") == (ROOT / pattern.lstrip("/")).is_dir(), pattern
     ignored = {pattern.strip("/") for pattern in patterns}
-    needed = {*PACKAGES, "__init__.py", "__main__.py", "web", "workflows", "pyproject.toml", "requirements.txt"}
+    needed = {
+        *PACKAGES,
+        "__init__.py",
+        "__main__.py",
+        "web",
+        "workflows",
+        "subgraphs",
+        "pyproject.toml",
+        "requirements.txt",
+    }
     assert needed & ignored == set()
     of_git = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     never_packed = {line.strip("/") for line in of_git} | {".git"}
@@ -208,7 +218,7 @@ def test_every_socket_of_ours_has_a_colour_of_its_own() -> None:
 
 def test_the_readme_names_what_there_is() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    present = {*stable_cascade_nodes.NODE_CLASS_MAPPINGS, *(file.name for file in (ROOT / "workflows").glob("*.json"))}
+    present = {*stable_cascade_nodes.NODE_CLASS_MAPPINGS, *(file.name for file in shipped.files())}
     assert sorted(name for name in present if f"`{name}`" not in text) == []
     named = set(re.findall(r"`(Cascade\w+)`", text)) | set(re.findall(r"\]\(workflows/(\w+\.json)\)", text))
     assert sorted(named - present) == []

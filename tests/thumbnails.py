@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from stable_cascade_nodes.cascade_core.builtin.pictures import BUILT_IN_PICTURES, SIDE
-from stable_cascade_nodes.headless import graph
+from stable_cascade_nodes.headless import graph, shipped
 from stable_cascade_nodes.runtime import host
 
 from .workflow_runs import FOLDER, Runner
@@ -57,7 +57,7 @@ def main(names: list[str]) -> None:
         inputs = Path(folder) / "input"
         inputs.mkdir()
         host.configure(input=inputs, output=Path(folder) / "output")
-        for name in names or sorted({file.stem for file in FOLDER.glob("*.json")} - set(DRAWN)):
+        for name in names or sorted(set(shipped.names()) - set(DRAWN)):
             thumbnail(name, inputs).save(FOLDER / f"{name}.jpg", quality=88)
 
 

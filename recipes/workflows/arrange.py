@@ -86,7 +86,7 @@ class _Arrangement:
                 yield item, [left - PAD, top - HEAD, column.width + 2 * PAD, bottom - top + HEAD + PAD]
             else:
                 bottom = self._place((item,), left, top, column.width, spare)
-            top = bottom + (APART if isinstance(item, Group) or isinstance(after, Group) else GAP)
+            top = bottom + _gap(item, after, GAP)
 
     def _place(
         self, items: tuple[str | Sized | Beside, ...], left: int, top: int, width: int, spare: int, gap: int = GAP
@@ -132,8 +132,15 @@ class _Arrangement:
                 name, asked = item if isinstance(item, tuple) else (item, 0)
                 total += max(asked, heights_of(self.nodes[name]).most)
             if after is not None:
-                total += APART if isinstance(item, Group) or isinstance(after, Group) else gap
+                total += _gap(item, after, gap)
         return total
+
+
+def _gap(item: Any, after: Any, within: int) -> int:
+    """What is left free between an item and the one after it."""
+    if isinstance(after, Group):
+        return APART if isinstance(item, Group) else HEAD + GAP
+    return PAD + GAP if isinstance(item, Group) else within
 
 
 def name_of(node: dict[str, Any]) -> str:

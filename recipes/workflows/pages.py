@@ -146,7 +146,7 @@ PAGES = {
                 ),
             ),
             Column(
-                270,
+                258,
                 (Group("To latents", GOLD, ("EncodeImage",)), Group("Caption", GREEN, ("Prompt", "Negative prompt"))),
             ),
             Column(284, (Group("Stage B, Stage A", BLUE, ("Stage B", "StageADecode")),)),
