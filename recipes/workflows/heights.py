@@ -1,4 +1,4 @@
-"""How high the editor draws the nodes of the shipped workflows, at the least, with their titles, in graph units.
+"""How large the editor draws the nodes of the shipped workflows, at the least, in graph units: heights with titles.
 
 Measured in ComfyUI's editors, by opening each workflow with nodes of height 40 and running it: the canvas of 1.27.10
 and 1.58.1, where heights are equal, and Nodes 2.0 of 1.58.1, where a node has a row for its pack's badge as well.
@@ -19,6 +19,7 @@ class Heights(NamedTuple):
         return max(self)
 
 
+NARROWEST = 225  # width of a node in Nodes 2.0
 TITLE = 30  # of which the title bar, above a node's `pos`
 OF_LOADER, OF_STAGE_LOADER = Heights(88, 116), Heights(112, 144)  # a stage's loader asks for a dtype as well
 WITH_PICTURE = {  # where a picture is shown in the node once it has run

@@ -71,7 +71,7 @@ PAGES = {
         "Picture with a hole",
         "InpaintHint",
         "What the network sees",
-        _picture("PasteBack", out=(Beside(((310, (("Picture out", FILL),)), (207, ((ABOUT, FILL),))), fills=True),)),
+        _picture("PasteBack", out=(Beside(((292, (("Picture out", FILL),)), (225, ((ABOUT, FILL),))), fills=True),)),
     ),
     "image_to_image": Page(
         900,
@@ -133,7 +133,7 @@ PAGES = {
         (
             Column(300, (_MODELS, (ABOUT, FILL))),
             Column(
-                270,
+                256,
                 (
                     Group(
                         "Picture to encode",
@@ -146,7 +146,7 @@ PAGES = {
                 ),
             ),
             Column(
-                258,
+                272,
                 (Group("To latents", GOLD, ("EncodeImage",)), Group("Caption", GREEN, ("Prompt", "Negative prompt"))),
             ),
             Column(284, (Group("Stage B, Stage A", BLUE, ("Stage B", "StageADecode")),)),
@@ -158,7 +158,7 @@ PAGES = {
                         MAUVE,
                         (
                             ("Original and result", FILL),
-                            Beside(((300, (("Picture out", 380),)), (206, ("Comparison",)))),
+                            Beside(((281, (("Picture out", 380),)), (225, ("Comparison",)))),
                         ),
                     ),
                 ),

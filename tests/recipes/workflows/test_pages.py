@@ -17,7 +17,7 @@ from stable_cascade_nodes.recipes.workflows.__main__ import made, text_of
 from stable_cascade_nodes.recipes.workflows.arrange import PAD
 from stable_cascade_nodes.recipes.workflows.blueprints import BLUEPRINTS, OUTSIDE
 from stable_cascade_nodes.recipes.workflows.forms import WITHOUT
-from stable_cascade_nodes.recipes.workflows.heights import HEIGHTS, TITLE, heights_of
+from stable_cascade_nodes.recipes.workflows.heights import HEIGHTS, NARROWEST, TITLE, heights_of
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -53,7 +53,7 @@ def box(node: dict[str, Any], rendering: int) -> Box:
     """A node with its title, as a rendering of the editor draws it."""
     (left, top), (width, height) = node["pos"], node["size"]
     shown = 0 if node["flags"].get("collapsed") else height + TITLE
-    return left, top - TITLE, left + width, top - TITLE + max(shown, heights_of(node)[rendering])
+    return left, top - TITLE, left + max(width, NARROWEST), top - TITLE + max(shown, heights_of(node)[rendering])
 
 
 def overlap(a: Box, b: Box) -> bool:
