@@ -52,7 +52,7 @@ def _controlled(given: str, hint: str, seen: str, last: Column) -> Page:
 PAGES = {
     "text_to_image": _text_to_image(750, 290),
     # Wider gaps: Nodes 2.0 puts a line under each loader whose file is missing.
-    "published_models": _text_to_image(830, 390, Group("Models", BLUE, (LOADERS,), gap=40), "Less memory"),
+    "published_models": _text_to_image(830, 430, Group("Models", BLUE, (LOADERS,), gap=40), "Less memory"),
     "lora": Page(
         750,
         (
