@@ -16,10 +16,14 @@ _STAGE_C = Column(260, (Group("Stage C", BLUE, (("Stage C", FILL),)),))
 _CONTROLLED = Column(290, (Group("Stage C", BLUE, ("ControlNetApply", ("Stage C", FILL))),))
 
 
-def _picture(*right: str | tuple[str, int], out: tuple[str | tuple[str, int] | Beside, ...] = ()) -> Column:
+def _picture(
+    *right: str | tuple[str, int], out: tuple[str | tuple[str, int] | Beside, ...] = (), stage_b: int = 237
+) -> Column:
     """The last column: Stage B, and beside it Stage A with what else there is; under them the result."""
-    row = Beside(((237, ("Stage B",)), (280, ("StageADecode", *right))))
-    return Column(527, (Group("Stage B, Stage A, picture", MAUVE, (row, *(out or (("Picture out", FILL),)))),))
+    row = Beside(((stage_b, ("Stage B",)), (280, ("StageADecode", *right))))
+    return Column(
+        stage_b + 290, (Group("Stage B, Stage A, picture", MAUVE, (row, *(out or (("Picture out", FILL),)))),)
+    )
 
 
 def _text_to_image(height: int, note: int, models: Group = _MODELS, *more: str) -> Page:
@@ -35,14 +39,14 @@ def _text_to_image(height: int, note: int, models: Group = _MODELS, *more: str) 
     )
 
 
-def _controlled(given: str, hint: str, seen: str, last: Column) -> Page:
+def _controlled(given: str, hint: str, seen: str, last: Column, widths: tuple[int, int] = (270, 245)) -> Page:
     """A picture steers Stage C through a ControlNet."""
     return Page(
         935,
         (
             Column(300, (_MODELS, PUBLISHED)),
-            Column(270, (Group(given, GOLD, ("Picture", "Fit", hint)),)),
-            Column(245, (_WHAT, Group("The hint", GOLD, (seen,)))),
+            Column(widths[0], (Group(given, GOLD, ("Picture", "Fit", hint)),)),
+            Column(widths[1], (_WHAT, Group("The hint", GOLD, (seen,)))),
             _CONTROLLED,
             last,
         ),
@@ -65,7 +69,11 @@ PAGES = {
     ),
     "canny": _controlled("Picture and its edges", "CannyHint", "What the network sees", _picture((ABOUT, FILL))),
     "face_identity": _controlled(
-        "Picture of the face", "FaceIdentityHint", "Faces that were found", _picture((ABOUT, FILL))
+        "Picture of the face",
+        "FaceIdentityHint",
+        "Faces that were found",
+        _picture((ABOUT, FILL), stage_b=228),
+        (292, 232),
     ),
     "inpainting": _controlled(
         "Picture with a hole",
@@ -87,8 +95,8 @@ PAGES = {
         910,
         (
             Column(310, (_MODELS, PUBLISHED)),
-            Column(265, (Group("Picture to vary", GOLD, ("Picture", "Fit")),)),
-            Column(265, (_WHAT, Group("What the picture shows", GOLD, ("ImageEncode",)))),
+            Column(262, (Group("Picture to vary", GOLD, ("Picture", "Fit")),)),
+            Column(268, (_WHAT, Group("What the picture shows", GOLD, ("ImageEncode",)))),
             _STAGE_C,
             _picture((ABOUT, FILL)),
         ),
@@ -110,7 +118,7 @@ PAGES = {
             Column(300, (_MODELS,)),
             Column(260, (Group("Picture to continue", GOLD, ("Picture", "Fit")), (ABOUT, FILL))),
             Column(
-                300, (Group("Room around it", GOLD, ("OutpaintPad", "Fit padded", "InpaintHint")), (PUBLISHED, FILL))
+                312, (Group("Room around it", GOLD, ("OutpaintPad", "Fit padded", "InpaintHint")), (PUBLISHED, FILL))
             ),
             Column(260, (_WHAT, Group("The hint", GOLD, ("What the network sees",)))),
             _CONTROLLED,
