@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..headless import graph, node_classes, workflow_file
+from ..headless import graph, node_classes, shipped, workflow_file
 
 Place = Literal["open", "models", "more"]
 FIRST = "text_to_image"  # the tab that the app opens with, where there is such a file
@@ -65,7 +65,7 @@ def read_all(folder: Path, nodes: node_classes.Nodes) -> tuple[list[Tab], list[s
     """The workflows of a folder, and a sentence for each file that is none."""
     tabs: list[Tab] = []
     problems: list[str] = []
-    for path in sorted(folder.glob("*.json"), key=lambda path: (path.stem != FIRST, path.name.casefold())):
+    for path in sorted(shipped.files(folder), key=lambda path: (path.stem != FIRST, path.name.casefold())):
         try:
             tabs.append(read(path, nodes))
         except graph.WorkflowError as error:

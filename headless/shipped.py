@@ -14,8 +14,12 @@ FOLDER = Path(__file__).parents[1] / "workflows"
 
 def names() -> list[str]:
     """The names, without folder and ending; the simplest first."""
-    found = (path.stem for path in FOLDER.glob("*.json") if not path.stem.endswith(".app"))
-    return sorted(found, key=lambda name: (name != "text_to_image", name))
+    return sorted((path.stem for path in files()), key=lambda name: (name != "text_to_image", name))
+
+
+def files(folder: Path = FOLDER) -> list[Path]:
+    """The workflow files of a folder by name, without the app forms of the same workflows."""
+    return sorted(path for path in folder.glob("*.json") if not path.name.endswith(".app.json"))
 
 
 def path_of(name: str) -> Path:

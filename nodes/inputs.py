@@ -43,6 +43,14 @@ def switch(default: bool, tooltip: str) -> Entry:
     return "BOOLEAN", {"default": default, "tooltip": tooltip}
 
 
+def advanced(entries: dict[str, Entry]) -> dict[str, Entry]:
+    """The entries, whose widgets few people touch: the editor shows them when it is asked for advanced inputs."""
+    return {
+        name: (kind, {**options, "advanced": True} if "default" in options else options)
+        for name, (kind, options) in entries.items()
+    }
+
+
 def text(default: str, tooltip: str, several_lines: bool = False, **more: Any) -> Entry:
     lines = {"multiline": True} if several_lines else {}
     return "STRING", {"default": default, **lines, **more, "tooltip": tooltip}

@@ -130,14 +130,18 @@ class CascadeStageCSampler(_StageSampler):
                     sockets.PREVIEWER,
                     "Shows the picture while it comes about, also where ComfyUI's previews are off.",
                 ),
-                **_guidance_inputs(STAGE_C_DEFAULTS),
-                "noise_shift": inputs.choice(
-                    ("same", "official"),
-                    STAGE_C_DEFAULTS.noise_shift,
-                    "Below denoise 1: the noise on the given latent is what the sampler expects, or less, as in the"
-                    " official notebook, which stays closer to the picture.",
+                **inputs.advanced(
+                    {
+                        **_guidance_inputs(STAGE_C_DEFAULTS),
+                        "noise_shift": inputs.choice(
+                            ("same", "official"),
+                            STAGE_C_DEFAULTS.noise_shift,
+                            "Below denoise 1: the noise on the given latent is what the sampler expects, or less, as in"
+                            " the official notebook, which stays closer to the picture.",
+                        ),
+                        **_schedule_input(),
+                    }
                 ),
-                **_schedule_input(),
             },
         }
 
@@ -209,7 +213,7 @@ class CascadeStageBSampler(_StageSampler):
                     shift_tooltip="How many of the steps go to coarse structure: 1 officially.",
                 ),
             },
-            "optional": {**_guidance_inputs(STAGE_B_DEFAULTS), **_schedule_input()},
+            "optional": inputs.advanced({**_guidance_inputs(STAGE_B_DEFAULTS), **_schedule_input()}),
         }
 
     def sample(

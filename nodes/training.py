@@ -44,7 +44,7 @@ class Trainer:
                 "name": inputs.text("my_training", name),
                 **inputs.of_training(settings),
             },
-            "optional": inputs.of_training(TRAININGS[cls.KIND].optional()),
+            "optional": inputs.advanced(inputs.of_training(TRAININGS[cls.KIND].optional())),
         }
 
     def train(self, dataset: Dataset, name: str, **given: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.headless import graph
+from stable_cascade_nodes.headless import graph, shipped
 from stable_cascade_nodes.runtime import host
 
 from .workflow_runs import FOLDER, Runner
@@ -82,9 +82,7 @@ def palette(path: Path) -> None:
 ODD: dict[str, Callable[[Path], None]] = {
     make.__name__: make for make in (photo, one_pixel, strip, icon, animation, sixteen_bits, cmyk, turned, palette)
 }
-WORKFLOWS = sorted(
-    path.stem for path in FOLDER.glob("*.json") if '"CascadePicture"' in path.read_text(encoding="utf-8")
-)
+WORKFLOWS = sorted(path.stem for path in shipped.files() if '"CascadePicture"' in path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

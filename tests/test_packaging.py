@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
+from stable_cascade_nodes.headless import shipped
 
 from . import registry_archive
 
@@ -74,7 +75,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(parents=True)
     for name in ("__init__.py", "__main__.py"):
         shutil.copy(ROOT / name, folder)
-    for name in (*PACKAGES, "web", "workflows"):
+    for name in (*PACKAGES, "web", "workflows", "subgraphs"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -180,6 +181,7 @@ def test_the_registry_gets_what_a_user_needs_and_no_more() -> None:
         "locales",
         "web",
         "workflows",
+        "subgraphs",
         "pyproject.toml",
         "requirements.txt",
     }
@@ -259,7 +261,7 @@ def test_every_socket_of_ours_has_a_colour_of_its_own() -> None:
 
 def test_the_readme_and_its_table_of_nodes_name_what_there_is() -> None:
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/nodes.md"))
-    present = {*stable_cascade_nodes.NODE_CLASS_MAPPINGS, *(file.name for file in (ROOT / "workflows").glob("*.json"))}
+    present = {*stable_cascade_nodes.NODE_CLASS_MAPPINGS, *(file.name for file in shipped.files())}
     assert sorted(name for name in present if f"`{name}`" not in text) == []
     named = set(re.findall(r"`(Cascade\w+)`", text)) | set(re.findall(r"\]\(workflows/(\w+\.json)\)", text))
     assert sorted(named - present) == []

@@ -23,6 +23,7 @@ from PIL import Image
 
 from stable_cascade_nodes.cascade_core.builtin.world import Scene, Shape
 from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.headless import shipped
 from stable_cascade_nodes.recipes.tiny import control_judge
 from stable_cascade_nodes.recipes.tiny.captions import told_apart
 from stable_cascade_nodes.recipes.tiny.control_judge import RIGHT, TRIALS, Trial
@@ -299,7 +300,7 @@ BASELINES = {
 
 def test_every_workflow_has_its_use_case() -> None:
     elsewhere = {"text_to_image", "published_models", "lora", "lora_training"}  # the last two: test_lora_workflows.py
-    assert {file.stem for file in FOLDER.glob("*.json")} == {*CASES, *elsewhere}
+    assert set(shipped.names()) == {*CASES, *elsewhere}
 
 
 @pytest.mark.parametrize("runs", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])

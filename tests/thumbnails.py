@@ -74,7 +74,7 @@ def main(names: list[str]) -> None:
         inputs = Path(folder) / "input"
         inputs.mkdir()
         host.configure(input=inputs, output=Path(folder) / "output")
-        for name in names or sorted({file.stem for file in FOLDER.glob("*.json")} - set(DRAWN)):
+        for name in names or sorted(set(shipped.names()) - set(DRAWN)):
             thumbnail(name, inputs).save(FOLDER / f"{name}.jpg", quality=88)
     sheet().save(FOLDER.parent / "docs" / "uses.jpg", quality=85)
 

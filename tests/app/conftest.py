@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
-from stable_cascade_nodes.headless import graph, node_classes
+from stable_cascade_nodes.headless import graph, node_classes, shipped
 from stable_cascade_nodes.runtime import host
 
 collect_ignore_glob = [] if find_spec("gradio") else ["test_*.py"]  # without the extra `app` there is nothing to test
@@ -93,7 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     place = tmp_path_factory.mktemp("app")
     for name in ("input", "output", "workflows"):
         (place / name).mkdir()
-    for path in SHIPPED.glob("*.json"):
+    for path in shipped.files():
         (place / "workflows" / path.name).write_bytes(path.read_bytes())
     (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
     (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 
 from stable_cascade_nodes.cli.main import main
-from stable_cascade_nodes.headless import graph, node_classes, requirements, workflow_file
+from stable_cascade_nodes.headless import graph, node_classes, requirements, shipped, workflow_file
 
 from .client import Client
-from .conftest import SHIPPED, Server
+from .conftest import Server
 
 OWN = {"my_own_way", "quick_training"}
 QUICK = {"steps": 2, "max_steps": 2, "keep_count": 2}
 
 
 def tabs() -> list[str]:
-    return sorted({path.stem for path in SHIPPED.glob("*.json")} | OWN)
+    return sorted(set(shipped.names()) | OWN)
 
 
 @pytest.mark.parametrize("tab", tabs())

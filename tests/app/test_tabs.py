@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stable_cascade_nodes.app import output_pictures, tabs, values
-from stable_cascade_nodes.headless import graph, node_classes
+from stable_cascade_nodes.headless import graph, node_classes, shipped
 from stable_cascade_nodes.headless.set_values import apply
 
 from .conftest import SHIPPED, two_prompts
@@ -19,7 +19,7 @@ from .conftest import SHIPPED, two_prompts
 def test_every_shipped_workflow_has_a_tab_with_all_of_its_widgets(nodes: node_classes.Nodes) -> None:
     found, problems = tabs.read_all(SHIPPED, nodes)
     assert problems == []
-    assert {tab.path for tab in found} == set(SHIPPED.glob("*.json"))
+    assert {tab.path for tab in found} == set(shipped.files())
     assert found[0].key == "text_to_image"
     definitions = graph.definitions(nodes.classes)
     for tab in found:

@@ -10,6 +10,7 @@ import pytest
 
 import stable_cascade_nodes
 from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.headless import shipped
 
 from ..headless.graph import probes
 from . import mutator
@@ -45,9 +46,9 @@ def documents() -> list[Any]:
 
     nodes = node_classes.load()
     definitions = graph.definitions(nodes.classes)
-    shipped = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(WORKFLOWS.glob("*.json"))]
-    prompts = [graph.convert(document, definitions, nodes.names).prompt for document in shipped]
-    return (shipped + prompts) * 8 + [make() for make in probes.PROBES.values()]
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in shipped.files()]
+    prompts = [graph.convert(document, definitions, nodes.names).prompt for document in files]
+    return (files + prompts) * 8 + [make() for make in probes.PROBES.values()]
 
 
 @pytest.mark.usefixtures("own_garbage")

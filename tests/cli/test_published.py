@@ -12,6 +12,7 @@ from stable_cascade_nodes.cascade_core.files import published
 from stable_cascade_nodes.cascade_core.files.published import CASCADE, FILES, PRIOR, Published
 from stable_cascade_nodes.cli import download, hub
 from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.headless import shipped
 
 from .published_contents import STAGE_A, content_of
 
@@ -112,7 +113,7 @@ def test_each_command_brings_its_file(
 
 def test_workflows_and_docs_name_these_files() -> None:
     addresses = {f"https://huggingface.co/{file.repository}/resolve/main/{file.path}": file for file in FILES}
-    for path in (ROOT / "workflows").glob("*.json"):
+    for path in shipped.files():
         for node in json.loads(path.read_text())["nodes"]:
             for model in node.get("properties", {}).get("models", []):
                 file = addresses[model["url"]]

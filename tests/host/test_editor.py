@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
+from stable_cascade_nodes.headless import shipped
 
 from .browser import RENDERINGS, Editor
 from .server import PACK, ComfyUI
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+WORKFLOWS = shipped.files()
 TEXT_TO_IMAGE = ROOT / "workflows" / "text_to_image.json"
 MISSING_MODELS = "published_models.json"  # the one workflow that may offer downloads
 

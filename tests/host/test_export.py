@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
-from stable_cascade_nodes.headless import graph
+from stable_cascade_nodes.headless import graph, shipped
 
 from ..headless.graph import newest_probes, probes
 from .browser import Editor
@@ -98,7 +98,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def test_shipped_workflows(editor: Editor, info: dict[str, Any]) -> None:
     misses: dict[str, list[str]] = {}
-    for file in sorted((ROOT / "workflows").glob("*.json")):
+    for file in shipped.files():
         document = json.loads(file.read_text())
         found = theirs(editor, document, info)
         assert found.keys() == graph.convert(document, *graph.read_object_info(info)).prompt.keys()  # all are known

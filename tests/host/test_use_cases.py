@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import stable_cascade_nodes
-from stable_cascade_nodes.headless import graph
+from stable_cascade_nodes.headless import graph, shipped
 
 from .browser import RENDERINGS, Editor
 from .server import ComfyUI
@@ -23,8 +23,8 @@ from .test_export import differences, known, ours
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 ALREADY = {"text_to_image", "published_models", "lora_training"}  # by test_server.py, test_editor.py, test_training.py
-IN_THE_EDITOR = [file for file in sorted((ROOT / "workflows").glob("*.json")) if file.stem != "text_to_image"]
-WORKFLOWS = [file for file in sorted((ROOT / "workflows").glob("*.json")) if file.stem not in ALREADY]
+IN_THE_EDITOR = [file for file in shipped.files() if file.stem != "text_to_image"]
+WORKFLOWS = [file for file in shipped.files() if file.stem not in ALREADY]
 SET = (
     "for (const [title, name, value] of arguments[0])"
     " app.graph.nodes.find(node => node.getTitle() === title).widgets.find(w => w.name === name).value = value"

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-import stable_cascade_nodes
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.headless import graph
+from stable_cascade_nodes.headless import graph, shipped
 from stable_cascade_nodes.recipes.tiny import judge
 from stable_cascade_nodes.runtime import host
 
-WORKFLOWS = sorted((Path(stable_cascade_nodes.__file__).parent / "workflows").glob("*.json"))
+WORKFLOWS = shipped.files()
 FILE, PUBLISHED = (WORKFLOWS[0].with_name(f"{name}.json") for name in ("text_to_image", "published_models"))
 TITLES = {
     "CascadeTextEncode": ["Negative prompt", "Prompt"],
@@ -24,7 +23,6 @@ TITLES = {
     "SaveImage": ["Picture out"],
 }
 SECOND = {"CascadePicture": ["Second picture"]}  # where a workflow takes two
-SCREEN = 2400, 1400  # at which the editor, which fits a template to the window, still draws text
 
 
 class SaveImage:
@@ -104,34 +102,6 @@ def test_titles_by_which_the_command_finds_nodes(document: dict[str, Any]) -> No
     assert {"Prompt", "Negative prompt", "Stage B", "Picture out"} <= set(titles)
 
 
-def test_no_node_lies_on_another_and_all_lie_in_a_group(document: dict[str, Any]) -> None:
-    def box(node: dict[str, Any]) -> tuple[float, float, float, float]:
-        (x, y), (w, h) = node["pos"], node["size"]
-        return x, y - 30, x + w, y + h  # with its title bar
-
-    def apart(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-        return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-
-    nodes = document["nodes"]
-    assert all(apart(box(a), box(b)) for i, a in enumerate(nodes) for b in nodes[:i])
-    groups = [(x, y, x + w, y + h) for x, y, w, h in (group["bounding"] for group in document["groups"])]
-    for node in nodes:
-        if node["type"] != "MarkdownNote":
-            a = box(node)
-            assert any(g[0] <= a[0] and g[1] <= a[1] and a[2] <= g[2] and a[3] <= g[3] for g in groups), node["type"]
-
-
-def test_a_workflow_that_takes_a_picture_fits_a_screen(document: dict[str, Any]) -> None:
-    if not any(node["type"] == "CascadePicture" for node in document["nodes"]):
-        return
-    boxes = [(*node["pos"], *node["size"]) for node in document["nodes"]]
-    boxes += [group["bounding"] for group in document["groups"]]
-    for axis, most in enumerate(SCREEN):
-        least = min(box[axis] for box in boxes)
-        assert max(box[axis] + box[axis + 2] for box in boxes) - least <= most
-    assert "ds" not in document["extra"]  # a view that another editor's side bar covers
-
-
 def test_it_is_valid_and_says_what_it_does() -> None:
     prompt = graph.convert(graph.read(FILE), graph.definitions(REGISTRY)).prompt
     assert not graph.validate(prompt, REGISTRY).problems
@@ -172,7 +142,7 @@ def test_the_editor_can_offer_the_published_models() -> None:
         assert model["url"].startswith("https://huggingface.co/stabilityai/stable-cascade/resolve/main/")
         assert model["url"].endswith(f"/{model['name']}") and model["name"].endswith(".safetensors")
         assert model["directory"] == NODE_CLASS_MAPPINGS[node["type"]].KIND.folders[0]
-    (note,) = [node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote"]
+    note, _ = [node["widgets_values"][0] for node in document["nodes"] if node["type"] == "MarkdownNote"]
     assert "Stability AI Non-Commercial Research Community License" in note
     assert all(model["name"] in note for model in models.values())
 

@@ -1,0 +1,62 @@
+"""How large the editor draws the nodes of the shipped workflows, at the least, in graph units: heights with titles.
+
+Measured in ComfyUI's editors, by opening each workflow with nodes of height 40 and running it: the canvas of 1.27.10
+and 1.58.1, where heights are equal, and Nodes 2.0 of 1.58.1, where a node has a row for its pack's badge as well.
+`tests/host/test_layouts.py` measures again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Heights(NamedTuple):
+    canvas: int
+    nodes2: int
+
+    @property
+    def most(self) -> int:
+        return max(self)
+
+
+NARROWEST = 225  # width of a node in Nodes 2.0
+TITLE = 30  # of which the title bar, above a node's `pos`
+OF_LOADER, OF_STAGE_LOADER = Heights(88, 116), Heights(112, 144)  # a stage's loader asks for a dtype as well
+WITH_PICTURE = {  # where a picture is shown in the node once it has run
+    "CascadePicture": Heights(374, 416),
+    "CascadeStageCSampler": Heights(668, 608),
+    "CascadeCompare": Heights(154, 128),  # a line of text
+    "PreviewImage": Heights(276, 296),
+    "SaveImage": Heights(300, 332),
+}
+HEIGHTS = {
+    **WITH_PICTURE,
+    "CascadeCannyHint": Heights(132, 164),
+    "CascadeControlNetApply": Heights(176, 212),
+    "CascadeDataset": Heights(142, 192),
+    "CascadeEmptyLatents": Heights(156, 192),
+    "CascadeEncodeImage": Heights(108, 136),
+    "CascadeFaceIdentityHint": Heights(132, 164),
+    "CascadeFitPicture": Heights(268, 316),
+    "CascadeImageEncode": Heights(152, 184),
+    "CascadeInpaintHint": Heights(108, 136),
+    "CascadeLoRAApply": Heights(254, 308),
+    "CascadeLoRATrain": Heights(1038, 1038),
+    "CascadeOutpaintPad": Heights(204, 248),
+    "CascadePasteBack": Heights(128, 156),
+    "CascadeStageADecode": Heights(76, 108),
+    "CascadeStageBSampler": Heights(408, 408),
+    "CascadeSuperResolutionHint": Heights(76, 108),
+    "CascadeTextEncode": Heights(118, 156),
+    "MarkdownNote": Heights(118, 118),
+}
+STAGE_LOADERS = {"CascadeStageCLoader", "CascadeStageBLoader", "CascadeStageALoader"}
+
+
+def heights_of(node: dict[str, Any]) -> Heights:
+    """Those of a node of a workflow file; one that is folded up is its title."""
+    if node["flags"].get("collapsed"):
+        return Heights(TITLE, TITLE + 10)
+    if node["type"].endswith("Loader"):
+        return OF_STAGE_LOADER if node["type"] in STAGE_LOADERS else OF_LOADER
+    return HEIGHTS[node["type"]]

@@ -1,0 +1,109 @@
+"""App forms and blueprints in the editor that has them: opened, filled in, run, found among the nodes, exported."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stable_cascade_nodes.headless import graph, shipped
+from stable_cascade_nodes.recipes.workflows.__main__ import SUBGRAPHS
+from stable_cascade_nodes.recipes.workflows.blueprints import BLUEPRINTS
+
+from .browser import Editor
+from .lanes import Lane
+from .server import ComfyUI
+
+SINCE = (1, 41, 13)  # front ends that have app mode, and blueprints of packs
+FORMS = {
+    "text_to_image": ["Prompt", "Width", "Height", "Seed"],
+    "image_to_image": ["Prompt", "Picture", "Denoise", "Size", "Seed"],
+}
+LINES = "return document.body.innerText.split('\\n').map(line => line.trim()).filter(Boolean)"
+PRESS = """
+const button = [...document.querySelectorAll('button')].find(one => one.innerText.trim() === arguments[0]);
+button?.click();
+return Boolean(button);
+"""
+# Blueprints are node types of the editor's own; this adds one as the list of nodes does.
+ADD = """
+const type = Object.keys(LiteGraph.registered_node_types).find(type => type.endsWith(arguments[0]));
+if (!type) return null;
+const node = LiteGraph.createNode(type);
+node.pos = [200, 200];
+app.graph.add(node);
+const save = LiteGraph.createNode('SaveImage');
+save.pos = [700, 200];
+app.graph.add(save);
+node.connect(0, save, 0);
+await new Promise(done => setTimeout(done, 1000));
+return {title: node.getTitle(), widgets: node.widgets.map(widget => widget.label ?? widget.name)};
+"""
+
+
+@pytest.fixture
+def newer(lane: Lane, clean: Editor) -> Editor:
+    """The editor, where it is new enough."""
+    if tuple(int(part) for part in lane.front_end_version.split(".")) < SINCE:
+        pytest.skip(f"app mode and blueprints came with front end {'.'.join(map(str, SINCE))}")
+    return clean
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_app_form_opens_and_runs(newer: Editor, comfyui: ComfyUI, shots: Path, name: str) -> None:
+    newer.open_file(shipped.path_of(name).with_suffix(".app.json"))
+    newer.wait("the form", lambda: {*FORMS[name], "Run"} <= set(newer.script(LINES)))
+    lines = newer.script(LINES)
+    assert [line for line in lines if line in FORMS[name]] == FORMS[name]
+    newer.script(PRESS, "Skip")  # of a tour
+    before = {path.name for path in comfyui.output.glob("*.png")}
+    assert newer.script(PRESS, "Run")
+    newer.wait("the picture", lambda: {path.name for path in comfyui.output.glob("*.png")} - before, 180)
+    (made,) = {path.name for path in comfyui.output.glob("*.png")} - before
+    newer.wait("the picture on the page", lambda: any(made in line for line in newer.script(LINES)))
+    newer.screenshot(shots / f"{name}_app_{newer.rendering}.png")
+
+
+def test_blueprints_are_listed(newer: Editor, comfyui: ComfyUI) -> None:
+    listed = comfyui.get("/global_subgraphs").values()
+    ours = sorted(entry["name"] for entry in listed if entry["source"] == "custom_node")
+    assert ours == sorted(blueprint.name for blueprint in BLUEPRINTS.values())
+
+
+def test_a_blueprint_is_a_node_that_exports_as_ours_does(newer: Editor, comfyui: ComfyUI, shots: Path) -> None:
+    name = BLUEPRINTS["text_to_image"].name
+    found: dict[str, Any] = newer.wait(name, lambda: newer.script(ADD, name))
+    newer.screenshot(shots / f"blueprint_{newer.rendering}.png")
+    assert found["title"] == name
+    assert {"Prompt", "Width", "Height", "Seed"} <= set(found["widgets"])
+    prompt = newer.prompt()
+    ours = graph.convert(newer.graph(), *graph.read_object_info(comfyui.object_info())).prompt
+    assert ours == prompt
+    texts = [node["inputs"]["text"] for node in prompt.values() if node["class_type"] == "CascadeTextEncode"]
+    plain = json.loads(shipped.path_of("text_to_image").read_text(encoding="utf-8"))
+    written = [node["widgets_values"][0] for node in plain["nodes"] if node["type"] == "CascadeTextEncode"]
+    assert sorted(texts) == sorted(written)
+    assert comfyui.run(prompt).error is None
+
+
+def test_a_blueprint_is_found_by_an_alias(newer: Editor, shots: Path) -> None:
+    """In the search for nodes, by a word that is not in its name."""
+    newer.script("await app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    time.sleep(1)
+    box = newer.driver.switch_to.active_element
+    box.send_keys("wuerstchen")
+    name = BLUEPRINTS["text_to_image"].name
+    newer.wait("the blueprint among what is found", lambda: any(name in line for line in newer.script(LINES)))
+    newer.screenshot(shots / f"blueprint_found_{newer.rendering}.png")
+
+
+def test_every_blueprint_says_what_it_is_for() -> None:
+    for blueprint in BLUEPRINTS.values():
+        extra = json.loads((SUBGRAPHS / f"{blueprint.name}.json").read_text(encoding="utf-8"))["extra"]
+        assert extra["BlueprintDescription"].endswith(".") and re.match(
+            "stable cascade", extra["BlueprintSearchAliases"][0]
+        )
