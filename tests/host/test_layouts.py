@@ -100,11 +100,11 @@ def test_stated_heights_are_the_editors(clean: Editor, tmp_path: Path, name: str
     file = tmp_path / f"low_{name}.json"
     file.write_text(json.dumps(document), encoding="utf-8")
     clean.open_file(file)
-    stated = {node["id"]: heights_of(node)[clean.rendering == "nodes2"] for node in document["nodes"]}
+    stated = {str(node["id"]): heights_of(node)[clean.rendering == "nodes2"] for node in document["nodes"]}
     for node in layout(clean)["nodes"]:
         if node["type"] in WITH_PICTURE or node["type"] == "MarkdownNote":
             continue
-        most, height = stated[node["id"]], node["box"][3]
+        most, height = stated[str(node["id"])], node["box"][3]
         lower = 8 if node["type"] == "CascadeEmptyLatents" else 0  # where its size is linked
         assert most - lower - SLACK <= height <= most + SLACK, (node["title"], height, most)
 
