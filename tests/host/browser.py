@@ -15,6 +15,7 @@ from typing import Any
 WINDOW = (1920, 1080)
 PATIENCE = 60  # seconds for anything that the editor is expected to do
 RENDERINGS = ("canvas", "nodes2")  # the second is Nodes 2.0, whose nodes are elements of the page
+SCRIPT_SECONDS = 300  # for all nodes of a ComfyUI in one graph, or a large template
 SETTLE = 0.5  # seconds in which the editor draws, and shows the toasts of what it has just done
 
 # What the editor tells people by, at the time of 1.27 and of 1.58, which has a card for all that hinders a run.
@@ -140,7 +141,8 @@ class Browser:
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         driver = webdriver.Chrome(options=options, service=Service(self._service))
-        driver.set_script_timeout(300)
+        driver.set_script_timeout(SCRIPT_SECONDS)
+        driver.command_executor.client_config.timeout = 2 * SCRIPT_SECONDS  # selenium gives up sooner otherwise
         return driver
 
 

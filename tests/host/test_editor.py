@@ -93,6 +93,8 @@ def test_a_workflow_opens_clean(clean: Editor, file: Path, shots: Path) -> None:
         document = json.loads(file.read_text())
         named = [model for node in document["nodes"] for model in node.get("properties", {}).get("models", [])]
         assert named and dialog.kind == "dialog"
+        # The dialog asks the files' addresses for their sizes, and this browser reaches loopback only.
+        assert all("huggingface.co" in line or "fetching file size" in line for line in clean.console())
         told = dialog.text
         if clean.driver.find_elements("css selector", SEE_ISSUES):
             clean.click(SEE_ISSUES)
@@ -100,8 +102,6 @@ def test_a_workflow_opens_clean(clean: Editor, file: Path, shots: Path) -> None:
             told = clean.find(ISSUES).text
         assert all(model["name"] in told for model in named)
         assert "invalid" not in dialog.text.lower()
-        # The dialog asks the files' addresses for their sizes, and this browser reaches loopback only.
-        assert all("huggingface.co" in line or "fetching file size" in line for line in clean.console())
     else:
         assert messages == []
         assert clean.console() == []
@@ -146,7 +146,9 @@ def test_templates_are_found_by_their_pictures(clean: Editor, shots: Path) -> No
     clean.screenshot(shots / f"templates_{clean.rendering}.png")
     clean.wait_for_graph(lambda: clean.click(f'[data-testid="template-workflow-{TEXT_TO_IMAGE.stem}"] img'))
     assert len(clean.messages()) == 1  # the browser of templates itself
-    assert clean.console() == []
+    # The list and the thumbnails of the editor's own templates are packages that a ComfyUI may be without.
+    its_own = f"{clean.url}/templates/", "Error loading core workflow templates"
+    assert [line for line in clean.console() if not any(part in line for part in its_own)] == []
     assert len(clean.graph()["nodes"]) == len(json.loads(TEXT_TO_IMAGE.read_text())["nodes"])
 
 

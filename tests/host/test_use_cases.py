@@ -114,7 +114,7 @@ def test_it_runs_by_the_button_opens_again_and_runs_as_a_subgraph(
     info = comfyui.object_info()
     assert differences(ours(document, info), known(exported, info)) == []
     same = run(clean, comfyui, f"{name}_sub")
-    assert np.array_equal(*(np.asarray(Image.open(picture)) for picture in (saved, same)))
+    assert np.array_equal(np.asarray(Image.open(saved)), np.asarray(Image.open(same)))
     clean.screenshot(shots / f"{file.stem}_subgraph_{clean.rendering}.png")
     clean.open_document(document)
     assert clean.prompt() == exported

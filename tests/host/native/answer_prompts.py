@@ -36,6 +36,7 @@ def main() -> None:
     import execution
 
     executor = execution.PromptExecutor(server, cache_type=execution.CacheType.CLASSIC)
+    executor.cache_args = {"ram": 0.0, "ram_inactive": 0.0}  # newer ones look there whichever the cache
     tell(answers, {"values": {}})
     for line in sys.stdin:
         try:
@@ -67,10 +68,16 @@ def answer(executor: Any, prompt: dict[str, Any], wanted: dict[str, tuple[str, i
     tensors: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for name, (node, slot) in wanted.items():
-        of_node = executor.caches.outputs.get(node)  # empty where nothing goes on from it, as in SaveImage
+        of_node = kept(executor.caches.outputs, node)  # empty where nothing goes on from it, as in SaveImage
         values[name] = take(name, of_node[slot][0], tensors) if of_node else None
     save_file(tensors, file)
     return {"values": values}
+
+
+def kept(cache: Any, node: str) -> Any:
+    """The outputs of a node; newer caches answer `get` later, and keep more than outputs."""
+    entry = cache.get_local(node) if hasattr(cache, "get_local") else cache.get(node)
+    return getattr(entry, "outputs", entry)
 
 
 def take(name: str, value: Any, tensors: dict[str, Any]) -> Any:
