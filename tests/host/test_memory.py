@@ -61,5 +61,5 @@ def test_unloading_all_models_takes_ours_off_the_device(facts: dict[str, Any]) -
     assert facts["unloaded"] == [AWAY, 0]
 
 
-def test_novram_brings_all_of_a_model_nevertheless(facts: dict[str, Any]) -> None:
-    assert facts["with --novram"] == ON_CARD
+def test_novram_keeps_a_model_off_the_card_unless_it_is_trained(facts: dict[str, Any]) -> None:
+    assert facts["with --novram"] == [AWAY, ON_CARD]

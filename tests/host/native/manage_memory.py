@@ -60,8 +60,9 @@ class Card:
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
+    """The tensors where they really lie, although those that stream answer the device on which they compute."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        yield tensor.source.home() if hasattr(tensor, "source") else tensor
 
 
 def size_of(*models: nn.Module) -> int:
@@ -149,7 +150,7 @@ def find(pack: Any) -> dict[str, Any]:
         stage_c.acquire()
         previewer.acquire()
         facts["apart"] = [places(stage_c.module), places(previewer.module)]
-    with fresh("stage_c", "previewer") as (stage_c, previewer):
+    with fresh("stage_c", "previewer", room=0.01) as (stage_c, previewer):
         with host.together(stage_c, previewer):
             seen: set[str] = set()
             for _ in range(5):
@@ -172,7 +173,10 @@ def find(pack: Any) -> dict[str, Any]:
         facts["unloaded"] = [places(stage_c.module), len(manager.current_loaded_models)]
         manager.vram_state = manager.VRAMState.NO_VRAM
         stage_c.acquire()
-        facts["with --novram"] = places(stage_c.module)
+        facts["with --novram"] = [places(stage_c.module)]
+        with torch.inference_mode(False), torch.enable_grad():
+            stage_c.acquire()
+        facts["with --novram"].append(places(stage_c.module))
     return facts
 
 
