@@ -2,7 +2,7 @@
 
 What is shown: which of our tensors the manager moves off a full device, that none is left behind when we compute, what
 it is asked for, and that a dropped handle takes its memory along. What is not: values, speed and true sizes on a GPU
-(native/manage_memory.py says what the stand-in is).
+(native/card.py says what the stand-in is).
 """
 
 from __future__ import annotations
