@@ -15,10 +15,8 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-DESCRIBING = frozenset(
-    ["__len__", "dim", "element_size", "is_complex", "is_contiguous", "is_floating_point", "is_inference"]
-    + ["ndimension", "nelement", "numel", "requires_grad_", "size", "stride"]
-)
+SIZES = ("__len__", "dim", "element_size", "is_contiguous", "ndimension", "nelement", "numel", "size", "stride")
+DESCRIBING = frozenset([*SIZES, "is_complex", "is_floating_point", "is_inference", "requires_grad_"])
 COMPUTING = frozenset(["H", "T", "imag", "mH", "mT", "real"])  # attributes that are views of the values
 DEVICES = frozenset(["is_cpu", "is_cuda", "is_mps", "is_xpu"])
 CUTS = (int, slice, EllipsisType, type(None))  # what takes a part of a tensor without looking at another

@@ -95,7 +95,7 @@ def install(device: torch.device, room: Callable[[], int]) -> Pages:
                 if freed < size and not self.pinned.get(place):
                     memory = self.there.pop(place)[1]
                     freed += memory.nbytes
-                    if memory.device.type == "cpu":
+                    with torch.inference_mode():
                         memory.fill_(255)  # what still reads it reads no number
             self.size -= freed
             return freed

@@ -1,7 +1,7 @@
 """What is on the card after each of eight orders of loads, ours and a native model's. See card.py.
 
-`--dynamic` in the first place turns Dynamic VRAM on, by dynamic_vram.py, on a ComfyUI that has it. The networks have the
-published sizes, and no values: their memory is never touched, so it costs none.
+`--dynamic` turns Dynamic VRAM on, by dynamic_vram.py, on a ComfyUI that has it. The networks have the published sizes,
+and no values: their memory is never touched, so it costs none.
 """
 
 from __future__ import annotations

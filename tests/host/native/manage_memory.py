@@ -14,6 +14,7 @@ import torch
 from card import CARD, Card, Natives, places, size_of, tensors_of
 from torch import nn
 
+
 def find(pack: Any) -> dict[str, Any]:
     from comfy import model_management as manager
     from the_pack.cascade_core.builtin import built_in
@@ -52,7 +53,16 @@ def find(pack: Any) -> dict[str, Any]:
             del native
             stage_c.acquire()
             facts[f"evicted {name}"] = [before, evicted, places(stage_c.module)]
-            facts[f"trainable after eviction {name}"] = not any(t.is_inference() for t in tensors_of(stage_c.module))
+            facts[f"trainable after eviction {name}"] = [is_ordinary(stage_c.module)]
+            with torch.inference_mode(False), torch.enable_grad():  # as a training does, which another load interrupts
+                stage_c.acquire()
+                in_training = [places(stage_c.module)]
+                native = natives.load(int(share * size_of(stage_c.module)))
+                in_training.append(places(stage_c.module))
+                del native
+                stage_c.acquire()
+            facts[f"evicted in training {name}"] = [*in_training, places(stage_c.module)]
+            facts[f"trainable after eviction {name}"].append(is_ordinary(stage_c.module))
         del stage_c
 
     with fresh("stage_c") as handles:
@@ -100,6 +110,11 @@ def find(pack: Any) -> dict[str, Any]:
             stage_c.acquire()
         facts["with --novram"].append(places(stage_c.module))
     return facts
+
+
+def is_ordinary(module: nn.Module) -> bool:
+    """Whether nothing of the module is an inference tensor, which could never be trained."""
+    return not any(tensor.is_inference() for tensor in tensors_of(module))
 
 
 def ask(host: Any, stage_c: Any, requests: list[int]) -> list[list[int]]:
