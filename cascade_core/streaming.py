@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import EllipsisType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+as_it_is = torch._C.DisableTorchFunctionSubclass  # pyright: ignore[reportPrivateUsage]  (torch documents it so)
 SIZES = ("__len__", "dim", "element_size", "is_contiguous", "ndimension", "nelement", "numel", "size", "stride")
 DESCRIBING = frozenset([*SIZES, "is_complex", "is_floating_point", "is_inference", "requires_grad_"])
 COMPUTING = frozenset(["H", "T", "imag", "mH", "mT", "real"])  # attributes that are views of the values
@@ -36,10 +37,14 @@ class Source(Protocol):
         ...
 
 
+AnySource = TypeVar("AnySource", bound=Source)
+
+
 class Streamed(nn.Parameter):
     """A parameter or buffer whose values come from its source, whenever torch computes with it.
 
-    It is the tensor that it was, turned by `stream` and turned back by `settle`; its own memory is one number.
+    It is the tensor that it was, turned by `stream` and back by `settle`, in between by `lift` and `lay`. It holds no
+    memory but one number.
     """
 
     source: Source
@@ -61,10 +66,10 @@ class Streamed(nn.Parameter):
         else:
             describes = name in DESCRIBING
         if describes:
-            with torch._C.DisableTorchFunctionSubclass():
+            with as_it_is():
                 return func(*args, **(kwargs or {}))
         if name == "__getitem__" and isinstance(args[0], Streamed):
-            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            index = cast("tuple[Any, ...]", args[1] if isinstance(args[1], tuple) else (args[1],))
             if all(isinstance(cut, CUTS) for cut in index):
                 return _part(args[0], args[1])
         changes = name == "__set__" or (name.endswith("_") and not name.endswith("__"))
@@ -79,36 +84,62 @@ class Streamed(nn.Parameter):
         return memo[id(self)]
 
 
-def stream(module: nn.Module, source_of: Callable[[Tensor], Source]) -> list[Source]:
-    """Let the module's tensors stream from what `source_of` makes of each one's values; the sources, in their order."""
-    sources: list[Source] = []
-    with torch.inference_mode(False), torch.no_grad():
-        for tensor in _tensors(module):
-            source = source_of(tensor.data)
-            sources.append(source)
-            # One number stands for all; what should ever compute with it by mistake gives no plausible result.
-            nothing = torch.nan if tensor.is_floating_point() else -1
-            tensor.data = torch.full((), nothing, dtype=tensor.dtype).expand(tensor.shape)
-            turned = cast(Streamed, tensor)
-            turned.ordinary, turned.source, turned.cuts = type(tensor), source, ()
-            turned.__class__ = Streamed
+def stream(module: nn.Module, source_of: Callable[[Tensor], AnySource]) -> list[AnySource]:
+    """Let the module's tensors stream from what `source_of` makes of each; the sources, in their order.
+
+    A source takes `data` of its tensor, and may hold the tensor itself by a weak reference only: for `lay`.
+    """
+    sources: list[AnySource] = []
+    for tensor in _tensors(module):
+        source = source_of(tensor)
+        sources.append(source)
+        turned = cast(Streamed, tensor)
+        turned.ordinary, turned.source, turned.cuts = type(tensor), source, ()
+        lift(tensor)
     return sources
+
+
+def lay(tensor: Tensor, values: Tensor) -> None:
+    """A streamed tensor is an ordinary one with these values, which lie on the device, until `lift`.
+
+    What is there needs no asking, and costs no more than without streaming. To be called whenever its source's values
+    have moved.
+    """
+    if not values.is_meta:  # no tensor of another device can become one of those
+        _become(tensor, cast(Streamed, tensor).ordinary, values)
+
+
+def lift(tensor: Tensor) -> None:
+    """A streamed tensor asks its source for values, and keeps none."""
+    # One number stands for all; what should ever compute with it by mistake gives no plausible result.
+    nothing = torch.nan if tensor.is_floating_point() else -1
+    with torch.inference_mode(False):
+        _become(tensor, Streamed, torch.full((), nothing, dtype=tensor.dtype).expand(tensor.shape))
 
 
 def settle(module: nn.Module) -> None:
     """Make the module's tensors ordinary ones again, with the values that their sources have at home."""
+    for tensor in _tensors(module):
+        if hasattr(tensor, "source"):
+            turned = cast(Streamed, tensor)
+            with torch.inference_mode(False), torch.no_grad():
+                home = turned.source.home()
+                home = home.clone() if home.is_inference() else home  # those could never be trained
+            _become(tensor, turned.ordinary, home)
+            del turned.source, turned.ordinary, turned.cuts
+
+
+def _become(tensor: Tensor, kind: type[Tensor], values: Tensor) -> None:
+    """The same tensor object, of another class and with other memory."""
     with torch.inference_mode(False), torch.no_grad():
-        for tensor in _tensors(module):
-            if isinstance(tensor, Streamed):
-                home = tensor.source.home()
-                cast(Any, tensor).__class__ = tensor.ordinary
-                tensor.data = home.clone() if home.is_inference() else home  # those could never be trained
-                del tensor.source, tensor.ordinary, tensor.cuts
+        cast(Any, tensor).__class__ = cast(Streamed, tensor).ordinary
+        tensor.data = values
+        cast(Any, tensor).__class__ = kind
 
 
 def _part(whole: Streamed, index: Any) -> Streamed:
     """A part of a streamed tensor, whose values come when something computes with it, not now and again then."""
-    with torch._C.DisableTorchFunctionSubclass():
+    with as_it_is():
         part = whole.detach()[index].as_subclass(Streamed)
     part.source, part.ordinary, part.cuts = whole.source, Tensor, (*whole.cuts, index)
     return part

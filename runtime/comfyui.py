@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -296,17 +297,27 @@ def _in_single_weights(module: nn.Module, device: torch.device) -> nn.Module:
     from comfy import ops
     from torch import nn
 
-    from ..cascade_core.streaming import stream
+    from ..cascade_core.streaming import lay, lift, stream
 
     give_back = getattr(ops, "uncast_bias_weight", None)  # 0.3.64 takes nothing back
     offloadable = {} if give_back is None else {"offloadable": True}
 
     class SingleWeight(nn.Module, ops.CastWeightBiasOp):
-        def __init__(self, values: Tensor) -> None:
+        def __init__(self, tensor: Tensor) -> None:
             super().__init__()
             self.device = device
-            self.weight = nn.Parameter(values, requires_grad=False)
+            self.weight = nn.Parameter(tensor.data, requires_grad=False)
             self.bias = None
+            self.tensor = weakref.ref(tensor)  # the network's
+
+        def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+            super()._apply(fn, recurse)  # the manager moves it
+            tensor = self.tensor()
+            if tensor is not None and self.weight.device == device:
+                lay(tensor, self.weight.data)
+            elif tensor is not None:
+                lift(tensor)
+            return self
 
         def take(self) -> tuple[Tensor, Callable[[], None] | None]:
             weight = self.weight

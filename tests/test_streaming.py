@@ -20,7 +20,7 @@ from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora, fuse_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.cascade_core.streaming import Streamed, settle, stream
+from stable_cascade_nodes.cascade_core.streaming import Streamed, lay, lift, settle, stream
 
 from .network_results import result
 
@@ -39,8 +39,8 @@ class Lender:
     device = CPU
     lent = 0  # in the whole program
 
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
+    def __init__(self, tensor: Tensor) -> None:
+        self.values = tensor.data
 
     def take(self) -> tuple[Tensor, Callable[[], None]]:
         Lender.lent += 1
@@ -129,6 +129,30 @@ def test_they_can_be_trained_after_streaming_under_inference_mode() -> None:
     assert not any(tensor.is_inference() for tensor in layer.parameters())
     layer(torch.ones(1, 3)).sum().backward()
     assert layer.weight.grad is not None and layer.weight.grad.shape == (2, 3)
+
+
+def test_a_weight_that_lies_on_the_device_is_an_ordinary_one_until_it_is_lifted() -> None:
+    layer = nn.BatchNorm2d(3).eval()
+    x = torch.rand(2, 3, 4, 4)
+    wanted = layer(x)
+    tensors = [*layer.parameters(), *layer.buffers()]
+    kinds = [type(tensor) for tensor in tensors]
+    sources = stream(layer, Lender)
+    with torch.inference_mode():
+        for tensor, source in zip(tensors, sources, strict=True):
+            lay(tensor, source.home())
+    before = Lender.lent
+    assert [type(tensor) for tensor in tensors] == kinds and torch.equal(layer(x), wanted) and Lender.lent == before
+    assert [tensor.data_ptr() for tensor in tensors] == [source.home().data_ptr() for source in sources]
+    for tensor in tensors:
+        lift(tensor)
+    assert torch.equal(layer(x), wanted) and Lender.lent > before
+    with torch._C.DisableTorchFunctionSubclass():
+        assert all(tensor.untyped_storage().nbytes() <= 8 for tensor in tensors)
+    for tensor, source in zip(tensors, sources, strict=True):
+        lay(tensor, source.home())
+    settle(layer)
+    assert not any(hasattr(tensor, "source") for tensor in tensors) and torch.equal(layer(x), wanted)
 
 
 def test_gradients_of_inputs_survive_what_was_given_back() -> None:

@@ -55,6 +55,12 @@ def test_the_cache_under_pressure_drops_our_model_of_another_run_before_its_pict
     assert computed["cache"] == ["model", "picture"]
 
 
+def test_a_weight_on_the_device_is_as_plain_as_without_streaming(computed: dict[str, Any]) -> None:
+    away, there, again = computed["lying there"]
+    assert away == again == [away[1], away[1], True]
+    assert there == [0, away[1], True]
+
+
 def test_what_streamed_can_be_trained(computed: dict[str, Any]) -> None:
     assert computed["trained"] == [True, True]
 

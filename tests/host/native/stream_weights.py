@@ -1,8 +1,8 @@
 """Our networks computed by weights that ComfyUI's own casts bring, beside the same networks as they are.
 
 The card is the CPU under its other name, "cpu:0": what is brought there is a copy, and has values. Nothing stays on it
-(`--novram`), so each weight is brought for each operation; with `--dynamic`, under Dynamic VRAM by dynamic_vram.py, half
-of the largest network stays.
+(`--novram`), so each weight is brought for each operation. With `--dynamic`, which is Dynamic VRAM by dynamic_vram.py,
+half of the largest network stays.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def find(pack: Any) -> dict[str, Any]:
     facts["is a model"] = {name: is_model(handle) for name, handle in handles.items()}
     facts["patchers"] = len({id(handle.patcher) for handle in handles.values()}), len(handles)
     facts["trained"] = train(handles["with a LoRA"].base)
+    facts["lying there"] = lie(plain)
     facts["cache"] = None if not hasattr(manager, "ensure_pin_budget") else [*evict(handles["with a LoRA"])]
     return facts
 
@@ -92,6 +93,36 @@ def is_model(handle: Any) -> bool:
     if hasattr(model_patcher, "is_model_patcher_output"):
         return model_patcher.is_model_patcher_output(handle)
     return isinstance(handle.patcher, model_patcher.ModelPatcher)  # an older ComfyUI asks nobody
+
+
+def lie(plain: dict[str, Any]) -> list[list[Any]]:
+    """Of a model away, on the device, and away again: how many of its weights stream, and whether results are equal."""
+    from the_pack.cascade_core.builtin import NAME, weights_path
+    from the_pack.cascade_core.files.load import load
+    from the_pack.cascade_core.streaming import Streamed
+    from the_pack.runtime import comfyui
+
+    handle = load("previewer", weights_path("previewer"), name=NAME)
+    there = torch.device("cpu")
+    weights = comfyui._in_single_weights(handle.module, there)
+    homes = [weight.weight.data for weight in weights]
+    found: list[list[Any]] = []
+
+    def note() -> None:
+        tensors = (*handle.module.parameters(), *handle.module.buffers())
+        lent = sum(type(tensor) is Streamed for tensor in tensors)
+        same = all(map(torch.equal, result(handle), plain[f"CascadePreviewerLoader {NAME}"]))
+        found.append([lent, len(tensors), same])
+
+    with torch.inference_mode():
+        note()
+        weights.to(there)
+        note()
+        for weight, home in zip(weights, homes, strict=True):  # to a device without values, and back from its file
+            weight.to("meta")
+            weight.weight = torch.nn.Parameter(home, requires_grad=False)
+        note()
+    return found
 
 
 def train(handle: Any) -> list[bool]:
