@@ -1,12 +1,15 @@
 """Placement of models. The "device" of these tests is the CPU's memory too: what lies on it is a copy."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from stable_cascade_nodes.cascade_core.memory import OneAtATime, StayPut
+from stable_cascade_nodes.cascade_core.memory import OneAtATime, StayPut, WhenUsed
+from stable_cascade_nodes.cascade_core.models.handle import Handle
 
 CPU = torch.device("cpu")
 LARGE = 100  # bytes, the border between small and large in these tests
@@ -94,3 +97,15 @@ def test_moving_inside_inference_mode_makes_no_inference_tensors() -> None:
     with torch.inference_mode():
         OneAtATime(CPU).acquire(module)
     assert not module.weight.is_inference()
+
+
+def test_a_handle_answers_its_roots_patcher_and_none_where_no_host_has_one(tiny: Callable[..., Handle]) -> None:
+    class Hosted(StayPut):
+        def patcher(self, module: nn.Module) -> str:
+            return f"{id(module)}"
+
+    plain = tiny("previewer")
+    assert plain.patcher is None
+    hosted = replace(plain, placement=WhenUsed(lambda module: None, Hosted()))
+    assert hosted.patcher == f"{id(plain.module)}"
+    assert replace(hosted, module=nn.Identity(), placement=StayPut(), base=hosted).patcher == hosted.patcher

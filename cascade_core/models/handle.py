@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..memory import Placement, WhenUsed
+from ..memory import Placement, WhenUsed, behind
 
 Target = Literal["epsilon", "v"]
 
@@ -43,3 +43,13 @@ class Handle:
     def acquire(self, activation_bytes: int = 0) -> torch.device:
         """Bring the module to where it computes, and say where; call it immediately before each use."""
         return self.placement.acquire(self.module, activation_bytes)
+
+    @property
+    def patcher(self) -> Any:
+        """What the host's memory manager has of the model, by the name under which ComfyUI asks for it; else None.
+
+        A model with adapters has its root's: the weights are one model's, however many handles share them.
+        """
+        root = self.root
+        patcher_of = getattr(behind(root.placement), "patcher", None)
+        return None if patcher_of is None else patcher_of(root.module)

@@ -1,9 +1,4 @@
-"""ComfyUI's own memory manager, with our models, on a stand-in for a GPU. See bare_comfyui.py.
-
-The stand-in is torch's meta device with a size: what lies there has no values, so nothing that is computed means
-anything, and nothing is measured of a real GPU. The manager takes it for one, since it is not the CPU and its memory
-runs out; what it decides and moves, and so which of our tensors lie where, is its own doing.
-"""
+"""ComfyUI's own memory manager, with our models, on the stand-in for a GPU of card.py. See bare_comfyui.py."""
 
 from __future__ import annotations
 
@@ -16,79 +11,8 @@ from typing import Any
 
 import bare_comfyui
 import torch
-from torch import Tensor, nn
-
-CARD = torch.device("meta")
-
-
-class Card:
-    """What the manager sees of the stand-in: its free memory, from what of `models` really lies on it."""
-
-    def __init__(self, manager: Any) -> None:
-        self.size = 0
-        self.models: list[weakref.ref[nn.Module]] = []
-        self.requests: list[int] = []
-        manager.get_torch_device = lambda: CARD
-        manager.get_free_memory = self.free
-        manager.vram_state = manager.VRAMState.NORMAL_VRAM
-        self._load = manager.load_models_gpu
-        manager.load_models_gpu = self.load
-        nn.Module.to = self.move
-
-    def watch(self, model: nn.Module) -> None:
-        self.models.append(weakref.ref(model))
-
-    def used(self) -> int:
-        alive = (model for reference in self.models if (model := reference()) is not None)
-        return sum(tensor.nbytes for model in alive for tensor in tensors_of(model) if tensor.device == CARD)
-
-    def free(self, device: Any = None, torch_free_too: bool = False) -> Any:
-        free = self.size - self.used() if device in (None, CARD) else 2**40
-        return (free, 0) if torch_free_too else free
-
-    def load(self, models: Any, memory_required: int = 0, **options: Any) -> None:
-        self.requests.append(memory_required)
-        self._load(models, memory_required=memory_required, **options)
-
-    @staticmethod
-    def move(module: nn.Module, device: Any) -> nn.Module:
-        """As torch's own, which cannot bring back what lies on the meta device."""
-        device = torch.device(device)
-        return module._apply(
-            lambda t: torch.empty_like(t, device=device) if t.device == CARD != device else Tensor.to(t, device)
-        )
-
-
-def tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
-
-
-def size_of(*models: nn.Module) -> int:
-    return sum(tensor.nbytes for model in models for tensor in tensors_of(model))
-
-
-def places(model: nn.Module) -> list[str]:
-    return sorted({tensor.device.type for tensor in tensors_of(model)})
-
-
-class Natives:
-    """Loads of native models, as a native node makes them: under the host's inference_mode."""
-
-    def __init__(self, manager: Any, card: Card) -> None:
-        self.manager, self.card = manager, card
-
-    @torch.inference_mode()
-    def load(self, size: int) -> Any:
-        from comfy import ops
-        from comfy.model_patcher import ModelPatcher
-
-        width = int((size / 4 / 64) ** 0.5)
-        model = nn.Sequential(*(ops.disable_weight_init.Linear(width, width, bias=False) for _ in range(64)))
-        self.card.watch(model)
-        patcher = ModelPatcher(model, CARD, torch.device("cpu"))
-        self.manager.load_models_gpu([patcher])
-        return patcher
+from card import CARD, Card, Natives, places, size_of, tensors_of
+from torch import nn
 
 
 def find(pack: Any) -> dict[str, Any]:
@@ -129,7 +53,16 @@ def find(pack: Any) -> dict[str, Any]:
             del native
             stage_c.acquire()
             facts[f"evicted {name}"] = [before, evicted, places(stage_c.module)]
-            facts[f"trainable after eviction {name}"] = not any(t.is_inference() for t in tensors_of(stage_c.module))
+            facts[f"trainable after eviction {name}"] = [is_ordinary(stage_c.module)]
+            with torch.inference_mode(False), torch.enable_grad():  # as a training does, which another load interrupts
+                stage_c.acquire()
+                in_training = [places(stage_c.module)]
+                native = natives.load(int(share * size_of(stage_c.module)))
+                in_training.append(places(stage_c.module))
+                del native
+                stage_c.acquire()
+            facts[f"evicted in training {name}"] = [*in_training, places(stage_c.module)]
+            facts[f"trainable after eviction {name}"].append(is_ordinary(stage_c.module))
         del stage_c
 
     with fresh("stage_c") as handles:
@@ -149,7 +82,7 @@ def find(pack: Any) -> dict[str, Any]:
         stage_c.acquire()
         previewer.acquire()
         facts["apart"] = [places(stage_c.module), places(previewer.module)]
-    with fresh("stage_c", "previewer") as (stage_c, previewer):
+    with fresh("stage_c", "previewer", room=0.01) as (stage_c, previewer):
         with host.together(stage_c, previewer):
             seen: set[str] = set()
             for _ in range(5):
@@ -172,8 +105,16 @@ def find(pack: Any) -> dict[str, Any]:
         facts["unloaded"] = [places(stage_c.module), len(manager.current_loaded_models)]
         manager.vram_state = manager.VRAMState.NO_VRAM
         stage_c.acquire()
-        facts["with --novram"] = places(stage_c.module)
+        facts["with --novram"] = [places(stage_c.module)]
+        with torch.inference_mode(False), torch.enable_grad():
+            stage_c.acquire()
+        facts["with --novram"].append(places(stage_c.module))
     return facts
+
+
+def is_ordinary(module: nn.Module) -> bool:
+    """Whether nothing of the module is an inference tensor, which could never be trained."""
+    return not any(tensor.is_inference() for tensor in tensors_of(module))
 
 
 def ask(host: Any, stage_c: Any, requests: list[int]) -> list[list[int]]:
