@@ -7,7 +7,7 @@ values, constant maps), `modulate` (all timesteps at once), `evaluate` (one step
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]  (half typed)
 
-from .blocks import AttnBlock, BlockInputs, Maps, ResBlock, TimestepBlock, channels_first, layer_norm, resize
+from .blocks import AttnBlock, Block, BlockInputs, Maps, ResBlock, TimestepBlock, channels_first, layer_norm, resize
 from .config import StageBConfig, StageCConfig
 
 Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block
@@ -26,35 +26,32 @@ Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block
 class Prepared:
     """Inputs of a stage that stay the same over the steps of an image, prepared once."""
 
-    kv: tuple[tuple[Tensor, Tensor], ...]  # per attention block, (B, heads, L, d) each
+    kv: tuple[Tensor, ...]  # text keys and values per attention block, (B, L, 2C)
     constant: Tensor | None = None  # (B, h, w, C), added to the embedded input (Stage B)
     control: Maps = ()  # Stage C
 
     @property
     def batch(self) -> int:
         """Images: 1 for all, or one for each."""
-        return self.kv[0][0].shape[0]
+        return self.kv[0].shape[0]
 
     @property
     def tokens(self) -> int:
         """Text tokens; what is equally long can lie in one batch."""
-        return self.kv[0][0].shape[2]
+        return self.kv[0].shape[1]
 
     @staticmethod
     def cat(each: Sequence[Prepared]) -> Prepared:
         """Several as one batch, without control yet; their text must be equally long."""
-        kv = tuple(
-            (torch.cat([k for k, _ in pairs]), torch.cat([v for _, v in pairs]))
-            for pairs in zip(*(one.kv for one in each), strict=True)
-        )
+        kv = tuple(torch.cat(of_block) for of_block in zip(*(one.kv for one in each), strict=True))
         constants = [one.constant for one in each if one.constant is not None]
         return Prepared(kv, torch.cat(constants) if constants else None)
 
 
-def recomputed(block: nn.Module, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
-    """The block's output, of which the backward pass computes all but x and the skip again."""
+def recomputed(block: nn.Module, x: Tensor, skip: Tensor | None, given: Tensor | None) -> Tensor:
+    """The block's output, of which the backward pass computes all but the arguments again."""
     again = cast(Callable[..., Tensor], checkpoint)
-    return again(block, x, skip, inputs, use_reentrant=False)
+    return again(block, x, skip, given, use_reentrant=False)
 
 
 def slice_modulation(modulation: Modulation, step: int) -> Modulation:
@@ -136,12 +133,12 @@ class Body(nn.Module):
             self.up_upscalers.append(scaler)
             self.up_repeat_mappers.append(repeat_mappers(level, config.block_repeat[1][i]))
 
-    def text_kv(self, clip: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    def text_kv(self, clip: Tensor) -> tuple[Tensor, ...]:
         """Text keys and values of every attention block, from clip tokens (B, L, c_cond)."""
         return tuple(m.text_kv(clip) for m in self.modules() if isinstance(m, AttnBlock))
 
     def modulate(self, r: Tensor, sca: Tensor | None = None, crp: Tensor | None = None) -> Modulation:
-        """Noise conditions r (S,) in 0..1 -> scale and shift (S, 2C) of every timestep block; sca, crp default to 0."""
+        """Noise conditions r (S,) in 0..1 -> factors and shifts (S, 2C) of every timestep block; sca, crp default 0."""
         values = {"sca": sca, "crp": crp}
         conditions = [r, *(values[name] for name in self.config.t_conds)]
         dtype = next(self.parameters()).dtype
@@ -176,9 +173,9 @@ class Body(nn.Module):
             if mapper is not None:
                 x = mapper(channels_first(x)).permute(0, 2, 3, 1)
             entering = skip
-            for block in blocks.children():
+            for block in cast(Iterable[Block], blocks.children()):
                 run = partial(recomputed, block) if again else block
-                x = run(x, entering, inputs)
+                x = run(x, entering, block.own(inputs))
                 entering = None
         return x
 

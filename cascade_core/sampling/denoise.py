@@ -102,7 +102,7 @@ class Predictor:
         self.room = room
         self.images = images
         self.steps = steps
-        self.modulation = modulation
+        self.modulations = [slice_modulation(modulation, index) for index in range(len(steps))]
         self.prepared = prepared
         self.maps = maps
         self.passes = {sides: self._passes(sides) for sides in set(steps)}
@@ -110,12 +110,11 @@ class Predictor:
     def __call__(self, x: Tensor, index: int) -> tuple[Tensor, Tensor | None]:
         """x (N, C, h, w) -> conditional and, where guided, unconditional prediction."""
         sides = self.steps[index]
-        modulation = slice_modulation(self.modulation, index)
         self.handle.acquire(self.room)  # the caller may have used another model since the last step
         predictions: dict[Condition, Tensor] = {}
         for conditions, prepared in self.passes[sides].items():
             batch = x.to(self.handle.dtype).repeat(len(conditions), 1, 1, 1)
-            predicted = self.network.evaluate(batch, modulation, prepared).float()
+            predicted = self.network.evaluate(batch, self.modulations[index], prepared).float()
             predictions.update(zip(conditions, predicted.chunk(len(conditions)), strict=True))
         unconditional = _mean(predictions, sides.negative) if sides.negative else None
         return _mean(predictions, sides.positive), unconditional
