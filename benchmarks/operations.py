@@ -2,11 +2,11 @@
 
     python benchmarks/operations.py [--size PX] [--dtype NAME] [CASE ...]
 
-On a GPU an operation is a launch of a kernel, and eager runs of these networks are bound by launches. Counted on torch's
-meta device, where nothing is computed: an operation is what writes memory, so that views are none, and a cast, a copy
-and the writing of zeros are one each; a linear layer, a convolution and an attention are one. What is constant over an
-image's steps is left out of ours, which computes it once an image, and is part of diffusers', which computes it in every
-step. JSON on stdout.
+On a GPU an operation is a launch of a kernel, and eager runs of these networks are bound by launches. Counted on
+torch's meta device, where nothing is computed: an operation is what writes memory, so that views are none, and a cast,
+a copy and the writing of zeros are one each; a linear layer, a convolution and an attention are one. What is constant
+over an image's steps is left out of ours, which computes it once an image, and is part of diffusers', which computes it
+in every step. JSON on stdout.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .compiling import Call, call
 from .linear import Linear, linear
 
 NORM_EPS = 1e-6
@@ -25,9 +26,10 @@ Maps = Sequence[Tensor | None]  # one for each residual block, added before it: 
 class BlockInputs:
     """Inputs of the blocks at a step; each block reads the entry of its own number."""
 
-    kv: Sequence[Tensor]  # text keys and values per attention block, (B or 1, L, 2C)
+    kv: Sequence[Tensor]  # text keys, then values, per attention block, (B or 1, 2 heads, L, d)
     modulation: Sequence[Tensor]  # factors and shifts per timestep block, (B or 1, 2C)
     control: Maps = ()
+    call: Call = call  # of a block
 
 
 def layer_norm(x: Tensor) -> Tensor:
@@ -163,13 +165,13 @@ class Attention(nn.Module):
         return linear(tokens, self.in_proj_weight[first:], self.in_proj_bias[first:])
 
     def key_value(self, tokens: Tensor) -> Tensor:
-        """Keys and values (B, L, 2C) of tokens (B, L, C)."""
-        return self.project(tokens, tokens.shape[-1])
+        """Keys, then values, (B, 2 heads, L, d) of tokens (B, L, C)."""
+        return self.project(tokens, tokens.shape[-1]).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2)
 
-    def forward(self, x: Tensor, kv: Tensor) -> Tensor:  # x (B, N, C), kv (1 or B, L, 2C)
-        q, own = self.project(x).tensor_split((x.shape[-1],), dim=-1)
-        kv = torch.cat([own, kv.expand(len(x), -1, -1)], dim=1)  # image tokens first, then text
-        q, k, v = (each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (q, *kv.chunk(2, dim=-1)))
+    def forward(self, x: Tensor, kv: Tensor) -> Tensor:  # x (B, N, C), kv (1 or B, 2 heads, L, d)
+        qkv = self.project(x).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
+        q, own = qkv.tensor_split((self.heads,), dim=1)
+        k, v = torch.cat([own, kv.expand(len(x), -1, -1, -1)], dim=2).chunk(2, dim=1)  # image tokens first, then text
         out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
@@ -183,7 +185,7 @@ class AttnBlock(Block):
         self.kv_mapper = nn.Sequential(nn.SiLU(), nn.Linear(c_cond, channels))
 
     def text_kv(self, clip: Tensor) -> Tensor:
-        """Keys and values of the text tokens (B, L, c_cond): constant over the steps of an image."""
+        """Keys, then values, of the text tokens (B, L, c_cond): constant over the steps of an image."""
         attn = self.attention["attn"]
         assert isinstance(attn, Attention)
         return attn.key_value(self.kv_mapper(clip))
@@ -191,6 +193,6 @@ class AttnBlock(Block):
     def own(self, inputs: BlockInputs) -> Tensor:
         return inputs.kv[self.index]
 
-    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor) -> Tensor:  # given: (1 or B, L, 2C)
+    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor) -> Tensor:  # given: (1 or B, 2 heads, L, d)
         tokens = layer_norm(x).flatten(1, 2)
         return add_residual(self.attention["attn"](tokens, given).view_as(x), x)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import torch
@@ -26,7 +25,7 @@ Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block
 class Prepared:
     """Inputs of a stage that stay the same over the steps of an image, prepared once."""
 
-    kv: tuple[Tensor, ...]  # text keys and values per attention block, (B, L, 2C)
+    kv: tuple[Tensor, ...]  # text keys, then values, per attention block, (B, 2 heads, L, d)
     constant: Tensor | None = None  # (B, h, w, C), added to the embedded input (Stage B)
     control: Maps = ()  # Stage C
 
@@ -38,7 +37,7 @@ class Prepared:
     @property
     def tokens(self) -> int:
         """Text tokens; what is equally long can lie in one batch."""
-        return self.kv[0].shape[1]
+        return self.kv[0].shape[2]
 
     @staticmethod
     def cat(each: Sequence[Prepared]) -> Prepared:
@@ -174,8 +173,8 @@ class Body(nn.Module):
                 x = mapper(channels_first(x)).permute(0, 2, 3, 1)
             entering = skip
             for block in cast(Iterable[Block], blocks.children()):
-                run = partial(recomputed, block) if again else block
-                x = run(x, entering, block.own(inputs))
+                call = recomputed if again else inputs.call
+                x = call(block, x, entering, block.own(inputs))
                 entering = None
         return x
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .blocks import BlockInputs, channels_first, layer_norm, resize
 from .body import Body, LayerNorm, Modulation, Prepared
+from .compiling import Call, call
 from .config import StageBConfig
 
 
@@ -44,11 +45,11 @@ class StageB(Body):
         picture = channels_first(_run_mapper(self.pixels_mapper, pixels))
         return Prepared(self.text_kv(clip), constant + resize(picture, *size).permute(0, 2, 3, 1))
 
-    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
-        """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape."""
+    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared, call: Call = call) -> Tensor:
+        """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape. call: calls each block."""
         h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
         h = h if prepared.constant is None else h + prepared.constant
-        h = self.trunk(h, BlockInputs(prepared.kv, modulation))
+        h = self.trunk(h, BlockInputs(prepared.kv, modulation, call=call))
         return self.clf[2](self.clf[1](channels_first(layer_norm(h)))).contiguous()
 
     def forward(

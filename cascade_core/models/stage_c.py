@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .blocks import BlockInputs, channels_first, layer_norm
 from .body import Body, LayerNorm, Modulation, Prepared
+from .compiling import Call, call
 from .config import StageCConfig
 
 
@@ -66,10 +67,10 @@ class StageC(Body):
         """The text's keys and values; see `clip_tokens` for the shapes."""
         return Prepared(self.text_kv(self.clip_tokens(text, pooled, images)))
 
-    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
-        """One step: latent (B, 16, h, w) -> the raw prediction, of the same shape."""
+    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared, call: Call = call) -> Tensor:
+        """One step: latent (B, 16, h, w) -> the raw prediction, of the same shape. call: calls each block."""
         h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
-        h = self.trunk(h, BlockInputs(prepared.kv, modulation, prepared.control))
+        h = self.trunk(h, BlockInputs(prepared.kv, modulation, prepared.control, call))
         return self.clf[2](self.clf[1](channels_first(layer_norm(h)))).contiguous()
 
     def forward(
