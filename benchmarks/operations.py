@@ -36,6 +36,7 @@ from peers import paella, unet
 
 TOKENS = 77
 PAIR = 2  # a guided step: the conditional and the unconditional latent
+SCALE = 2.0**-12  # of the stream in float16, as a probe may choose it, which needs values
 Runs = tuple[Callable[[], Any], Callable[[], Any]]
 
 
@@ -64,6 +65,7 @@ def stage_c(preset: str, size: int) -> Runs:
     """A guided step."""
     config = PRESETS["stage_c"][preset]
     ours, theirs = StageC(config).eval(), unet(config).eval()
+    ours.scale = SCALE if torch.get_default_dtype() == torch.float16 else None
     x, r = torch.zeros(PAIR, config.channels, *stage_c_size(size, size)), torch.zeros(PAIR)
     shapes = (TOKENS, config.c_clip_text), (1, config.c_clip_text_pooled), (1, config.c_clip_img)
     text, pooled, images = (torch.zeros(PAIR, *shape) for shape in shapes)
@@ -78,6 +80,7 @@ def stage_b(preset: str, size: int) -> Runs:
     """A guided step."""
     config = PRESETS["stage_b"][preset]
     ours, theirs = StageB(config).eval(), unet(config).eval()
+    ours.scale = SCALE if torch.get_default_dtype() == torch.float16 else None
     h, w = stage_b_size(size, size)
     x, effnet = torch.zeros(PAIR, config.channels, h, w), torch.zeros(PAIR, config.c_effnet, *stage_c_size(size, size))
     pooled, r = torch.zeros(PAIR, 1, config.c_clip), torch.zeros(PAIR)

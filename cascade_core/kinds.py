@@ -46,8 +46,7 @@ _DIFFUSION_FOLDERS = ("diffusion_models", "checkpoints", "diffusers")
 KINDS = {
     kind.id: kind
     for kind in (
-        # Stage C overflows in float16.
-        Kind("stage_c", "Stage C", _DIFFUSION_FOLDERS, "stage_c:StageC", "prior", ("bfloat16", "float32")),
+        Kind("stage_c", "Stage C", _DIFFUSION_FOLDERS, "stage_c:StageC", "prior", ("bfloat16", "float16")),
         Kind("stage_b", "Stage B", _DIFFUSION_FOLDERS, "stage_b:StageB", "decoder", ("bfloat16", "float16")),
         Kind("stage_a", "Stage A", ("vae", "checkpoints", "diffusers"), "stage_a:StageA", "vqgan"),
         Kind("effnet", "effnet", ("vae", "checkpoints"), "effnet:Effnet"),

@@ -109,7 +109,7 @@ class _StageLoader(Loader):
 
     DTYPE_TOOLTIP: ClassVar[str] = (
         "Precision of the weights. auto is what ComfyUI's precision options say; without them float32, and on a GPU"
-        " bfloat16 for Stage B and C (float32, or float16 for Stage B, where the GPU cannot)."
+        " bfloat16 for Stage B and C (float16 where the GPU cannot)."
     )
 
     @classmethod
@@ -121,6 +121,8 @@ class _StageLoader(Loader):
 
 class _DiffusionLoader(_StageLoader):
     """A loader of a model that is evaluated in every step, which may be compiled for that."""
+
+    DISPLAY_NAME: ClassVar[str]
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -146,9 +148,6 @@ class _DiffusionLoader(_StageLoader):
 class CascadeStageCLoader(_DiffusionLoader):
     KIND = KINDS["stage_c"]
     RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
-    DTYPE_TOOLTIP = _StageLoader.DTYPE_TOOLTIP + (
-        " The published 3.6B Stage C overflows in float16 and gives black pictures; auto never chooses that."
-    )
     DISPLAY_NAME = "Load Stage C"
     DESCRIPTION = "Loads Stage C, the model that turns text into the small latent which decides what the picture shows."
     SEARCH_ALIASES = ("stable cascade", "prior", "checkpoint", "unet", "diffusion model")

@@ -3,19 +3,24 @@
 Module names are the published checkpoints' names. Every block is called as `block(x, skip, given)`, where `given` is
 its own entry of the step's inputs (`own`), so that a forward depends on its arguments alone, and blocks of one kind
 compute alike, whatever their number. The blocks know nothing of timesteps as numbers, text, or files.
+
+The stream x that runs through all of them grows beyond float16's numbers. It can therefore be carried at a `scale`, a
+power of two: every reader of it is a norm without weights, which takes the scale out again, so that in float32 the
+result is the same to the last bit. What is added to the stream gets the scale before it can overflow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .compiling import Call, call
-from .linear import Linear, linear
+from .linear import Conv2d, Linear, linear, scaled
 
 NORM_EPS = 1e-6
 GRN_CHUNK = 64  # tokens summed at a time on a CPU: their float32 squares stay in its cache
@@ -30,11 +35,12 @@ class BlockInputs:
     modulation: Sequence[Tensor]  # factors and shifts per timestep block, (B or 1, 2C)
     control: Maps = ()
     call: Call = call  # of a block
+    scale: float = 1.0  # of the stream
 
 
-def layer_norm(x: Tensor) -> Tensor:
-    """LayerNorm over the last axis, with no weights, as everywhere in Stage B and C."""
-    return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
+def layer_norm(x: Tensor, scale: float = 1.0) -> Tensor:
+    """LayerNorm over the last axis, with no weights, as everywhere in Stage B and C; of x without its scale."""
+    return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS * scale**2)
 
 
 def channels_first(x: Tensor) -> Tensor:
@@ -66,7 +72,8 @@ def token_norms(x: Tensor) -> Tensor:
     where a reduction over the tokens, which lie far apart in memory, would take as long as a product of matrices.
     """
     if not x.is_cpu or torch.compiler.is_compiling():
-        return torch.linalg.vector_norm(x, dim=(1, 2), dtype=torch.promote_types(x.dtype, torch.float32))
+        norm = cast(Callable[..., Tensor], torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]  (untyped)
+        return norm(x, dim=(1, 2), dtype=torch.promote_types(x.dtype, torch.float32))
     chunks = torch.split(x.flatten(1, 2), GRN_CHUNK, dim=1)
     squares = torch.stack([chunk.float().square().sum(1) for chunk in chunks]).sum(0)
     return squares.clamp_min(1e-24).sqrt()  # the square root has no gradient at 0, and half precision has zeros
@@ -80,11 +87,11 @@ class GlobalResponseNorm(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, 1, 1, channels))
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C)
+    def forward(self, x: Tensor, out_scale: float = 1.0) -> Tensor:  # (B, H, W, C)
         norm = token_norms(x)
-        scale = norm / (norm.mean(-1, keepdim=True) + 1e-6)
-        scale = (1 + self.gamma.flatten() * scale).to(x.dtype)
-        return torch.addcmul(self.beta, x, scale[:, None, None])
+        factor = norm / (norm.mean(-1, keepdim=True) + 1e-6)
+        factor = (1 + self.gamma.flatten() * factor).to(x.dtype)
+        return torch.addcmul(scaled(self.beta, out_scale), x, factor[:, None, None], value=out_scale)
 
 
 class Block(nn.Module):
@@ -105,7 +112,7 @@ class ResBlock(Block):
 
     def __init__(self, channels: int, c_skip: int, kernel_size: int, dropout: float, index: int) -> None:
         super().__init__(index)
-        self.depthwise = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        self.depthwise = Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.channelwise = nn.Sequential(
             Linear(channels + c_skip, channels * 4),
             nn.GELU(),
@@ -117,13 +124,26 @@ class ResBlock(Block):
     def own(self, inputs: BlockInputs) -> Tensor | None:
         return inputs.control[self.index] if self.index < len(inputs.control) else None
 
-    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor | None) -> Tensor:  # given: (1 or B, C, h, w)
+    def forward(
+        self,
+        x: Tensor,
+        skip: Tensor | None,
+        given: Tensor | None,  # (1 or B, C, h, w)
+        scale: float = 1.0,
+    ) -> Tensor:
         if given is not None:
-            x = x + resize(given, *x.shape[1:3]).permute(0, 2, 3, 1).to(x.dtype)
-        h = layer_norm(self.depthwise(channels_first(x)).permute(0, 2, 3, 1))
-        if skip is not None:
-            h = torch.cat([h, skip], dim=-1)
-        return add_residual(self.channelwise(h), x)
+            x = torch.add(x, resize(given, *x.shape[1:3]).permute(0, 2, 3, 1).to(x.dtype), alpha=scale)
+        h = layer_norm(self.depthwise(channels_first(x), scale).permute(0, 2, 3, 1), scale)
+        expand, gelu, norm, dropout, project = self.channelwise
+        if skip is None:
+            h = gelu(expand(h))
+        else:  # it reads the stream itself, at its scale
+            h = expand(torch.cat([scaled(h, scale), skip], dim=-1), scale)
+            h = h if scale == 1 else h.float().div_(scale)
+            h = gelu(h)
+        h = norm(h, scale)
+        h = dropout(h.to(x.dtype) if h.dtype == torch.float32 else h)
+        return add_residual(project(h, scale), x)
 
 
 class TimestepBlock(Block):
@@ -135,16 +155,17 @@ class TimestepBlock(Block):
         for name in self.names:
             self.add_module(name, nn.Linear(c_r, channels * 2))
 
-    def modulate(self, embeddings: Sequence[Tensor]) -> Tensor:
-        """One (S, c_r) embedding per mapper -> 1 + a and b, (S, 2C), added up in float32."""
+    def modulate(self, embeddings: Sequence[Tensor], scale: float) -> Tensor:
+        """One (S, c_r) embedding per mapper -> 1 + a and b at the stream's scale, (S, 2C), added up in float32."""
         mapped = [self.get_submodule(name)(e) for name, e in zip(self.names, embeddings, strict=True)]
         a, b = torch.stack(mapped).sum(0, dtype=torch.float32).chunk(2, dim=-1)
-        return torch.cat([1 + a, b], dim=-1).to(mapped[0].dtype)
+        return torch.cat([1 + a, scaled(b, scale)], dim=-1).to(mapped[0].dtype)
 
     def own(self, inputs: BlockInputs) -> Tensor:
         return inputs.modulation[self.index]
 
-    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor) -> Tensor:  # given: (1 or B, 2C)
+    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor, scale: float = 1.0) -> Tensor:
+        """given: (1 or B, 2C), of the same scale."""
         factor, shift = given[:, None, None].chunk(2, dim=-1)
         return torch.addcmul(shift, x, factor)
 
@@ -166,14 +187,15 @@ class Attention(nn.Module):
 
     def key_value(self, tokens: Tensor) -> Tensor:
         """Keys, then values, (B, 2 heads, L, d) of tokens (B, L, C)."""
-        return self.project(tokens, tokens.shape[-1]).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(self.project(tokens, tokens.shape[-1]), -1, (2 * self.heads, -1)).transpose(1, 2)
 
-    def forward(self, x: Tensor, kv: Tensor) -> Tensor:  # x (B, N, C), kv (1 or B, 2 heads, L, d)
-        qkv = self.project(x).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
+    def forward(self, x: Tensor, kv: Tensor, out_scale: float = 1.0) -> Tensor:
+        """x (B, N, C), kv (1 or B, 2 heads, L, d)."""
+        qkv = torch.unflatten(self.project(x), -1, (3 * self.heads, -1)).transpose(1, 2)
         q, own = qkv.tensor_split((self.heads,), dim=1)
         k, v = torch.cat([own, kv.expand(len(x), -1, -1, -1)], dim=2).chunk(2, dim=1)  # image tokens first, then text
         out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        return self.out_proj(scaled(out.transpose(1, 2).flatten(2), out_scale), out_scale)
 
 
 class AttnBlock(Block):
@@ -193,6 +215,7 @@ class AttnBlock(Block):
     def own(self, inputs: BlockInputs) -> Tensor:
         return inputs.kv[self.index]
 
-    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor) -> Tensor:  # given: (1 or B, 2 heads, L, d)
-        tokens = layer_norm(x).flatten(1, 2)
-        return add_residual(self.attention["attn"](tokens, given).view_as(x), x)
+    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor, scale: float = 1.0) -> Tensor:
+        """given: (1 or B, 2 heads, L, d)."""
+        tokens = layer_norm(x, scale).flatten(1, 2)
+        return add_residual(self.attention["attn"](tokens, given, scale).view_as(x), x)

@@ -21,12 +21,12 @@ BACKENDS = {"blocks": "inductor", "graphs": "cudagraphs"}
 VARIANTS = 64  # of the compiled function: kinds of blocks, their widths, with a skip or without
 
 Evaluate = Callable[..., Tensor]
-Call = Callable[[nn.Module, Tensor, Tensor | None, Tensor | None], Tensor]
+Call = Callable[[nn.Module, Tensor, Tensor | None, Tensor | None, float], Tensor]
 
 
-def call(block: nn.Module, x: Tensor, skip: Tensor | None, given: Tensor | None) -> Tensor:
+def call(block: nn.Module, x: Tensor, skip: Tensor | None, given: Tensor | None, scale: float) -> Tensor:
     """The block's output: the function that is compiled, with the block and so its weights among its arguments."""
-    return block(x, skip, given)
+    return block(x, skip, given, scale)
 
 
 def evaluator(evaluate: Evaluate, mode: str) -> Evaluate:
@@ -36,16 +36,13 @@ def evaluator(evaluate: Evaluate, mode: str) -> Evaluate:
     if mode == "blocks":
         run: Evaluate = partial(evaluate, call=_compiled_call(BACKENDS[mode]))
     else:
-        recorded = _compiled(evaluate, BACKENDS[mode])
-
-        def run(*given: Any) -> Tensor:
-            return recorded(*given).clone()  # the next replay writes to the same memory
+        run = _compiled(evaluate, BACKENDS[mode])
 
     def compiled(*given: Any) -> Tensor:
         from torch._dynamo.exc import BackendCompilerFailed
 
         try:
-            return run(*given)
+            return run(*given).clone()  # the next replay of a graph writes to the same memory
         except BackendCompilerFailed as error:
             reason = str(error).strip().partition("\n")[0]
             raise CascadeError(f"compile: torch cannot compile here ({reason}): set it to off") from error
@@ -63,4 +60,4 @@ def _compiled(function: Evaluate, backend: str) -> Evaluate:
 
     limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"  # before torch 2.7
     setattr(dynamo, limit, max(getattr(dynamo, limit), VARIANTS))
-    return torch.compile(function, backend=backend, fullgraph=True)
+    return cast(Callable[..., Evaluate], torch.compile)(function, backend=backend, fullgraph=True)

@@ -27,6 +27,10 @@ from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
 from .runs import run_b, run_c
 
 GPU = torch.device("meta")
+CONFIGS = {
+    "stage_c": replace(PRESETS["stage_c"]["tiny"], blocks=((1,), (1,))),
+    "stage_b": replace(PRESETS["stage_b"]["tiny"], blocks=((1, 1, 1), (1, 1, 1))),
+}
 CLASSES = {"stage_c": StageC, "stage_b": StageB}
 WEIGHT = {"stage_c": "up_blocks.0.0.channelwise.0.weight", "stage_b": "up_blocks.0.0.channelwise.0.weight"}
 
@@ -53,7 +57,7 @@ class Transfers(TorchDispatchMode):
 @pytest.fixture
 def model():
     def make(kind, with_lora=False):
-        config = PRESETS[kind]["tiny"]
+        config = CONFIGS[kind]
         with torch.device(GPU):
             network = CLASSES[kind](config).bfloat16().eval().requires_grad_(False)
         made = Handle(network, kind, "m", "tiny", config, "epsilon", None, torch.bfloat16, OneAtATime(GPU))
@@ -68,7 +72,7 @@ def model():
 
 @pytest.fixture
 def prompt():
-    config = PRESETS["stage_c"]["tiny"]
+    config = CONFIGS["stage_c"]
     return lambda tokens=5, **more: Condition(
         torch.zeros(1, tokens, config.c_clip_text), torch.zeros(1, config.c_clip_text_pooled), **more
     )
