@@ -39,7 +39,8 @@ def stage_bytes(
     first = (size[0] // config.patch_size) * (size[1] // config.patch_size) * config.c_hidden[0]
     widths = zip(config.level_config, config.c_hidden, config.blocks[0], reversed(config.blocks[1]), strict=True)
     kv = sum(2 * width * letters.count("A") * (down + up) for letters, width, down, up in widths)
-    units = HALF_UNITS if dtype == torch.float16 else STAGE_UNITS
+    skips = len(config.c_hidden) > 1
+    units = HALF_UNITS if skips and dtype == torch.float16 else STAGE_UNITS
     networks = (units * batch * first + prepared * (tokens * kv + first)) * dtype.itemsize
     return networks + STAGE_LATENTS * batch * config.channels * size[0] * size[1] * torch.float32.itemsize
 
