@@ -44,7 +44,7 @@ def evaluator(evaluate: Evaluate, mode: str) -> Evaluate:
         try:
             return run(*given).clone()  # the next replay of a graph writes to the same memory
         except BackendCompilerFailed as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
             raise CascadeError(f"compile: torch cannot compile here ({reason}): set it to off") from error
 
     return compiled
@@ -60,4 +60,5 @@ def _compiled(function: Evaluate, backend: str) -> Evaluate:
 
     limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"  # before torch 2.7
     setattr(dynamo, limit, max(getattr(dynamo, limit), VARIANTS))
-    return cast(Callable[..., Evaluate], torch.compile)(function, backend=backend, fullgraph=True)
+    compile = cast(Callable[..., Evaluate], torch.compile)  # pyright: ignore[reportUnknownMemberType]  (half typed)
+    return compile(function, backend=backend, fullgraph=True)
