@@ -17,6 +17,7 @@ STAGE_C_CHANNELS, STAGE_B_CHANNELS = 16, 4  # channels of the latents
 STAGE_A_SCALE = 0.43  # Stage A space / model space
 FACE_DETECTORS = ("tiny (built-in)", "insightface")
 DTYPE_NAMES = ("float32", "bfloat16", "float16")  # the types of weights that networks compute with
+COMPILE_NAMES = ("off", "blocks", "graphs")  # what models/compiling.py does with an evaluation of Stage C or B
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ _DIFFUSION_FOLDERS = ("diffusion_models", "checkpoints", "diffusers")
 KINDS = {
     kind.id: kind
     for kind in (
-        # Stage C overflows in float16.
-        Kind("stage_c", "Stage C", _DIFFUSION_FOLDERS, "stage_c:StageC", "prior", ("bfloat16", "float32")),
+        Kind("stage_c", "Stage C", _DIFFUSION_FOLDERS, "stage_c:StageC", "prior", ("bfloat16", "float16")),
         Kind("stage_b", "Stage B", _DIFFUSION_FOLDERS, "stage_b:StageB", "decoder", ("bfloat16", "float16")),
         Kind("stage_a", "Stage A", ("vae", "checkpoints", "diffusers"), "stage_a:StageA", "vqgan"),
         Kind("effnet", "effnet", ("vae", "checkpoints"), "effnet:Effnet"),

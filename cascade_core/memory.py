@@ -8,6 +8,7 @@ memory manager stands behind the same protocol in the nodes.
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +34,17 @@ class Beside:
 
     def __init__(self, placement: Placement, base: nn.Module) -> None:
         self.placement, self.base = placement, base
+        self._where: WeakKeyDictionary[nn.Module, torch.device] = WeakKeyDictionary()  # it lies there, wholly
 
     def acquire(self, module: nn.Module, activation_bytes: int = 0) -> torch.device:
         device = self.placement.acquire(self.base, activation_bytes)
+        if self._where.get(module) == device:
+            return device  # as in every step but a run's first
         with torch.inference_mode(False), torch.no_grad():
             for tensor in _tensors(module):
                 if tensor.device != device:
                     tensor.data = tensor.data.to(device)
+        self._where[module] = device
         return device
 
 

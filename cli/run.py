@@ -6,6 +6,7 @@ import argparse
 import time
 import traceback
 
+from ..cascade_core.kinds import COMPILE_NAMES
 from ..headless import graph, workflow_file
 from ..headless.run import configure, in_words, is_foreseen, perform
 from . import arguments, parts, validate
@@ -23,6 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     arguments.add_workflow(parser, "--models", "--json", "--output", "--device", "--built-in")
     parser.add_argument("--partial", action="store_true", help="run the outputs that are fine, although others are not")
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="blocks",
+        choices=COMPILE_NAMES,
+        help="how the steps of Stage C and B are computed where their loaders leave it off: compiled by torch, which"
+        " takes minutes at the first step and is kept for other runs, or recorded as CUDA graphs (alone: %(const)s)",
+    )
     parser.add_argument(
         "--server",
         metavar="URL",
@@ -42,7 +51,7 @@ def _run_here(options: argparse.Namespace, report: Report) -> int:
         return REFUSED
     from ..runtime import host
 
-    host.configure(keeps_previews=True)
+    host.configure(keeps_previews=True, compile=options.compile)
     host.current().device()  # refuses a device that is not there, before anything runs
     try:
         complete = perform(
@@ -65,7 +74,7 @@ def _run_here(options: argparse.Namespace, report: Report) -> int:
 
 def _run_at_server(options: argparse.Namespace, report: Report) -> int:
     parts.expect("headless.remote", "--server: what asks a server")
-    for name in ("models", "device"):
+    for name in ("models", "device", "compile"):
         if getattr(options, name) is not None:
             raise graph.WorkflowError(f"--{name}: the server has its own: leave it out with --server")
     if options.built_in:

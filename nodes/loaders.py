@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.kinds import DTYPE_NAMES, KINDS, Kind
+from ..cascade_core.kinds import COMPILE_NAMES, DTYPE_NAMES, KINDS, Kind
 from ..cascade_core.wording import nearest_file
 from ..runtime import host, model_folders
 from . import inputs
@@ -108,7 +109,7 @@ class _StageLoader(Loader):
 
     DTYPE_TOOLTIP: ClassVar[str] = (
         "Precision of the weights. auto is what ComfyUI's precision options say; without them float32, and on a GPU"
-        " bfloat16 for Stage B and C (float32, or float16 for Stage B, where the GPU cannot)."
+        " bfloat16 for Stage B and C (float16 where the GPU cannot)."
     )
 
     @classmethod
@@ -118,19 +119,42 @@ class _StageLoader(Loader):
         return types
 
 
-class CascadeStageCLoader(_StageLoader):
+class _DiffusionLoader(_StageLoader):
+    """A loader of a model that is evaluated in every step, which may be compiled for that."""
+
+    DISPLAY_NAME: ClassVar[str]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tooltip = (
+            "How a step is computed. off: at once. blocks: torch compiles each kind of block in the first step, which"
+            " takes minutes once and makes all steps faster, on a GPU; it keeps what it compiled. graphs: an NVIDIA"
+            " GPU replays a step as it was recorded in the first one."
+        )
+        return {**super().INPUT_TYPES(), "optional": {"compile": inputs.choice(COMPILE_NAMES, "off", tooltip)}}
+
+    def load(self, model_name: str, dtype: str = "auto", compile: str = "off") -> tuple[Handle]:
+        (handle,) = super().load(model_name, dtype)
+        how = host.current().compilation() if compile == "off" else compile
+        if how != "off":
+            message = "the first step takes up to minutes, in which it is compiled" if how == "blocks" else "recorded"
+            host.current().tell(self.DISPLAY_NAME, f"compile {how}: {message}")
+        return (replace(handle, compile=how),)
+
+    def rehearse(self, model_name: str, dtype: str = "auto", compile: str = "off") -> tuple[Handle]:
+        return super().rehearse(model_name, dtype)
+
+
+class CascadeStageCLoader(_DiffusionLoader):
     KIND = KINDS["stage_c"]
     RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
-    DTYPE_TOOLTIP = _StageLoader.DTYPE_TOOLTIP + (
-        " The published 3.6B Stage C overflows in float16 and gives black pictures; auto never chooses that."
-    )
     DISPLAY_NAME = "Load Stage C"
     DESCRIPTION = "Loads Stage C, the model that turns text into the small latent which decides what the picture shows."
     SEARCH_ALIASES = ("stable cascade", "prior", "checkpoint", "unet", "diffusion model")
     OUTPUT_TOOLTIPS = ("Stage C, for the Stage C sampler.",)
 
 
-class CascadeStageBLoader(_StageLoader):
+class CascadeStageBLoader(_DiffusionLoader):
     KIND = KINDS["stage_b"]
     RETURN_TYPES, RETURN_NAMES = (KIND.socket,), (KIND.id,)
     DISPLAY_NAME = "Load Stage B"

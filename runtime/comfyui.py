@@ -92,23 +92,21 @@ class ComfyUIHost(Host):
     def dtype(self, kind: str) -> str:
         """The precision that `auto` means for models of this kind.
 
-        ComfyUI's options decide where they name a type that plain layers compute in (fp8 is only stored), and that the
-        kind bears: Stage C overflows in float16. Else the large stages get what the device is fast in, the others
-        float32.
+        ComfyUI's options decide where they name a type that plain layers compute in (fp8 is only stored). Else the
+        large stages get what the device is fast in, the others float32.
         """
         from comfy import model_management
         from comfy.cli_args import args
 
-        refused = ("float16",) if kind == "stage_c" else ()
         for option, name in PRECISIONS.items():
-            if getattr(args, f"{option}_{OPTION_OF.get(kind, 'vae')}") and name not in refused:
+            if getattr(args, f"{option}_{OPTION_OF.get(kind, 'vae')}"):
                 return name
         where = model_management.get_torch_device()
-        if kind == "stage_b" and args.force_fp16 and model_management.should_use_fp16(where):
-            return "float16"
-        if kind in ("stage_c", "stage_b") and model_management.should_use_bf16(where):
+        if kind not in ("stage_c", "stage_b"):
+            return "float32"
+        if not args.force_fp16 and model_management.should_use_bf16(where):
             return "bfloat16"
-        return "float16" if kind == "stage_b" and model_management.should_use_fp16(where) else "float32"
+        return "float16" if model_management.should_use_fp16(where) else "float32"
 
     def placement(self) -> Placement:
         return _Managed()

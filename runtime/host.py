@@ -106,6 +106,10 @@ class Host(ABC):
         """The precision that `auto` means for models of this kind: a name that `load` takes."""
         return "auto"
 
+    def compilation(self) -> str:
+        """How stages are evaluated whose loader leaves it open: a name of kinds.COMPILE_NAMES."""
+        return "off"
+
     @abstractmethod
     def placement(self) -> Placement | None:
         """Who brings a model to `device()`, for one handle; None where it stays in the memory it is loaded to."""
@@ -171,6 +175,7 @@ def configure(
     input: str | Path | None = None,
     models: str | Path | None = None,
     device: str | None = None,
+    compile: str | None = None,
     audience: Audience | None = None,
     keeps_previews: bool | None = None,
 ) -> LocalHost:
@@ -182,7 +187,7 @@ def configure(
     folders = {"output": output, "input": input, "models": models}
     chosen = {name: Path(path).expanduser().absolute() for name, path in folders.items() if path is not None}
     host.settings = replace(host.settings, **chosen)
-    others = {"device": device, "audience": audience, "keeps_previews": keeps_previews}
+    others = {"device": device, "compile": compile, "audience": audience, "keeps_previews": keeps_previews}
     host.settings = replace(host.settings, **{name: value for name, value in others.items() if value is not None})
     _current = host
     return host

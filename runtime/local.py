@@ -42,6 +42,7 @@ class Settings:
     input: Path | None = None
     models: Path | None = None
     device: str | None = None
+    compile: str = "off"
     audience: Audience | None = None
     keeps_previews: bool = False  # they stay in the temporary folder when the program ends
 
@@ -93,6 +94,9 @@ class LocalHost(Host):
     def device(self) -> torch.device:
         """Where models compute: what was chosen, else the first GPU that PyTorch has, else the CPU."""
         return devices.choose_device(self.settings.device)
+
+    def compilation(self) -> str:
+        return self.settings.compile
 
     def placement(self) -> Placement | None:
         """One placement for all models of a device; None for the CPU."""

@@ -45,8 +45,8 @@ def load(
     """The `kind` that the file holds, ready to compute on `device`.
 
     name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
-    "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (on old cards float16 and float32), float32 for the
-    small parts. placement: who brings the weights to the device; they are loaded there at once if None. tokenizers:
+    "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (float16 on old cards), float32 for the small
+    parts. placement: who brings the weights to the device; they are loaded there at once if None. tokenizers:
     folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. when_used: the
     weights are read when the model first computes. Raises CascadeError.
     """

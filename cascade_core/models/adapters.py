@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Attention
-from .linear import Linear, linear
+from .linear import Conv2d, Linear, linear, scaled
 
 
 class LowRank(nn.Module):
@@ -98,8 +98,8 @@ class _Adapted(nn.Module):
 
 
 class AdaptedLinear(Linear, _Adapted):
-    def forward(self, input: Tensor) -> Tensor:
-        return _add(linear(input, self.weight, self.bias), input, self.all_branches())
+    def forward(self, input: Tensor, scale: float = 1.0) -> Tensor:
+        return _add(linear(input, self.weight, scaled(self.bias, scale)), input, self.all_branches())
 
 
 class AdaptedAttention(Attention, _Adapted):
@@ -107,10 +107,11 @@ class AdaptedAttention(Attention, _Adapted):
         return _add(super().project(tokens, first), tokens, self.all_branches(), first)
 
 
-class AdaptedConv2d(nn.Conv2d, _Adapted):
-    def forward(self, input: Tensor) -> Tensor:
+class AdaptedConv2d(Conv2d, _Adapted):
+    def forward(self, input: Tensor, scale: float = 1.0) -> Tensor:
         weight = merged(self.weight, self.all_branches(), input.dtype)
-        return self._conv_forward(input, weight, self.bias)  # pyright: ignore[reportPrivateUsage]  (torch's own subclasses do)
+        bias = None if self.bias is None else scaled(self.bias, scale)
+        return self._conv_forward(input, weight, bias)  # pyright: ignore[reportPrivateUsage]  (torch's own subclasses do)
 
 
 class AdaptedConvTranspose2d(nn.ConvTranspose2d, _Adapted):
@@ -123,10 +124,11 @@ _ADAPTED: dict[type[nn.Module], type[_Adapted]] = {
     Linear: AdaptedLinear,
     nn.Linear: AdaptedLinear,
     Attention: AdaptedAttention,
+    Conv2d: AdaptedConv2d,
     nn.Conv2d: AdaptedConv2d,
     nn.ConvTranspose2d: AdaptedConvTranspose2d,
 }
-_PLAIN = {adapted: plain for plain, adapted in _ADAPTED.items() if plain is not nn.Linear}
+_PLAIN = {adapted: plain for plain, adapted in _ADAPTED.items() if plain not in (nn.Linear, nn.Conv2d)}
 
 
 def _weight_of(module: nn.Module) -> str:

@@ -1,23 +1,29 @@
 """The blocks that Stage B and Stage C are made of, on token-major activations (B, H, W, C).
 
-Module names are the published checkpoints' names. Every block is called as `block(x, skip, inputs)` and takes from
-`inputs` what it needs at its own place, which it is told once, at construction; a forward therefore depends on its
-arguments alone. The blocks know nothing of timesteps as numbers, text, or files.
+Module names are the published checkpoints' names. Every block is called as `block(x, skip, given)`, where `given` is
+its own entry of the step's inputs (`own`), so that a forward depends on its arguments alone, and blocks of one kind
+compute alike, whatever their number. The blocks know nothing of timesteps as numbers, text, or files.
+
+The stream x that runs through all of them grows beyond float16's numbers. It can therefore be carried at a `scale`, a
+power of two: every reader of it is a norm without weights, which takes the scale out again, so that in float32 the
+result is the same to the last bit. What is added to the stream gets the scale before it can overflow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .linear import Linear, linear
+from .compiling import Call, call
+from .linear import Conv2d, Linear, linear, scaled
 
 NORM_EPS = 1e-6
-GRN_CHUNK = 64  # tokens summed at a time: their float32 squares stay in the cache
+GRN_CHUNK = 64  # tokens summed at a time on a CPU: their float32 squares stay in its cache
 Maps = Sequence[Tensor | None]  # one for each residual block, added before it: (1 or B, C, h, w) of any size
 
 
@@ -25,14 +31,16 @@ Maps = Sequence[Tensor | None]  # one for each residual block, added before it: 
 class BlockInputs:
     """Inputs of the blocks at a step; each block reads the entry of its own number."""
 
-    kv: Sequence[tuple[Tensor, Tensor]]  # text keys and values per attention block, (B, heads, L, d) each
-    modulation: Sequence[Tensor]  # scale and shift per timestep block, (B or 1, 2C)
+    kv: Sequence[Tensor]  # text keys, then values, per attention block, (B or 1, 2 heads, L, d)
+    modulation: Sequence[Tensor]  # factors and shifts per timestep block, (B or 1, 2C)
     control: Maps = ()
+    call: Call = call  # of a block
+    scale: float = 1.0  # of the stream
 
 
-def layer_norm(x: Tensor) -> Tensor:
-    """LayerNorm over the last axis, with no weights, as everywhere in Stage B and C."""
-    return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
+def layer_norm(x: Tensor, scale: float = 1.0) -> Tensor:
+    """LayerNorm over the last axis, with no weights, as everywhere in Stage B and C; of x without its scale."""
+    return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS * scale**2)
 
 
 def channels_first(x: Tensor) -> Tensor:
@@ -57,6 +65,20 @@ def add_residual(h: Tensor, x: Tensor) -> Tensor:
     return h.add_(x) if h.dtype == x.dtype else x + h
 
 
+def token_norms(x: Tensor) -> Tensor:
+    """Euclidean norms over H and W of (B, H, W, C): (B, C), summed in float32.
+
+    One reduction, since on a GPU every operation is a launch, and a compiler makes one loop of it. On a CPU in chunks,
+    where a reduction over the tokens, which lie far apart in memory, would take as long as a product of matrices.
+    """
+    if not x.is_cpu or torch.compiler.is_compiling():
+        norm = cast(Callable[..., Tensor], torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]  (untyped)
+        return norm(x, dim=(1, 2), dtype=torch.promote_types(x.dtype, torch.float32))
+    chunks = torch.split(x.flatten(1, 2), GRN_CHUNK, dim=1)
+    squares = torch.stack([chunk.float().square().sum(1) for chunk in chunks]).sum(0)
+    return squares.clamp_min(1e-24).sqrt()  # the square root has no gradient at 0, and half precision has zeros
+
+
 class GlobalResponseNorm(nn.Module):
     """gamma * (x * N) + beta + x, N = |x|_HW / (mean over channels of |x|_HW + 1e-6), after ConvNeXt V2, eq. 2, 3."""
 
@@ -65,22 +87,32 @@ class GlobalResponseNorm(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, 1, 1, channels))
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, H, W, C)
-        chunks = torch.split(x.flatten(1, 2), GRN_CHUNK, dim=1)
-        squares = torch.stack([chunk.float().square().sum(1) for chunk in chunks]).sum(0)  # (B, C) float32
-        norm = squares.clamp_min(1e-24).sqrt()  # the square root has no gradient at 0, and half precision has zeros
-        scale = norm / (norm.mean(-1, keepdim=True) + 1e-6)
-        scale = (1 + self.gamma.flatten() * scale).to(x.dtype)
-        return torch.addcmul(self.beta, x, scale[:, None, None])
+    def forward(self, x: Tensor, out_scale: float = 1.0) -> Tensor:  # (B, H, W, C)
+        norm = token_norms(x)
+        factor = norm / (norm.mean(-1, keepdim=True) + 1e-6)
+        factor = (1 + self.gamma.flatten() * factor).to(x.dtype)
+        return torch.addcmul(scaled(self.beta, out_scale), x, factor[:, None, None], value=out_scale)
 
 
-class ResBlock(nn.Module):
+class Block(nn.Module):
+    """A block of the trunk: (B, H, W, C) in and out."""
+
+    def __init__(self, index: int) -> None:
+        """index: its number among the blocks of its kind."""
+        super().__init__()
+        self.index = index
+
+    def own(self, inputs: BlockInputs) -> Tensor | None:
+        """Its entry of the inputs: the `given` of its forward."""
+        raise NotImplementedError
+
+
+class ResBlock(Block):
     """Depthwise convolution, then a channel mixer; `c_skip` channels of the skip are concatenated after the norm."""
 
     def __init__(self, channels: int, c_skip: int, kernel_size: int, dropout: float, index: int) -> None:
-        super().__init__()
-        self.index = index  # its entry of the control maps
-        self.depthwise = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        super().__init__(index)
+        self.depthwise = Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.channelwise = nn.Sequential(
             Linear(channels + c_skip, channels * 4),
             nn.GELU(),
@@ -89,34 +121,53 @@ class ResBlock(nn.Module):
             Linear(channels * 4, channels),
         )
 
-    def forward(self, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
-        control = inputs.control[self.index] if self.index < len(inputs.control) else None
-        if control is not None:
-            x = x + resize(control, *x.shape[1:3]).permute(0, 2, 3, 1).to(x.dtype)
-        h = layer_norm(self.depthwise(channels_first(x)).permute(0, 2, 3, 1))
-        if skip is not None:
-            h = torch.cat([h, skip], dim=-1)
-        return add_residual(self.channelwise(h), x)
+    def own(self, inputs: BlockInputs) -> Tensor | None:
+        return inputs.control[self.index] if self.index < len(inputs.control) else None
+
+    def forward(
+        self,
+        x: Tensor,
+        skip: Tensor | None,
+        given: Tensor | None,  # (1 or B, C, h, w)
+        scale: float = 1.0,
+    ) -> Tensor:
+        if given is not None:
+            x = torch.add(x, resize(given, *x.shape[1:3]).permute(0, 2, 3, 1).to(x.dtype), alpha=scale)
+        h = layer_norm(self.depthwise(channels_first(x), scale).permute(0, 2, 3, 1), scale)
+        expand, gelu, norm, dropout, project = self.channelwise
+        if skip is None:
+            h = gelu(expand(h))
+        else:  # it reads the stream itself, at its scale
+            h = expand(torch.cat([scaled(h, scale), skip], dim=-1), scale)
+            h = h if scale == 1 else h.float().div_(scale)
+            h = gelu(h)
+        h = norm(h, scale)
+        h = dropout(h.to(x.dtype) if h.dtype == torch.float32 else h)
+        return add_residual(project(h, scale), x)
 
 
-class TimestepBlock(nn.Module):
+class TimestepBlock(Block):
     """x * (1 + a) + b; (a, b) come from the embedded timestep and the embedded extra conditions. Not residual."""
 
     def __init__(self, channels: int, c_r: int, t_conds: Sequence[str], index: int) -> None:
-        super().__init__()
-        self.index = index
+        super().__init__(index)
         self.names = ("mapper", *(f"mapper_{name}" for name in t_conds))
         for name in self.names:
             self.add_module(name, nn.Linear(c_r, channels * 2))
 
-    def modulate(self, embeddings: Sequence[Tensor]) -> Tensor:
-        """One (S, c_r) embedding per mapper -> (S, 2C)."""
+    def modulate(self, embeddings: Sequence[Tensor], scale: float) -> Tensor:
+        """One (S, c_r) embedding per mapper -> 1 + a and b at the stream's scale, (S, 2C), added up in float32."""
         mapped = [self.get_submodule(name)(e) for name, e in zip(self.names, embeddings, strict=True)]
-        return torch.stack(mapped).sum(0)
+        a, b = torch.stack(mapped).sum(0, dtype=torch.float32).chunk(2, dim=-1)
+        return torch.cat([1 + a, scaled(b, scale)], dim=-1).to(mapped[0].dtype)
 
-    def forward(self, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
-        a, b = inputs.modulation[self.index][:, None, None].chunk(2, dim=-1)
-        return torch.addcmul(b, x, 1 + a)
+    def own(self, inputs: BlockInputs) -> Tensor:
+        return inputs.modulation[self.index]
+
+    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor, scale: float = 1.0) -> Tensor:
+        """given: (1 or B, 2C), of the same scale."""
+        factor, shift = given[:, None, None].chunk(2, dim=-1)
+        return torch.addcmul(shift, x, factor)
 
 
 class Attention(nn.Module):
@@ -134,36 +185,37 @@ class Attention(nn.Module):
         """The rows of q, k, v from `first` on, of tokens (B, L, C): (B, L, 3C - first)."""
         return linear(tokens, self.in_proj_weight[first:], self.in_proj_bias[first:])
 
-    def key_value(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, L, d) of tokens (B, L, C)."""
-        kv = self.project(tokens, tokens.shape[-1])
-        k, v = torch.unflatten(kv, -1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return k, v
+    def key_value(self, tokens: Tensor) -> Tensor:
+        """Keys, then values, (B, 2 heads, L, d) of tokens (B, L, C)."""
+        return torch.unflatten(self.project(tokens, tokens.shape[-1]), -1, (2 * self.heads, -1)).transpose(1, 2)
 
-    def forward(self, x: Tensor, kv: tuple[Tensor, Tensor]) -> Tensor:  # x (B, N, C)
-        qkv = self.project(x)
-        q, k, v = torch.unflatten(qkv, -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        k = torch.cat([k, kv[0].expand(k.shape[0], -1, -1, -1)], dim=2)  # image tokens first, then text
-        v = torch.cat([v, kv[1].expand(v.shape[0], -1, -1, -1)], dim=2)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, kv: Tensor, out_scale: float = 1.0) -> Tensor:
+        """x (B, N, C), kv (1 or B, 2 heads, L, d)."""
+        qkv = torch.unflatten(self.project(x), -1, (3 * self.heads, -1)).transpose(1, 2)
+        q, own = qkv.tensor_split((self.heads,), dim=1)
+        k, v = torch.cat([own, kv.expand(len(x), -1, -1, -1)], dim=2).chunk(2, dim=1)  # image tokens first, then text
+        out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d)
+        return self.out_proj(scaled(out.transpose(1, 2).flatten(2), out_scale), out_scale)
 
 
-class AttnBlock(nn.Module):
+class AttnBlock(Block):
     """x + attention of the normalised image tokens over themselves and the text tokens."""
 
     def __init__(self, channels: int, c_cond: int, heads: int, index: int) -> None:
-        super().__init__()
-        self.index = index
+        super().__init__(index)
         self.attention = nn.ModuleDict({"attn": Attention(channels, heads)})
         self.kv_mapper = nn.Sequential(nn.SiLU(), nn.Linear(c_cond, channels))
 
-    def text_kv(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the text tokens (B, L, c_cond): constant over the steps of an image."""
+    def text_kv(self, clip: Tensor) -> Tensor:
+        """Keys, then values, of the text tokens (B, L, c_cond): constant over the steps of an image."""
         attn = self.attention["attn"]
         assert isinstance(attn, Attention)
         return attn.key_value(self.kv_mapper(clip))
 
-    def forward(self, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
-        tokens = layer_norm(x).flatten(1, 2)
-        return add_residual(self.attention["attn"](tokens, inputs.kv[self.index]).view_as(x), x)
+    def own(self, inputs: BlockInputs) -> Tensor:
+        return inputs.kv[self.index]
+
+    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor, scale: float = 1.0) -> Tensor:
+        """given: (1 or B, 2 heads, L, d)."""
+        tokens = layer_norm(x, scale).flatten(1, 2)
+        return add_residual(self.attention["attn"](tokens, given, scale).view_as(x), x)

@@ -7,59 +7,66 @@ values, constant maps), `modulate` (all timesteps at once), `evaluate` (one step
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]  (half typed)
 
-from .blocks import AttnBlock, BlockInputs, Maps, ResBlock, TimestepBlock, channels_first, layer_norm, resize
+from .blocks import AttnBlock, Block, BlockInputs, Maps, ResBlock, TimestepBlock, channels_first, layer_norm, resize
 from .config import StageBConfig, StageCConfig
+from .linear import Conv2d, scaled
 
 Modulation = tuple[Tensor, ...]  # one (S, 2C) tensor per timestep block
+SMALLEST = 2.0**-16  # scale of the stream: below, what is small in it gets lost in float16
+ROOM = 2.0**12  # where the probe's stream may end, of float16's 2**16: other pictures are louder
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Inputs of a stage that stay the same over the steps of an image, prepared once."""
 
-    kv: tuple[tuple[Tensor, Tensor], ...]  # per attention block, (B, heads, L, d) each
+    kv: tuple[Tensor, ...]  # text keys, then values, per attention block, (B, 2 heads, L, d)
     constant: Tensor | None = None  # (B, h, w, C), added to the embedded input (Stage B)
     control: Maps = ()  # Stage C
 
     @property
     def batch(self) -> int:
         """Images: 1 for all, or one for each."""
-        return self.kv[0][0].shape[0]
+        return self.kv[0].shape[0]
 
     @property
     def tokens(self) -> int:
         """Text tokens; what is equally long can lie in one batch."""
-        return self.kv[0][0].shape[2]
+        return self.kv[0].shape[2]
 
     @staticmethod
     def cat(each: Sequence[Prepared]) -> Prepared:
         """Several as one batch, without control yet; their text must be equally long."""
-        kv = tuple(
-            (torch.cat([k for k, _ in pairs]), torch.cat([v for _, v in pairs]))
-            for pairs in zip(*(one.kv for one in each), strict=True)
-        )
+        kv = tuple(torch.cat(of_block) for of_block in zip(*(one.kv for one in each), strict=True))
         constants = [one.constant for one in each if one.constant is not None]
         return Prepared(kv, torch.cat(constants) if constants else None)
 
 
-def recomputed(block: nn.Module, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
-    """The block's output, of which the backward pass computes all but x and the skip again."""
+def recomputed(block: nn.Module, x: Tensor, skip: Tensor | None, given: Tensor | None, scale: float) -> Tensor:
+    """The block's output, of which the backward pass computes all but the arguments again."""
     again = cast(Callable[..., Tensor], checkpoint)
-    return again(block, x, skip, inputs, use_reentrant=False)
+    return again(block, x, skip, given, scale, use_reentrant=False)
 
 
 def slice_modulation(modulation: Modulation, step: int) -> Modulation:
     """The rows (1, 2C) of one step."""
     return tuple(m[step : step + 1] for m in modulation)
+
+
+def drawn(module: nn.Module, x: tuple[int, ...], *others: tuple[int, ...]) -> list[Tensor]:
+    """Normal numbers of these shapes for three times: x, the times, the others; in the module's type, on its device."""
+    weight = next(module.parameters())
+    generator = torch.Generator().manual_seed(0)
+    first, *rest = (torch.randn(3, *shape, generator=generator).to(weight) for shape in (x, *others))
+    return [first, torch.tensor([1.0, 0.5, 0.05], device=weight.device), *rest]
 
 
 def embed_ratio(r: Tensor, channels: int) -> Tensor:
@@ -90,6 +97,7 @@ class Body(nn.Module):
         super().__init__()
         self.config = config
         self.checkpointing = False  # under gradients: compute the blocks' activations again instead of keeping them
+        self.scale: float | None = None  # of the stream; None: 1, or not chosen yet, see `modulate`
         levels = len(config.c_hidden)
         numbers: dict[type, Iterator[int]] = {
             kind: iter(range(1 << 16)) for kind in (ResBlock, TimestepBlock, AttnBlock)
@@ -107,7 +115,7 @@ class Body(nn.Module):
 
         def repeat_mappers(level: int, repeats: int) -> nn.ModuleList:
             c = config.c_hidden[level]
-            return nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(repeats - 1))
+            return nn.ModuleList(Conv2d(c, c, 1) for _ in range(repeats - 1))
 
         self.down_blocks = nn.ModuleList()
         self.down_downscalers = nn.ModuleList()
@@ -136,26 +144,56 @@ class Body(nn.Module):
             self.up_upscalers.append(scaler)
             self.up_repeat_mappers.append(repeat_mappers(level, config.block_repeat[1][i]))
 
-    def text_kv(self, clip: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    def text_kv(self, clip: Tensor) -> tuple[Tensor, ...]:
         """Text keys and values of every attention block, from clip tokens (B, L, c_cond)."""
         return tuple(m.text_kv(clip) for m in self.modules() if isinstance(m, AttnBlock))
 
     def modulate(self, r: Tensor, sca: Tensor | None = None, crp: Tensor | None = None) -> Modulation:
-        """Noise conditions r (S,) in 0..1 -> scale and shift (S, 2C) of every timestep block; sca, crp default to 0."""
+        """Noise conditions r (S,) in 0..1 -> factors and shifts (S, 2C) of every timestep block; sca, crp default 0.
+
+        The first call in float16 chooses the stream's scale, which the shifts have.
+        """
+        dtype = next(self.parameters()).dtype
+        if self.scale is None and dtype == torch.float16:
+            self.scale = self._probe()
         values = {"sca": sca, "crp": crp}
         conditions = [r, *(values[name] for name in self.config.t_conds)]
-        dtype = next(self.parameters()).dtype
         embeddings = [
             embed_ratio(torch.zeros_like(r) if value is None else value, self.config.c_r).to(dtype)
             for value in conditions
         ]
-        return tuple(m.modulate(embeddings) for m in self.modules() if isinstance(m, TimestepBlock))
+        scale = self.scale or 1.0
+        return tuple(m.modulate(embeddings, scale) for m in self.modules() if isinstance(m, TimestepBlock))
+
+    def example(self) -> dict[str, Tensor]:
+        """Inputs of `forward` for the probe, small and always the same."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def _probe(self) -> float:
+        """The largest scale, 1 at most, that leaves the example's stream within ROOM, measured at the smallest one."""
+        peaks: list[Tensor] = []
+        read = [m for m in self.modules() if isinstance(m, Block)]
+        read += [m.depthwise for m in self.modules() if isinstance(m, ResBlock)]
+        hooks = [m.register_forward_hook(lambda _, __, out: peaks.append(out.abs().amax())) for m in read]
+        self.scale = SMALLEST
+        try:
+            self(**self.example())
+        finally:
+            self.scale = None
+            for hook in hooks:
+                hook.remove()
+        peak = float(torch.stack(peaks).amax()) / SMALLEST
+        if not math.isfinite(peak):
+            return SMALLEST
+        return min(1.0, max(SMALLEST, 2.0 ** -math.ceil(math.log2(max(peak, 1.0) / ROOM))))
 
     def trunk(self, x: Tensor, inputs: BlockInputs) -> Tensor:
         """The levels down and up, on (B, H, W, C)."""
         outputs: list[Tensor] = []
+        x = scaled(x, inputs.scale)
         for level in range(len(self.down_blocks)):
-            x = _rescale(self.down_downscalers[level], x)
+            x = _rescale(self.down_downscalers[level], x, inputs.scale)
             x = self._run_level(self.down_blocks[level], self.down_repeat_mappers[level], x, None, inputs)
             outputs.append(x)
         for i in range(len(self.up_blocks)):
@@ -164,7 +202,7 @@ class Body(nn.Module):
                 x = channels_first(x)
                 x = resize(x, *skip.shape[1:3]).permute(0, 2, 3, 1)
             x = self._run_level(self.up_blocks[i], self.up_repeat_mappers[i], x, skip, inputs)
-            x = _rescale(self.up_upscalers[i], x)
+            x = _rescale(self.up_upscalers[i], x, inputs.scale)
         return x
 
     def _run_level(
@@ -174,11 +212,11 @@ class Body(nn.Module):
         again = self.checkpointing and torch.is_grad_enabled()
         for mapper in (None, *repeat_mappers.children()):
             if mapper is not None:
-                x = mapper(channels_first(x)).permute(0, 2, 3, 1)
+                x = mapper(channels_first(x), inputs.scale).permute(0, 2, 3, 1)
             entering = skip
-            for block in blocks.children():
-                run = partial(recomputed, block) if again else block
-                x = run(x, entering, inputs)
+            for block in cast(Iterable[Block], blocks.children()):
+                call = recomputed if again else inputs.call
+                x = call(block, x, entering, block.own(inputs), inputs.scale)
                 entering = None
         return x
 
@@ -202,9 +240,9 @@ class Body(nn.Module):
         nn.init.zeros_(self.get_parameter("clf.1.weight"))
 
 
-def _rescale(scaler: nn.Module, x: Tensor) -> Tensor:
+def _rescale(scaler: nn.Module, x: Tensor, scale: float) -> Tensor:
     """Norm on (B, H, W, C), then the convolution between two levels."""
     if isinstance(scaler, nn.Identity):
         return x
-    norm, convolution = scaler.children()
-    return convolution(channels_first(norm(x))).permute(0, 2, 3, 1)
+    _, convolution = scaler.children()
+    return scaled(convolution(channels_first(layer_norm(x, scale))), scale).permute(0, 2, 3, 1)

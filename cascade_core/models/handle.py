@@ -27,6 +27,7 @@ class Handle:
     dtype: torch.dtype  # the weights' type
     placement: Placement
     shift: float | None = None  # that sampling by ComfyUI's nodes goes by; None: the stage's own
+    compile: str = "off"  # how it is evaluated: a name of kinds.COMPILE_NAMES
     base: "Handle | None" = None  # the model whose weights this shares, where something is attached to them
 
     @property

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import layer_norm
+from .blocks import NORM_EPS, layer_norm
 from .config import StageAConfig
 from .linear import packed, unpacked
 
@@ -16,8 +16,9 @@ from .linear import packed, unpacked
 class MixingResidualBlock(nn.Module):
     """A depthwise and a channel mixer, each scaled and shifted by the scalars `gammas`; input and output (B, C, H, W).
 
-    The scalars are folded into the weights, which are far smaller than the activations that they would scale:
-    conv(LN(x) (1 + g0) + g1) g2 = conv'(LN(x)), exactly, since replicate padding keeps a constant a constant.
+    On a CPU the scalars are folded into the weights, which are far smaller than the activations that they would scale:
+    conv(LN(x) (1 + g0) + g1) g2 = conv'(LN(x)), exactly, since replicate padding keeps a constant a constant. On a GPU,
+    where every operation is a launch, they go into the norms and the sums, which are there anyway.
     """
 
     def __init__(self, channels: int) -> None:
@@ -29,6 +30,18 @@ class MixingResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W), channels-last in memory
+        return self._folded(x) if x.is_cpu and not torch.compiler.is_compiling() else self._scaled(x)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        g = self.gammas
+        factors, shifts = (each[:, None].repeat(1, x.shape[1]) for each in (1 + g, g))
+
+        h = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], factors[0], shifts[1], NORM_EPS)
+        x = torch.addcmul(x, self.depthwise(h.permute(0, 3, 1, 2)), g[2])
+        h = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], factors[3], shifts[4], NORM_EPS)
+        return torch.addcmul(x, self.channelwise(h).permute(0, 3, 1, 2), g[5])
+
+    def _folded(self, x: Tensor) -> Tensor:
         g = self.gammas
         conv = cast(nn.Conv2d, self.depthwise[1])
         first, last = cast(nn.Linear, self.channelwise[0]), cast(nn.Linear, self.channelwise[2])

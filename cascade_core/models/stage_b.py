@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from .blocks import BlockInputs, channels_first, layer_norm, resize
-from .body import Body, LayerNorm, Modulation, Prepared
+from .body import Body, LayerNorm, Modulation, Prepared, drawn
+from .compiling import Call, call
 from .config import StageBConfig
 
 
@@ -44,12 +47,19 @@ class StageB(Body):
         picture = channels_first(_run_mapper(self.pixels_mapper, pixels))
         return Prepared(self.text_kv(clip), constant + resize(picture, *size).permute(0, 2, 3, 1))
 
-    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
-        """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape."""
+    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared, call: Call = call) -> Tensor:
+        """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape. call: calls each block."""
         h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
         h = h if prepared.constant is None else h + prepared.constant
-        h = self.trunk(h, BlockInputs(prepared.kv, modulation))
-        return self.clf[2](self.clf[1](channels_first(layer_norm(h)))).contiguous()
+        scale = self.scale or 1.0
+        h = self.trunk(h, BlockInputs(prepared.kv, modulation, call=call, scale=scale))
+        return self.clf[2](self.clf[1](channels_first(layer_norm(h, scale)))).contiguous()
+
+    def example(self) -> dict[str, Tensor]:
+        config = cast(StageBConfig, self.config)
+        side = config.patch_size * 2 ** len(config.c_hidden)  # two tokens a side at the deepest level
+        shapes = (config.channels, side, side), (config.c_effnet, 3, 3), (1, config.c_clip)
+        return dict(zip(("x", "r", "effnet", "pooled"), drawn(self, *shapes), strict=True))
 
     def forward(
         self,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from .blocks import BlockInputs, channels_first, layer_norm
-from .body import Body, LayerNorm, Modulation, Prepared
+from .body import Body, LayerNorm, Modulation, Prepared, drawn
+from .compiling import Call, call
 from .config import StageCConfig
 
 
@@ -66,11 +68,17 @@ class StageC(Body):
         """The text's keys and values; see `clip_tokens` for the shapes."""
         return Prepared(self.text_kv(self.clip_tokens(text, pooled, images)))
 
-    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
-        """One step: latent (B, 16, h, w) -> the raw prediction, of the same shape."""
+    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared, call: Call = call) -> Tensor:
+        """One step: latent (B, 16, h, w) -> the raw prediction, of the same shape. call: calls each block."""
         h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
-        h = self.trunk(h, BlockInputs(prepared.kv, modulation, prepared.control))
-        return self.clf[2](self.clf[1](channels_first(layer_norm(h)))).contiguous()
+        scale = self.scale or 1.0
+        h = self.trunk(h, BlockInputs(prepared.kv, modulation, prepared.control, call, scale))
+        return self.clf[2](self.clf[1](channels_first(layer_norm(h, scale)))).contiguous()
+
+    def example(self) -> dict[str, Tensor]:
+        config = cast(StageCConfig, self.config)
+        texts = (8, config.c_clip_text), (1, config.c_clip_text_pooled)
+        return dict(zip(("x", "r", "text", "pooled"), drawn(self, (config.channels, 8, 8), *texts), strict=True))
 
     def forward(
         self,

@@ -11,6 +11,7 @@ from ..models.clip_config import TextConfig, VisionConfig
 from ..models.config import ControlNetConfig, EffnetConfig, PreviewerConfig, StageAConfig, StageBConfig, StageCConfig
 
 STAGE_UNITS = 16  # 13.5 to 15.7: the residual block of the first level, with its four times wider hidden layer
+HALF_UNITS = 22  # the same in float16, where a block with a skip has its hidden layer in float32
 CHECKPOINT_UNITS = 1  # a block whose activations are computed again
 BLOCK_UNITS = 8  # a block whose activations are kept, on average of residual, timestep and attention blocks
 BACKWARD_UNITS = 40  # the residual block whose gradients are being computed
@@ -38,7 +39,9 @@ def stage_bytes(
     first = (size[0] // config.patch_size) * (size[1] // config.patch_size) * config.c_hidden[0]
     widths = zip(config.level_config, config.c_hidden, config.blocks[0], reversed(config.blocks[1]), strict=True)
     kv = sum(2 * width * letters.count("A") * (down + up) for letters, width, down, up in widths)
-    networks = (STAGE_UNITS * batch * first + prepared * (tokens * kv + first)) * dtype.itemsize
+    skips = len(config.c_hidden) > 1
+    units = HALF_UNITS if skips and dtype == torch.float16 else STAGE_UNITS
+    networks = (units * batch * first + prepared * (tokens * kv + first)) * dtype.itemsize
     return networks + STAGE_LATENTS * batch * config.channels * size[0] * size[1] * torch.float32.itemsize
 
 

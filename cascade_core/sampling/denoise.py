@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import CascadeError
 from ..models.blocks import Maps
 from ..models.body import Modulation, Prepared, slice_modulation
+from ..models.compiling import evaluator
 from ..models.handle import Handle
 from .condition import Condition, controls_of
 from .control import Control, blend
@@ -98,11 +99,11 @@ class Predictor:
         """room: bytes that an evaluation takes. modulation: a row for each of the `steps`. prepared: of all conditions.
         maps: of all controls that act at some step."""
         self.handle = handle
-        self.network = cast(Network, handle.module)
+        self.evaluate = evaluator(cast(Network, handle.module).evaluate, handle.compile)
         self.room = room
         self.images = images
         self.steps = steps
-        self.modulation = modulation
+        self.modulations = [slice_modulation(modulation, index) for index in range(len(steps))]
         self.prepared = prepared
         self.maps = maps
         self.passes = {sides: self._passes(sides) for sides in set(steps)}
@@ -110,12 +111,11 @@ class Predictor:
     def __call__(self, x: Tensor, index: int) -> tuple[Tensor, Tensor | None]:
         """x (N, C, h, w) -> conditional and, where guided, unconditional prediction."""
         sides = self.steps[index]
-        modulation = slice_modulation(self.modulation, index)
         self.handle.acquire(self.room)  # the caller may have used another model since the last step
         predictions: dict[Condition, Tensor] = {}
         for conditions, prepared in self.passes[sides].items():
             batch = x.to(self.handle.dtype).repeat(len(conditions), 1, 1, 1)
-            predicted = self.network.evaluate(batch, modulation, prepared).float()
+            predicted = self.evaluate(batch, self.modulations[index], prepared).float()
             predictions.update(zip(conditions, predicted.chunk(len(conditions)), strict=True))
         unconditional = _mean(predictions, sides.negative) if sides.negative else None
         return _mean(predictions, sides.positive), unconditional

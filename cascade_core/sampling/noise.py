@@ -32,6 +32,16 @@ def stage_b_seed(seed: int) -> int:
     return z ^ (z >> 31)
 
 
+def upload(noise: Tensor, device: torch.device) -> Tensor:
+    """Noise of the CPU on the device, without waiting: the device goes on with what it has been given to do.
+
+    So the noise of a step is drawn while the device evaluates the network. MPS may read what it did not wait for too
+    early.
+    """
+    pinned = noise.pin_memory() if device.type in ("cuda", "xpu") else noise
+    return pinned.to(device, non_blocking=device.type != "mps")
+
+
 class Noise:
     """Standard normal noise (N, C, H, W) in float32: one CPU generator per image draws all of its noise in order."""
 
@@ -42,7 +52,7 @@ class Noise:
 
     def __call__(self) -> Tensor:
         drawn = [torch.randn(self.shape, generator=generator) for generator in self.generators]
-        return torch.stack(drawn).to(self.device)
+        return upload(torch.stack(drawn), self.device)
 
 
 Path: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # the increment of a Brownian path between two sigmas
@@ -83,4 +93,4 @@ class BrownianNoise:
         with catch_warnings():  # it rounds its own ends, and then finds those of the run beyond them
             simplefilter("ignore")
             drawn = torch.cat([path(low, high).reshape(-1, *self.shape[-3:]) for path in self.paths])
-        return drawn.to(self.device) / -sqrt(float(high - low))
+        return upload(drawn, self.device) / -sqrt(float(high - low))

@@ -7,6 +7,7 @@ when it first computes, so that of a checkpoint only what the workflow uses cost
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -119,7 +120,8 @@ class ModelFile:
                 if rehearsal:
                     found[part.kind] = describe(part.kind, path, **options)
                 else:
-                    found[part.kind] = load(part.kind, path, placement=here.placement(), when_used=True, **options)
+                    model = load(part.kind, path, placement=here.placement(), when_used=True, **options)
+                    found[part.kind] = replace(model, compile=here.compilation())
         return found
 
     def model(self, name: str, kinds: Sequence[str], rehearsal: bool = False) -> Handle:

@@ -50,7 +50,7 @@ class NoiseRule:
         import torch
 
         from ...cascade_core.sampling.course import RunNoise
-        from ...cascade_core.sampling.noise import BrownianNoise
+        from ...cascade_core.sampling.noise import BrownianNoise, upload
 
         first = self._first(shape) if self.add else torch.zeros(shape)
         kept = first
@@ -59,7 +59,7 @@ class NoiseRule:
         generator = torch.Generator().manual_seed(self.seed)
 
         def fresh() -> Tensor:
-            return torch.randn(shape, generator=generator).to(device)
+            return upload(torch.randn(shape, generator=generator), device)
 
         draw = fresh if span is None else BrownianNoise([self.seed], shape, span, device)
         return RunNoise(first.to(device), kept.to(device), draw)

@@ -335,6 +335,7 @@ def test_what_is_no_comfyui(
         (["--server", "http://["], "the address of a ComfyUI"),
         (["--server", "x", "--models", "."], "--models: the server has its own"),
         (["--server", "x", "--device", "cpu"], "--device: the server has its own"),
+        (["--server", "x", "--compile"], "--compile: the server has its own"),
     ],
 )
 def test_bad_arguments(cascade: Cascade, arguments: list[str], expected: str) -> None:

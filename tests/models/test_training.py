@@ -98,7 +98,9 @@ def test_a_fresh_network_predicts_nothing_and_ignores_the_time(kind: str, networ
     for name, parameter in module.named_parameters():
         zero = name == "clf.1.weight" or name.endswith(("bias", "gamma", "beta")) or ".mapper" in name
         assert parameter.any() != zero or "scaler" in name, name
-    assert not any(row.any() for row in module.modulate(torch.rand(3)))
+    for rows in module.modulate(torch.rand(3)):
+        factors, shifts = rows.chunk(2, dim=-1)
+        assert (factors == 1).all() and not shifts.any()
 
 
 @STAGES

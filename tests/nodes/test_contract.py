@@ -56,8 +56,8 @@ TRAINING_OPTIONS = {
 # Ids, input names and their order, output types and their order are a file format: only ever add, and only at the end
 # of `optional`. id: (required, optional, outputs)
 FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
-    "CascadeStageCLoader": (STAGE_LOADER, {}, ("CASCADE_STAGE_C",)),
-    "CascadeStageBLoader": (STAGE_LOADER, {}, ("CASCADE_STAGE_B",)),
+    "CascadeStageCLoader": (STAGE_LOADER, {"compile": "COMBO"}, ("CASCADE_STAGE_C",)),
+    "CascadeStageBLoader": (STAGE_LOADER, {"compile": "COMBO"}, ("CASCADE_STAGE_B",)),
     "CascadeStageALoader": (STAGE_LOADER, {}, ("CASCADE_STAGE_A",)),
     "CascadeTextEncoderLoader": (LOADER, {}, ("CASCADE_TEXT_ENCODER",)),
     "CascadeImageEncoderLoader": (LOADER, {}, ("CASCADE_IMAGE_ENCODER",)),

@@ -81,6 +81,24 @@ def test_the_precision_can_be_chosen(models: Path) -> None:
     assert handle.dtype == torch.bfloat16
 
 
+def test_compiling_is_chosen_at_the_loader_or_for_the_whole_run(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loader = NODE_CLASS_MAPPINGS["CascadeStageCLoader"]
+    host.configure(models=models)
+    (handle,) = loader().load(model_name="stage_c.safetensors")
+    assert handle.compile == "off"
+    assert not capsys.readouterr().err
+    (handle,) = loader().load(model_name="stage_c.safetensors", compile="graphs")
+    assert handle.compile == "graphs"
+    host.configure(compile="blocks")
+    (handle,) = loader().load(model_name="stage_c.safetensors")
+    assert handle.compile == "blocks"
+    assert "compile blocks: the first step takes up to minutes" in capsys.readouterr().err
+    (handle,) = NODE_CLASS_MAPPINGS["CascadeStageBLoader"]().load(model_name="stage_b.safetensors", compile="graphs")
+    assert handle.compile == "graphs"
+
+
 def test_a_gpu_gets_one_model_at_a_time(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "choose_device", lambda chosen: torch.device("meta"))
     host.configure(models=models)

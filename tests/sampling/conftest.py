@@ -37,8 +37,7 @@ class StandIn(nn.Module):
         self.prepared.append(tensors)
         numbers = sum(t.float().mean(dim=tuple(range(1, t.ndim))) for t in tensors if isinstance(t, torch.Tensor))
         text = tensors[0] if tensors[0].ndim == 3 else tensors[1][:, None]
-        k = numbers.view(-1, 1, 1, 1).repeat(1, 1, text.shape[1], 1)
-        return Prepared(((k, k),))
+        return Prepared((numbers.view(-1, 1, 1, 1).repeat(1, 1, text.shape[1], 1),))
 
     def modulate(self, r):
         self.conditions = r
@@ -47,7 +46,7 @@ class StandIn(nn.Module):
     def evaluate(self, x, modulation, prepared):
         assert torch.is_inference_mode_enabled()
         self.inputs.append(x.clone())
-        number = prepared.kv[0][0][:, 0, 0].view(-1, 1, 1, 1)
+        number = prepared.kv[0][:, 0, 0].view(-1, 1, 1, 1)
         return self.predict(x, modulation[0][0, 0], number).to(x.dtype)
 
 

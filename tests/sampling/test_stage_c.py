@@ -89,7 +89,7 @@ def test_conditional_and_unconditional_see_the_same_latent_conditional_first(han
     number = {}
 
     def evaluate(x, modulation, prepared):
-        number["k"] = prepared.kv[0][0][:, 0, 0, 0].tolist()
+        number["k"] = prepared.kv[0][:, 0, 0, 0].tolist()
         assert torch.equal(x[:2], x[2:])
         return x
 
