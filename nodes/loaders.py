@@ -131,7 +131,10 @@ class _DiffusionLoader(_StageLoader):
             " takes minutes once and makes all steps faster, on a GPU; it keeps what it compiled. graphs: an NVIDIA"
             " GPU replays a step as it was recorded in the first one."
         )
-        return {**super().INPUT_TYPES(), "optional": {"compile": inputs.choice(COMPILE_NAMES, "off", tooltip)}}
+        return {
+            **super().INPUT_TYPES(),
+            "optional": inputs.advanced({"compile": inputs.choice(COMPILE_NAMES, "off", tooltip)}),
+        }
 
     def load(self, model_name: str, dtype: str = "auto", compile: str = "off") -> tuple[Handle]:
         (handle,) = super().load(model_name, dtype)
