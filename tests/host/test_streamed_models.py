@@ -66,7 +66,7 @@ def test_what_streamed_can_be_trained(computed: dict[str, Any]) -> None:
 
 
 def whole(pair: list[int]) -> bool:
-    return pair[0] == pair[1]
+    return pair[0] >= pair[1]  # Dynamic VRAM takes whole kilobytes for each weight
 
 
 def test_no_order_of_loads_needs_more_than_the_card_has(orders: dict[str, Any]) -> None:
