@@ -142,6 +142,7 @@ class _DiffusionLoader(_StageLoader):
         if how != "off":
             message = "the first step takes up to minutes, in which it is compiled" if how == "blocks" else "recorded"
             host.current().tell(self.DISPLAY_NAME, f"compile {how}: {message}")
+            host.current().keep_whole(handle)
         return (replace(handle, compile=how),)
 
     def rehearse(self, model_name: str, dtype: str = "auto", compile: str = "off") -> tuple[Handle]:

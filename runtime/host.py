@@ -118,6 +118,10 @@ class Host(ABC):
     def together(self, *handles: Handle | None) -> AbstractContextManager[None]:
         """For models that compute in turns, such as a stage and its previewer: none pushes out another in here."""
 
+    def keep_whole(self, handle: Handle) -> None:
+        """Have all of a model on the device wherever it computes, as what is compiled needs it."""
+        return  # as it is where nothing streams
+
     def wants_previews(self) -> bool:
         """Whether a setting of the host asks for previews where none are wired."""
         return False

@@ -55,6 +55,7 @@ OURS = {
     "recipes",
     "runtime",
 }  # absolute names by which a file could reach a second copy of us
+COMFYUI = {PurePosixPath(f"runtime/{name}.py") for name in ("comfyui", "comfyui_memory")}
 HOST = {
     "app", "comfy", "comfy_api", "comfy_config", "comfy_execution", "comfy_extras", "execution", "folder_paths",
     "latent_preview", "node_helpers", "nodes", "server",
@@ -182,7 +183,7 @@ def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]
 
 
 def check_absolute(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
-    """No second copy of us, no host outside runtime/comfyui.py, no graph beyond the standard library, no pickle."""
+    """No second copy of us, no host outside COMFYUI, no graph beyond the standard library, no pickle."""
     for item in imports(source, modules):
         line = f"{source.place}:{item.line} imports {'.'.join(item.module)}"
         if item.name == "*":
@@ -192,8 +193,8 @@ def check_absolute(source: Source, modules: set[tuple[str, ...]]) -> Iterator[st
         name = item.module[0]
         if name in OURS and source.place.name != "__main__.py":
             yield f"{line}: only relative imports reach our own modules"
-        if name in HOST and source.place != PurePosixPath("runtime/comfyui.py"):
-            yield f"{line}: only runtime/comfyui.py names ComfyUI's modules"
+        if name in HOST and source.place not in COMFYUI:
+            yield f"{line}: only runtime/comfyui.py and comfyui_memory.py name ComfyUI's modules"
         if name in HOST and not item.lazy:
             yield f"{line} at import: ComfyUI's modules are imported inside functions"
         if name in PICKLERS:
@@ -298,13 +299,13 @@ OFFENDERS = [
     ("headless/run.py", "from ..cli.output import OK", "lies below"),
     ("app/page.py", "from ..cli.output import OK", "lies below"),
     ("recipes/tiny/a.py", "from ...nodes import sockets", "lies below"),
-    ("cascade_core/errors.py", "def f():\n    import comfy.utils", "only runtime/comfyui.py"),
+    ("cascade_core/errors.py", "def f():\n    import comfy.utils", "only runtime/comfyui"),
     ("nodes/loaders.py", "from ..headless import graph", "lies below"),
     ("nodes/loaders.py", "from ..cascade_core import load", "name the module"),
     ("nodes/loaders.py", "from ..cli import main", "lies below"),
-    ("nodes/loaders.py", "def f():\n    import folder_paths", "only runtime/comfyui.py"),
-    ("nodes/loaders.py", "def f():\n    import_module('comfy.sd')", "only runtime/comfyui.py"),
-    ("nodes/loaders.py", "from nodes import LoadImage", "only runtime/comfyui.py"),
+    ("nodes/loaders.py", "def f():\n    import folder_paths", "only runtime/comfyui"),
+    ("nodes/loaders.py", "def f():\n    import_module('comfy.sd')", "only runtime/comfyui"),
+    ("nodes/loaders.py", "from nodes import LoadImage", "only runtime/comfyui"),
     ("runtime/comfyui.py", "import folder_paths", "inside functions"),
     ("cli/main.py", "from stable_cascade_nodes.runtime import host", "only relative"),
     ("cli/main.py", "import headless.graph", "only relative"),

@@ -1,6 +1,6 @@
 """The host's rules of sampling, where they differ from those of our own nodes.
 
-The whole batch has its noise from one generator, and that of the steps from another of the same seed; guidance is
+The whole batch has its noise from one generator, and that of the steps from another, of the next seed; guidance is
 plain; the result is where the last step leads to, and a latent with noise in it travels as x / a.
 """
 
@@ -56,7 +56,7 @@ class NoiseRule:
         kept = first
         if self.kept_drawn:
             kept = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed + 1 & 2**64 - 1))
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed + 1 & 2**64 - 1)  # with the same it would be `first` again
 
         def fresh() -> Tensor:
             return upload(torch.randn(shape, generator=generator), device)

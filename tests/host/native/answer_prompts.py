@@ -18,6 +18,7 @@ import traceback
 from typing import Any, TextIO
 
 from safetensors.torch import save_file
+from step_noise import as_newer_comfyui
 
 RUN = "run"  # the only one
 
@@ -35,6 +36,7 @@ def main() -> None:
     _, server, _ = program.start_comfyui()
     import execution
 
+    as_newer_comfyui()
     executor = execution.PromptExecutor(server, cache_type=execution.CacheType.CLASSIC)
     executor.cache_args = {"ram": 0.0, "ram_inactive": 0.0}  # newer ones look there whichever the cache
     tell(answers, {"values": {}})

@@ -10,6 +10,7 @@ from typing import Any
 
 import bare_comfyui
 import torch
+from step_noise import as_newer_comfyui
 from torch import nn
 
 SAMPLERS = (
@@ -26,6 +27,7 @@ def find(pack: Any) -> dict[str, float]:
     from the_pack.headless.native import sampling
     from the_pack.runtime import host
 
+    as_newer_comfyui()
     host.configure(device="cpu")
     torch.manual_seed(0)
     with torch.inference_mode():
