@@ -155,4 +155,6 @@ def _variants(file: Published) -> set[str]:
 
 
 def _common_variants(files: Sequence[Published]) -> list[str]:
-    return [each for each in VARIANTS if all(each in _variants(file) for file in files if _variants(file))]
+    """The pairs of stages that bring all stages among the files, as the first of them prefers."""
+    stages = [file for file in files if _variants(file)]
+    return [word for word in (stages[0].asked if stages else ()) if all(word in _variants(file) for file in stages)]

@@ -156,7 +156,7 @@ def test_sizes_are_those_of_the_networks() -> None:
         ),
         (
             ["stage_c_bf16.safetensors", "stage_c_lite_bf16.safetensors"],
-            ["cascade download big-big", "cascade download big-small"],
+            ["cascade download big-big", "cascade download small-small"],
         ),
     ],
 )
