@@ -60,5 +60,5 @@ def _compiled(function: Evaluate, backend: str) -> Evaluate:
 
     limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"  # before torch 2.7
     setattr(dynamo, limit, max(getattr(dynamo, limit), VARIANTS))
-    compile = cast(Callable[..., Evaluate], torch.compile)  # pyright: ignore[reportUnknownMemberType]  (half typed)
-    return compile(function, backend=backend, fullgraph=True)
+    compiler = cast(Callable[..., Evaluate], torch.compile)  # pyright: ignore[reportUnknownMemberType]  (half typed)
+    return compiler(function, backend=backend, fullgraph=True)
