@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import atomic
+from ..cascade_core.reading import parse_json
 from ..cascade_core.sampling.sizes import stage_c_size
 from ..runtime import paths
 
@@ -84,7 +85,7 @@ def read(path: Path) -> Shard:
     if KEY not in header.metadata:
         raise CascadeError(f"{path.name} holds no latents: expected a file that `cascade encode` wrote")
     try:
-        entry: Any = json.loads(header.metadata[KEY])
+        entry: Any = parse_json(header.metadata[KEY])
         kind, pictures = entry.pop("kind"), entry.pop("pictures")
         if kind != KIND or pictures.keys() != header.tensors.keys():
             raise ValueError("expected latents, with an entry for each tensor")
@@ -95,7 +96,7 @@ def read(path: Path) -> Shard:
             if info.dtype not in PRECISIONS.values() or info.shape != (CHANNELS, *stage_c_size(width, height)):
                 raise ValueError(f"{name!r:.200} of {height} x {width} pixels has the shape {info.shape}, {info.dtype}")
         return shard
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CascadeError(f"{path.name}: its metadata entry `{KEY}` cannot be used: {error}") from error
 
 

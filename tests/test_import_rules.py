@@ -35,7 +35,7 @@ FLOORS = {
 
 # The core from bottom to top: a file imports from its own level and from below.
 LEVELS = (
-    ("errors", "kinds", "memory", "wording"),
+    ("errors", "kinds", "memory", "reading", "wording"),
     ("models",),
     ("files",),
     ("sampling",),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import CascadeError
+from ..reading import MOST_ENTRIES, is_hidden, open_file, walk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,19 +42,19 @@ def names_in(folder: Path) -> list[str]:
     return sorted(found, key=str.casefold)
 
 
-def names_below(folder: Path, links: bool = False, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
+def names_below(folder: Path, suffixes: Iterable[str] = SUFFIXES, most: int = MOST_ENTRIES) -> list[str]:
     """The paths, relative to the folder and with "/", of the pictures in it and its sub-folders; hidden ones left out.
 
-    Sorted, so that the order is the same on every system. links: look into linked folders, too. suffixes: in small
-    letters; with `UNREAD` the pictures are found that nobody can use.
+    Sorted, so that the order is the same on every system. suffixes: in small letters; with `UNREAD` the pictures are
+    found that nobody can use. most: of the files and folders there. Raises CascadeError.
     """
-    found: list[str] = []
-    for parent, folders, names in os.walk(folder, followlinks=links):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(tuple(suffixes)):
-                found.append((Path(parent) / name).relative_to(folder).as_posix())
-    return sorted(found)
+    endings = tuple(suffixes)
+    return sorted(
+        (parent / name).relative_to(folder).as_posix()
+        for parent, _, names in walk(folder, is_hidden, most)
+        for name in names
+        if not is_hidden(name) and name.lower().endswith(endings)
+    )
 
 
 def count_unread(names: Iterable[str]) -> dict[str, int]:
@@ -119,7 +120,7 @@ def check_pixels(failure: str, size: tuple[int, int], frames: int) -> None:
 def unread_format(path: Path) -> str:
     """What a file is that Pillow cannot read, by its first bytes or else its name; empty for what it might read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(64)
     except OSError:
         return ""

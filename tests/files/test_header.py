@@ -93,7 +93,7 @@ BAD_HEADERS: dict[str, tuple[Any, int, str]] = {
     "a name twice": (b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{}}', 0, "a name comes twice"),
     "half a character": (b'{"\\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}', 0, "it is no text"),
     "bytes that are no text": (b'{"\xff":{}}', 0, "it is no text"),
-    "too deep": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 0, "it is too deep"),
+    "too deep": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 0, "it is nested too deeply"),
 }
 
 
