@@ -14,7 +14,7 @@ from ..errors import CascadeError
 from ..reading import open_file
 from ..wording import first_of, printable
 from .not_weights import START, explain_start
-from .pickled import begins_pickled, open_pickled, read_pickled
+from .pickled import begins_pickled, is_old_pickle, open_pickled, read_pickled
 from .safetensors_header import begins_safetensors, read_safetensors
 from .shards import INDEX, component_config, component_weights, listed_in, siblings
 from .tensor_info import TensorInfo
@@ -103,7 +103,7 @@ def _read_file(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
             start, size = file.read(START), os.fstat(file.fileno()).st_size
             if begins_safetensors(start):
                 return read_safetensors(path, file, size)
-        if begins_pickled(start):
+        if begins_pickled(start) or is_old_pickle(path):
             return read_pickled(path), {}
     except OSError as error:
         raise CascadeError(f"{path.name} cannot be read ({error.strerror}): {path}") from error
