@@ -18,7 +18,6 @@ from stat import S_ISREG
 from typing import Any, BinaryIO, cast
 
 from .errors import CascadeError
-from .wording import size_in_words
 
 LARGEST_TEXT = 32 * 2**20  # bytes of a text or a JSON; the largest workflows and vocabularies have a few million
 MOST_VALUES = 1_000_000  # in a JSON: what takes 100 bytes and more in memory may be two bytes in the file
@@ -65,7 +64,7 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
 def _whole(file: BinaryIO, most: int) -> bytes:
     data = file.read(most + 1)
     if len(data) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {size_in_words(most)}")
+        raise OSError(errno.EFBIG, f"it may have at most {most >> 20} MiB, and has more")
     return data
 
 
@@ -80,7 +79,7 @@ def parse_json(data: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] 
     pairs: what becomes of an object's names and values, as json's `object_pairs_hook`.
     """
     if len(data) > LARGEST_TEXT:
-        raise ValueError(f"it is larger than {size_in_words(LARGEST_TEXT)}")
+        raise ValueError(f"it may have at most {LARGEST_TEXT >> 20} MiB, and has more")
     if isinstance(data, bytes):
         data = data.decode(json.detect_encoding(data))
     containers = data.count("[") + data.count("{")  # those in texts too: it is a bound

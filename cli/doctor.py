@@ -15,7 +15,7 @@ from ..cascade_core.wording import all_of, size_in_words
 from ..headless import graph, node_classes, other_families, requirements, shipped, workflow_file
 from ..headless.run import configure
 from . import arguments
-from .output import OK, REFUSED, note
+from .output import OK, REFUSED, note, say
 
 if TYPE_CHECKING:
     from ..headless.requirements import File, NodeClass
@@ -76,8 +76,8 @@ def _examine_files(path: Path | None, as_json: bool, local: LocalHost) -> int:
         print(json.dumps({"surroundings": facts, "files": files, "fine": not wrong}, indent=2))
     else:
         for name, fact in facts.items():
-            print(_wrapped(f"{name + ':':16}{fact}", " " * 16))
-        print("\n".join([""] * bool(facts) + list(_table(entries, root))))
+            say(_wrapped(f"{name + ':':16}{fact}", " " * 16))
+        say("\n".join([""] * bool(facts) + list(_table(entries, root))))
     return REFUSED if wrong else OK
 
 
@@ -169,11 +169,11 @@ def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
         answer |= {"problems": [problem.message for problem in problems], "fine": fine}
         print(json.dumps(answer, indent=2))
     else:
-        print("\n".join([*_tell_classes(classes), *_tell_files(files)]))
+        say("\n".join([*_tell_classes(classes), *_tell_files(files)]))
         if problems:
-            print("inputs:", *(_wrapped(f"{INDENT}{problem.message}", INDENT * 2) for problem in problems), sep="\n")
+            say("\n".join(["inputs:", *(_wrapped(f"{INDENT}{problem.message}", INDENT * 2) for problem in problems)]))
         if any(file.node and not file.is_fine for file in files):
-            print(_wrapped(f"to try it at once, small, with built-in models: cascade run {named} --built-in", INDENT))
+            say(_wrapped(f"to try it at once, small, with built-in models: cascade run {named} --built-in", INDENT))
     return OK if fine else REFUSED
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from ..headless import built_in, graph, node_classes, other_families, requirements, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments
-from .output import OK, REFUSED, complain, note
+from .output import OK, REFUSED, complain, note, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def validate(options: argparse.Namespace) -> int:
         problems = [asdict(problem) | {"message": problem.message} for problem in checked.problems]
         print(json.dumps({"valid": not problems, "outputs": checked.outputs, "problems": problems}, indent=2))
     elif not checked.problems:
-        print(f"{options.workflow}: no problems (nodes: {len(checked.prompt)}, outputs: {len(checked.outputs)})")
+        say(f"{options.workflow}: no problems (nodes: {len(checked.prompt)}, outputs: {len(checked.outputs)})")
     return REFUSED if checked.problems else OK
 
 

@@ -31,6 +31,8 @@ UNREAD = {
     ".exr": "OpenEXR",
     ".hdr": "Radiance",
 }  # how the names of pictures end that are not looked for, and what they are
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000", "ICO", "AVIF", "TGA")
+"""Formats that Pillow may read, by its names: for some others it starts programs, such as Ghostscript."""
 SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
 MOST_PIXELS = 128 * 10**6  # of a file, all frames together: in float32, with masks, 2 GB
 
@@ -86,7 +88,7 @@ def opened(
 
     failure = failure or f"{path.name} cannot be read as a picture"
     try:
-        with cast(Any, Image).open(path) as picture:  # half typed
+        with open_file(path) as file, cast(Any, Image).open(file, formats=FORMATS) as picture:  # half typed
             check_pixels(failure, picture.size, 1 if most == 1 or picture.format == "MPO" else _frames(picture, most))
             yield picture
     except (CascadeError, MemoryError):
@@ -96,7 +98,7 @@ def opened(
             raise CascadeError(f"{failure}: its format, {kind}, is not read; save it as PNG or JPEG") from error
         if isinstance(error, Image.DecompressionBombError):
             raise CascadeError(f"{failure}: it has far too many pixels; save it smaller") from error
-        unknown = isinstance(error, UnidentifiedImageError)
+        unknown = isinstance(error, UnidentifiedImageError | KeyError)  # a Pillow without AVIF
         why = "it is no picture that Pillow knows" if unknown else str(error) or type(error).__name__
         raise CascadeError(f"{failure}: {why}; {advice}") from error
 
