@@ -104,8 +104,8 @@ def _is_deeper(value: Any, most: int) -> bool:
 
 
 def _containers(value: Any) -> Iterator[Any]:
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return (part for part in cast("list[Any]", values) if isinstance(part, dict | list))
+    values: Any = cast(dict[Any, Any], value).values() if isinstance(value, dict) else value
+    return (part for part in values if isinstance(part, dict | list)) if isinstance(value, dict | list) else iter(())
 
 
 def digest(path: Path) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import CascadeError
 from ..kinds import KINDS
@@ -129,7 +129,7 @@ def _buildable(part: Part) -> Part:
 
 
 def _sum(counts: Any) -> int:
-    return sum(map(_sum, counts)) if isinstance(counts, list | tuple) else abs(counts)
+    return sum(map(_sum, cast(list[Any], counts))) if isinstance(counts, list | tuple) else abs(counts)
 
 
 def _from_lora(header: Header) -> tuple[Part, ...]:
