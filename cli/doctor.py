@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ Exit code: 0 all is well, 2 something is missing, misplaced or cannot be used.""
 
 COLUMNS = ("what it is", "layout", "size", "precision", "belongs in", "there")
 INDENT = "    "
+LONGEST_WORD = 300  # characters; no path is cut that people have
 THERE = {True: "yes", False: "no", None: "-"}
 WORKFLOWS = (".json", ".png", ".webp", ".jpg", ".jpeg", ".avif", ".gif")  # suffixes of files that may hold one
 
@@ -142,6 +144,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _wrapped(text: str, indent: str) -> str:
+    text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: _cut(word[0], LONGEST_WORD), text)
     return textwrap.fill(text, _width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 

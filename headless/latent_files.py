@@ -31,6 +31,7 @@ KEY, KIND = "cascade_latents", "latents"
 SUFFIX = ".safetensors"
 CHANNELS = 16
 PRECISIONS = {"float16": "F16", "float32": "F32"}  # as people and as safetensors name them
+MOST_PICTURES, MOST_TEXT = 50_000, 24 * 2**20  # of a file, and bytes in its header: as many as headers are read with
 WAITING = 4  # full batches' worth of things may wait for others of their kind
 Item = TypeVar("Item")
 
@@ -142,11 +143,14 @@ class Writer:
         self._most, self._room = most, room
         self._tensors: dict[str, Tensor] = {}
         self._pictures: dict[str, Picture] = {}
+        self._text = 0
 
     def add(self, name: str, latent: Tensor, picture: Picture) -> None:
         """latent (16, h, w); writes what was added before where the file is full by that."""
         size = sum(tensor.nbytes for tensor in self._tensors.values())
-        if len(self._tensors) == self._most or (self._room and size + latent.nbytes > self._room):
+        self._text += 300 + len(json.dumps(name)) + 2 * len(json.dumps(json.dumps(name)))  # 300 for numbers and words
+        is_full = len(self._tensors) == min(self._most or MOST_PICTURES, MOST_PICTURES) or self._text > MOST_TEXT
+        if is_full or (self._room and size + latent.nbytes > self._room):
             self.flush()
         self._tensors[name], self._pictures[name] = latent, picture
 
@@ -169,7 +173,7 @@ class Writer:
                 path = next(path for path in self._free(last) if atomic.claim(temporary, path))
         except OSError as error:
             raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error
-        self._tensors, self._pictures = {}, {}
+        self._tensors, self._pictures, self._text = {}, {}, 0
         self._written(path)
 
     def _free(self, last: bool) -> Iterator[Path]:
