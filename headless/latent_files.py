@@ -148,10 +148,11 @@ class Writer:
     def add(self, name: str, latent: Tensor, picture: Picture) -> None:
         """latent (16, h, w); writes what was added before where the file is full by that."""
         size = sum(tensor.nbytes for tensor in self._tensors.values())
-        self._text += 300 + len(json.dumps(name)) + 2 * len(json.dumps(json.dumps(name)))  # 300 for numbers and words
-        is_full = len(self._tensors) == min(self._most or MOST_PICTURES, MOST_PICTURES) or self._text > MOST_TEXT
-        if is_full or (self._room and size + latent.nbytes > self._room):
+        text = 300 + len(json.dumps(name)) + 2 * len(json.dumps(json.dumps(name)))  # 300 for numbers and words
+        is_full = len(self._tensors) == min(self._most or MOST_PICTURES, MOST_PICTURES)
+        if is_full or self._text + text > MOST_TEXT or (self._room and size + latent.nbytes > self._room):
             self.flush()
+        self._text += text
         self._tensors[name], self._pictures[name] = latent, picture
 
     def flush(self, last: bool = False) -> None:

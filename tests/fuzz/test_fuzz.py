@@ -18,7 +18,7 @@ from hypothesis import strategies as st  # noqa: E402
 from . import seeds  # noqa: E402
 from .harness import HARNESSES, scratch  # noqa: E402
 
-QUICK = 40  # mutants of each kind, always the same
+QUICK = 25  # mutants of each kind, always the same
 LONG = 60  # seconds
 
 
