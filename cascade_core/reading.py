@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from .errors import CascadeError
 
@@ -95,17 +95,17 @@ def parse_json(data: bytes | str, pairs: Callable[[list[tuple[str, Any]]], Any] 
 
 
 def _is_deeper(value: Any, most: int) -> bool:
-    level: list[Any] = [value]
-    for _ in range(most):
+    level: list[Any] = [[value]]
+    for _ in range(most + 1):
         level = [part for container in level for part in _containers(container)]
         if not level:
             return False
     return True
 
 
-def _containers(value: Any) -> Iterator[Any]:
-    values: Any = cast(dict[Any, Any], value).values() if isinstance(value, dict) else value
-    return (part for part in values if isinstance(part, dict | list)) if isinstance(value, dict | list) else iter(())
+def _containers(value: Any) -> list[Any]:
+    values: list[Any] = list(value.values()) if isinstance(value, dict) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType, reportUnknownMemberType]
+    return [part for part in values if isinstance(part, dict | list)]
 
 
 def digest(path: Path) -> str:
