@@ -1,10 +1,9 @@
 """The files that a training writes while it runs, of which the page shows the curve of the loss."""
 
 import io
-import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ..cascade_core.errors import CascadeError
 from ..headless import graph, node_classes
 from ..nodes.training import Trainer
 from ..runtime import host, paths
@@ -32,22 +31,15 @@ def folders(prompt: graph.Prompt, nodes: node_classes.Nodes) -> list[Path]:
 
 def curve(folder: Path) -> bytes | None:
     """The losses so far as a PNG; None where nothing was learned yet."""
-    from ..cascade_core.training.run_log import draw_curve
+    from ..cascade_core.training.run_log import draw_curve, read_lines
 
-    lines = list(_lines(folder / LOG))
+    log = folder / LOG
+    try:
+        lines = read_lines(log)[0] if log.is_file() and log.stat().st_size <= LONGEST else []
+    except CascadeError:
+        lines = []
     if not lines:
         return None
     written = io.BytesIO()
     draw_curve(lines).save(written, "PNG")
     return written.getvalue()
-
-
-def _lines(log: Path) -> Iterator[Mapping[str, float]]:
-    """The whole lines of a log; the last one may be half written."""
-    if not log.is_file() or log.stat().st_size > LONGEST:
-        return
-    for text in log.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(text)
-        except ValueError:
-            return

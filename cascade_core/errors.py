@@ -15,6 +15,9 @@ _OUT_OF_MEMORY = (  # texts of torch and of what it calls, on any device; it rai
     "can't allocate memory",  # the CPU's allocator
     "cannot allocate memory",
     "not enough memory",  # on Windows
+    "unable to allocate",  # NumPy
+    "failed to allocate",  # onnxruntime, MPS
+    "failed to map segment",  # of a library, by the system's loader
     "invalid buffer size",  # MPS, of one tensor that is larger than Metal allows
     "out_of_device_memory",
     "out_of_host_memory",  # level zero, below XPU

@@ -17,6 +17,11 @@ def printable(name: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
+def without_controls(text: str) -> str:
+    """A text in which characters that a terminal might obey are escaped; ends of lines stay."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+
+
 def first_of(names: Sequence[str], show: Callable[[str], str] = printable) -> str:
     """The first three names, and that there are more. show: a name as the sentence has it."""
     return ", ".join(map(show, names[:3])) + (", ..." if len(names) > 3 else "")

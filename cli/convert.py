@@ -9,7 +9,7 @@ from typing import Any
 
 from ..cascade_core.kinds import DTYPE_NAMES
 from ..headless.graph import WorkflowError, list_choices
-from .output import OK, complain, errors_as_failures
+from .output import OK, complain, errors_as_failures, say
 
 LAYOUTS = ("official", "comfyui", "diffusers", "kohya")
 MODEL_LAYOUTS = LAYOUTS[:3]
@@ -67,7 +67,7 @@ def convert(options: argparse.Namespace) -> int:
         with _Bar(source.name) as bar:
             done = write(source, target, overwrite=options.force, progress=bar.show, **chosen)
     for path in done.files:
-        print(path, flush=True)
+        say(path)
     if done.left_out:
         names = ", ".join(KINDS[kind].name for kind in done.left_out)
         complain(f"left out, since diffusers has no layout for it: {names}")
@@ -83,7 +83,7 @@ def _convert_lora(source: Path, options: argparse.Namespace) -> int:
     if target.is_file() and not options.force:
         raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
     convert_lora(source, target, options.layout, options.dtype or "float32", options.force, options.filters)
-    print(target, flush=True)
+    say(target)
     return OK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from ..cascade_core.wording import all_of, size_in_words
 from ..headless import graph, missing_models, node_classes, other_families, requirements, shipped, workflow_file
 from ..headless.run import configure
 from . import arguments
-from .output import OK, REFUSED, note
+from .output import OK, REFUSED, note, say
 
 if TYPE_CHECKING:
     from ..headless.requirements import File, NodeClass
@@ -32,6 +33,7 @@ Exit code: 0 all is well, 2 something is missing, misplaced or cannot be used.""
 
 COLUMNS = ("what it is", "layout", "size", "precision", "belongs in", "there")
 INDENT = "    "
+LONGEST_WORD = 300  # characters; no path is cut that people have
 THERE = {True: "yes", False: "no", None: "-"}
 WORKFLOWS = (".json", ".png", ".webp", ".jpg", ".jpeg", ".avif", ".gif")  # suffixes of files that may hold one
 
@@ -76,8 +78,8 @@ def _examine_files(path: Path | None, as_json: bool, local: LocalHost) -> int:
         print(json.dumps({"surroundings": facts, "files": files, "fine": not wrong}, indent=2))
     else:
         for name, fact in facts.items():
-            print(_wrapped(f"{name + ':':16}{fact}", " " * 16))
-        print("\n".join([""] * bool(facts) + list(_table(entries, root))))
+            say(_wrapped(f"{name + ':':16}{fact}", " " * 16))
+        say("\n".join([""] * bool(facts) + list(_table(entries, root))))
     return REFUSED if wrong else OK
 
 
@@ -142,6 +144,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _wrapped(text: str, indent: str) -> str:
+    text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: _cut(word[0], LONGEST_WORD), text)
     return textwrap.fill(text, _width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
@@ -173,13 +176,13 @@ def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
         answer |= {"problems": [problem.message for problem in problems], "fine": fine}
         print(json.dumps(answer, indent=2))
     else:
-        print("\n".join([*_tell_classes(classes), *_tell_files(files)]))
+        say("\n".join([*_tell_classes(classes), *_tell_files(files)]))
         if problems:
-            print("inputs:", *(_wrapped(f"{INDENT}{problem.message}", INDENT * 2) for problem in problems), sep="\n")
+            say("\n".join(["inputs:", *(_wrapped(f"{INDENT}{problem.message}", INDENT * 2) for problem in problems)]))
         if sum(file.command is not None and not file.present for file in files) > 1:
-            print(_wrapped(missing_models.in_one(files), INDENT))
+            say(_wrapped(missing_models.in_one(files), INDENT))
         if any(file.node and not file.is_fine for file in files):
-            print(_wrapped(f"to try it at once, small, with built-in models: cascade run {named} --built-in", INDENT))
+            say(_wrapped(f"to try it at once, small, with built-in models: cascade run {named} --built-in", INDENT))
     return OK if fine else REFUSED
 
 

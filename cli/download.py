@@ -19,7 +19,7 @@ from ..cascade_core.wording import size_in_words
 from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
 from . import arguments, hub
-from .output import FAILED, OK, REFUSED, complain
+from .output import FAILED, OK, REFUSED, complain, say
 
 DESCRIPTION = """Download published models into ComfyUI's folders, or those of --models, under names that loaders list.
 Words, before the options:
@@ -90,7 +90,7 @@ def download(options: argparse.Namespace) -> int:
                 _bring(item)
             done.append(item)
             if not options.json:
-                print(item.path, flush=True)
+                say(item.path)
     except (hub.HubError, CascadeError) as error:
         complain(str(error))
         code = FAILED

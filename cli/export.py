@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cascade_core.files import atomic
+from ..cascade_core.reading import read_json
 from ..headless import graph, node_classes, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments, parts
@@ -64,8 +65,8 @@ def _read_info(source: str) -> dict[str, Any]:
     if "://" in source:
         return _ask(source.rstrip("/").removesuffix("/object_info"))
     try:
-        info = json.loads(Path(source).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        info = read_json(Path(source))
+    except (OSError, ValueError) as error:
         raise graph.WorkflowError(
             f"--object-info: expected a server's /object_info as JSON in {source}: {error}"
         ) from None

@@ -9,15 +9,21 @@ import argparse
 import os
 import re
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from errno import EINVAL, ENAMETOOLONG
 from importlib import import_module
 from typing import Any, NoReturn
 
 from ..cascade_core.errors import CascadeError, is_out_of_memory
+from ..cascade_core.wording import printable
 from ..headless.graph import NodeFailure, WorkflowError, list_choices
-from .output import FAILED, REFUSED, STOPPED, Failure, complain, too_little_memory
+from ..runtime.environment import how_to_install
+from .output import ADVICE, FAILED, REFUSED, STOPPED, Failure, complain, take_any_name, too_little_memory
 
 COMMANDS = {
     "run": "run a workflow",
@@ -41,40 +47,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if _is_completing():
         given = os.environ.get("COMP_LINE", "").split()[1:]
-    options = _parse(given or ["--help"])
     warnings.filterwarnings("ignore", module="PIL")  # of odd picture files: what matters has a sentence of ours
+    take_any_name()
+    code = FAILED
     try:
-        code: int = options.command(options)
-        sys.stdout.flush()
-        return code
-    except WorkflowError as error:
-        complain(*error.messages)
-        return REFUSED
-    except CascadeError as error:
-        complain(str(error))
-        return REFUSED
-    except (NodeFailure, Failure) as error:
-        complain(str(error))
-        return FAILED
-    except ModuleNotFoundError as error:
-        from ..runtime.environment import how_to_install
-
-        advice = how_to_install(error.name or "")
-        if advice is None:
-            raise
-        complain(advice)
-        return REFUSED
+        options = _parse(given or ["--help"])
+        code = options.command(options)
+        if sys.stdout:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         complain("stopped")
-        return STOPPED
+        code = STOPPED
     except BrokenPipeError:  # whoever read our output has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        _drop_output()
     except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        complain(too_little_memory(error, "choose smaller sizes, or another --device"))
-        return FAILED
+        messages, code = _answer(error)
+        complain(*messages)
+        if "--debug" in given:
+            complain(f"what Python says of it is in {_write_debug(error)}")
+        try:
+            sys.stdout.flush()
+        except (OSError, AttributeError):  # a full disk, or stdout is closed
+            _drop_output()
+    return code
+
+
+def _answer(error: Exception) -> tuple[Sequence[str], int]:
+    """What people are told of an error, in sentences, and the exit code."""
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    match error:
+        case WorkflowError():
+            return error.messages, REFUSED
+        case CascadeError():
+            return [str(error)], REFUSED
+        case NodeFailure() | Failure():
+            return [str(error)], FAILED
+        case _ if is_out_of_memory(error):
+            return [too_little_memory(error, "choose smaller sizes, or another --device")], FAILED
+        case ModuleNotFoundError() if advice := how_to_install(error.name or ""):
+            return [advice], REFUSED
+        case RecursionError():
+            return [f"what was given is nested too deeply to be read ({said}): simplify it"], REFUSED
+        case UnicodeError():
+            return [f"a text cannot be read or written ({said}): give it in UTF-8, or set PYTHONUTF8=1"], FAILED
+        case OSError():
+            place = f"{printable(error.filename)}: " if error.filename else ""
+            code = REFUSED if error.errno in (ENAMETOOLONG, EINVAL) else FAILED
+            return [f"{place}{error.strerror or said}: look whether it is there, ours to use and has room"], code
+    return [f"{type(error).__name__}: {said}; {ADVICE}"], FAILED
+
+
+def _write_debug(error: Exception) -> str:
+    """The traceback of an error in a file of its own; returns where it is."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", errors="backslashreplace", prefix="cascade_debug_", suffix=".txt", delete=False
+    ) as file:
+        traceback.print_exception(error, file=file)
+    return file.name
+
+
+def _drop_output() -> None:
+    """What is left of our output goes nowhere, and Python does not complain of it when it ends."""
+    with suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,6 +151,9 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
         command = commands.add_parser(name, help=about)
         if name == wanted:
             import_module(f".{name}", __package__).add_arguments(command)
+            command.add_argument(
+                "--debug", action="store_true", help="of a failure, write what Python says into a file"
+            )
             chosen = command
     if _is_completing():
         from .completion import complete

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..cascade_core.errors import CascadeError, is_out_of_memory
+from ..cascade_core.wording import without_controls
 from ..headless import graph
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 OK, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
+ADVICE = "this is a fault of the program: with --debug it writes a file with all that a report of it needs"
+LONGEST = 1900  # characters of a message: nobody reads more
 
 
 class Failure(Exception):
@@ -51,12 +56,30 @@ def note(workflow: graph.Workflow) -> None:
 def complain(*messages: str) -> None:
     """Each message on a line of its own, under the command's name."""
     for message in messages:
-        print(f"cascade: {''.join(map(_printable, message))}", file=sys.stderr)
+        cut = message if len(message) <= LONGEST else f"{message[:LONGEST]}... ({len(message):,} characters)"
+        say(f"cascade: {cut}", sys.stderr)
 
 
-def _printable(character: str) -> str:
-    """The character, escaped where a terminal might obey it: texts of files may hold anything."""
-    return character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
+def say(text: object, to: TextIO | None = None) -> None:
+    """Lines for `to`, by default stdout; a terminal, and whoever reads stderr, gets no character that it might obey."""
+    to = to or sys.stdout
+    if to is None:  # closed by whoever started us
+        return
+    print(without_controls(str(text)) if to is sys.stderr or to.isatty() else text, file=to, flush=True)
+
+
+def take_any_name() -> None:
+    """Let stdout take every name of a file: as its own bytes where it is no text, else escaped."""
+
+    def written(error: UnicodeError) -> tuple[str | bytes, int]:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)
+        except UnicodeError:
+            return codecs.lookup_error("backslashreplace")(error)
+
+    codecs.register_error("cascade", written)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="cascade")
 
 
 class Report:
@@ -74,7 +97,7 @@ class Report:
     def wait(self, ahead: int) -> None:
         """Tell how many prompts go before this one; said again when it changes."""
         if ahead > 0 and ahead != self._ahead:
-            print(f"waiting in the server's queue behind {ahead}", file=sys.stderr)
+            say(f"waiting in the server's queue behind {ahead}", sys.stderr)
         self._ahead = ahead
 
     def advance(self, name: str, step: float, steps: float) -> None:
@@ -83,7 +106,7 @@ class Report:
             from tqdm import tqdm
 
             self._close_bar()
-            self._bar = tqdm(total=steps, desc=name, file=sys.stderr, disable=None, leave=False)
+            self._bar = tqdm(total=steps, desc=without_controls(name), file=sys.stderr, disable=None, leave=False)
         self._bar.update(step - self._bar.n)
 
     def finish(self, done: graph.Done) -> None:
@@ -91,19 +114,19 @@ class Report:
         self._close_bar()
         fields = {"class_type": done.class_type, "title": done.title, "seconds": done.seconds, "cached": done.cached}
         self._nodes[done.node] = fields
-        print(f"{done.seconds:8.2f} s  {done.name}{' (cached)' if done.cached else ''}", file=sys.stderr)
+        say(f"{done.seconds:8.2f} s  {done.name}{' (cached)' if done.cached else ''}", sys.stderr)
         if done.cached:
             return
         for path in _written(done.ui, "output"):
             self.add_file(path)
         for path in _written(done.ui, "temp"):
             self._previews.append(str(path))
-            print(f"            preview: {path}", file=sys.stderr)
+            say(f"            preview: {path}", sys.stderr)
 
     def add_file(self, path: Path) -> None:
         self._files.append(str(path))
         if not self._as_json:
-            print(path, flush=True)
+            say(path)
 
     def complain(self, *messages: str) -> None:
         complain(*messages)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cascade_core.files.picture_files import UNREAD, count_in_words, count_unread
 from . import arguments
-from .output import FAILED, OK, complain
+from .output import FAILED, OK, complain, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +87,7 @@ class Report:
     def add_file(self, path: Path) -> None:
         self.files.append(path)
         if not self._as_json:
-            print(path, flush=True)
+            say(path)
 
     def leave_out(self, name: str, why: str) -> None:
         self.failed[name] = why
@@ -110,5 +110,5 @@ class Report:
         told = [f"{pictures} pictures {self._verb}d in {seconds:.1f} s{sizes}"]
         told += [f"already there: {skipped}"] if skipped else []
         told += [f"left out: {len(self.failed)}"] if self.failed else []
-        print("; ".join([*told, *more]), file=sys.stderr)
+        say("; ".join([*told, *more]), sys.stderr)
         return FAILED if self.failed else OK

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-import traceback
 
 from ..cascade_core.kinds import COMPILE_NAMES
 from ..headless import graph, workflow_file
 from ..headless.run import configure, in_words, is_foreseen, perform
 from . import arguments, parts, validate
-from .output import FAILED, OK, REFUSED, Failure, Report, complain
+from .output import ADVICE, OK, REFUSED, Failure, Report, complain
 
 DESCRIPTION = """Run a workflow and print the path of each file that it writes.
 Before anything is computed the models are loaded and the nodes check whether their inputs fit together.
@@ -63,10 +62,8 @@ def _run_here(options: argparse.Namespace, report: Report) -> int:
             partial=options.partial,
         )
     except graph.NodeFailure as failure:
-        if not is_foreseen(failure):
-            traceback.print_exception(failure.error)
-        complain(in_words(failure))
-        return FAILED
+        advice = "" if is_foreseen(failure) else f"; {ADVICE}"
+        raise Failure(f"{in_words(failure)}{advice}") from failure.error
     finally:
         report.close()
     return REFUSED if checked.problems or not complete else OK

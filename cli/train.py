@@ -21,7 +21,7 @@ from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
 from . import arguments, parts
-from .output import FAILED, OK, complain, errors_as_failures
+from .output import FAILED, OK, complain, errors_as_failures, say
 
 if TYPE_CHECKING:
     from ..runtime.local import LocalHost
@@ -156,7 +156,7 @@ def train(options: argparse.Namespace) -> int:
             raise WorkflowError(str(error)) from error
         path = str(training.target)
         if sharded.rank() == 0:
-            print(json.dumps({"files": [path]}) if options.json else path, flush=True)
+            say(json.dumps({"files": [path]}) if options.json else path)
     return OK
 
 

@@ -18,7 +18,7 @@ from ..headless import (
 )
 from ..headless.run import configure
 from . import arguments
-from .output import OK, REFUSED, complain, note
+from .output import OK, REFUSED, complain, note, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def validate(options: argparse.Namespace) -> int:
         problems = [asdict(problem) | {"message": problem.message} for problem in checked.problems]
         print(json.dumps({"valid": not problems, "outputs": checked.outputs, "problems": problems}, indent=2))
     elif not checked.problems:
-        print(f"{options.workflow}: no problems (nodes: {len(checked.prompt)}, outputs: {len(checked.outputs)})")
+        say(f"{options.workflow}: no problems (nodes: {len(checked.prompt)}, outputs: {len(checked.outputs)})")
     return REFUSED if checked.problems else OK
 
 

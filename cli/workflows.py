@@ -10,7 +10,7 @@ from pathlib import Path
 from ..headless import shipped
 from ..headless.graph import WorkflowError
 from . import arguments
-from .output import OK
+from .output import OK, say
 
 DESCRIPTION = """List the workflow files that come with this pack, or copy one to change it.
 `cascade run NAME` runs one where it lies: a name needs no folder and no ending.
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def workflows(options: argparse.Namespace) -> int:
     if options.to is not None:
-        print(_copy(options.name, options.to))
+        say(_copy(options.name, options.to))
         return OK
     wanted = shipped.names() if options.name is None else [options.name]
     found = {name: {"path": str(shipped.path_of(name)), "purpose": shipped.purpose(name)} for name in wanted}

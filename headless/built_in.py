@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..cascade_core.builtin import CONTROLS
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files.picture_files import opened
 from ..runtime import host
 from . import graph, set_values
 from .uses import Uses, named
@@ -237,11 +238,11 @@ def shrink(path: Path) -> Smaller | None:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
-            if max(opened.size) <= LARGE:
+        with opened(path, most=1) as file:
+            if max(file.size) <= LARGE:
                 return None
-            picture = ImageOps.exif_transpose(opened)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            picture = ImageOps.exif_transpose(file)
+    except CascadeError:
         return None  # the node that reads it says why
     picture.thumbnail((SMALL, SMALL), Image.Resampling.BICUBIC)
     return Smaller(_keep(picture, f"{path.stem}.png"), picture.size)

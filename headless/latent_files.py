@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import atomic
+from ..cascade_core.reading import parse_json
 from ..cascade_core.sampling.sizes import stage_c_size
 from ..runtime import paths
 
@@ -30,6 +31,7 @@ KEY, KIND = "cascade_latents", "latents"
 SUFFIX = ".safetensors"
 CHANNELS = 16
 PRECISIONS = {"float16": "F16", "float32": "F32"}  # as people and as safetensors name them
+MOST_PICTURES, MOST_TEXT = 50_000, 24 * 2**20  # of a file, and bytes in its header: as many as headers are read with
 WAITING = 4  # full batches' worth of things may wait for others of their kind
 Item = TypeVar("Item")
 
@@ -84,7 +86,7 @@ def read(path: Path) -> Shard:
     if KEY not in header.metadata:
         raise CascadeError(f"{path.name} holds no latents: expected a file that `cascade encode` wrote")
     try:
-        entry: Any = json.loads(header.metadata[KEY])
+        entry: Any = parse_json(header.metadata[KEY])
         kind, pictures = entry.pop("kind"), entry.pop("pictures")
         if kind != KIND or pictures.keys() != header.tensors.keys():
             raise ValueError("expected latents, with an entry for each tensor")
@@ -95,7 +97,7 @@ def read(path: Path) -> Shard:
             if info.dtype not in PRECISIONS.values() or info.shape != (CHANNELS, *stage_c_size(width, height)):
                 raise ValueError(f"{name!r:.200} of {height} x {width} pixels has the shape {info.shape}, {info.dtype}")
         return shard
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CascadeError(f"{path.name}: its metadata entry `{KEY}` cannot be used: {error}") from error
 
 
@@ -141,12 +143,16 @@ class Writer:
         self._most, self._room = most, room
         self._tensors: dict[str, Tensor] = {}
         self._pictures: dict[str, Picture] = {}
+        self._text = 0
 
     def add(self, name: str, latent: Tensor, picture: Picture) -> None:
         """latent (16, h, w); writes what was added before where the file is full by that."""
         size = sum(tensor.nbytes for tensor in self._tensors.values())
-        if len(self._tensors) == self._most or (self._room and size + latent.nbytes > self._room):
+        text = 300 + len(json.dumps(name)) + 2 * len(json.dumps(json.dumps(name)))  # 300 for numbers and words
+        is_full = len(self._tensors) == min(self._most or MOST_PICTURES, MOST_PICTURES)
+        if is_full or self._text + text > MOST_TEXT or (self._room and size + latent.nbytes > self._room):
             self.flush()
+        self._text += text
         self._tensors[name], self._pictures[name] = latent, picture
 
     def flush(self, last: bool = False) -> None:
@@ -168,7 +174,7 @@ class Writer:
                 path = next(path for path in self._free(last) if atomic.claim(temporary, path))
         except OSError as error:
             raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error
-        self._tensors, self._pictures = {}, {}
+        self._tensors, self._pictures, self._text = {}, {}, 0
         self._written(path)
 
     def _free(self, last: bool) -> Iterator[Path]:

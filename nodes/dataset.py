@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.reading import is_hidden, walk
 from ..runtime import host
 from . import inputs, sockets
 
@@ -49,7 +50,10 @@ class CascadeDataset:
     @classmethod
     def IS_CHANGED(cls, folder: str, **_: Any) -> str:
         """The names, times and sizes of all files: whatever is added, taken away or edited counts."""
-        states = ((path, path.stat()) for path in sorted(cls._path(folder).rglob("*")) if path.is_file())
+        from ..cascade_core.training.dataset import MOST_ENTRIES
+
+        found = walk(cls._path(folder), is_hidden, MOST_ENTRIES)
+        states = ((path, path.lstat()) for parent, _, names in found for path in map(parent.joinpath, names))
         return " ".join(f"{path.name} {state.st_mtime_ns} {state.st_size}" for path, state in states)
 
     def read(self, folder: str, caption: str = "") -> tuple[Dataset]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..cascade_core.wording import without_controls
 from . import devices, model_folders
 from .host import Advance, Host, Preview
 
@@ -158,4 +159,4 @@ class LocalHost(Host):
         if audience is not None:
             audience.warn(node, message)
             return
-        print(f"{node}: {message}", file=sys.stderr)
+        print(without_controls(f"{node}: {message}"), file=sys.stderr)

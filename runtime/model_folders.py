@@ -7,9 +7,8 @@ when it is loaded.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
@@ -18,6 +17,7 @@ from typing import Any, cast
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.shards import CONFIG_FILE, PIPELINE_FILE, SHARD, SUFFIXES
+from ..cascade_core.reading import is_hidden, read_json, read_text, walk
 
 EXTRA_PATHS = "extra_model_paths.yaml"  # beside the models folder
 FOLDERS = {
@@ -28,6 +28,8 @@ FOLDERS = {
 OLD_KEYS = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
 DIFFUSERS = "diffusers"  # the key whose sub-folders are models
 INDEX_SUFFIX = ".index.json"  # of the list of a sharded set's files
+LONGEST_EXTRA = 64 * 1024  # bytes of EXTRA_PATHS
+_NESTED = (dict, list, set, tuple)  # what YAML has besides texts and numbers
 _SET = r"-of-\2"  # instead of the name of a shard's number: the same for all shards of a set
 
 
@@ -107,7 +109,7 @@ def find_file(found: Mapping[str, Path], name: str) -> Path | None:
 def belonging(path: Path) -> list[Path]:
     """All files that a choice stands for: itself, the shards of its set and their index, or a folder's."""
     if path.is_dir():
-        found = (parent / name for parent, _, names in _walk(path, _is_hidden) for name in names)
+        found = (parent / name for parent, _, names in walk(path, is_hidden) for name in names)
     elif SHARD.search(path.name):
         whole = SHARD.sub(_SET, path.name), SHARD.sub("", path.name) + INDEX_SUFFIX
         found = (entry for entry in path.parent.iterdir() if SHARD.sub(_SET, entry.name) in whole)
@@ -135,14 +137,14 @@ def _named(found: Iterable[tuple[Path, Path, str]]) -> dict[str, Path]:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...], deep: bool = True) -> Iterator[Path]:
-    for parent, _, names in islice(_walk(folder, lambda name: name == ".git"), None if deep else 1):
+    for parent, _, names in islice(walk(folder, lambda name: name == ".git"), None if deep else 1):
         paths = (parent / name for name in names if name.lower().endswith(suffixes))
         yield from (path for path in paths if path.is_file())  # not a link to nowhere
 
 
 def _diffusers_folders(folder: Path) -> Iterator[Path]:
     """Pipelines; and components that stand alone, or that their pipeline does not name, such as its lite variants."""
-    for parent, directories, names in _walk(folder, _is_hidden):
+    for parent, directories, names in walk(folder, is_hidden):
         if PIPELINE_FILE in names:
             named = _components(parent / PIPELINE_FILE)
             directories[:] = [name for name in directories if name not in named]
@@ -155,35 +157,10 @@ def _diffusers_folders(folder: Path) -> Iterator[Path]:
 def _components(index: Path) -> set[str]:
     """The sub-folders that a pipeline names; none of a damaged one, of which loading says more."""
     with suppress(OSError, ValueError):
-        content: Any = json.loads(index.read_bytes())
+        content: Any = read_json(index)
         if isinstance(content, dict):
             return {str(name) for name in content}
     return set()
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
-
-
-def _walk(
-    folder: Path, skipped: Callable[[str], bool], above: frozenset[str] = frozenset()
-) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Each folder with the names in it: its folders, of which the caller may strike some, and its files.
-
-    Links are followed, but not to a folder that they lie in.
-    """
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    directories: list[str] = []
-    names: list[str] = []
-    with suppress(OSError), os.scandir(folder) as entries:  # one that is not there, or not ours to read, holds nothing
-        for entry in entries:
-            (directories if entry.is_dir() else names).append(entry.name)
-    directories = [name for name in directories if not skipped(name)]
-    yield folder, directories, names
-    for name in directories:
-        yield from _walk(folder / name, skipped, above | {real})
 
 
 @lru_cache(maxsize=4)
@@ -192,18 +169,23 @@ def _read_extra(file: Path, _changed: int) -> Mapping[str, Sequence[tuple[Path, 
     import yaml  # only needed where there is such a file
 
     try:
-        sections: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        sections: Any = yaml.safe_load(read_text(file, LONGEST_EXTRA)) or {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise CascadeError(f"{file} cannot be read: {error}") from error
     found: dict[str, list[tuple[Path, bool]]] = {}
     if not isinstance(sections, dict):
-        raise CascadeError(f"{file}: expected sections with `key: path` lines, found {sections!r:.60}")
-    for name, section in cast(dict[str, Any], sections).items():
+        raise CascadeError(f"{file}: expected sections with `key: path` lines, found {_shown(sections)}")
+    for name, section in cast(dict[Any, Any], sections).items():
         if section is None:
             continue
         if not isinstance(section, dict):
-            raise CascadeError(f"{file}: the section {name}: expected `key: path` lines, found {section!r:.60}")
+            raise CascadeError(
+                f"{file}: the section {_shown(name)}: expected `key: path` lines, found {_shown(section)}"
+            )
         entries = dict(cast(dict[str, Any], section))
+        for key, value in entries.items():
+            if isinstance(value, _NESTED):
+                raise CascadeError(f"{file}: {_shown(key)}: expected a path, found {_shown(value)}")
         base = file.parent / _expand(entries.pop("base_path", None) or "")
         is_default = bool(entries.pop("is_default", False))
         for key, paths in entries.items():
@@ -212,6 +194,11 @@ def _read_extra(file: Path, _changed: int) -> Mapping[str, Sequence[tuple[Path, 
                     (Path(os.path.normpath(base / _expand(line))), is_default)
                 )
     return found
+
+
+def _shown(value: object) -> str:
+    """A value in a message; of a nested one its kind: its text may have no end, since YAML may name a list often."""
+    return f"a {type(value).__name__}" if isinstance(value, _NESTED) else f"{value!r:.60}"
 
 
 def _expand(path: object) -> str:

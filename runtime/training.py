@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STATES = "training"  # folder of the states, in the output folder
 NAME = re.compile(r"\w[\w .+-]*")
+LONGEST_NAME = 200  # bytes: of 255 that a name may have, temporary files put up to thirty around it
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,8 @@ class Training:
                     here.check_cancel()
                     if report.progress.losses:
                         advance(partial(_side_by_side, report.pictures) if report.pictures else None)
+        for note in run.notes:
+            here.warn(title, note)
         return Trained(run.task, pictures, files or (self.folder / CURVE,))
 
     def sample_shape(self) -> tuple[int, int, int]:
@@ -108,6 +111,8 @@ class Training:
             raise CascadeError(
                 f"name: expected letters, digits, spaces and . _ + - after a letter or digit, found {self.name!r:.80}"
             )
+        if len(self.name.encode()) > LONGEST_NAME:
+            raise CascadeError(f"name: expected at most {LONGEST_NAME} bytes, found {len(self.name.encode()):,}")
         folder = host.current().output_directory() / STATES / self.name
         return folder, host.current().model_folder(self.about.folder_key) / f"{self.name}.safetensors"
 

@@ -35,7 +35,7 @@ FLOORS = {
 
 # The core from bottom to top: a file imports from its own level and from below.
 LEVELS = (
-    ("errors", "kinds", "libraries", "memory", "wording"),
+    ("errors", "kinds", "libraries", "memory", "reading", "wording"),
     ("models",),
     ("files",),
     ("sampling",),

@@ -13,7 +13,7 @@ from PIL import Image
 import stable_cascade_nodes
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.builtin.world import Scene
-from stable_cascade_nodes.headless import graph, node_classes
+from stable_cascade_nodes.headless import graph, node_classes, workflow_file
 
 FOLDER = Path(stable_cascade_nodes.__file__).parent / "workflows"
 
@@ -42,7 +42,7 @@ class Runner:
         """name: of the workflow; folder: the input folder, for the pictures that `give` draws."""
         self.folder = folder
         self.nodes = {**node_classes.load().classes, "SaveImage": Keeper, "PreviewImage": Keeper}
-        self.prompt = graph.convert(graph.read(FOLDER / f"{name}.json"), graph.definitions(self.nodes)).prompt
+        self.prompt = graph.convert(workflow_file.read(FOLDER / f"{name}.json"), graph.definitions(self.nodes)).prompt
         self.cache = graph.Cache()
         self.given = 0
 

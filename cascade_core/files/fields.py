@@ -6,7 +6,7 @@ since JSON has no tuples, and whole numbers may stand for floats, but texts and 
 
 from __future__ import annotations
 
-import math
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import is_dataclass
@@ -51,7 +51,7 @@ def _fitted(value: Any, hint: Any, name: str, strict: bool) -> Any:
             return tuple(_fitted(item, one, name, strict) for item, one in zip(items, each, strict=True))
     elif is_dataclass(hint) and isinstance(value, dict):
         return fit(cast(type[Any], hint), cast(dict[str, Any], value), f"{name}.", strict)
-    elif hint is float and type(value) in (int, float) and math.isfinite(value):
+    elif hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
     elif hint is Any or (isinstance(hint, type) and type(value) is hint):
         return value

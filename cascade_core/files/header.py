@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CascadeError
+from ..reading import open_file
 from ..wording import first_of, printable
 from .not_weights import START, explain_start
-from .pickled import begins_pickled, open_pickled, read_pickled
+from .pickled import begins_pickled, is_old_pickle, open_pickled, read_pickled
 from .safetensors_header import begins_safetensors, read_safetensors
 from .shards import INDEX, component_config, component_weights, listed_in, siblings
 from .tensor_info import TensorInfo
-from .wording import damaged, no_weights
+from .wording import damaged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,7 @@ def open_tensors(header: Header) -> Generator[Callable[[str], Tensor]]:
 
         @cache
         def getter(path: Path) -> Callable[[str], Tensor]:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 start = file.read(START)
             # In this order: a safetensors header's length may begin as pickles do.
             if not begins_safetensors(start) and begins_pickled(start):
@@ -98,15 +99,12 @@ def _merge(files: Sequence[Path]) -> tuple[Mapping[str, TensorInfo], Mapping[str
 def _read_file(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     """Tensors and metadata of one file, by what it begins with."""
     try:
-        status = path.stat()
-        if not S_ISREG(status.st_mode):
-            raise CascadeError(no_weights(path.name, "a folder or a device", "choose a file"))
-        with path.open("rb") as file:
-            start = file.read(START)
+        with open_file(path) as file:
+            start, size = file.read(START), os.fstat(file.fileno()).st_size
             if begins_safetensors(start):
-                return read_safetensors(path, file, status.st_size)
-        if begins_pickled(start):
+                return read_safetensors(path, file, size)
+        if begins_pickled(start) or is_old_pickle(path):
             return read_pickled(path), {}
     except OSError as error:
         raise CascadeError(f"{path.name} cannot be read ({error.strerror}): {path}") from error
-    raise CascadeError(explain_start(path.name, start, status.st_size))
+    raise CascadeError(explain_start(path.name, start, size))

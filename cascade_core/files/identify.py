@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from ..errors import CascadeError
 from ..kinds import KINDS
@@ -27,6 +28,8 @@ from .shards import components
 from .signatures import DIALECTS, LORA_WIDTHS, SIGNATURES, Probe, Signature
 from .tensor_info import TensorInfo
 
+REPEATS = ("blocks", "block_repeat", "levels", "bottleneck_blocks", "layers")
+"""Fields of configurations that say how often what has tensors is repeated; the last number of each stage does, too."""
 KNOWN_FORMS = "the official files, ComfyUI's and diffusers' are known here"
 
 
@@ -37,7 +40,8 @@ def identify(path: Path) -> tuple[Part, ...]:
     diffusers pipeline.
     """
     folders = components(path) if path.is_dir() else ()
-    return tuple(part for folder in folders for part in identify(folder)) or find_parts(read_header(path))
+    parts = tuple(part for folder in folders for part in identify(folder))
+    return parts or tuple(map(_buildable, find_parts(read_header(path))))
 
 
 def find_parts(header: Header) -> tuple[Part, ...]:
@@ -110,6 +114,22 @@ def _from_config(header: Header) -> tuple[Part, ...]:
         return ()
     layout = layout_of(kind, header.tensors)
     return (Part(header, kind, preset_of(kind, config), config, layout, ignored=_ignored(kind, header.tensors)),)
+
+
+def _buildable(part: Part) -> Part:
+    """The part; CascadeError where its configuration has more blocks than the file has tensors: building has no end."""
+    counts: Any = [getattr(part.config, name, 0) for name in REPEATS]
+    stages: Any = getattr(part.config, "stages", ())
+    if _sum([*counts, *(stage[-1] for stage in stages)]) > len(part.names):
+        raise CascadeError(
+            f"{part.header.path.name} describes a {KINDS[part.kind].name} that cannot be built: it has more blocks than"
+            f" the file has tensors, {len(part.names):,}"
+        )
+    return part
+
+
+def _sum(counts: Any) -> int:
+    return sum(map(_sum, cast(list[Any], counts))) if isinstance(counts, list | tuple) else abs(counts)
 
 
 def _from_lora(header: Header) -> tuple[Part, ...]:

@@ -12,6 +12,7 @@ from typing import Any, cast
 from ..errors import CascadeError
 from ..models.config import PRESETS
 from ..models.handle import Target
+from ..reading import parse_json
 from .fields import fit
 
 METADATA_KEY = "cascade"
@@ -32,7 +33,7 @@ class Entry:
 def read_entry(text: str, file: str) -> Entry:
     """The entry as a value; raises CascadeError for one that does not say what a file is."""
     try:
-        entry: Any = json.loads(text)
+        entry: Any = parse_json(text)
         if not isinstance(entry, dict):
             raise ValueError("expected a JSON object")
         entry = cast(dict[str, Any], entry)
@@ -41,7 +42,7 @@ def read_entry(text: str, file: str) -> Entry:
             raise ValueError(f"kind: expected one of {', '.join(PRESETS)}, found {kind!r:.80}")
         cls = cast(type[Any], type(next(iter(PRESETS[kind].values()))))
         return fit(Entry, entry | {"config": fit(cls, entry["config"], "config.")}, strict=False)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise CascadeError(f"{file}: the metadata entry `{METADATA_KEY}` cannot be used: it is no JSON") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import CascadeError
+from ..reading import MOST_ENTRIES, is_hidden, open_file, walk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,8 @@ UNREAD = {
     ".exr": "OpenEXR",
     ".hdr": "Radiance",
 }  # how the names of pictures end that are not looked for, and what they are
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000", "ICO", "AVIF", "TGA")
+"""Formats that Pillow may read, by its names: for some others it starts programs, such as Ghostscript."""
 SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
 MOST_PIXELS = 128 * 10**6  # of a file, all frames together: in float32, with masks, 2 GB
 
@@ -41,19 +44,19 @@ def names_in(folder: Path) -> list[str]:
     return sorted(found, key=str.casefold)
 
 
-def names_below(folder: Path, links: bool = False, suffixes: Iterable[str] = SUFFIXES) -> list[str]:
+def names_below(folder: Path, suffixes: Iterable[str] = SUFFIXES, most: int = MOST_ENTRIES) -> list[str]:
     """The paths, relative to the folder and with "/", of the pictures in it and its sub-folders; hidden ones left out.
 
-    Sorted, so that the order is the same on every system. links: look into linked folders, too. suffixes: in small
-    letters; with `UNREAD` the pictures are found that nobody can use.
+    Sorted, so that the order is the same on every system. suffixes: in small letters; with `UNREAD` the pictures are
+    found that nobody can use. most: of the files and folders there. Raises CascadeError.
     """
-    found: list[str] = []
-    for parent, folders, names in os.walk(folder, followlinks=links):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(tuple(suffixes)):
-                found.append((Path(parent) / name).relative_to(folder).as_posix())
-    return sorted(found)
+    endings = tuple(suffixes)
+    return sorted(
+        (parent / name).relative_to(folder).as_posix()
+        for parent, _, names in walk(folder, is_hidden, most)
+        for name in names
+        if not is_hidden(name) and name.lower().endswith(endings)
+    )
 
 
 def count_unread(names: Iterable[str]) -> dict[str, int]:
@@ -85,7 +88,7 @@ def opened(
 
     failure = failure or f"{path.name} cannot be read as a picture"
     try:
-        with cast(Any, Image).open(path) as picture:  # half typed
+        with open_file(path) as file, cast(Any, Image).open(file, formats=FORMATS) as picture:  # half typed
             check_pixels(failure, picture.size, 1 if most == 1 or picture.format == "MPO" else _frames(picture, most))
             yield picture
     except (CascadeError, MemoryError):
@@ -95,7 +98,7 @@ def opened(
             raise CascadeError(f"{failure}: its format, {kind}, is not read; save it as PNG or JPEG") from error
         if isinstance(error, Image.DecompressionBombError):
             raise CascadeError(f"{failure}: it has far too many pixels; save it smaller") from error
-        unknown = isinstance(error, UnidentifiedImageError)
+        unknown = isinstance(error, UnidentifiedImageError | KeyError)  # a Pillow without AVIF
         why = "it is no picture that Pillow knows" if unknown else str(error) or type(error).__name__
         raise CascadeError(f"{failure}: {why}; {advice}") from error
 
@@ -119,7 +122,7 @@ def check_pixels(failure: str, size: tuple[int, int], frames: int) -> None:
 def unread_format(path: Path) -> str:
     """What a file is that Pillow cannot read, by its first bytes or else its name; empty for what it might read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(64)
     except OSError:
         return ""

@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import CascadeError
-from ..wording import printable
+from ..reading import parse_json
+from ..wording import printable, size_in_words
 from .tensor_info import BITS, TensorInfo
 from .wording import damaged
 
-LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+OFFICIAL_LONGEST = 100_000_000  # bytes of a header; safetensors' own limit
+LONGEST_HEADER = 32 * 2**20  # bytes that are read; a published model's header has less than one million
+MOST_TENSORS = 100_000
+MOST_SIDES, LONGEST_SIDE = 64, 2**63 - 1  # of a shape; torch's own
+LONGEST_NAME = 4096  # characters of a tensor's; those of latents are paths
 METADATA = "__metadata__"
 
 
 def begins_safetensors(start: bytes) -> bool:
     """Is a file with these first bytes a safetensors file, whole or not?"""
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= OFFICIAL_LONGEST
 
 
 def read_safetensors(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, TensorInfo], dict[str, str]]:
@@ -35,8 +40,12 @@ def read_safetensors(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, T
             damaged(path.name, f"it has {size:,} bytes, of which its table of contents alone takes {8 + length:,}")
         )
     try:
+        if length > LONGEST_HEADER:
+            raise ValueError(f"it has {size_in_words(length)}, expected {size_in_words(LONGEST_HEADER)} at most")
         entries = _parse(file.read(length))
         metadata = _metadata(entries.pop(METADATA, {}))
+        if len(entries) > MOST_TENSORS:
+            raise ValueError(f"it has {len(entries):,} tensors, expected {MOST_TENSORS:,} at most")
         tensors = {name: _tensor(name, entry, path) for name, entry in entries.items()}
         end = 8 + length + _end_of_tensors(entries, tensors)
     except ValueError as error:
@@ -62,13 +71,11 @@ def _parse(raw: bytes) -> dict[str, Any]:
         return found
 
     try:
-        found = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+        found = parse_json(raw.decode("utf-8"), unique)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is no JSON from character {error.pos:,} on") from error
     except UnicodeError as error:
         raise ValueError("it is no text") from error
-    except RecursionError as error:
-        raise ValueError("it is too deep") from error
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")
     return cast(dict[str, Any], found)
@@ -86,7 +93,9 @@ def _tensor(name: str, entry: Any, path: Path) -> TensorInfo:
     dtype, shape = cast(Any, entry["dtype"]), cast(Any, entry["shape"])
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"{printable(name)} has the unknown type {dtype!r:.20}")
-    if not _are_counts(shape):
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"{printable(name)} is a name of {len(name):,} characters")
+    if not _are_counts(shape) or len(shape) > MOST_SIDES or max(shape, default=0) > LONGEST_SIDE:
         raise ValueError(f"{printable(name)} has the shape {shape!r:.40}")
     return TensorInfo(dtype, tuple(shape), path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, cast
 
 from ..errors import CascadeError
 from ..kinds import KINDS
+from ..reading import read_json as read_values
 from ..wording import first_of, printable
 from .wording import damaged, no_weights
 
@@ -78,7 +78,7 @@ def components(folder: Path) -> Sequence[Path]:
     """The components' folders of a pipeline's folder; none if it is none. CascadeError for another model's pipeline."""
     index = folder / PIPELINE_FILE
     names = [kind.diffusers_folder for kind in KINDS.values() if kind.diffusers_folder]
-    if index.is_file():
+    if index.exists():
         entries = read_json(index)
         pipeline = str(entries.get("_class_name", ""))
         if not pipeline.startswith(OURS):
@@ -102,16 +102,16 @@ def component_config(path: Path) -> Mapping[str, Any] | None:
         file = path.parent / CONFIG_FILE
     else:
         return None
-    return read_json(file) if file.is_file() else None
+    return read_json(file) if file.exists() else None
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
     """A JSON object; CascadeError for anything else."""
     try:
-        found = json.loads(path.read_bytes())
+        found = read_values(path)
     except OSError as error:
         raise CascadeError(f"{path.name} cannot be read ({error.strerror}): {path}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CascadeError(damaged(path.name, "expected JSON")) from error
     if not isinstance(found, dict):
         raise CascadeError(damaged(path.name, "expected a JSON object"))

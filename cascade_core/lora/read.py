@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from ..errors import CascadeError
 from ..files.fields import fit
 from ..files.header import Header, open_tensors, read_header
 from ..files.identify import identify
+from ..reading import parse_json, read_json
 from ..wording import first_of
 from .lora import Lora, NewToken
 from .slots import ALONE_NOTHING, Group, find_slot
@@ -140,15 +140,15 @@ def _official_tokens(header: Header, entry: Entry, name: str, get: Callable[[str
 def _peft_scale(path: Path) -> float | None:
     """lora_alpha / r of PEFT's config beside its weights; None where there is none."""
     config = path.with_name(PEFT_CONFIG)
-    if path.stem != "adapter_model" or not config.is_file():
+    if path.stem != "adapter_model" or not config.exists():
         return None
     try:
-        told = json.loads(config.read_text(encoding="utf-8"))
+        told = read_json(config)
         if "r" not in told and told.get("peft_type") == "IA3":
             return None
         alpha, rank = float(told.get("lora_alpha", told.get("alpha"))), float(told["r"])  # "alpha" of LoHa and LoKr
         return alpha / (rank**0.5 if told.get("use_rslora") else rank)
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise CascadeError(f"{config}: expected PEFT's lora_alpha and r, found {error}: get the file again") from error
 
 
@@ -157,6 +157,6 @@ def _read_entry(header: Header, name: str) -> Entry:
     if text is None:
         return Entry()
     try:
-        return fit(Entry, json.loads(text), strict=False)
-    except (ValueError, TypeError, RecursionError) as error:
+        return fit(Entry, parse_json(text), strict=False)
+    except (ValueError, TypeError) as error:
         raise CascadeError(f"{name}: the metadata entry `{ENTRY}` cannot be used: get the file again") from error

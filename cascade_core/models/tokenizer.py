@@ -3,13 +3,13 @@
 Knows no network, no weights and no padding; nothing is ever fetched.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CascadeError
+from ..reading import read_json, read_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as ByteTokenizer
@@ -158,11 +158,11 @@ def _has_tokenizer(folder: Path) -> bool:
 def _read_byte_pairs(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Token -> id, and the pairs in the order in which they are joined."""
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        lines: list[Any] = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        vocabulary = read_json(folder / "vocab.json")
+        lines: list[Any] = read_text(folder / "merges.txt").splitlines()
         merges = [line for line in lines if line and not line.startswith("#version")]
     else:
-        model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+        model = read_json(folder / "tokenizer.json")["model"]
         vocabulary, merges = model["vocab"], model["merges"]
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
     return vocabulary, [(left, right) for left, right in pairs]

@@ -16,25 +16,36 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from torch import Tensor, nn
 
 from ..files.save import save_tensors
+from ..reading import open_file
 
 Entry = dict[str, Tensor]
 SAMPLES = 64  # values of each tensor that go into a network's fingerprint
 
 
 class Cache:
+    """`remade` counts the entries that were there and of no use."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.remade = 0
 
     def get(self, key: str) -> Entry:
         """An entry that `fill` made; its tensors are copies of their own."""
         return {name: tensor.clone() for name, tensor in load_file(self._path(key)).items()}
 
     def fill(self, key: str, make: Callable[[], Entry]) -> None:
-        """Compute the entry if it is not there, or damaged."""
+        """Compute the entry if it is not there, or damaged, or has numbers that are not finite."""
+        path = self._path(key)
         try:
-            load_file(self._path(key))
+            open_file(path).close()  # a pipe would never end
+            if all(bool(tensor.isfinite().all()) for tensor in load_file(path).values()):
+                return
+            self.remade += 1
+        except FileNotFoundError:
+            pass
         except (OSError, SafetensorError):
-            save_tensors(self._path(key), make(), {})
+            self.remade += 1
+        save_tensors(path, make(), {})
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -17,8 +17,11 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..files.picture_files import SUFFIXES, UNREAD, count_in_words, count_unread, names_below, opened, values
+from ..reading import digest, read_text
 from ..wording import first_of
 
+MOST_ENTRIES = 200_000  # files and folders in the folder of a data set: pictures, captions and control pictures
+LONGEST_CAPTION = 2**20  # bytes
 CONTROL = "control"  # the sub-folder of control pictures
 ADVICE = "repair it, or take it out of the folder"
 NAME, CAPTION = "{name}", "{caption}"  # in a caption for all: the picture's file name, and its own caption
@@ -77,7 +80,7 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
     if not folder.is_dir():
         raise CascadeError(f"{folder} is no folder: name the folder in which the pictures are")
     names, skipped = (
-        [name for name in names_below(folder, True, suffixes) if not name.startswith(f"{CONTROL}/")]
+        [name for name in names_below(folder, suffixes, MOST_ENTRIES) if not name.startswith(f"{CONTROL}/")]
         for suffixes in (SUFFIXES, UNREAD)
     )
     unread = count_unread(skipped)
@@ -103,15 +106,6 @@ def size_of(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def digest(path: Path) -> str:
-    """A digest of a file's content."""
-    with path.open("rb") as file:
-        content = hashlib.sha256()
-        while block := file.read(1 << 20):
-            content.update(block)
-    return content.hexdigest()
-
-
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """In words, how two data sets differ by their fingerprints."""
     parts = {
@@ -132,13 +126,14 @@ def _example(folder: Path, name: str, template: str) -> Example:
 def _own_caption(picture: Path) -> str:
     text = picture.with_suffix(".txt")
     try:
-        return " ".join(text.read_text(encoding="utf-8-sig").split())
+        return " ".join(read_text(text, LONGEST_CAPTION).split())
     except FileNotFoundError:
         raise CascadeError(
             f"{picture} has no caption: write one into {text.name} beside it, or give one caption for all pictures"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CascadeError(f"{text}, the caption of {picture.name}, cannot be read as UTF-8 text ({error})") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CascadeError(f"{text}, the caption of {picture.name}, cannot be read as UTF-8 text ({why})") from error
 
 
 def _fingerprint(example: Example) -> str:

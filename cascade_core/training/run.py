@@ -17,12 +17,13 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..files.atomic import remove_leftovers
+from ..reading import parse_json
 from . import sharded
 from .dataset import differences
 from .loop import Progress, train
 from .run_log import RunLog
 from .settings import changed
-from .state import read_head
+from .state import Head, read_head
 from .task import Task
 
 STATE = "state.safetensors"
@@ -50,6 +51,7 @@ class TrainingRun:
         self.origin = json.loads(json.dumps({"what": task.kind, **task.origin()}))  # tuples become lists, as in a state
         self.state = folder / STATE
         self.done = self._check()
+        self.notes: list[str] = []  # sentences for people, of what was not as a run leaves it
 
     def encode(self) -> Iterator[int]:
         """Fill the cache; yields how much of `len(task.encode())` is there."""
@@ -58,6 +60,8 @@ class TrainingRun:
                 self.task.cache.fill(key, make)
             yield done
         sharded.wait()
+        if remade := self.task.cache.remade:
+            self.notes.append(f"{remade} damaged files in {self.task.cache.folder} were made again")
 
     def train(self) -> Generator[Report]:
         """All steps that are left, and the finished file after the last."""
@@ -68,6 +72,8 @@ class TrainingRun:
         # The host runs nodes under inference_mode, of whose tensors no gradients are kept.
         with torch.inference_mode(False), torch.enable_grad(), self.task.begin():
             log = RunLog(self.folder, self.done) if sharded.rank() == 0 else None
+            if log and log.odd:
+                self.notes.append(f"{log.odd} lines in {self.folder} that no run wrote were left out of its curve")
             steps = train(
                 self.task.module,
                 self.task.loss,
@@ -95,12 +101,25 @@ class TrainingRun:
                     yield report
             sharded.wait()
 
+    def _origin_of(self, head: Head) -> dict[str, Any]:
+        """The origin that a state tells of; CascadeError for one of another version."""
+        try:
+            origin: Any = parse_json(head.origin)
+            if not all(isinstance(origin.get(part, {}), dict) for part in ("settings", "models", "data")):
+                raise ValueError("it does not tell what it was made of")
+            return origin
+        except (ValueError, AttributeError) as error:
+            raise CascadeError(
+                f"{self.state} is a state of another version ({error}): choose another name, or delete that folder to"
+                " start over"
+            ) from error
+
     def _check(self) -> int:
         """Steps done so far; CascadeError where they were taken with something else."""
         if not self.state.exists():
             return 0
         head = read_head(self.state)
-        before: dict[str, Any] = json.loads(head.origin)
+        before = self._origin_of(head)
         reasons = [
             *changed(_flat(before), _flat(self.origin)),
             *differences(before.get("data", {}), self.origin.get("data", {})),

@@ -8,27 +8,34 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..errors import CascadeError
 from ..files.atomic import durable
+from ..reading import parse_json, read_text
 from .loop import Progress
 
 CURVE = "curve.png"
 CURVE_SIZE = HEIGHT, WIDTH = 420, 900  # pixels
 MARGIN, LINES = 60, 4
+LARGEST = 1e300  # of a loss, a rate or a step
 RAW, SMOOTH, INK, GRID = "#c8d4ea", "#1f4e9c", "#222222", "#e6e6e6"
 
 
 class RunLog:
-    """The log in a run's folder; lines of steps that will be taken again are removed."""
+    """The log in a run's folder; lines of steps that will be taken again are removed.
+
+    `odd` counts lines that a run did not write; they are removed, too.
+    """
 
     def __init__(self, folder: Path, done: int) -> None:
         self.folder = folder
-        self.lines = [line for line in _read(folder / "curve.jsonl") if line["step"] <= done]
+        lines, self.odd = read_lines(folder / "curve.jsonl")
+        self.lines = [line for line in lines if line["step"] <= done]
         with durable(folder / "curve.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
         self._board = _board(folder / "tensorboard", done)
@@ -103,15 +110,32 @@ def _total(line: Mapping[str, float]) -> float:
     return sum(value for name, value in line.items() if name not in ("step", "rate"))
 
 
-def _read(path: Path) -> list[dict[str, float]]:
-    """The whole lines of a log: a killed run may have left half a line."""
-    lines: list[dict[str, float]] = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
+def read_lines(path: Path) -> tuple[list[dict[str, float]], int]:
+    """The losses in a log, and how many lines there are none; the last may be half written, and does not count.
+
+    CascadeError for a file that cannot be read as a text.
+    """
+    try:
+        texts = read_text(path).splitlines()
+    except FileNotFoundError:
+        return [], 0
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CascadeError(f"{path}, the losses of a training, cannot be read ({why}): delete it") from error
+    found = [_line(text) for text in texts]
+    return [line for line in found if line is not None], sum(line is None for line in found[:-1])
+
+
+def _line(text: str) -> dict[str, float] | None:
+    """A line of numbers by their names, as `RunLog.add` writes it; None for another."""
+    try:
+        line = parse_json(text)
+    except ValueError:
+        return None
+    if not isinstance(line, dict) or not {"step", "rate"} <= cast(dict[str, Any], line).keys():
+        return None
+    values = cast(dict[str, Any], line)
+    return values if all(type(value) in (int, float) and abs(value) <= LARGEST for value in values.values()) else None
 
 
 def _board(folder: Path, done: int) -> Any:

@@ -15,8 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..errors import CascadeError
+from ..errors import CascadeError, is_out_of_memory
 from ..files.save import save_tensors
+from ..reading import open_file, parse_json
+from ..wording import printable
 from . import sharded
 
 Optimizers = Sequence[torch.optim.Optimizer]
@@ -59,18 +61,41 @@ class Head:
 def read_head(path: Path) -> Head:
     """The head of a state, without reading a tensor; CascadeError for a file that is no state."""
     try:
+        with open_file(path):  # a pipe would never end
+            pass
         with cast(Any, safe_open)(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
-        return Head(int(metadata["step"]), metadata.get("origin", ""), frozenset(json.loads(metadata["numbers"])))
+        step, numbers = int(metadata["step"]), parse_json(metadata["numbers"])
+        if step < 0 or not isinstance(numbers, list):
+            raise ValueError("its step or its numbers are none")
+        return Head(step, metadata.get("origin", ""), frozenset(map(str, cast(list[Any], numbers))))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CascadeError(
-            f"{path} is no state of a training that can be read ({error}): delete it to start over"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def load_state(path: Path, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers) -> int:
     """Fill module, average and optimisers from `path`; returns the number of steps done."""
     head = read_head(path)
+    try:
+        _fill(path, head, module, averaged, optimizers)
+    except CascadeError:
+        raise
+    except (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise _unreadable(path, error) from error
+    return head.step
+
+
+def _unreadable(path: Path, error: Exception) -> CascadeError:
+    said = printable(str(error).partition("\n")[0])
+    return CascadeError(
+        f"{path} is no state of a training that can be read, or of another version of it ({said}): delete it to start"
+        " over"
+    )
+
+
+def _fill(path: Path, head: Head, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers) -> None:
     states: list[dict[int, dict[str, Any]]] = [{} for _ in optimizers]
     weights: dict[str, Tensor] = {}
     with cast(Any, safe_open)(path, framework="pt") as file:
@@ -95,4 +120,3 @@ def load_state(path: Path, module: nn.Module, averaged: Mapping[str, Tensor], op
                     kept[name] = sharded.part_of(value, parameters[index])
         groups: Any = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    return head.step

@@ -4,11 +4,9 @@ Two forms are read: the editor's (nodes with places, links and widget values) an
 (`{"id": {"class_type", "inputs"}}`), the latter also in what it travels in.
 """
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from . import editor
@@ -18,8 +16,6 @@ from .prompt import Prompt
 from .widgets import Drawings
 from .wording import WorkflowError, is_list, is_object, list_choices, show
 from .wrapping import unwrap
-
-MAX_BYTES = 32 * 2**20  # of a file; the largest shipped templates have a few hundred KiB
 
 
 @dataclass(frozen=True)
@@ -46,33 +42,10 @@ class Picture(dict[str, Any]):
         self.problem = problem
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The JSON object in a workflow file. Raises WorkflowError for anything else."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise WorkflowError(f"{path}: expected a workflow file, but it cannot be read: {reason}") from None
-    if len(data) > MAX_BYTES:
-        raise WorkflowError(f"{path}: expected a workflow of at most {MAX_BYTES >> 20} MiB, found a larger file")
-    return parse(data, str(path))
-
-
-def parse(data: bytes, place: str) -> dict[str, Any]:
-    """The JSON object in the bytes of a workflow; `place` is what messages call it."""
-    if not data.strip():
-        raise WorkflowError(f"{place}: expected a workflow as JSON, found an empty file")
-    try:
-        document = json.loads(data.decode(json.detect_encoding(data)))
-    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, a number of thousands of digits
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise WorkflowError(f"{place}: expected a workflow as JSON, but this is not JSON: {reason}") from None
-    try:
-        document = unwrap(document)
-        is_editor_form(document)
-    except WorkflowError as error:
-        raise WorkflowError(f"{place}: {error}") from None
+def accept(document: Any) -> dict[str, Any]:
+    """The workflow that a file's JSON is, of either form, out of what it travels in. Raises WorkflowError."""
+    document = unwrap(document)
+    is_editor_form(document)
     return document
 
 

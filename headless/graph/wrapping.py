@@ -1,11 +1,9 @@
 """A prompt out of what it travels in: a request to a server, its history, or what the editor makes of a graph."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from .wording import WorkflowError, is_list, is_object
 
-MAX_NESTING = 200  # lists and objects in each other; the largest templates have some twenty
 _PLACE_IN_HISTORY = 2  # a history has [number, id, prompt, extra data, outputs] for each run
 
 
@@ -14,10 +12,8 @@ def unwrap(document: Any) -> Any:
 
     Known are `{"prompt": {...}}`, as servers take it, with or without `client_id` and `extra_data`; `{"output": ...,
     "workflow": ...}`; the answer to `GET /history` where it has one run, and that run alone. Raises WorkflowError where
-    it has several runs, or for a document that is nested too deeply for anybody to read.
+    it has several runs.
     """
-    if _depth_exceeds(document, MAX_NESTING):
-        raise WorkflowError("expected a workflow as JSON, found one that is nested too deeply")
     if not is_object(document) or is_list(document.get("nodes")):
         return document
     runs = [run for run in document.values() if is_object(run) and _is_run(run.get("prompt"))]
@@ -43,19 +39,3 @@ def _is_prompt(value: Any) -> bool:
         and "class_type" not in value
         and any(is_object(node) and "class_type" in node for node in value.values())
     )
-
-
-def _depth_exceeds(document: Any, most: int) -> bool:
-    level: list[Any] = [document]
-    for _ in range(most):
-        level = [part for value in level for part in _parts(value)]
-        if not level:
-            return False
-    return True
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    if is_object(value):
-        yield from (part for part in value.values() if is_object(part) or is_list(part))
-    elif is_list(value):
-        yield from (part for part in value if is_object(part) or is_list(part))

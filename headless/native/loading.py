@@ -1,9 +1,9 @@
 """Stand-ins for the host's nodes that read pictures: LoadImage and LoadImageMask."""
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 from ...cascade_core.errors import CascadeError
+from ...cascade_core.reading import digest
 from ...nodes.images import read_picture
 from ...runtime import host
 
@@ -34,7 +34,7 @@ class LoadImage:
 
     @classmethod
     def IS_CHANGED(cls, image: str) -> str:
-        return hashlib.sha256(host.current().picture_path(image).read_bytes()).hexdigest()
+        return digest(host.current().picture_path(image))
 
     def load_image(self, image: str) -> "tuple[Tensor, Tensor]":
         return read_picture(host.current().picture_path(image))

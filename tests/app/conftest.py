@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import stable_cascade_nodes
-from stable_cascade_nodes.headless import graph, node_classes, shipped
+from stable_cascade_nodes.headless import node_classes, shipped, workflow_file
 from stable_cascade_nodes.runtime import host
 
 collect_ignore_glob = [] if find_spec("gradio") else ["test_*.py"]  # without the extra `app` there is nothing to test
@@ -40,7 +40,7 @@ def nodes() -> node_classes.Nodes:
 
 def two_prompts() -> dict[str, Any]:
     """text_to_image with titles of its own, and with its second prompt as one that the picture follows too."""
-    document = graph.read(SHIPPED / "text_to_image.json")
+    document = workflow_file.read(SHIPPED / "text_to_image.json")
     titles = {6: "What is seen", 7: "What is not seen", 8: "How large", 9: "First stage", 10: "Second stage"}
     for node in document["nodes"]:
         node["title"] = titles.get(node["id"], node.get("title"))

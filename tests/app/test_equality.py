@@ -51,7 +51,7 @@ def test_a_tab_makes_what_the_command_makes(
 
 def missing_files(workflow: Path, nodes: node_classes.Nodes) -> list[str]:
     """Such as the published models, which nobody downloads for a test."""
-    document = graph.read(workflow)
+    document = workflow_file.read(workflow)
     prompt = graph.convert(document, graph.definitions(nodes.classes), nodes.names).prompt
     return [file.name for file in requirements.files_of(prompt, document, nodes) if not file.is_fine]
 

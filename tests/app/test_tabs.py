@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stable_cascade_nodes.app import output_pictures, tabs, values
-from stable_cascade_nodes.headless import graph, node_classes, shipped
+from stable_cascade_nodes.headless import graph, node_classes, shipped, workflow_file
 from stable_cascade_nodes.headless.set_values import apply
 
 from .conftest import SHIPPED, two_prompts
@@ -61,7 +61,7 @@ def test_a_workflow_with_titles_of_its_own_needs_no_code(tmp_path: Path, nodes: 
 
 
 def test_an_api_prompt_is_a_tab_too(tmp_path: Path, nodes: node_classes.Nodes) -> None:
-    prompt = graph.convert(graph.read(SHIPPED / "text_to_image.json"), graph.definitions(nodes.classes)).prompt
+    prompt = graph.convert(workflow_file.read(SHIPPED / "text_to_image.json"), graph.definitions(nodes.classes)).prompt
     (tmp_path / "api.json").write_text(json.dumps(prompt), "utf-8")
     tab = tabs.read(tmp_path / "api.json", nodes)
     assert len(tab.fields) == len(tabs.read(SHIPPED / "text_to_image.json", nodes).fields)
@@ -86,12 +86,12 @@ def test_values_become_what_set_makes_of_them(nodes: node_classes.Nodes) -> None
     made = values.workflow(tab, changed, nodes)
     assert [value for _, value in changed] == ["a 'blue' star", 300, 18446744073709551615, 2.0]
     definitions = graph.definitions(nodes.classes)
-    expected = graph.convert(graph.read(tab.path), definitions, nodes.names)
+    expected = graph.convert(workflow_file.read(tab.path), definitions, nodes.names)
     settings = ["Prompt.text=a 'blue' star", "Size.width=300", "Stage C.seed=18446744073709551615", "Stage C.cfg=2"]
     apply(expected, settings, definitions)
     assert json.dumps(made.prompt) == json.dumps(expected.prompt)
     assert json.dumps(made.editor) == json.dumps(expected.editor)
-    assert graph.read(tab.path) == tab.document  # which no run changes
+    assert workflow_file.read(tab.path) == tab.document  # which no run changes
 
 
 def test_the_command_says_the_same(nodes: node_classes.Nodes) -> None:

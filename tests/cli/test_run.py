@@ -157,11 +157,16 @@ def test_what_was_written_before_a_failure_is_told(cascade: Cascade) -> None:
     assert len(json.loads(answer.out)["files"]) == 1
 
 
-def test_a_bug_shows_where_it_happened(cascade: Cascade) -> None:
+def test_a_bug_shows_where_it_happened_with_debug(cascade: Cascade) -> None:
     answer = cascade("run", {"1": node("Crash", value=1)})
-    assert answer.code == 1
-    assert "Traceback" in answer.err
-    assert answer.err.splitlines()[-1] == 'cascade: node 1 "Crash" (Crash) failed: RuntimeError: a bug'
+    assert answer.code == 1 and "Traceback" not in answer.err
+    told = answer.err.splitlines()[-1]
+    assert told.startswith('cascade: node 1 "Crash" (Crash) failed: RuntimeError: a bug; ') and "--debug" in told
+    answer = cascade("run", {"1": node("Crash", value=1)}, "--debug")
+    written = Path(answer.err.splitlines()[-1].rpartition(" ")[2])
+    text = written.read_text("utf-8")
+    written.unlink()
+    assert answer.code == 1 and text.startswith("Traceback") and "RuntimeError: a bug" in text
 
 
 def test_out_of_memory_comes_with_advice(cascade: Cascade) -> None:

@@ -72,6 +72,16 @@ BAD_HEADERS: dict[str, tuple[Any, int, str]] = {
     "a list in it": ({"a": [1]}, 0, "a has no type, shape or place"),
     "a number in it": ({"a": 1}, 0, "a has no type, shape or place"),
     "no offsets": ({"a": {"dtype": "F32", "shape": [1]}}, 4, "a has no type, shape or place"),
+    "65 sides": ({"a": entry(0, 4, [1] * 65)}, 4, "a has the shape [1, 1"),
+    "a side of 2^63": ({"a": entry(0, 0, [2**63, 0])}, 0, "a has the shape [9223372036854775808"),
+    "a long name": ({"a" * 4097: entry(0, 4)}, 4, "aaa... is a name of 4,097 characters"),
+    "too many tensors": (
+        {f"{number}": entry(0, 0, [0]) for number in range(100_001)},
+        0,
+        "it has 100,001 tensors, expected 100,000 at most",
+    ),
+    "too many values": (b'{"a":[' + b"[]," * 600_000 + b"[]]}", 0, "it has more than 1,000,000 values"),
+    "a header of 40 MB": (b"{" + b" " * 39_999_999, 0, "it has 40.0 MB, expected 33.6 MB at most"),
     "a shape that is none": ({"a": entry(0, 4, 3)}, 4, "a has the shape 3"),
     "a negative side": ({"a": entry(0, 4, [-1])}, 4, "a has the shape"),
     "a side that is no number": ({"a": entry(0, 4, [True])}, 4, "a has the shape"),
@@ -93,7 +103,7 @@ BAD_HEADERS: dict[str, tuple[Any, int, str]] = {
     "a name twice": (b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{}}', 0, "a name comes twice"),
     "half a character": (b'{"\\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}', 0, "it is no text"),
     "bytes that are no text": (b'{"\xff":{}}', 0, "it is no text"),
-    "too deep": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 0, "it is too deep"),
+    "too deep": (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, 0, "it is nested too deeply"),
 }
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
@@ -73,6 +74,9 @@ def test_a_data_set_lies_in_the_input_folder_or_anywhere(pictures: Path, tmp_pat
     assert before != CascadeDataset.IS_CHANGED("stars")
     with pytest.raises(CascadeError, match="folder: expected the folder in which the pictures are"):
         node.read("  ")
+    for ask in (node.read, node.rehearse, CascadeDataset.IS_CHANGED):
+        with pytest.raises(CascadeError, match=r"^/ is a whole file system: name a folder in it$"):
+            ask("/")
 
 
 def test_a_lora_is_trained_and_applied(part: Part, pictures: Path, tmp_path: Path) -> None:
@@ -149,6 +153,49 @@ def test_names_that_are_no_names(part: Part, pictures: Path) -> None:
     for name in ("", "../out", "a/b", ".hidden"):
         with pytest.raises(CascadeError, match="name: expected letters"):
             CascadeLoRATrain().rehearse(**{**models(part), **LORA, "dataset": dataset, "name": name})
+    for name in ("a" * 201, "\u00fc" * 101):
+        with pytest.raises(CascadeError, match=r"name: expected at most 200 bytes, found 20[12]"):
+            CascadeLoRATrain().rehearse(**{**models(part), **LORA, "dataset": dataset, "name": name})
+
+
+def test_every_file_of_the_longest_name_can_be_written(part: Part, pictures: Path, tmp_path: Path) -> None:
+    (dataset,) = CascadeDataset().read("stars")
+    inputs = {**models(part), **LORA, "steps": 1, "sample_every": 0, "prompts": "", "dataset": dataset}
+    _, (_, path, _) = train(CascadeLoRATrain(), **inputs, name="\u00fc" * 100)
+    assert Path(path).is_file() and Path(path).stem == "\u00fc" * 100
+
+
+def test_what_no_run_left_is_told_and_made_again(
+    part: Part, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dataset,) = CascadeDataset().read("stars")
+    inputs = {**models(part), **LORA, "sample_every": 0, "prompts": "", "dataset": dataset, "name": "odd"}
+    _, (_, path, _) = train(CascadeLoRATrain(), **inputs)
+    whole, folder = Path(path).read_bytes(), tmp_path / "output" / "training" / "odd"
+    first, second, *_ = sorted((folder / "cache").iterdir())
+    save_file({name: tensor * float("nan") for name, tensor in load_file(first).items()}, first)
+    second.write_bytes(b"half")
+    (folder / "curve.jsonl").write_text('[]\n{"step": "x"}\n{"step": 1e999, "rate": 1}\n{"step": 1, "rate')
+    (folder / "state.safetensors").unlink()
+    Path(path).unlink()
+    capsys.readouterr()
+    train(CascadeLoRATrain(), **inputs)
+    told = capsys.readouterr().err
+    assert f"2 damaged files in {folder / 'cache'} were made again" in told
+    assert f"3 lines in {folder} that no run wrote were left out of its curve" in told
+    assert Path(path).read_bytes() == whole
+    assert len((folder / "curve.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("origin", ["", "[]", "{", '{"data": 3}', "[" * 500])
+def test_a_state_of_another_version_is_refused(part: Part, pictures: Path, tmp_path: Path, origin: str) -> None:
+    (dataset,) = CascadeDataset().read("stars")
+    inputs = {**models(part), **LORA, "sample_every": 0, "prompts": "", "dataset": dataset, "name": "old"}
+    state = tmp_path / "output" / "training" / "old" / "state.safetensors"
+    state.parent.mkdir(parents=True)
+    save_file({"weights.a": torch.zeros(1)}, state, {"step": "1", "numbers": "[]", "origin": origin})
+    with pytest.raises(CascadeError, match=r"state\.safetensors is a state of another version"):
+        train(CascadeLoRATrain(), **inputs)
 
 
 def test_a_controlnet_is_trained_and_applied(part: Part, pictures: Path, tmp_path: Path) -> None:

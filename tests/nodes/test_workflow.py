@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stable_cascade_nodes import NODE_CLASS_MAPPINGS
-from stable_cascade_nodes.headless import graph, shipped
+from stable_cascade_nodes.headless import graph, shipped, workflow_file
 from stable_cascade_nodes.recipes.tiny import judge
 from stable_cascade_nodes.runtime import host
 
@@ -103,7 +103,7 @@ def test_titles_by_which_the_command_finds_nodes(document: dict[str, Any]) -> No
 
 
 def test_it_is_valid_and_says_what_it_does() -> None:
-    prompt = graph.convert(graph.read(FILE), graph.definitions(REGISTRY)).prompt
+    prompt = graph.convert(workflow_file.read(FILE), graph.definitions(REGISTRY)).prompt
     assert not graph.validate(prompt, REGISTRY).problems
     by_title = {graph.title_of(node): node["inputs"] for node in prompt.values()}
     assert by_title["Prompt"]["text"] == "a large red circle at the top left on a white background"
@@ -148,7 +148,7 @@ def test_the_editor_can_offer_the_published_models() -> None:
 
 
 def test_missing_published_models_are_named_with_their_folders() -> None:
-    prompt = graph.convert(graph.read(PUBLISHED), graph.definitions(REGISTRY)).prompt
+    prompt = graph.convert(workflow_file.read(PUBLISHED), graph.definitions(REGISTRY)).prompt
     problems = graph.validate(prompt, REGISTRY).problems
     models = embedded(json.loads(PUBLISHED.read_text(encoding="utf-8")))
     assert len(problems) == len(models)
@@ -167,7 +167,7 @@ def test_the_published_workflow_runs_where_its_files_are(models: Path, tmp_path:
         place.mkdir(parents=True, exist_ok=True)
         (place / model["name"]).symlink_to(file)
     host.configure(models=tmp_path / "models")
-    prompt = graph.convert(graph.read(PUBLISHED), graph.definitions(REGISTRY)).prompt
+    prompt = graph.convert(workflow_file.read(PUBLISHED), graph.definitions(REGISTRY)).prompt
     for node in prompt.values():
         node["inputs"].update({name: 128 for name in ("width", "height") if name in node["inputs"]})
     assert not graph.validate(prompt, REGISTRY).problems
@@ -176,7 +176,7 @@ def test_the_published_workflow_runs_where_its_files_are(models: Path, tmp_path:
 
 def test_it_runs_with_files_of_ones_own(models: Path) -> None:
     host.configure(models=models)
-    prompt = graph.convert(graph.read(FILE), graph.definitions(REGISTRY)).prompt
+    prompt = graph.convert(workflow_file.read(FILE), graph.definitions(REGISTRY)).prompt
     for node in prompt.values():
         kind = {"CascadeStageCLoader": "stage_c", "CascadeStageBLoader": "stage_b", "CascadeStageALoader": "stage_a"}
         kind |= {"CascadeTextEncoderLoader": "text_encoder", "CascadePreviewerLoader": "previewer"}
@@ -187,6 +187,6 @@ def test_it_runs_with_files_of_ones_own(models: Path) -> None:
 
 
 def test_it_runs_as_it_is() -> None:
-    image = run(graph.convert(graph.read(FILE), graph.definitions(REGISTRY)).prompt)
+    image = run(graph.convert(workflow_file.read(FILE), graph.definitions(REGISTRY)).prompt)
     assert image.shape == (1, 256, 256, 3)
     assert image.std() > 0.05

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
@@ -43,6 +44,26 @@ def test_all_of_it_comes_back(tmp_path: Path) -> None:
         for index, entries in before.state_dict()["state"].items():
             for name, value in entries.items():
                 assert torch.equal(value, after.state_dict()["state"][index][name])
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"step": "x", "numbers": "[]"},
+        {"step": "-1", "numbers": "[]"},
+        {"step": "1", "numbers": "[" * 500},
+        {"step": "1", "numbers": "3"},
+        {"step": "1", "numbers": "[]"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["weights.gone", "averaged.gone", "optimizer.0.7.step", "optimizer.x", "odd"])
+def test_a_state_of_another_version(tmp_path: Path, metadata: dict[str, str], name: str) -> None:
+    save_file({name: torch.zeros(1)}, tmp_path / "s", metadata)
+    module, averaged, optimizers = trained(0)
+    with pytest.raises(CascadeError, match=r"s is no state of a training that can be read, or of another version"):
+        load_state(tmp_path / "s", module, averaged.kept, optimizers)
 
 
 def test_plain_numbers_of_an_optimiser_stay_plain(tmp_path: Path) -> None:

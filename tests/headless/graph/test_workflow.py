@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from stable_cascade_nodes.headless import graph
-from stable_cascade_nodes.headless.graph import workflow
+from stable_cascade_nodes.cascade_core import reading
+from stable_cascade_nodes.headless import graph, workflow_file
 
 PROMPT = {"1": {"class_type": "Number", "inputs": {"value": 3}}}
 
 
 def refusal(path: Path) -> str:
     with pytest.raises(graph.WorkflowError) as caught:
-        graph.read(path)
+        workflow_file.read(path)
     assert str(path) in str(caught.value)
     return str(caught.value)
 
@@ -22,7 +22,7 @@ def refusal(path: Path) -> str:
 def test_reads_json(tmp_path: Path, start: bytes) -> None:
     path = tmp_path / "workflow.json"
     path.write_bytes(start + json.dumps(PROMPT).encode())
-    assert graph.read(path) == PROMPT
+    assert workflow_file.read(path) == PROMPT
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_reads_json(tmp_path: Path, start: bytes) -> None:
         (b"", "an empty file"),
         (b" \n ", "an empty file"),
         (b"{", "not JSON"),
-        (b"\x89PNG\r\n\x1a\n\xff", "not JSON"),
+        (b"\x89PNG\r\n\x1a\n\xff", "expected a picture with a workflow"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
         (b"[]", "found []"),
@@ -48,12 +48,12 @@ def test_refuses_what_is_no_workflow(tmp_path: Path, content: bytes, expected: s
 
 
 def test_refuses_what_cannot_be_read(tmp_path: Path) -> None:
-    assert "No such file" in refusal(tmp_path / "missing.json")
+    assert "there is none" in refusal(tmp_path / "missing.json")
     assert "cannot be read" in refusal(tmp_path)
 
 
 def test_refuses_a_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(reading, "LARGEST_TEXT", 2**20)
     path = tmp_path / "workflow.json"
     path.write_bytes(b" " * (2**20 + 1))
     assert "at most 1 MiB" in refusal(path)
