@@ -106,7 +106,14 @@ def _pickle_of(path: Path, file: BinaryIO) -> bytes:
             ):
                 raise CascadeError(no_weights(path.name, "a zip archive that torch did not write", ADVICE))
             return archive.read(found)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # it claims too much
         if isinstance(error, CascadeError):
             raise
         raise CascadeError(damaged(path.name, "it is a torch or zip file without an end")) from error
