@@ -22,6 +22,7 @@ LIBRARIES = ("torch", "tokenizers", "safetensors", "numpy", "Pillow")
 EXTRAS = {
     "server": ("aiohttp", "yarl"),
     "app": ("gradio", "fastapi", "uvicorn"),
+    "completion": ("argcomplete",),
     "sde": ("torchsde",),
     "canny": ("cv2",),
     "face": ("onnxruntime", "cv2"),

@@ -32,19 +32,6 @@ def content(kind: str, preset: str, precision: str | None = None) -> Content:
     return Content.zeros({key: (TYPES[tensor.dtype], tensor.shape) for key, tensor in network.state_dict().items()})
 
 
-@cache
-def controlnet(mode: str) -> Content:
-    """A ControlNet as far as it tells its mode."""
-    first = {"canny": (24, 1, 3, 3), "inpainting": (24, 4, 3, 3), "super_resolution": (16384, 16, 1, 1)}[mode]
-    if mode == "super_resolution":
-        shapes = {"backbone.0.weight": first, "backbone.10.blocks.0.weight": (1024,)}
-    else:
-        shapes = {"backbone.0.0.weight": first, "backbone.1.0.block.0.1.running_mean": (24,)}
-    shapes |= {"projections.0.0.weight": (1280, 1280, 1, 1), "projections.0.2.weight": (2048, 1280, 1, 1)}
-    return Content.zeros({name: ("BF16", shape) for name, shape in shapes.items()})
-
-
 def content_of(file: Published) -> Content:
-    if file.kind == "controlnet":
-        return controlnet(file.preset)
-    return content(file.kind, file.preset, file.precision)
+    precision = "bfloat16" if file.kind == "controlnet" else file.precision
+    return content(file.kind, file.preset, precision)

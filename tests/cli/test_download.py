@@ -30,7 +30,7 @@ from stable_cascade_nodes.cascade_core.models.tokenizer import find_tokenizer
 from stable_cascade_nodes.cli.main import main
 
 from .fake_hub import Asked, Content, FakeHub, serve
-from .published_contents import EFFNET, NAMES, PREVIEWER, STAGE_A, TEXT_ENCODER, content_of, controlnet
+from .published_contents import EFFNET, NAMES, PREVIEWER, STAGE_A, TEXT_ENCODER, content, content_of
 
 CHUNK = 2 << 20  # at most so much of what came is not yet written
 
@@ -323,7 +323,7 @@ def test_controlnets(fake: FakeHub, cascade: Runner) -> None:
     assert is_same(cascade.models / upscaling.label, content_of(upscaling))
 
     (cascade.models / canny.label).unlink()
-    fake.add(CASCADE, canny.path, controlnet("inpainting"))
+    fake.add(CASCADE, canny.path, content("controlnet", "inpainting", "bfloat16"))
     code, _, err = cascade("--controlnet", "canny", "--yes")
     assert code == 1 and "expected ControlNet canny, found ControlNet inpainting" in err
     assert cascade.found().keys() == {upscaling.label}
