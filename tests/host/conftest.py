@@ -74,6 +74,8 @@ def open_editor(comfyui: ComfyUI, browser: Browser, rendering: str) -> OpenEdito
     def opened() -> Iterator[Editor]:
         comfyui.fetch("/settings/Comfy.VueNodes.Enabled", rendering == "nodes2")
         with browser.tab() as driver:
+            # The editor would remember drafts of other tabs, and open them.
+            driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": comfyui.url, "storageTypes": "all"})
             yield Editor(comfyui.url, driver, rendering)
 
     return opened

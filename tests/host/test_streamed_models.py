@@ -6,33 +6,33 @@ library, for which native/dynamic_vram.py stands in, too. Nothing is measured of
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .bare import find_facts
+from .lanes import Lane
 
 WAYS = ("ordinary", "dynamic")
 GB = 10**9
 
 
-def facts_of(script: str, way: str, folder: Path) -> dict[str, Any]:
-    patchers = Path(os.environ.get("COMFYUI_PATH", "")) / "comfy" / "model_patcher.py"
-    if way == "dynamic" and patchers.exists() and "class ModelPatcherDynamic" not in patchers.read_text():
+def facts_of(lane: Lane, script: str, way: str, folder: Path) -> dict[str, Any]:
+    patchers = lane.path / "comfy" / "model_patcher.py"
+    if way == "dynamic" and "class ModelPatcherDynamic" not in patchers.read_text():
         pytest.skip("this ComfyUI has no Dynamic VRAM")
-    return find_facts(script, folder, *(["--dynamic"] if way == "dynamic" else []))
+    return find_facts(lane, script, folder, *(["--dynamic"] if way == "dynamic" else []))
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def computed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return facts_of("stream_weights.py", request.param, tmp_path_factory.mktemp("computed"))
+def computed(lane: Lane, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return facts_of(lane, "stream_weights.py", request.param, tmp_path_factory.mktemp("computed"))
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def orders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return facts_of("load_orders.py", request.param, tmp_path_factory.mktemp("orders"))
+def orders(lane: Lane, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return facts_of(lane, "load_orders.py", request.param, tmp_path_factory.mktemp("orders"))
 
 
 def test_every_network_gives_the_same_bit_for_bit(computed: dict[str, Any]) -> None:

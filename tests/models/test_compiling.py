@@ -63,8 +63,15 @@ def prepared_inputs(kind: str, module: Any, seed: int, size: int = 8, strength: 
     return x, steps, replace(prepared, control=[strength * torch.randn(1, config.c_hidden[0], size, size)])
 
 
-@pytest.mark.parametrize("mode", ["blocks", "graphs"])
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("stage_c", "blocks"),
+        pytest.param("stage_c", "graphs", marks=pytest.mark.slow),
+        pytest.param("stage_b", "blocks", marks=pytest.mark.slow),
+        ("stage_b", "graphs"),
+    ],
+)
 def test_seeds_prompts_strengths_and_steps_compile_nothing_anew(kind: str, mode: str, compiles: Compiles) -> None:
     """fullgraph=True: a break in the graph is an error."""
     network, config = NETWORKS[kind]
@@ -87,6 +94,7 @@ def test_seeds_prompts_strengths_and_steps_compile_nothing_anew(kind: str, mode:
         assert counts[0] < len(kinds)  # once for each kind, not for each block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_sizes_compile_once_more_and_no_more(kind: str, compiles: Compiles) -> None:
     """The response norm is one reduction for a compiler; its chunks would be unrolled anew for every size."""
@@ -112,6 +120,7 @@ def test_stage_a_traces_whole(compiles: Compiles) -> None:
     assert compiles.count == 1
 
 
+@pytest.mark.slow
 def test_a_lora_is_compiled_with_its_own_branches(compiles: Compiles) -> None:
     module = alive(*NETWORKS["stage_c"])
     name = "down_blocks.0.0.channelwise.0.weight"
