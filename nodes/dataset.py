@@ -59,7 +59,7 @@ class CascadeDataset:
     def read(self, folder: str, caption: str = "") -> tuple[Dataset]:
         (dataset,) = self.rehearse(folder, caption)
         here = host.current()
-        (here.warn if dataset.unread else here.tell)(self.DISPLAY_NAME, dataset.in_words())
+        (here.warn if dataset.leaves_out else here.tell)(self.DISPLAY_NAME, dataset.in_words())
         return (dataset,)
 
     def rehearse(self, folder: str, caption: str = "") -> tuple[Dataset]:

@@ -41,10 +41,19 @@ class Dataset:
     folder: Path
     examples: tuple[Example, ...]
     unread: Mapping[str, int] = field(default_factory=dict[str, int])  # skipped pictures by their formats
+    damaged: tuple[str, ...] = ()  # names of those left out because they cannot be read
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether pictures of the folder are not used."""
+        return bool(self.unread or self.damaged)
 
     def in_words(self) -> str:
-        """How many pictures were found, how many of them are used, and of what formats the others are."""
-        return count_in_words(len(self.examples), self.unread)
+        """How many pictures were found, how many of them are used, of what formats the others are, and which fail."""
+        count = count_in_words(len(self.examples), self.unread)
+        if not self.damaged:
+            return count
+        return f"{count}; {len(self.damaged)} left out that cannot be read: {first_of(self.damaged)}"
 
     def with_controls(self) -> Dataset:
         """Each picture with its control picture; CascadeError for one that has none, or one of another aspect."""
@@ -75,7 +84,8 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
     """The pictures of `folder`, in an order that is the same on every system.
 
     caption: of every picture; `{name}` is its file name without ending, `{caption}` what its text file says. Empty:
-    each picture's own text file. CascadeError names the first file that is missing or cannot be read.
+    each picture's own text file. Pictures that cannot be read are left out. CascadeError names the first caption that is
+    missing or cannot be read, and the first picture where none can be.
     """
     if not folder.is_dir():
         raise CascadeError(f"{folder} is no folder: name the folder in which the pictures are")
@@ -88,7 +98,18 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
         raise CascadeError(f"There is no picture in {folder} that can be read; {count_in_words(0, unread)}")
     if not names:
         raise CascadeError(f"There are no pictures in {folder}: put some there, with their captions in .txt files")
-    return Dataset(folder, tuple(_example(folder, name, caption) for name in names), unread)
+    examples: list[Example] = []
+    damaged: dict[str, CascadeError] = {}
+    for name in names:
+        try:
+            size = size_of(folder / name)
+        except CascadeError as error:
+            damaged[name] = error
+        else:
+            examples.append(_example(folder, name, caption, size))
+    if not examples:
+        raise next(iter(damaged.values()))
+    return Dataset(folder, tuple(examples), unread, tuple(damaged))
 
 
 def read_pixels(path: Path) -> Tensor:
@@ -116,11 +137,11 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
     return [f"pictures were {what} ({first_of(names)})" for what, names in parts.items() if names]
 
 
-def _example(folder: Path, name: str, template: str) -> Example:
+def _example(folder: Path, name: str, template: str, size: tuple[int, int]) -> Example:
     path = folder / name
     own = _own_caption(path) if not template or CAPTION in template else ""
     caption = template.replace(CAPTION, own).replace(NAME, path.stem) if template else own
-    return Example(name, path, caption, size_of(path))
+    return Example(name, path, caption, size)
 
 
 def _own_caption(picture: Path) -> str:

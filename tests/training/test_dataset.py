@@ -97,6 +97,21 @@ def test_pictures_of_formats_that_are_not_read_are_counted(tmp_path: Path) -> No
     )
 
 
+def test_a_picture_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")  # nor has it a caption
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("a star")
+    dataset = read_dataset(tmp_path)
+    assert [example.name for example in dataset.examples] == ["a.png", "b.png"]
+    assert dataset.leaves_out
+    assert dataset.in_words() == "pictures found: 2, all used; 1 left out that cannot be read: bad.png"
+    (tmp_path / "bad.png").unlink()
+    assert not read_dataset(tmp_path).leaves_out
+    assert read_dataset(tmp_path).fingerprints() == dataset.fingerprints()  # so that a training goes on
+
+
 def test_a_picture_that_is_cut_off_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(255, size=(64, 64, 3), dtype=np.uint8)).save(path)
