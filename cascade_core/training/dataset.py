@@ -53,7 +53,7 @@ class Dataset:
         count = count_in_words(len(self.examples), self.unread)
         if not self.damaged:
             return count
-        return f"{count}; {len(self.damaged)} left out that cannot be read: {first_of(self.damaged)}"
+        return f"{count}; left out, as {len(self.damaged)} more cannot be read: {first_of(self.damaged)}"
 
     def with_controls(self) -> Dataset:
         """Each picture with its control picture; CascadeError for one that has none, or one of another aspect."""
@@ -84,8 +84,8 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
     """The pictures of `folder`, in an order that is the same on every system.
 
     caption: of every picture; `{name}` is its file name without ending, `{caption}` what its text file says. Empty:
-    each picture's own text file. Pictures that cannot be read are left out. CascadeError names the first caption that is
-    missing or cannot be read, and the first picture where none can be.
+    each picture's own text file. Pictures that cannot be read are left out. CascadeError names the first caption that
+    is missing or cannot be read, and the first picture where none can be.
     """
     if not folder.is_dir():
         raise CascadeError(f"{folder} is no folder: name the folder in which the pictures are")

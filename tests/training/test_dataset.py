@@ -106,7 +106,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> 
     dataset = read_dataset(tmp_path)
     assert [example.name for example in dataset.examples] == ["a.png", "b.png"]
     assert dataset.leaves_out
-    assert dataset.in_words() == "pictures found: 2, all used; 1 left out that cannot be read: bad.png"
+    assert dataset.in_words() == "pictures found: 2, all used; left out, as 1 more cannot be read: bad.png"
     (tmp_path / "bad.png").unlink()
     assert not read_dataset(tmp_path).leaves_out
     assert read_dataset(tmp_path).fingerprints() == dataset.fingerprints()  # so that a training goes on
