@@ -83,7 +83,15 @@ class _Arrangement:
         for item, after in zip(column.items, [*column.items[1:], None], strict=True):
             if isinstance(item, Group):
                 bottom = self._place(item.items, left, top, column.width, spare, item.gap)
-                yield item, [left - PAD, top - HEAD, column.width + 2 * PAD, bottom - top + HEAD + PAD + item.gap - GAP]
+                yield (
+                    item,
+                    [
+                        left - PAD,
+                        top - HEAD,
+                        column.width + 2 * PAD,
+                        bottom - top + HEAD + PAD + max(item.gap - GAP, 0),
+                    ],
+                )
             else:
                 bottom = self._place((item,), left, top, column.width, spare)
             top = bottom + _gap(item, after, GAP)

@@ -21,7 +21,7 @@ class Heights(NamedTuple):
 
 NARROWEST = 225  # width of a node in Nodes 2.0
 TITLE = 30  # of which the title bar, above a node's `pos`
-OF_LOADER, OF_STAGE_LOADER = Heights(88, 116), Heights(112, 144)  # a stage's loader asks for a dtype as well
+OF_LOADER = Heights(88, 116)
 WITH_PICTURE = {  # where a picture is shown in the node once it has run
     "CascadePicture": Heights(374, 416),
     "CascadeStageCSampler": Heights(668, 608),
@@ -45,18 +45,18 @@ HEIGHTS = {
     "CascadeOutpaintPad": Heights(204, 248),
     "CascadePasteBack": Heights(128, 156),
     "CascadeStageADecode": Heights(76, 108),
+    "CascadeStageALoader": Heights(112, 144),  # it asks for a dtype as well
+    "CascadeStageBLoader": Heights(136, 174),  # and this one how to compile
     "CascadeStageBSampler": Heights(408, 408),
+    "CascadeStageCLoader": Heights(136, 174),
     "CascadeSuperResolutionHint": Heights(76, 108),
     "CascadeTextEncode": Heights(118, 156),
     "MarkdownNote": Heights(118, 118),
 }
-STAGE_LOADERS = {"CascadeStageCLoader", "CascadeStageBLoader", "CascadeStageALoader"}
 
 
 def heights_of(node: dict[str, Any]) -> Heights:
     """Those of a node of a workflow file; one that is folded up is its title."""
     if node["flags"].get("collapsed"):
         return Heights(TITLE, TITLE + 10)
-    if node["type"].endswith("Loader"):
-        return OF_STAGE_LOADER if node["type"] in STAGE_LOADERS else OF_LOADER
-    return HEIGHTS[node["type"]]
+    return HEIGHTS.get(node["type"], OF_LOADER) if node["type"].endswith("Loader") else HEIGHTS[node["type"]]

@@ -10,7 +10,8 @@ from .arrange import ABOUT, FILL, LOADERS, PUBLISHED, Beside, Column, Group, Pag
 
 BLUE, GREEN, GOLD, MAUVE, PINK, RUST = "#3f789e", "#8A8", "#b58b2a", "#88A", "#a1309b", "#b06634"
 
-_MODELS = Group("Models", BLUE, (LOADERS,))
+# The canvas draws a loader lower than Nodes 2.0, which leaves room for the badge of the next.
+_MODELS = Group("Models", BLUE, (LOADERS,), gap=4)
 _WHAT = Group("What to make", GREEN, (("Prompt", FILL), "Negative prompt", "Size"))
 _STAGE_C = Column(260, (Group("Stage C", BLUE, (("Stage C", FILL),)),))
 _CONTROLLED = Column(290, (Group("Stage C", BLUE, ("ControlNetApply", ("Stage C", FILL))),))

@@ -5,7 +5,6 @@ Screenshots go to the folder COMFYUI_SCREENSHOTS where it is set, else to pytest
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from pathlib import Path
@@ -52,17 +51,17 @@ const options = document.querySelectorAll('.p-listbox-option, nav [role="button"
 return [...options].find(e => e.textContent.trim() === arguments[0]);
 """
 SEE_ISSUES, ISSUES = '[data-testid="error-overlay-see-errors"]', '[data-testid="properties-panel"]'  # of newer editors
+ISSUES_FOUND = (
+    "Resolve these issues before running"  # newer editors of the graph that they open with, whose models miss
+)
 HELP = ".node-help-content .markdown-content, .node-help-content .comfy-markdown-content"
 # Rectangles as they are on the canvas, titles included, and the width that each title needs.
-LAYOUT = """
+TITLES = """
 const context = app.canvas.ctx;
-return {
-  nodes: app.graph.nodes.map(node => {
-    context.font = node.titleFontStyle;
-    return {title: node.getTitle(), box: [...node.getBounding()], needs: context.measureText(node.getTitle()).width};
-  }),
-  groups: app.graph.groups.map(group => ({title: group.title, box: [...group.pos, ...group.size]})),
-};
+return app.graph.nodes.map(node => {
+  context.font = node.titleFontStyle;
+  return {title: node.getTitle(), width: node.getBounding()[2], needs: context.measureText(node.getTitle()).width};
+});
 """
 
 
@@ -79,7 +78,8 @@ def within(inner: list[float], outer: list[float]) -> bool:
 def test_the_page_opens_without_a_word_of_ours(editor: Editor) -> None:
     editor.forget()
     editor.open()
-    assert editor.messages() == []
+    of_its_own = [ISSUES_FOUND] if not any("Cascade" in node["type"] for node in editor.graph()["nodes"]) else []
+    assert [message for message in editor.messages() if not any(known in message.text for known in of_its_own)] == []
     assert [line for line in editor.console() if PACK in line] == []
 
 
@@ -109,22 +109,16 @@ def test_a_workflow_opens_clean(clean: Editor, file: Path, shots: Path) -> None:
     assert {node["id"] for node in clean.graph()["nodes"]} == {node["id"] for node in shown["nodes"]}
 
 
-@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_is_tidy(clean: Editor, file: Path) -> None:
-    """No node covers another or leaves its group half, no group covers another, no title is cut."""
-    clean.open_file(file)
-    layout = clean.script(LAYOUT)
-    nodes, groups = layout["nodes"], layout["groups"]
-    assert not [(a["title"], b["title"]) for a, b in itertools.combinations(nodes, 2) if overlap(a["box"], b["box"])]
-    assert not [(a["title"], b["title"]) for a, b in itertools.combinations(groups, 2) if overlap(a["box"], b["box"])]
-    crossing = [
-        (node["title"], group["title"])
-        for node, group in itertools.product(nodes, groups)
-        if overlap(node["box"], group["box"]) and not within(node["box"], group["box"])
-    ]
-    assert not crossing
-    # The dot, and room beside it; a collapsed node is just as wide.
-    assert not [node["title"] for node in nodes if node["needs"] > node["box"][2] - 59]
+def test_no_title_is_cut(clean: Editor) -> None:
+    """On the canvas; Nodes 2.0 ends a long one with dots. `test_layouts.py` has the rest of how they lie."""
+    if clean.rendering != "canvas":
+        pytest.skip("the page's own elements draw titles")
+    for file in WORKFLOWS:
+        clean.open_file(file)
+        clean.forget()
+        # The dot, and room beside it; a collapsed node is just as wide.
+        cut = [node["title"] for node in clean.script(TITLES) if node["needs"] > node["width"] - 59]
+        assert cut == [], file.stem
 
 
 def test_a_picture_that_was_saved_before_it_took_a_mask_has_its_own(clean: Editor) -> None:
