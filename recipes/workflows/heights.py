@@ -46,9 +46,9 @@ HEIGHTS = {
     "CascadePasteBack": Heights(128, 156),
     "CascadeStageADecode": Heights(76, 108),
     "CascadeStageALoader": Heights(112, 144),  # it asks for a dtype as well
-    "CascadeStageBLoader": Heights(136, 174),  # and this one how to compile
+    "CascadeStageBLoader": Heights(136, 168),  # and this one how to compile
     "CascadeStageBSampler": Heights(408, 408),
-    "CascadeStageCLoader": Heights(136, 174),
+    "CascadeStageCLoader": Heights(136, 168),
     "CascadeSuperResolutionHint": Heights(76, 108),
     "CascadeTextEncode": Heights(118, 156),
     "MarkdownNote": Heights(118, 118),
