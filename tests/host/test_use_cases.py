@@ -34,15 +34,6 @@ SHOWN = "return app.graph.nodes.find(node => node.getTitle() === 'Picture out').
 # In whichever rendering, what a node says of its result is an element of the page.
 SAID = "return [...document.querySelectorAll('.stable-cascade-said')].map(element => element.innerText).join()"
 
-PICTURE = (
-    "const node = app.graph.nodes.find(node => node.type === 'CascadePicture');"
-    "return [node.imgs?.[0]?.src ?? '', node.imgs?.[0]?.naturalWidth ?? 0];"
-)
-CHOOSE = (
-    "const combo = app.graph.nodes.find(node => node.type === 'CascadePicture').widgets.find(w => w.name === 'image');"
-    "combo.value = arguments[0]; combo.callback(combo.value);"
-)
-
 BUILT_IN = (
     "for (const node of app.graph.nodes.filter(node => node.type.endsWith('Loader')))"
     " node.widgets.find(widget => widget.name === 'model_name').value = 'tiny (built-in)'"
@@ -145,26 +136,3 @@ def test_the_comparison_shows_its_numbers_on_the_node(clean: Editor, shots: Path
     saved = [node for node in clean.graph()["nodes"] if node["type"] == "CascadeCompare"]
     assert [node.get("widgets_values") or None for node in saved] == [None]  # it is no part of the workflow
     assert len(saved) == len([node for node in before["nodes"] if node["type"] == "CascadeCompare"]) == 1
-
-
-def test_the_picture_node_shows_what_is_chosen(clean: Editor, comfyui: ComfyUI, shots: Path) -> None:
-    def shown(part: str) -> bool:
-        address, width = clean.script(PICTURE)
-        return part in address and width > 0
-
-    Image.new("RGB", (40, 30), "red").save(comfyui.input / "mine.png")
-    clean.open_file(ROOT / "workflows" / "reconstruction.json")
-    clean.wait("the picture of the workflow", lambda: shown("/pictures/diamond_above_cross.png"))
-    clean.script(CHOOSE, "mine.png")
-    clean.wait("a file", lambda: shown("filename=mine.png"))
-    clean.script(CHOOSE, "face with glasses (built-in)")
-    clean.wait("another built-in picture", lambda: shown("/pictures/face_with_glasses.png"))
-    clean.script("app.loadGraphData(app.graph.serialize())")
-    clean.wait("the same in the workflow as saved", lambda: shown("/pictures/face_with_glasses.png"))
-    clean.press_run()
-    clean.wait("the result", lambda: clean.script(SHOWN))
-    assert shown("/pictures/face_with_glasses.png")
-    clean.screenshot(shots / f"built_in_picture_{clean.rendering}.png")
-    clean.script("app.graph.clear(); app.graph.add(LiteGraph.createNode('CascadePicture'))")  # as the person adds one
-    clean.wait("that of a new node", lambda: shown("/pictures/circle.png"))
-    assert clean.messages() == [] and clean.console() == []
