@@ -93,12 +93,17 @@ class ImageScaleToTotalPixels:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         megapixels = inputs.decimal(1.0, 0.01, 16.0)
-        return {"required": {"image": ("IMAGE",), "upscale_method": (_METHODS,), "megapixels": megapixels}}
+        return {
+            "required": {"image": ("IMAGE",), "upscale_method": (_METHODS,), "megapixels": megapixels},
+            "optional": {"resolution_steps": ("INT", {"default": 1, "min": 1, "max": 256})},
+        }
 
-    def execute(self, image: "Tensor", upscale_method: str, megapixels: float) -> "tuple[Tensor]":
-        height, width = image.shape[1:3]
-        factor = math.sqrt(int(megapixels * 1024 * 1024) / (width * height))
-        return (resized(image, round(width * factor), round(height * factor), upscale_method),)
+    def execute(
+        self, image: "Tensor", upscale_method: str, megapixels: float, resolution_steps: int = 1
+    ) -> "tuple[Tensor]":
+        factor = math.sqrt(megapixels * 1024 * 1024 / (image.shape[1] * image.shape[2]))
+        height, width = (round(side * factor / resolution_steps) * resolution_steps for side in image.shape[1:3])
+        return (resized(image, width, height, upscale_method),)
 
 
 class ImageCrop:

@@ -124,10 +124,7 @@ class FeatherMask:
             if before := min(before, length):
                 along[..., :before] *= _ramp(before).to(faded.device)
             if behind := min(behind, length):
-                # As in the host, which counts from the end by -0, -1, ...: the last pixel gets the second value of the
-                # ramp, and the first one, wrongly, the first.
-                places = [-number for number in range(behind)]
-                along[..., places] *= _ramp(behind).to(faded.device)
+                along[..., length - behind :] *= _ramp(behind).flip(0).to(faded.device)
         return (faded,)
 
 

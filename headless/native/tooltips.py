@@ -50,6 +50,7 @@ _SHARED = {
     "low_threshold": "Weaker edges than this are left out; those between count where they touch a strong one.",
     "mask": "The mask.",
     "megapixels": "The wanted number of pixels, in millions of 1024 x 1024.",
+    "resolution_steps": "Both sides become multiples of it.",
     "model": "Stage C or Stage B.",
     "negative": "What the picture avoids.",
     "noise_augmentation": "Of other models; Stable Cascade makes no use of it.",

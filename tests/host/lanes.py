@@ -34,6 +34,11 @@ class Lane:
         assert found is not None
         return found[1]
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether it is newer than the oldest that we promise, 0.3.64."""
+        return tuple(map(int, self.version.split("."))) > (0, 3, 64)
+
     @cached_property
     def front_end_version(self) -> str:
         """What the editor's package calls itself."""

@@ -20,6 +20,7 @@ from stable_cascade_nodes.recipes.tiny.reader import is_right
 
 from ..recipes.tiny.caption_parser import scene_of
 from .conftest import Start
+from .lanes import Lane
 from .server import PACK, ComfyUI, Refused, Run
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
@@ -74,6 +75,7 @@ def picture(comfyui: ComfyUI, run: Run, prompt: Prompt) -> np.ndarray:
 def start_up_lines(server: ComfyUI) -> set[str]:
     """What the log says before the server answers, without what differs from start to start."""
     text = server.log().partition("Starting server")[0].replace(str(server.folder), "BASE")
+    text = re.sub(r"\x1b\[\d*m(\[INFO\]\x1b\[\d*m )?", "", text)  # newer ones colour what is worth it
     return {line for line in text.splitlines() if line.strip()}
 
 
@@ -142,14 +144,17 @@ def test_the_picture_shows_the_prompt(comfyui: ComfyUI, workflow: dict[str, Any]
         assert PROMPT in file.text["prompt"]  # type: ignore[attr-defined]
 
 
-def test_progress_and_previews_arrive_and_change(comfyui: ComfyUI, prompt: Prompt) -> None:
+def test_progress_and_previews_arrive_and_change(comfyui: ComfyUI, prompt: Prompt, lane: Lane) -> None:
+    """Newer servers leave out steps that follow too closely, but never the last."""
     change(prompt, "CascadeStageCSampler", seed=2)
     run = comfyui.run(prompt)
     for sampler in SAMPLERS:
         identity = id_of(prompt, sampler)
         steps = prompt[identity]["inputs"]["steps"]
         told = [(event["value"], event["max"]) for event in run.of("progress") if event["node"] == identity]
-        assert [pair for pair in told if pair[0]] == [(step + 1, steps) for step in range(steps)]
+        told, wanted = [pair for pair in told if pair[0]], [(step + 1, steps) for step in range(steps)]
+        assert told == wanted or (lane.is_newer and told == sorted(set(told) & set(wanted)))
+        assert told[-1] == wanted[-1]
 
     previews = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), float) for data in run.of("preview")]
     assert len(previews) >= prompt[id_of(prompt, "CascadeStageCSampler")]["inputs"]["steps"] // 2
@@ -183,7 +188,8 @@ def test_cancel_stops_within_one_step(comfyui: ComfyUI, prompt: Prompt, sampler:
     for event in comfyui.events(long):
         types.append(event.type)
         later += event.type == "progress" and "interrupt" in types
-        if event.type == "progress" and event.data["max"] == 1000 and event.data["value"] == 3:
+        far = event.type == "progress" and event.data["max"] == 1000 and event.data["value"] >= 3
+        if far and "interrupt" not in types:
             comfyui.interrupt()
             types.append("interrupt")
     assert "execution_interrupted" in types and "execution_success" not in types

@@ -119,8 +119,9 @@ def pictures(prompt: Prompt, *names: str) -> list[Link]:
 
 
 @pytest.mark.usefixtures("here")
-def test_masks(comfy: InProcess) -> None:
+def test_masks(comfy: InProcess, lane: Lane) -> None:
     prompt = Prompt()
+    faded = (7, 200) if lane.is_newer else (0, 0)  # old ones feather these sides wrongly; ours follow the newer
     noise, wide = pictures(prompt, "noise", "wide")
     mask, other = out(noise, 1), prompt.add("ImageToMask", image=wide, channel="green")
     links = {
@@ -130,7 +131,7 @@ def test_masks(comfy: InProcess) -> None:
         "cut": prompt.add("CropMask", mask=mask, x=20, y=10, width=512, height=9),
         "shown": prompt.add("MaskToImage", mask=mask),
         "red": prompt.add("ImageToMask", image=noise, channel="red"),
-        "feathered": prompt.add("FeatherMask", mask=mask, left=3, top=0, right=7, bottom=200),
+        "feathered": prompt.add("FeatherMask", mask=mask, left=3, top=0, right=faded[0], bottom=faded[1]),
     }
     for expand in (-8, -1, 0, 3):
         for tapered in (True, False):
@@ -179,15 +180,20 @@ def test_pictures(comfy: InProcess) -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("method", METHODS)
-def test_scaling_to_pixels(comfy: InProcess, method: str) -> None:
+def test_scaling_to_pixels(comfy: InProcess, lane: Lane, method: str) -> None:
     prompt = Prompt()
     noise, wide = pictures(prompt, "noise", "wide")
     links = {
-        f"{image} {megapixels}": prompt.add(
-            "ImageScaleToTotalPixels", image=image, upscale_method=method, megapixels=megapixels
+        f"{image} {megapixels} {steps}": prompt.add(
+            "ImageScaleToTotalPixels",
+            image=image,
+            upscale_method=method,
+            megapixels=megapixels,
+            **({"resolution_steps": steps} if lane.is_newer else {}),
         )
         for image in (noise, wide)
         for megapixels in (0.01, 0.07)
+        for steps in ((1, 24) if lane.is_newer else (1,))
     }
     compare(comfy, prompt, links, ROUNDED if method == "lanczos" else NEAR)
 
