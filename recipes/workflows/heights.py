@@ -40,7 +40,7 @@ HEIGHTS = {
     "CascadeFitPicture": Heights(268, 316),
     "CascadeImageEncode": Heights(152, 184),
     "CascadeInpaintHint": Heights(108, 136),
-    "CascadeLoRAApply": Heights(254, 308),
+    "CascadeLoRAApply": Heights(278, 344),
     "CascadeLoRATrain": Heights(1038, 1038),
     "CascadeOutpaintPad": Heights(204, 248),
     "CascadePasteBack": Heights(128, 156),

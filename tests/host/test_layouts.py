@@ -17,6 +17,7 @@ from stable_cascade_nodes.headless import shipped
 from stable_cascade_nodes.recipes.workflows.heights import WITH_PICTURE, heights_of
 
 from .browser import Editor
+from .lanes import Lane
 from .server import ComfyUI
 from .test_editor import overlap, within
 
@@ -109,8 +110,10 @@ def test_stated_heights_are_the_editors(clean: Editor, tmp_path: Path, name: str
         assert most - lower - SLACK <= height <= most + SLACK, (node["title"], height, most)
 
 
-def test_on_a_small_screen_the_smaller_ones_show_text(clean: Editor, shots: Path) -> None:
+def test_on_a_small_screen_the_smaller_ones_show_text(clean: Editor, lane: Lane, shots: Path) -> None:
     """1366 x 768 for the page; on the canvas the four largest are boxes there, and Nodes 2.0 always draws text."""
+    if not lane.is_newer:
+        pytest.skip("its bars leave 1302 x 690, on which none of them shows text")
     large = {"image_mixing", "lora_training", "outpainting", "super_resolution"}
     clean.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 1366, "height": 768, "deviceScaleFactor": 1, "mobile": False}
