@@ -45,7 +45,7 @@ class Model:
         if streams:
             # ModelPatcherDynamic under Dynamic VRAM; 0.3.64 has only one kind
             patcher = getattr(model_patcher, "CoreModelPatcher", model_patcher.ModelPatcher)
-            self.patcher = patcher(_in_single_weights(self.module, self.device), self.device, self.home)
+            self.patcher = patcher(in_single_weights(self.module, self.device), self.device, self.home)
         else:
             from ..cascade_core.streaming import settle
 
@@ -129,7 +129,7 @@ class Managed:
         return model.device
 
 
-def _in_single_weights(module: nn.Module, device: torch.device) -> nn.Module:
+def in_single_weights(module: nn.Module, device: torch.device) -> nn.Module:
     """The weights of a network, which streams from now on, each as a layer of ComfyUI's without a computation."""
     import torch
     from comfy import ops

@@ -100,11 +100,11 @@ def lie(plain: dict[str, Any]) -> list[list[Any]]:
     from the_pack.cascade_core.builtin import NAME, weights_path
     from the_pack.cascade_core.files.load import load
     from the_pack.cascade_core.streaming import Streamed
-    from the_pack.runtime import comfyui
+    from the_pack.runtime import comfyui_memory
 
     handle = load("previewer", weights_path("previewer"), name=NAME)
     there = torch.device("cpu")
-    weights = comfyui._in_single_weights(handle.module, there)
+    weights = comfyui_memory.in_single_weights(handle.module, there)
     homes = [weight.weight.data for weight in weights]
     found: list[list[Any]] = []
 
