@@ -60,6 +60,8 @@ def convert(options: argparse.Namespace) -> int:
             return _convert_lora(source, options)
         if options.layout not in MODEL_LAYOUTS:
             raise WorkflowError(f"--to {options.layout} is for LoRAs: expected {list_choices(MODEL_LAYOUTS)}")
+        if options.filters:
+            raise WorkflowError(f"--filters is for LoRAs: {source.name} is a model, leave it out")
         several = options.part is None and len(parts) > 1
         target: Path = options.target or _beside(source, options.layout, several)
         if target.is_file() and not options.force:

@@ -179,7 +179,7 @@ def _examine_workflow(path: Path, options: argparse.Namespace) -> int:
         say("\n".join([*_tell_classes(classes), *_tell_files(files)]))
         if problems:
             say("\n".join(["inputs:", *(_wrapped(f"{INDENT}{problem.message}", INDENT * 2) for problem in problems)]))
-        if sum(file.command is not None and not file.present for file in files) > 1:
+        if sum(map(missing_models.can_be_had, files)) > 1:
             say(_wrapped(missing_models.in_one(files), INDENT))
         if any(file.node and not file.is_fine for file in files):
             say(_wrapped(f"to try it at once, small, with built-in models: cascade run {named} --built-in", INDENT))

@@ -21,7 +21,7 @@ def messages(checked: graph.Validation, nodes: node_classes.Nodes) -> list[str]:
     """
     problems = {problem.node: problem for problem in checked.problems if is_of_model_file(problem, nodes)}
     prompt = {node: checked.prompt[node] for node in checked.prompt if node in problems}
-    absent = [file for file in files_of(prompt, {}, nodes) if _can_be_had(file) and not _is_near(file, nodes, prompt)]
+    absent = [file for file in files_of(prompt, {}, nodes) if can_be_had(file) and not _is_near(file, nodes, prompt)]
     if len({file.name for file in absent}) < 2:
         return [problem.message for problem in checked.problems]
     told = [problems[file.node] for file in absent]
@@ -34,12 +34,17 @@ def is_of_model_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
     return problem.input is not None and problem.input == getattr(loader, "FILE_INPUT", None)
 
 
+def can_be_had(file: File) -> bool:
+    """Whether a file is missing, and published."""
+    return not file.present and file.published is not None
+
+
 def in_one(files: Sequence[File]) -> str:
     """Which published files are missing, how large they are in all, and how to get them where this program looks.
 
     Files that are here, and those that nobody published, are passed over.
     """
-    found = {file.published: file for file in files if _can_be_had(file)}
+    found = {file.published: file for file in files if can_be_had(file)}
     missing = [file for file in found if file is not None]
     names = ", ".join(f"{f.name}{f' ({f.kinds[0]})' if len(f.kinds) == 1 else ''}" for f in found.values())
     models = cast(LocalHost, host.current()).settings.models
@@ -47,10 +52,6 @@ def in_one(files: Sequence[File]) -> str:
     commands = " and ".join(f"`{command}{folder}`" for command in published.commands_for(missing))
     size = size_in_words(sum(file.size for file in missing))
     return f"{len(missing)} model files are not here, {size} in all: {names}: get them with {commands} or choose others"
-
-
-def _can_be_had(file: File) -> bool:
-    return not file.present and file.published is not None
 
 
 def _is_near(file: File, nodes: node_classes.Nodes, prompt: graph.Prompt) -> bool:

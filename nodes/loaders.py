@@ -140,8 +140,8 @@ class _DiffusionLoader(_StageLoader):
         (handle,) = super().load(model_name, dtype)
         how = host.current().compilation() if compile == "off" else compile
         if how != "off":
-            message = "the first step takes up to minutes, in which it is compiled" if how == "blocks" else "recorded"
-            host.current().tell(self.DISPLAY_NAME, f"compile {how}: {message}")
+            warm_up = "takes up to minutes, in which it is compiled" if how == "blocks" else "is recorded"
+            host.current().tell(self.DISPLAY_NAME, f"compile {how}: the first step {warm_up}")
             host.current().keep_whole(handle)
         return (replace(handle, compile=how),)
 

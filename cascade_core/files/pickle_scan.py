@@ -17,14 +17,8 @@ LONGEST = 16 * 2**20  # bytes of a pickle that is followed; the largest models' 
 MOST_OPERATIONS = 300_000  # a tensor takes some twenty
 HEAVIEST = 1_000_000  # values in one value
 PROTO, EXTENSION = b"\x80", "extension "  # the first byte of pickles since protocol 2; how a number is called
-FILLING = (
-    "APPEND",
-    "APPENDS",
-    "SETITEM",
-    "SETITEMS",
-    "ADDITEMS",
-    "BUILD",
-)  # the first of what they take holds the rest
+FILLING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
+"""Operations of which the first of what they take holds the rest."""
 MOST_PICKLES = 5  # one after the other in a file, as torch wrote them before version 1.6
 TENSORS = re.compile(
     r"(collections\.(OrderedDict|Counter)|(builtins|__builtin__)\.(set|complex)|_codecs\.encode"

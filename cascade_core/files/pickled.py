@@ -33,6 +33,10 @@ DEEPEST = 4  # levels of dictionaries that are followed; one that holds itself w
 ADVICE = "use the model's .safetensors file"
 
 
+_BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, MemoryError)
+"""The errors of zipfile for an archive that is cut short, or claims what it does not hold."""
+
+
 def begins_pickled(start: bytes) -> bool:
     return start.startswith((ZIP, *PICKLES))
 
@@ -100,22 +104,13 @@ def _pickle_of(path: Path, file: BinaryIO) -> bytes:
             found = next((info for info in archive.infolist() if info.filename.endswith("/data.pkl")), None)
             if found is None:
                 raise CascadeError(no_weights(path.name, "a zip archive", "unpack it, and use the weights in it"))
-            if (
-                any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
-                or found.file_size > LONGEST
-            ):
+            is_packed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
+            if is_packed or found.file_size > LONGEST:
                 raise CascadeError(no_weights(path.name, "a zip archive that torch did not write", ADVICE))
             return archive.read(found)
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        EOFError,
-        ValueError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # it claims too much
-        if isinstance(error, CascadeError):
-            raise
+    except CascadeError:
+        raise
+    except _BROKEN as error:
         raise CascadeError(damaged(path.name, "it is a torch or zip file without an end")) from error
 
 

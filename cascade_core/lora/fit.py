@@ -18,12 +18,11 @@ from .lora import Lora
 from .names import Place, changeable, find, is_of_text, places
 from .order import OFFICIAL, official_order, possible_orders
 
+SMALLEST_NORM = 1e-12  # DoRA divides by the norm of a row, and rows of zeros have none
+
 
 class AmbiguousNumbersError(CascadeError):
     """Several sets of weights have the shapes of an official file's numbers."""
-
-
-SMALLEST_NORM = 1e-12  # DoRA divides by the norm of a row, and rows of zeros have none
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,13 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
         return {}
     weights = adaptable(handle.module)
     numbers = [str(i) for i in range(len(lora.changes))]
-    told = lora.filters is not None
-    tried = [(lora.filters, official_order(handle.module, lora.filters))] if lora.filters is not None else None
+    if lora.filters is None:
+        tried = possible_orders(handle.module, len(numbers))
+    else:
+        tried = iter([(lora.filters, official_order(handle.module, lora.filters))])
     found = {
         filters: order
-        for filters, order in tried or possible_orders(handle.module, len(numbers))
+        for filters, order in tried
         if len(order) == len(numbers)
         and all(
             n in lora.changes and fits(lora.changes[n], weights[w], None) for n, w in zip(numbers, order, strict=True)
@@ -107,7 +108,7 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
         )
     for order in found.values():
         return {number: (weight, None) for number, weight in zip(numbers, order, strict=True)}
-    filters = lora.filters if lora.filters is not None else OFFICIAL
+    told, filters = lora.filters is not None, lora.filters or OFFICIAL
     usual = official_order(handle.module, filters)
     out, inner = next(iter(lora.changes.values())).shape[:2]
     first = f", the first of {' x '.join(map(str, weights[usual[0]].shape))}" if usual else ""

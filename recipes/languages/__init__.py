@@ -20,9 +20,8 @@ LOCALES = TABLES.parents[1] / "locales"  # where ComfyUI looks for them
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, "zh", "ja", "de", "fr", "es")
 
-CATEGORIES = (
-    "hints",
-)  # of the menu of nodes; ComfyUI translates the other ones, and a pack's word would replace its own
+CATEGORIES = ("hints",)
+"""Of the menu of nodes; ComfyUI translates the other ones, and a pack's word would replace its own."""
 
 # Editors read messages as templates in which these mean something, but tooltips newer ones read as they are.
 SYNTAX = frozenset("{}|@")

@@ -1,7 +1,7 @@
 """The pages of the shipped workflows.
 
 They are read from left to right: models, what goes in, Stage C, then a wide column with Stage B, Stage A and the
-result. The smaller ones, of 1720 x 750 or 1720 x 935, show text when the editor fits them to 1366 x 768.
+result. The smaller ones, of 1720 x 750 or 1720 x 935, show text when a newer editor fits them to 1366 x 768.
 """
 
 from __future__ import annotations

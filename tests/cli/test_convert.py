@@ -139,6 +139,7 @@ def test_what_is_there_is_kept_unless_forced(run: Any, files: Path) -> None:
         (["c.safetensors", "--to", "official", "--part", "stage_d"], 2, "--part: expected one of"),
         (["c.safetensors", "--to", "official", "--part", "stage_b"], 1, "c.safetensors is a Stage C file"),
         (["c.safetensors", "--to", "kohya"], 2, "--to kohya is for LoRAs: expected"),
+        (["c.safetensors", "--to", "comfyui", "--filters", ".attn"], 2, "--filters is for LoRAs: c.safetensors is a"),
         (["l.safetensors", "--to", "diffusers"], 2, "--to diffusers is for models: for a LoRA expected"),
         (["l.safetensors", "--to", "official", "-o", "x.ckpt"], 1, "expected a file name that ends in .safetensors"),
         (["stray.safetensors", "--to", "official"], 1, "stray.safetensors fits no network that is known"),

@@ -55,7 +55,7 @@ ISSUES_FOUND = (
     "Resolve these issues before running"  # newer editors of the graph that they open with, whose models miss
 )
 HELP = ".node-help-content .markdown-content, .node-help-content .comfy-markdown-content"
-# Rectangles as they are on the canvas, titles included, and the width that each title needs.
+# The width that each node has on the canvas, and that its title needs.
 TITLES = """
 const context = app.canvas.ctx;
 return app.graph.nodes.map(node => {
@@ -63,16 +63,6 @@ return app.graph.nodes.map(node => {
   return {title: node.getTitle(), width: node.getBounding()[2], needs: context.measureText(node.getTitle()).width};
 });
 """
-
-
-def overlap(first: list[float], second: list[float]) -> bool:
-    (ax, ay, aw, ah), (bx, by, bw, bh) = first, second
-    return ax < bx + bw and bx < ax + aw and ay < by + bh and by < ay + ah
-
-
-def within(inner: list[float], outer: list[float]) -> bool:
-    (ax, ay, aw, ah), (bx, by, bw, bh) = inner, outer
-    return bx <= ax and by <= ay and ax + aw <= bx + bw and ay + ah <= by + bh
 
 
 def test_the_page_opens_without_a_word_of_ours(editor: Editor) -> None:

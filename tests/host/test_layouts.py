@@ -19,7 +19,6 @@ from stable_cascade_nodes.recipes.workflows.heights import WITH_PICTURE, heights
 from .browser import Editor
 from .lanes import Lane
 from .server import ComfyUI
-from .test_editor import overlap, within
 
 RUN = ["text_to_image", "reconstruction", "inpainting"]  # with every kind of node that shows a picture
 LOW = 40  # graph units, the smallest height that a node is given to see its least
@@ -55,6 +54,16 @@ def check_tidy(found: dict[str, Any]) -> None:
             title for title, box in nodes if overlap(box, group["box"]) and not within(box, grown(group["box"]))
         ]
         assert crossing == [], group["title"]
+
+
+def overlap(first: list[float], second: list[float]) -> bool:
+    (ax, ay, aw, ah), (bx, by, bw, bh) = first, second
+    return ax < bx + bw and bx < ax + aw and ay < by + bh and by < ay + ah
+
+
+def within(inner: list[float], outer: list[float]) -> bool:
+    (ax, ay, aw, ah), (bx, by, bw, bh) = inner, outer
+    return bx <= ax and by <= ay and ax + aw <= bx + bw and ay + ah <= by + bh
 
 
 def shrunk(box: list[float]) -> list[float]:
