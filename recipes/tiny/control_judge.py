@@ -27,11 +27,11 @@ from ...cascade_core.models.handle import Handle
 from ...cascade_core.pipeline import last
 from ...cascade_core.sampling.latent import Latent
 from ...cascade_core.sampling.stages import sample_stage_c
-from .caches import shrunk
 from .captions import bare_face_caption, told_apart
 from .data import CELLS, SIZE, picture, test_scenes
 from .judge import BATCH, SETTINGS, Studio
 from .reader import matches, read
+from .training_data import shrunk
 
 SMALL_SIDE = 16  # pixels a side of the pictures that super-resolution enlarges to 256
 HOLE = 1.4  # half side of an inpainted hole in radii of the shape that it hides

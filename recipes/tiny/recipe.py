@@ -37,9 +37,10 @@ from .judge import Studio, judge
 from .picture_parts import compressor, previewer, stage_a, stage_b
 from .refining_parts import stage_a_decoder, stage_b_refined
 from .text_parts import clip, stage_c
+from .training_data import Data
 from .training_part import Part
 
-PARTS: dict[str, tuple[Callable[[Path, int], Part[Any]], int]] = {
+PARTS: dict[str, tuple[Callable[[Data, int], Part[Any]], int]] = {
     "stage_a": (stage_a, 3000),
     "clip": (clip, 1600),
     "compressor": (compressor, 3200),
@@ -76,9 +77,10 @@ def train_tiny(parts: Sequence[str], work: Path, minutes: float | None = None) -
     the shipped part) lie in `work`. Progress goes to stderr.
     """
     work.mkdir(parents=True, exist_ok=True)
+    data = Data(work)
     for name in parts or PARTS:
         make, steps = PARTS[name]
-        _train_part(name, make(work, steps), work, minutes)
+        _train_part(name, make(data, steps), work, minutes)
 
 
 def _train_part(name: str, part: Part[Any], work: Path, minutes: float | None) -> None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...cascade_core.builtin.pixels import to_pixels
+from ...cascade_core.builtin import FAMILY, weights_path
+from ...cascade_core.files.load import load
 from ...cascade_core.models.stage_a import StageA
 from ...cascade_core.models.stage_b import StageB
 from ...cascade_core.models.text import TextEncoder
-from ...cascade_core.training import denoising
+from ...cascade_core.pipeline import last
+from ...cascade_core.sampling.condition import Condition
+from ...cascade_core.sampling.course import RunNoise, make_course
+from ...cascade_core.sampling.latent import Latent
+from ...cascade_core.sampling.settings import STAGE_B_DEFAULTS
+from ...cascade_core.sampling.stages import process_of, run_stage_b
 from ...cascade_core.training.plan import Plan
-from .caches import ESTIMATES, fill_estimates, fill_latents, fill_pictures, latents_cache, pictures_cache
-from .data import SIZE, picture, training_scene
-from .training_part import PROCESS, Part, built, captions_of, ship, shipped
+from .data import SIZE
+from .networks import begun, built, ship, shipped
+from .training_data import Data, Rows, float_pixels, near_outlines, weights_mark
+from .training_part import Denoising, Part, autocast
 
-REFINED = 6144  # pictures that the refining parts see
 CROP, MARGIN = 32, 4  # latent cells of a crop's side, and from a cut to where there are surroundings enough to count
 OUTLINE_WEIGHT = 4.0  # of a pixel near an outline, over 1 anywhere
 FRAME_WEIGHT = 10.0  # of a pixel in the outermost four, where convolutions lack surroundings
@@ -28,7 +34,7 @@ KEPT = 0.5  # share of the weights that it began with in those that ship
 LEAST_NOISE = 0.2  # an error counts by one over b² and this, as v's does, but not without bound where there is no noise
 
 
-def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
+def stage_b_refined(data: Data, steps: int) -> Part[StageB]:
     """Stage B on its own estimates, in place of the clean latent that a sampler never has.
 
     Each picture is estimated three times, as while sampling: from noise alone, then from noise on the estimate before.
@@ -37,37 +43,33 @@ def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
     What ships lies between this and what it began with: alone it makes of doubtful latents, as inpainting leaves them,
     a mean of several pictures, where a sampler that believes itself makes one.
     """
-    fill_pictures(work, REFINED)
-    fill_latents(work, REFINED)
-    _, latents = pictures_cache(work)
-    effnets = latents_cache(work)
-    text = shipped(TextEncoder)
-    module = shipped(StageB).requires_grad_(True)
+    rows = data.amounts.refined
+    latents, effnets, texts = data.latents_a(), data.latents_c(), data.texts("plain", drop=0.3)
+    module = data.ready(begun(StageB))
     start = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    batch = 8
+    denoising = Denoising(data.device)
+    batch = data.batch(8)
 
-    def loss(random: np.random.Generator) -> dict[str, Tensor]:
-        indices = random.integers(REFINED, size=batch)
-        clean = torch.as_tensor(latents[indices]).float()
-        effnet = torch.as_tensor(effnets[indices]).float()
-        noisy = torch.as_tensor(random.random((batch, 1, 1, 1)) < 0.5) * torch.rand(batch, 1, 1, 1)
+    def loss(_: np.random.Generator) -> dict[str, Tensor]:
+        indices = data.some(rows, batch)
+        clean, effnet = latents(indices), effnets(indices)
+        noisy = data.happens(0.5, batch, 1, 1, 1) * torch.rand(batch, 1, 1, 1, device=data.device)
         effnet = effnet + 0.2 * noisy * torch.randn_like(effnet)
-        given = torch.as_tensor(random.random((batch, 1, 1, 1)) >= 0.06)
+        given = data.happens(0.94, batch, 1, 1, 1)
         effnet = effnet * given
-        with torch.no_grad():
-            pooled = text.encode(captions_of(indices, random, drop=0.3)).pooled
+        pooled = texts(indices).pooled
 
         def estimated(estimate: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
             """The next estimate of the clean latent, at times between these, and b there."""
-            t = torch.as_tensor(random.uniform(low, high, batch)).float()
-            noised = denoising.noised_at(t, torch.where(given, estimate, clean), torch.randn_like(clean), PROCESS)
-            a, b = PROCESS.coefficients(t)
-            with torch.autocast("cpu", torch.bfloat16):
+            t = low + (high - low) * torch.rand(batch, device=data.device)
+            noised = denoising.noised(torch.where(given, estimate, clean), t)
+            a, b, _condition = denoising.coefficients(t)
+            with autocast(data.device):
                 v = module(noised.x, noised.condition, effnet, pooled)
             return a * noised.x - b * v.float(), b
 
         with torch.no_grad():
-            estimate, _ = estimated(torch.zeros_like(clean), 1.0, 1.0)
+            estimate = estimated(torch.zeros_like(clean), 1.0, 1.0)[0]
         losses: dict[str, Tensor] = {}
         for name, times in LATER.items():
             estimate, b = estimated(estimate.detach(), *times)
@@ -82,39 +84,72 @@ def stage_b_refined(work: Path, steps: int) -> Part[StageB]:
     return Part(module, loss, Plan(steps, 1e-3, muon=True), finish, batch)
 
 
-def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:
+def estimates(data: Data) -> Rows:
+    """Stage A latents (B, 4, 64, 64) as Stage B leaves them, from the pictures' Stage C latents and no text.
+
+    And with no guidance, which doubles the time and hardly changes them.
+    """
+    effnets = data.latents_c()
+    stage_b = load("stage_b", weights_path("stage_b"), dtype="float32", device=data.device)
+    settings = replace(STAGE_B_DEFAULTS, cfg=1.0)
+    condition = Condition(*shipped(TextEncoder).encode([""]), family=FAMILY)
+
+    def noise(shape: tuple[int, int, int, int], device: torch.device) -> RunNoise:
+        first = torch.randn(shape, device=device)
+        return RunNoise(first, first, lambda *_: torch.randn(shape, device=device))
+
+    def make(indices: Tensor) -> Tensor:
+        given = replace(condition, stage_c=effnets(indices))
+        course = replace(make_course(settings, process_of(stage_b), [0]), noise=noise)
+        empty = Latent(torch.zeros(len(indices), 4, SIZE // 4, SIZE // 4))
+        return last(run_stage_b(stage_b, [given], [given], empty, lambda: course).steps).clone()
+
+    kinds = ("effnet", "stage_b")
+    table = data.tables.computed("estimates", weights_mark(*kinds), data.amounts.estimates, make, torch.float16)
+    return lambda indices: table[indices].float()
+
+
+def stage_a_decoder(data: Data, steps: int) -> Part[StageA]:
     """Stage A's decoder on what Stage B leaves, or in a quarter on the true latent; the encoder stays as it is.
 
     Deeper than the one that the encoder was trained with, so that it sees further than one of Stage B's patches and can
     straighten an outline across them. Pixels near outlines count more, and differences of neighbours count too.
     """
-    fill_pictures(work, ESTIMATES)
-    fill_latents(work, ESTIMATES)
-    _, latents = pictures_cache(work)
-    estimates = fill_estimates(work)
-    module = deepened(shipped(StageA))
+    rows = data.amounts.estimates
+    latents, full, left = data.latents_a(), data.full(), estimates(data)
+    module = data.ready(deepened(shipped(StageA)))
     for part in (module.up_blocks, module.out_block):
         part.requires_grad_(True)
-    frame = F.pad(torch.ones(1, SIZE - 8, SIZE - 8), (4, 4, 4, 4), value=FRAME_WEIGHT)
-    batch = 12
+    frame = F.pad(torch.ones(SIZE - 8, SIZE - 8), (4, 4, 4, 4), value=FRAME_WEIGHT).to(data.device)
+    edge = SIZE // 4 - CROP
+    batch = data.batch(12)
 
-    def loss(random: np.random.Generator) -> dict[str, Tensor]:
-        indices = random.integers(ESTIMATES, size=batch)
-        left = random.random((batch, 1, 1, 1)) < 0.75
-        latent = torch.as_tensor(np.where(left, estimates[indices], latents[indices])).float()
-        latent = latent + 0.05 * torch.rand(batch, 1, 1, 1) * torch.randn_like(latent)
-        drawn = to_pixels(np.stack([picture(training_scene(int(i))) for i in indices]))
-        edge = 64 - CROP
-        places = random.integers(-CROP // 2, edge + CROP // 2 + 1, size=(batch, 2)).clip(0, edge)  # half at edges
-        latent = torch.stack([one[:, y : y + CROP, x : x + CROP] for one, (y, x) in zip(latent, places, strict=True)])
-        counts = torch.zeros(batch, 1, 4 * CROP, 4 * CROP)
-        wanted = torch.empty(batch, 3, 4 * CROP, 4 * CROP)
-        for number, (y, x) in enumerate(places):
-            rows, columns = (slice(4 * MARGIN * (at > 0), 4 * (CROP - MARGIN * (at < edge))) for at in (y, x))
-            part = frame[:, 4 * y : 4 * (y + CROP), 4 * x : 4 * (x + CROP)]
-            counts[number, :, rows, columns] = part[:, rows, columns]
-            wanted[number] = drawn[number, :, 4 * y : 4 * (y + CROP), 4 * x : 4 * (x + CROP)]
-        with torch.autocast("cpu", torch.bfloat16):
+    def cropped(whole: Tensor, places: Tensor, scale: int) -> Tensor:
+        """Crops (B, C, scale * CROP, scale * CROP) of (B or 1, C, H, W) at places (B, 2) in cells, top and left."""
+        along = torch.arange(scale * CROP, device=data.device)
+        down, across = (scale * places[:, axis, None] + along for axis in (0, 1))
+        numbers = torch.arange(batch, device=data.device)[:, None, None]
+        channels_last = whole.expand(batch, -1, -1, -1).permute(0, 2, 3, 1)
+        return channels_last[numbers, down[:, :, None], across[:, None]].permute(0, 3, 1, 2)
+
+    def surrounded(places: Tensor) -> Tensor:
+        """1 for rows or columns (B, 4 * CROP) with enough surroundings in a crop at places (B,), 0 for others."""
+        along = torch.arange(4 * CROP, device=data.device)
+        first = (4 * MARGIN * (places > 0))[:, None]
+        end = (4 * (CROP - MARGIN * (places < edge).long()))[:, None]
+        return ((along >= first) & (along < end)).float()
+
+    def loss(_: np.random.Generator) -> dict[str, Tensor]:
+        indices = data.some(rows, batch)
+        latent = torch.where(data.happens(0.75, batch, 1, 1, 1), left(indices), latents(indices))
+        latent = latent + 0.05 * torch.rand(batch, 1, 1, 1, device=data.device) * torch.randn_like(latent)
+        places = torch.randint(-CROP // 2, edge + CROP // 2 + 1, (batch, 2), device=data.device)
+        places = places.clamp(0, edge)  # half of them at edges
+        latent = cropped(latent, places, 1)
+        wanted = float_pixels(cropped(full(indices).permute(0, 3, 1, 2), places, 4).permute(0, 2, 3, 1))
+        counts = cropped(frame[None, None], places, 4)
+        counts = counts * surrounded(places[:, 0])[:, None, :, None] * surrounded(places[:, 1])[:, None, None]
+        with autocast(data.device):
             decoded = module.decode(latent)
         error = decoded.float() - wanted
         weight = (1 + (OUTLINE_WEIGHT - 1) * near_outlines(wanted)) * counts / counts.mean()
@@ -126,12 +161,6 @@ def stage_a_decoder(work: Path, steps: int) -> Part[StageA]:
         }
 
     return Part(module, loss, Plan(steps, 2e-3, flat=0.6, ema=0.998, weight_decay=0.0), ship, batch)
-
-
-def near_outlines(pixels: Tensor) -> Tensor:
-    """1 within four pixels of a change of colour, 0 elsewhere: (B, 3, H, W) -> (B, 1, H, W)."""
-    spread = F.max_pool2d(pixels, 9, 1, 4) + F.max_pool2d(-pixels, 9, 1, 4)
-    return (spread.amax(1, keepdim=True) > 0.06).float()
 
 
 def deepened(module: StageA) -> StageA:
