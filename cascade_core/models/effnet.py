@@ -83,5 +83,8 @@ class Effnet(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         mean, std = pixels.new_tensor([IMAGENET_MEAN, IMAGENET_STD])[:, None, :, None, None]
-        normalised = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-        return self.mapper(self.backbone(normalised)).contiguous()
+        return self.encode((pixels - mean) / std)
+
+    def encode(self, normalised: Tensor) -> Tensor:
+        """The same of pixels whose channels have their mean and deviation in ImageNet taken out."""
+        return self.mapper(self.backbone(normalised.contiguous(memory_format=torch.channels_last))).contiguous()

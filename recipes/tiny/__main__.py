@@ -1,6 +1,6 @@
 """The recipe by the clock, for a GPU that is there for minutes: `python -m stable_cascade_nodes.recipes.tiny`.
 
-    --smoke              every part for a few seconds, to see that it runs and how fast
+    --smoke              each part for seconds, to see that it runs and how fast
     --seconds 330        train all parts within this time
 
 The trained weights replace the built-in ones of this tree, and lie in OUT/weights.tar as well.
@@ -20,7 +20,7 @@ from .timed import SHARES, gpu_amounts, train_timed
 from .training_data import Data
 
 VARIANTS = 256  # of a compiled function: kinds of blocks, widths, batches, trained or not
-SMOKE_SECONDS, SMOKE_PICTURES = 4.0, 2048  # of a part; of all
+SMOKE_SECONDS, SMOKE_PICTURES = 2.5, 2048  # of a part; of all
 
 
 def main() -> None:
@@ -32,15 +32,15 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=49152, help="drawn to learn from (%(default)s)")
     parser.add_argument("--factor", type=int, default=16, help="batches, in those of a CPU (%(default)s)")
     parser.add_argument("--checked", type=int, default=16, help="pictures of each kind judged (%(default)s)")
-    parser.add_argument("--eager", action="store_true", help="do not compile")
-    parser.add_argument("--smoke", action="store_true", help=f"{SMOKE_SECONDS:.0f} seconds a part, few pictures")
+    parser.add_argument("--compile", action="store_true", help="compile the blocks of networks (tens of seconds)")
+    parser.add_argument("--smoke", action="store_true", help=f"{SMOKE_SECONDS} seconds a part, few pictures")
     options = parser.parse_args()
     seconds, pictures, checked = options.seconds, options.pictures, options.checked
     if options.smoke:
         seconds, pictures, checked = SMOKE_SECONDS * len(options.part or SHARES), SMOKE_PICTURES, 0
     with tempfile.TemporaryDirectory() as work:
         data = Data(Path(work), torch.device(options.device), gpu_amounts(pictures), options.factor)
-        data.compiled = not options.eager
+        data.compiled = options.compile
         train_timed(data, options.part, seconds, options.out, checked)
 
 

@@ -40,7 +40,7 @@ class Cache:
     def fill(self, make: Callable[[range], np.ndarray], rows: int, batch: int = 64) -> None:
         """Compute what is missing of the first `rows` with `make(indices)`; can be stopped and continued."""
         for start in range(self.filled, rows, batch):
-            indices = range(start, min(start + COMPUTED_AT_ONCE, rows))
+            indices = range(start, min(start + batch, rows))
             self.rows[indices.start : indices.stop] = make(indices)
             partial = self.counter.with_suffix(".partial")
             partial.write_text(str(indices.stop))

@@ -58,8 +58,7 @@ def _steering(
     batch = data.batch(32)
 
     def loss(_: np.random.Generator) -> dict[str, Tensor]:
-        if warm_up.norms:
-            warm_up()
+        warm_up()
         indices = data.some(rows, batch)
         clean, hint = latents(indices), hints(indices)
         sequence, pooled = texts(indices)
@@ -72,7 +71,10 @@ def _steering(
         )
         return {"v": v, "latent": READING * F.mse_loss(guess.float(), clean)}
 
-    return Part(module, loss, Plan(steps, 2e-3, ema=0.998), lambda trained: ship_controlnet(trained.net, mode), batch)
+    def finish(trained: Reader) -> None:
+        ship_controlnet(trained.net, mode)
+
+    return Part(module, loss, Plan(steps, 2e-3, ema=0.998), finish, batch, warm_up)
 
 
 def canny(data: Data, steps: int) -> Part[Reader]:

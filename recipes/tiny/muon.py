@@ -37,9 +37,9 @@ class StackedMuon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(gradient)
             state["momentum"].lerp_(gradient, 1 - MOMENTUM)
             update = orthogonal(gradient.lerp(state["momentum"], MOMENTUM)).to(gradient.dtype)
-            ratio = 0.2 * math.sqrt(max(matrices[0].shape))
-            FOREACH._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-            FOREACH._foreach_add_(matrices, list(update), alpha=-group["lr"] * ratio)
+            rate = group["lr"]  # a number, or a tensor that a recorded step reads anew
+            FOREACH._foreach_mul_(matrices, 1 - rate * group["weight_decay"])
+            FOREACH._foreach_sub_(matrices, list(update * (rate * 0.2 * math.sqrt(max(matrices[0].shape)))))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...cascade_core.builtin.pixels import to_pixels
 from ...cascade_core.models.config import PRESETS
-from ...cascade_core.models.effnet import Effnet
+from ...cascade_core.models.effnet import IMAGENET_MEAN, IMAGENET_STD, Effnet
 from ...cascade_core.models.previewer import Previewer
 from ...cascade_core.models.stage_a import MixingResidualBlock, StageA
 from ...cascade_core.models.stage_b import StageB
@@ -47,7 +47,7 @@ def stage_a(data: Data, steps: int) -> Part[StageA]:
         decoded = module.decode(latent + 0.05 * torch.randn_like(latent))
         return {"l1": F.l1_loss(decoded, pixels), "mse": 5 * F.mse_loss(decoded, pixels)}
 
-    return Part(module, loss, Plan(steps, 3e-3, ema=0.998, weight_decay=0.0), _ship_stage_a, batch)
+    return Part(module, loss, Plan(steps, 3e-3, ema=0.998, weight_decay=0.0), _ship_stage_a, batch, warm_up)
 
 
 def _latent_norm(module: StageA) -> nn.BatchNorm2d:
@@ -94,6 +94,7 @@ def compressor(data: Data, steps: int) -> Part[Compressor]:
     """Stage B's loss trains the encoder too; more times near 1 than later, since there the latent alone must do."""
     encoded, latents, labels, weights = data.encoded(), data.latents_a(), data.labels(), outline_weights(data)
     texts = data.texts("plain", drop=0.3)
+    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=data.device)[:, None, :, None, None]
     module = data.ready(Compressor())
     warm_up, denoising = WarmUp(module.effnet), Denoising(data.device)
     batch = data.batch(16)
@@ -103,7 +104,7 @@ def compressor(data: Data, steps: int) -> Part[Compressor]:
         indices = data.some(data.amounts.pictures, batch)
         clean = latents(indices)
         with autocast(data.device, enabled=data.device.type == "cuda"):  # a CPU's convolutions gain nothing
-            effnet = module.effnet(encoded(indices)).float()
+            effnet = module.effnet.encode((encoded(indices) - mean) / std).float()
         spread = (effnet.square().mean((0, 2, 3)) - 1).square().mean()
         effnet = effnet + EFFNET_NOISE * torch.randn_like(effnet)
         pooled = texts(indices).pooled
@@ -121,7 +122,7 @@ def compressor(data: Data, steps: int) -> Part[Compressor]:
         ship(trained.effnet)
         ship(trained.stage_b)
 
-    return Part(module, loss, Plan(steps, 2e-3, ema=0.998), finish, batch)
+    return Part(module, loss, Plan(steps, 2e-3, ema=0.998), finish, batch, warm_up)
 
 
 def outline_weights(data: Data) -> Rows:
@@ -185,4 +186,4 @@ def previewer(data: Data, steps: int) -> Part[Previewer]:
         edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         return {"l1": error.abs().mean(), "mse": 5 * error.square().mean(), "edges": edges}
 
-    return Part(module, loss, Plan(steps, 2e-3, ema=0.998), ship, batch)
+    return Part(module, loss, Plan(steps, 2e-3, ema=0.998), ship, batch, warm_up)

@@ -24,7 +24,7 @@ from ...cascade_core.builtin.pixels import to_pixels
 from ...cascade_core.hints import FoundFace, canny_edges, enlarged, import_opencv, paint_faces
 from ...cascade_core.models.blocks import Block
 from ...cascade_core.models.effnet import Effnet
-from ...cascade_core.models.stage_a import MixingResidualBlock, StageA
+from ...cascade_core.models.stage_a import StageA
 from ...cascade_core.models.text import TextEmbedding, TextEncoder
 from ...cascade_core.models.vision import ImageEncoder
 from .attributes import FACE_START, attributes
@@ -37,8 +37,6 @@ from .training_part import CPU, autocast
 
 SMALL_SIDES = (12, 16, 16, 16, 20, 24, 32, 64)  # sides of the pictures that super-resolution enlarges
 OUTLINE_REACH = 0.06  # a change of colour that is an outline
-
-COMPILED = (Block, MixingResidualBlock)
 
 Rows = Callable[[Tensor], Tensor]
 
@@ -151,7 +149,7 @@ class Data:
         """The module on the device, its blocks compiled, of each kind once."""
         module.to(self.device)
         for block in module.modules():
-            if self.compiled and isinstance(block, COMPILED):
+            if self.compiled and isinstance(block, Block):
                 block.compile()
         return module
 

@@ -23,6 +23,27 @@ WARM_UP = 300  # steps after which BatchNorm keeps its statistics: those of a sm
 GRID = 1 << 16  # times that are told apart
 
 
+class WarmUp:
+    """Lets the BatchNorms of a module follow the batches for their first WARM_UP steps; call it before each."""
+
+    _steps: int | None = None
+
+    def __init__(self, module: nn.Module) -> None:
+        self.norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
+
+    def __call__(self) -> None:
+        if self._steps is None:  # asked once, when a state was read: a GPU would have to be waited for
+            self._steps = int(self.norms[0].get_buffer("num_batches_tracked")) if self.norms else WARM_UP
+        for norm in self.norms:
+            norm.train(self._steps < WARM_UP)
+        self._steps += 1
+
+    @property
+    def over(self) -> bool:
+        """Will nothing change from now on?"""
+        return self._steps is not None and self._steps > WARM_UP
+
+
 @dataclass(frozen=True)
 class Part(Generic[Network]):
     """One stretch of training: what is trained, on what loss, how long, and how its result is shipped."""
@@ -32,21 +53,7 @@ class Part(Generic[Network]):
     plan: Plan
     ship: Callable[[Network], None]
     batch: int
-
-
-class WarmUp:
-    """Lets the BatchNorms of a module follow the batches for their first WARM_UP steps; call it before each."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
-        self._steps: int | None = None
-
-    def __call__(self) -> None:
-        if self._steps is None:  # asked once, when a state was read: a GPU would have to be waited for
-            self._steps = int(self.norms[0].get_buffer("num_batches_tracked"))
-        for norm in self.norms:
-            norm.train(self._steps < WARM_UP)
-        self._steps += 1
+    warm_up: WarmUp | None = None  # what the loss begins with
 
 
 def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:

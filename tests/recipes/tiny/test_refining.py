@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import pytest
 import torch
 
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
-from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
-from stable_cascade_nodes.recipes.tiny import caches, refining_parts
-from stable_cascade_nodes.recipes.tiny.refining_parts import deepened, near_outlines
-from stable_cascade_nodes.recipes.tiny.training_part import shipped
+from stable_cascade_nodes.recipes.tiny import refining_parts
+from stable_cascade_nodes.recipes.tiny.networks import shipped
+from stable_cascade_nodes.recipes.tiny.refining_parts import deepened
+from stable_cascade_nodes.recipes.tiny.training_data import Amounts, Data, near_outlines
 
 
 def test_a_deeper_decoder_begins_where_the_other_ended() -> None:
@@ -42,24 +41,20 @@ def test_near_an_outline() -> None:
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (caches, refining_parts):
-        monkeypatch.setattr(module, "ESTIMATES", 4)
-    monkeypatch.setattr(caches, "PICTURES", 8)
-    monkeypatch.setattr(caches, "LATENTS", 8)
-    monkeypatch.setattr(refining_parts, "REFINED", 4)
+def few(tmp_path: Path) -> Data:
+    return Data(tmp_path, amounts=Amounts(pictures=8, latents=8, refined=4, estimates=4, small=8))
 
 
-def test_stage_b_estimates_three_times(few: None, tmp_path: Path) -> None:
-    part = refining_parts.stage_b_refined(tmp_path, 10)
+def test_stage_b_estimates_three_times(few: Data) -> None:
+    part = refining_parts.stage_b_refined(few, 10)
     losses = part.loss(np.random.default_rng(0))
     assert list(losses) == ["early", "late"] and all(0 < loss.item() < 0.5 for loss in losses.values())
     torch.stack(list(losses.values())).sum().backward()
     assert all(parameter.grad is not None for name, parameter in part.module.named_parameters() if "clf" in name)
 
 
-def test_the_decoder_alone_learns(few: None, tmp_path: Path, tiny: Callable[..., Handle]) -> None:
-    part = refining_parts.stage_a_decoder(tmp_path, 10)
+def test_the_decoder_alone_learns(few: Data) -> None:
+    part = refining_parts.stage_a_decoder(few, 10)
     losses = part.loss(np.random.default_rng(0))
     torch.stack(list(losses.values())).sum().backward()
     learning = {name.split(".")[0] for name, parameter in part.module.named_parameters() if parameter.grad is not None}
