@@ -1,5 +1,7 @@
 """The recipe by the clock, for a GPU that is there for minutes: `python -m stable_cascade_nodes.recipes.tiny`.
 
+`gpu.sh` beside this runs it where nothing is installed, on a copy of the tree.
+
     --smoke              each part for seconds, to see that it runs and how fast
     --seconds 330        train all parts within this time
 
@@ -16,7 +18,7 @@ from typing import Any
 
 import torch
 
-from .timed import SHARES, gpu_amounts, train_timed
+from .timed import SHARES, Means, gpu_amounts, train_timed
 from .training_data import Data
 
 VARIANTS = 256  # of a compiled function: kinds of blocks, widths, batches, trained or not
@@ -32,7 +34,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=49152, help="drawn to learn from (%(default)s)")
     parser.add_argument("--factor", type=int, default=16, help="batches, in those of a CPU (%(default)s)")
     parser.add_argument("--checked", type=int, default=16, help="pictures of each kind judged (%(default)s)")
-    parser.add_argument("--compile", action="store_true", help="compile the blocks of networks (tens of seconds)")
+    parser.add_argument("--compile", action="store_true", help="compile the long parts' blocks (tens of seconds)")
+    parser.add_argument("--unrecorded", action="store_true", help="do not record steps as CUDA graphs")
     parser.add_argument("--smoke", action="store_true", help=f"{SMOKE_SECONDS} seconds a part, few pictures")
     options = parser.parse_args()
     seconds, pictures, checked = options.seconds, options.pictures, options.checked
@@ -40,8 +43,8 @@ def main() -> None:
         seconds, pictures, checked = SMOKE_SECONDS * len(options.part or SHARES), SMOKE_PICTURES, 0
     with tempfile.TemporaryDirectory() as work:
         data = Data(Path(work), torch.device(options.device), gpu_amounts(pictures), options.factor)
-        data.compiled = options.compile
-        train_timed(data, options.part, seconds, options.out, checked)
+        means = Means(recorded=not options.unrecorded, compiled=options.compile)
+        train_timed(data, options.part, seconds, options.out, checked, means)
 
 
 if __name__ == "__main__":
@@ -51,4 +54,5 @@ if __name__ == "__main__":
     setattr(dynamo, "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit", VARIANTS)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
+    torch.manual_seed(0)
     main()

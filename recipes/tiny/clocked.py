@@ -26,6 +26,7 @@ from .training_part import Part
 RESOLUTION = 10_000  # of the schedule: the time as steps of a plan
 WARM_UP = 0.02  # share of the time in which the learning rate rises
 FIRST = 3  # steps before the clock counts: everything is compiled, measured and allocated in them
+LEAST = 1.5  # seconds that a part is trained after these, however late it is
 REPORTS = 12  # of a part
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -60,15 +61,18 @@ def train_until(part: Part[Any], clock: Clock, report: Report, recorded: bool = 
         part.module.train()
         step = _Step(part)
         averaged = _Averaged(part.module, plan.ema or 0.0)
-        counted, timed, reported, sums = 0, began, 0.0, torch.zeros(())
+        counted, timed, end, reported, sums = 0, began, clock.end, 0.0, torch.zeros(())
+        since = 0, began  # number and time of the last report
         for number in count():
+            if recorded and stream is not None and number >= FIRST and step.can_be_recorded:
+                step.record(stream)
             if number == FIRST:
                 _wait(stream)
                 timed = time.monotonic()
+                end = max(end, timed + LEAST)
+                since = number, timed
                 report({"first_steps": timed - began})
-            if recorded and stream is not None and number >= FIRST and step.can_be_recorded:
-                step.record(stream)
-            progress = 0.0 if number < FIRST else (time.monotonic() - timed) / max(clock.end - timed, 1e-3)
+            progress = 0.0 if number < FIRST else (time.monotonic() - timed) / (end - timed)
             rate = plan.rate(min(round(progress * RESOLUTION), RESOLUTION - 1))
             losses = step(rate, number)
             averaged.update(number)
@@ -76,13 +80,13 @@ def train_until(part: Part[Any], clock: Clock, report: Report, recorded: bool = 
             counted += 1
             if number >= FIRST and (progress - reported >= 1 / REPORTS or progress >= 1):
                 means = dict(zip(step.names, (sums / counted).tolist(), strict=True))  # here the device is waited for
-                samples = (number + 1) * part.batch
-                speed = (number + 1 - FIRST) * part.batch / (time.monotonic() - timed)
-                row = {"step": number + 1, "samples": samples, "a_second": round(speed), "recorded": step.is_recorded}
-                report(row | {"seconds": time.monotonic() - began, "rate": rate} | means)
+                now = time.monotonic()
+                speed = (number + 1 - since[0]) * part.batch / (now - since[1])
+                row = {"step": number + 1, "samples": (number + 1) * part.batch, "a_second": round(speed)}
+                report(row | {"recorded": step.is_recorded, "seconds": now - began, "rate": rate} | means)
                 if not all(math.isfinite(mean) for mean in means.values()):
                     raise FloatingPointError(f"a loss is not finite at step {number + 1}: {means}")
-                counted, reported = 0, progress
+                counted, reported, since = 0, progress, (number + 1, now)
             if progress >= 1:
                 break
         _wait(stream)

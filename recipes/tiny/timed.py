@@ -11,6 +11,7 @@ import tarfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ SHARES: dict[str, float] = {
 }
 """The parts in order, and their shares of the time."""
 
+COMPILED = ("compressor", "stage_b", "stage_c")  # long enough to make up for the seconds of compiling
+
 FILES: dict[str, tuple[str, ...]] = {
     "compressor": ("effnet", "stage_b"),
     "stage_b_refined": ("stage_b",),
@@ -43,7 +46,17 @@ FILES: dict[str, tuple[str, ...]] = {
 }  # what a part ships, where it is not the network of its own name
 
 
-def train_timed(data: Data, parts: Sequence[str], seconds: float, out: Path, checked: int) -> None:
+@dataclass(frozen=True)
+class Means:
+    """The means by which a GPU is kept busy."""
+
+    recorded: bool = True  # steps as CUDA graphs
+    compiled: bool = False  # blocks, in the parts that are COMPILED
+
+
+def train_timed(
+    data: Data, parts: Sequence[str], seconds: float, out: Path, checked: int, means: Means | None = None
+) -> None:
     """Train parts (all of SHARES if none are named) within about so many seconds, and bring their weights to `out`.
 
     out: `weights.tar` with what is shipped, `earlier.tar` with Stage B as it was between its parts, and `curves.jsonl`
@@ -60,7 +73,7 @@ def train_timed(data: Data, parts: Sequence[str], seconds: float, out: Path, che
     for number, name in enumerate(names):
         share = SHARES[name] / sum(SHARES[other] for other in names[number:])
         own = Clock.of(clock.left * share)
-        if _attempted(name, data, own, log):
+        if _attempted(name, data, own, log, means or Means()):
             trained += [file for file in _files(name) if file not in trained]
             _bring(out, name, trained)
     if checked:
@@ -68,22 +81,19 @@ def train_timed(data: Data, parts: Sequence[str], seconds: float, out: Path, che
         log({"part": "check", "pictures": len(scenes)} | nearness(Studio.load(), "stage_b", scenes))
 
 
-def _attempted(name: str, data: Data, clock: Clock, log: Report) -> bool:
-    """Train and ship a part. Where that fails it is tried once more, plainly, neither compiled nor recorded."""
-    compiled = data.compiled
-    for plain in (False, True):
-        data.compiled = compiled and not plain
+def _attempted(name: str, data: Data, clock: Clock, log: Report, means: Means) -> bool:
+    """Train and ship a part. Where that fails it is tried once more without any means."""
+    for tried in (means, Means(recorded=False)):
+        data.compiled = tried.compiled and name in COMPILED
         try:
             part = PARTS[name][0](data, RESOLUTION)
-            averaged = train_until(part, clock, lambda row: log({"part": name, **row}), recorded=not plain)
+            averaged = train_until(part, clock, lambda row: log({"part": name, **row}), tried.recorded)
             part.module.load_state_dict(averaged)
             part.ship(part.module.eval())
             return True
         except Exception as error:
             traceback.print_exc()
             log({"part": name, "error": f"{type(error).__name__}: {error}"[:500]})
-        finally:
-            data.compiled = compiled
     return False
 
 
