@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -102,7 +101,6 @@ class _Step:
         self.is_recorded = False
         self._trained = [parameter for parameter in part.module.parameters() if parameter.requires_grad]
         self._optimizers = _optimizers(part, self._trained[0].device)
-        self._failed = False
         self._graph: Any = None
         self._losses = torch.zeros(())
 
@@ -133,20 +131,14 @@ class _Step:
     def can_be_recorded(self) -> bool:
         """Will every further step be the same, and was none recorded yet?"""
         warm_up = self.part.warm_up
-        return not self.is_recorded and not self._failed and (warm_up is None or warm_up.over)
+        return not self.is_recorded and (warm_up is None or warm_up.over)
 
     def record(self, stream: torch.cuda.Stream) -> None:
-        """Record the step as a CUDA graph; where that fails, say so and go on without."""
+        """Record the step as a CUDA graph. Where that fails, torch's generators and memory are left unusable."""
         self.part.module.zero_grad(set_to_none=True)  # the recorded gradients have memory of their own
         graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=stream):
-                self._losses = self._take(np.random.default_rng(0))
-        except Exception:
-            traceback.print_exc()
-            print("the step cannot be recorded: on without", flush=True)
-            self._failed = True
-            return
+        with torch.cuda.graph(graph, stream=stream):
+            self._losses = self._take(np.random.default_rng(0))
         self._graph, self.is_recorded = graph, True
 
 

@@ -19,7 +19,7 @@ SMALLEST_NORM = 1e-7
 class StackedMuon(torch.optim.Optimizer):
     """torch.optim.Muon with Nesterov momentum and steps scaled to AdamW's (Liu et al. 2025), to rounding."""
 
-    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
+    def __init__(self, matrices: Iterable[nn.Parameter], lr: float | Tensor, weight_decay: float) -> None:
         shapes: dict[torch.Size, list[nn.Parameter]] = {}
         for matrix in matrices:
             shapes.setdefault(matrix.shape, []).append(matrix)

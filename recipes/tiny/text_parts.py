@@ -68,7 +68,7 @@ def stage_c(data: Data, steps: int) -> Part[StageC]:
     is dropped in 30 %, and captions leave out colours and other parts, so that each word has a meaning without others.
     """
     effnets, images, texts = data.latents_c(), data.images(), data.texts("composed", drop=0.08)
-    untold = data.texts("composed", drop=1.0)
+    empty = data.texts("composed", drop=1.0)(torch.zeros(1, dtype=torch.long, device=data.device))
     module = data.ready(begun(StageC))
     denoising = Denoising(data.device)
     batch = data.batch(48)
@@ -79,7 +79,6 @@ def stage_c(data: Data, steps: int) -> Part[StageC]:
         sequence, pooled = texts(indices)
         seen = data.happens(0.12, batch, 1)
         silent = seen & data.happens(0.5, batch, 1)
-        empty = untold(indices[:1])
         sequence = torch.where(silent[..., None], empty.sequence, sequence)
         pooled = torch.where(silent, empty.pooled, pooled) * data.happens(0.7, batch, 1)
         shown = (images(indices) * seen)[:, None]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...cascade_core.builtin import CONTROLS, control_path, weights_path
 from ...cascade_core.builtin.world import KIND_WEIGHTS
 from .clocked import RESOLUTION, Clock, Report, train_until
@@ -56,11 +58,12 @@ class Means:
 
 def train_timed(
     data: Data, parts: Sequence[str], seconds: float, out: Path, checked: int, means: Means | None = None
-) -> None:
+) -> bool:
     """Train parts (all of SHARES if none are named) within about so many seconds, and bring their weights to `out`.
 
     out: `weights.tar` with what is shipped, `earlier.tar` with Stage B as it was between its parts, and `curves.jsonl`
     with the losses and samples a second of each part. checked: how many pictures of each kind are judged in the end.
+    Returns whether nothing went wrong, though what did is made good where it can be.
     """
     out.mkdir(parents=True, exist_ok=True)
     log = _Log(out / "curves.jsonl")
@@ -68,6 +71,8 @@ def train_timed(
     began = time.monotonic()
     data.draw_ahead()
     log({"part": "data", "pictures": data.amounts.pictures, "seconds": time.monotonic() - began})
+    if data.device.type == "cuda":
+        log({"device": torch.cuda.get_device_name(data.device), "torch": torch.__version__})
     names = list(parts or SHARES)
     trained: list[str] = []
     for number, name in enumerate(names):
@@ -79,6 +84,7 @@ def train_timed(
     if checked:
         scenes = [scene for kind in KIND_WEIGHTS for scene in test_scenes(kind, checked)]
         log({"part": "check", "pictures": len(scenes)} | nearness(Studio.load(), "stage_b", scenes))
+    return not log.errors
 
 
 def _attempted(name: str, data: Data, clock: Clock, log: Report, means: Means) -> bool:
@@ -122,9 +128,11 @@ class _Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.errors = 0
         self.began = time.monotonic()
 
     def __call__(self, row: Mapping[str, Any]) -> None:
+        self.errors += "error" in row
         head = {"at": round(time.monotonic() - self.began, 1)}
         rounded = {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in row.items()}
         line = json.dumps(head | rounded)

@@ -24,13 +24,14 @@ from stable_cascade_nodes.recipes.tiny.training_data import Data
 from stable_cascade_nodes.recipes.tiny.training_part import PROCESS, Denoising, Part
 
 
-def test_stacked_muon_is_torchs() -> None:
+@pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1)])
+def test_stacked_muon_is_torchs(rate: Any) -> None:
     torch.manual_seed(0)
     shapes = [(6, 24), (24, 6), (6, 24), (9, 9)]
     ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
     theirs = [nn.Parameter(matrix.detach().clone()) for matrix in ours]
     muon = torch.optim.Muon(theirs, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-    stacked = StackedMuon(ours, lr=0.1, weight_decay=0.01)
+    stacked = StackedMuon(ours, lr=rate, weight_decay=0.01)
     begun = [matrix.detach().clone() for matrix in ours]
     for _ in range(4):
         for mine, other in zip(ours, theirs, strict=True):
