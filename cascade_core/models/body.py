@@ -42,6 +42,16 @@ class Prepared:
         """Text tokens; what is equally long can lie in one batch."""
         return self.kv[0].shape[2]
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> Prepared:
+        """The same of changed tensors."""
+        kv = tuple(change(one) for one in self.kv)
+        constant = None if self.constant is None else change(self.constant)
+        return Prepared(kv, constant, tuple(None if one is None else change(one) for one in self.control))
+
+    def tensors(self) -> list[Tensor]:
+        """All that are there, in the order of `map`."""
+        return [one for one in (*self.kv, self.constant, *self.control) if one is not None]
+
     @staticmethod
     def cat(each: Sequence[Prepared]) -> Prepared:
         """Several as one batch, without control yet; their text must be equally long."""

@@ -1,9 +1,9 @@
 """Torch's compiler and CUDA graphs around an evaluation of Stage C or B.
 
 "blocks": inductor compiles each kind of block once, for all blocks of that kind, so that the many layers of a published
-network take no longer to compile than a few. "graphs": the whole evaluation is recorded as a CUDA graph, as it stands,
-so that a step is one launch; elsewhere than on a CUDA device it is only traced. What a mode needs is made at the first
-evaluation; a second size makes it once more, for any size. Torch keeps what inductor made for other runs.
+network take no longer to compile than a few; a second size does so once more, for any size. Torch keeps what it made
+for other runs. "graphs": nothing is compiled. In both a CUDA device gets the whole evaluation as one launch, which
+cuda_graphs.py records. What a mode needs is made at the first evaluation.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CascadeError
+from .cuda_graphs import recording
 
-BACKENDS = {"blocks": "inductor", "graphs": "cudagraphs"}
+BACKEND = "inductor"
 VARIANTS = 64  # of the compiled function: kinds of blocks, their widths, with a skip or without
 
 Evaluate = Callable[..., Tensor]
@@ -29,20 +30,20 @@ def call(block: nn.Module, x: Tensor, skip: Tensor | None, given: Tensor | None,
     return block(x, skip, given, scale)
 
 
-def evaluator(evaluate: Evaluate, mode: str) -> Evaluate:
+def evaluator(module: nn.Module, mode: str) -> Evaluate:
     """A stage's `evaluate` by this mode, a name of kinds.COMPILE_NAMES; CascadeError where torch cannot compile."""
+    evaluate = cast(Evaluate, module.evaluate)
     if mode == "off":
         return evaluate
-    if mode == "blocks":
-        run: Evaluate = partial(evaluate, call=_compiled_call(BACKENDS[mode]))
-    else:
-        run = _compiled(evaluate, BACKENDS[mode])
+    if mode == "graphs":
+        return recording(module, evaluate)
+    run = recording(module, partial(evaluate, call=_compiled_call(BACKEND)))
 
     def compiled(*given: Any) -> Tensor:
         from torch._dynamo.exc import BackendCompilerFailed
 
         try:
-            return run(*given).clone()  # the next replay of a graph writes to the same memory
+            return run(*given)
         except BackendCompilerFailed as error:
             reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
             raise CascadeError(f"compile: torch cannot compile here ({reason}): set it to off") from error
@@ -52,13 +53,9 @@ def evaluator(evaluate: Evaluate, mode: str) -> Evaluate:
 
 @cache
 def _compiled_call(backend: str) -> Call:
-    return cast(Call, _compiled(call, backend))
-
-
-def _compiled(function: Evaluate, backend: str) -> Evaluate:
     import torch._dynamo.config as dynamo
 
     limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"  # before torch 2.7
     setattr(dynamo, limit, max(getattr(dynamo, limit), VARIANTS))
-    compiler = cast(Callable[..., Evaluate], torch.compile)  # pyright: ignore[reportUnknownMemberType]  (half typed)
-    return compiler(function, backend=backend, fullgraph=True)
+    compiler = cast(Callable[..., Call], torch.compile)  # pyright: ignore[reportUnknownMemberType]  (half typed)
+    return compiler(call, backend=backend, fullgraph=True)

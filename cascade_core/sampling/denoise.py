@@ -6,7 +6,6 @@ its own type.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
 
 from torch import Tensor
 
@@ -23,14 +22,6 @@ from .solvers.trace import Denoise
 from .times import Time
 
 Side = tuple[Condition, ...]
-
-
-class Network(Protocol):
-    """A stage, as far as denoising knows it."""
-
-    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared) -> Tensor:
-        """One step: latents (B, C, h, w) -> the raw prediction."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ class Predictor:
         """room: bytes that an evaluation takes. modulation: a row for each of the `steps`. prepared: of all conditions.
         maps: of all controls that act at some step."""
         self.handle = handle
-        self.evaluate = evaluator(cast(Network, handle.module).evaluate, handle.compile)
+        self.evaluate = evaluator(handle.module, handle.compile)
         self.room = room
         self.images = images
         self.steps = steps

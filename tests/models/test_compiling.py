@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.models import compiling
 from stable_cascade_nodes.cascade_core.models.adapters import LowRank, adapted
@@ -19,7 +20,6 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
 from . import test_stage_b, test_stage_c
-from .peers import alive, deviation
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 NETWORKS: dict[str, tuple[Any, Any]] = {
@@ -41,13 +41,18 @@ class Compiles:
 
 @pytest.fixture
 def compiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compiles]:
-    """Both modes by a counting backend."""
+    """Blocks by a counting backend."""
     torch._dynamo.reset()
     counting = Compiles()
-    monkeypatch.setattr(compiling, "BACKENDS", dict.fromkeys(compiling.BACKENDS, counting))
+    monkeypatch.setattr(compiling, "BACKEND", counting)
     yield counting
     torch._dynamo.reset()
     compiling._compiled_call.cache_clear()
+
+
+def whole(module: Any, backend: Any) -> Any:
+    """An evaluation traced in one piece: a break in the graph is an error."""
+    return torch.compile(module.evaluate, backend=backend, fullgraph=True)
 
 
 def prepared_inputs(kind: str, module: Any, seed: int, size: int = 8, strength: float = 1.0) -> tuple[Tensor, Any, Any]:
@@ -67,19 +72,18 @@ def prepared_inputs(kind: str, module: Any, seed: int, size: int = 8, strength: 
     ("kind", "mode"),
     [
         ("stage_c", "blocks"),
-        pytest.param("stage_c", "graphs", marks=pytest.mark.slow),
+        pytest.param("stage_c", "whole", marks=pytest.mark.slow),
         pytest.param("stage_b", "blocks", marks=pytest.mark.slow),
-        ("stage_b", "graphs"),
+        ("stage_b", "whole"),
     ],
 )
 def test_seeds_prompts_strengths_and_steps_compile_nothing_anew(kind: str, mode: str, compiles: Compiles) -> None:
-    """fullgraph=True: a break in the graph is an error."""
     network, config = NETWORKS[kind]
     module = alive(network, config)
     with torch.inference_mode():
         counts: list[int] = []
         for seed in range(3):
-            evaluate = evaluator(module.evaluate, mode)  # as of each run
+            evaluate = evaluator(module, mode) if mode == "blocks" else whole(module, compiles)  # as of each run
             x, modulations, prepared = prepared_inputs(kind, module, seed, strength=0.5 + seed)
             for step in range(4):
                 given = (x, slice_modulation(modulations, step), prepared)
@@ -87,7 +91,7 @@ def test_seeds_prompts_strengths_and_steps_compile_nothing_anew(kind: str, mode:
                 counts.append(compiles.count)
     assert counts[0] > 0
     assert len(set(counts)) == 1, counts
-    if mode == "graphs":
+    if mode == "whole":
         assert counts[0] == 1
     else:
         kinds = {(type(block), block.index) for block in module.modules() if hasattr(block, "own")}
@@ -102,7 +106,7 @@ def test_sizes_compile_once_more_and_no_more(kind: str, compiles: Compiles) -> N
     module = alive(network, config)
     counts: list[int] = []
     with torch.inference_mode():
-        evaluate = evaluator(module.evaluate, "graphs")
+        evaluate = whole(module, compiles)
         for size in (8, 12, 16, 20, 28):
             x, modulations, prepared = prepared_inputs(kind, module, 0, size)
             evaluate(x, slice_modulation(modulations, 0), prepared)
@@ -128,11 +132,11 @@ def test_a_lora_is_compiled_with_its_own_branches(compiles: Compiles) -> None:
     twin: Any = adapted(module, {name: [LowRank(torch.randn(2, inner), torch.randn(out, 2))]})
     x, modulations, prepared = prepared_inputs("stage_c", module, 0)
     given = (x, slice_modulation(modulations, 0), prepared)
-    for mode in ("blocks", "graphs"):
-        with torch.inference_mode():
-            for each in (module, twin, module):
-                assert deviation(evaluator(each.evaluate, mode)(*given), each.evaluate(*given)) < 1e-5
-            assert deviation(twin.evaluate(*given), module.evaluate(*given)) > 1e-3
+    with torch.inference_mode():
+        for each in (module, twin, module):
+            for evaluate in (evaluator(each, "blocks"), whole(each, compiles)):
+                assert deviation(evaluate(*given), each.evaluate(*given)) < 1e-5
+        assert deviation(twin.evaluate(*given), module.evaluate(*given)) > 1e-3
 
 
 def test_a_compiler_that_cannot_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,11 +144,12 @@ def test_a_compiler_that_cannot_is_told_in_one_sentence(monkeypatch: pytest.Monk
         raise RuntimeError("no C++ compiler")
 
     torch._dynamo.reset()
-    monkeypatch.setattr(compiling, "BACKENDS", {"graphs": broken})
+    monkeypatch.setattr(compiling, "BACKEND", broken)
+    compiling._compiled_call.cache_clear()
     module = alive(*NETWORKS["stage_c"])
     x, modulations, prepared = prepared_inputs("stage_c", module, 0)
     with pytest.raises(CascadeError, match=r"torch cannot compile here \(.*no C\+\+ compiler.*\): set it to off"):
-        evaluator(module.evaluate, "graphs")(x, slice_modulation(modulations, 0), prepared)
+        evaluator(module, "blocks")(x, slice_modulation(modulations, 0), prepared)
 
 
 @pytest.mark.slow
@@ -153,5 +158,5 @@ def test_inductor_agrees() -> None:
     x, modulations, prepared = prepared_inputs("stage_c", module, 0)
     given = (x, slice_modulation(modulations, 0), prepared)
     with torch.inference_mode():
-        assert deviation(evaluator(module.evaluate, "blocks")(*given), module.evaluate(*given)) < 1e-5
+        assert deviation(evaluator(module, "blocks")(*given), module.evaluate(*given)) < 1e-5
     torch._dynamo.reset()
