@@ -1,4 +1,4 @@
-"""What loading costs: `python benchmarks/loading.py [--json]`.
+"""What loading costs: `python -m stable_cascade_nodes.benchmarks.loading [--json]`.
 
 Writes Stage C 1B (2 GB in bfloat16, temporary) in several ways and loads each in a process of its own: CPU seconds
 until the handle is there, with no weight touched yet, and the most resident memory, torch's own included, once all are.
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from stable_cascade_nodes.cascade_core.files import load
-from stable_cascade_nodes.cascade_core.files.convert import convert
-from stable_cascade_nodes.cascade_core.files.tensors import write_tensors
-from stable_cascade_nodes.cascade_core.models.config import PRESETS
-from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from ..cascade_core.files import load
+from ..cascade_core.files.convert import convert
+from ..cascade_core.files.tensors import write_tensors
+from ..cascade_core.models.config import PRESETS
+from ..cascade_core.models.stage_c import StageC
 
 WANTED_SECONDS, WANTED_MEMORY = 0.6, 1.15  # of the official bfloat16 file; memory in sizes of the file
 
@@ -47,7 +47,9 @@ def measure(path: Path) -> dict[str, float]:
 
 
 def measure_apart(path: Path) -> dict[str, float]:
-    done = subprocess.run([sys.executable, __file__, "--measure", path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", __spec__.name, "--measure", path], capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 

@@ -1,6 +1,6 @@
 """How many pictures of the built-in cascade show their prompts, by sampler and schedule.
 
-    python benchmarks/samplers.py [--prompts 100] [--kind one] [--painter stage_c] [SAMPLER:SCHEDULE ...]
+    python -m stable_cascade_nodes.benchmarks.samplers [--prompts 100] [OPTIONS] [SAMPLER:SCHEDULE ...]
 
 Prompts of the picture world that were never trained on; picture i has the seed i. Samplers of two evaluations a step
 take half as many steps. The painter `stage_c` shows Stage C's latent by the previewer; `whole` samples both stages so.
@@ -12,10 +12,10 @@ import argparse
 import time
 from dataclasses import replace
 
-from stable_cascade_nodes.cascade_core.sampling.samplers import SAMPLERS
-from stable_cascade_nodes.cascade_core.sampling.schedules import SCHEDULES
-from stable_cascade_nodes.recipes.tiny.data import test_scenes
-from stable_cascade_nodes.recipes.tiny.judge import PAINTERS, Studio, judge
+from ..cascade_core.sampling.samplers import SAMPLERS
+from ..cascade_core.sampling.schedules import SCHEDULES
+from ..recipes.tiny.data import test_scenes
+from ..recipes.tiny.judge import PAINTERS, Studio, judge
 
 PAIRS = [f"{sampler}:{schedule}" for sampler in SAMPLERS for schedule in ("cosine", "simple")]
 PAIRS += [f"{sampler}:{schedule}" for sampler in ("euler_ancestral", "dpmpp_2m") for schedule in list(SCHEDULES)[2:]]

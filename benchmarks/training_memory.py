@@ -1,6 +1,6 @@
 """How much memory the training of a LoRA takes at its peak, computed without the memory:
 
-    python benchmarks/training_memory.py [--rank N] [--batch N] [--size PX] [--preset NAME] [--no-checkpointing]
+    python -m stable_cascade_nodes.benchmarks.training_memory [OPTIONS]
 
 Two steps (of which the second has the optimiser's state) are taken on tensors without values, by the trainer's own
 branches, loss, gradient clipping and AdamW; after every operation the memory of all tensors that are alive is added up.
@@ -17,51 +17,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from stable_cascade_nodes.cascade_core.models.adapters import adapted
-from stable_cascade_nodes.cascade_core.models.config import PRESETS
-from stable_cascade_nodes.cascade_core.models.stage_c import StageC
-from stable_cascade_nodes.cascade_core.sampling.sizes import CELL
-from stable_cascade_nodes.cascade_core.training.denoising import Noised, denoising_loss
-from stable_cascade_nodes.cascade_core.training.lora import Branches
-from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
-from stable_cascade_nodes.cascade_core.training.settings import LoraSettings
+from ..cascade_core.models.adapters import adapted
+from ..cascade_core.models.config import PRESETS, StageCConfig
+from ..cascade_core.models.stage_c import StageC
+from ..cascade_core.sampling.sizes import CELL
+from ..cascade_core.training.denoising import Noised, denoising_loss
+from ..cascade_core.training.lora import Branches
+from ..cascade_core.training.optimizers import make_optimizers
+from ..cascade_core.training.settings import LoraSettings
+from .counted import Alive
 
 GIB = 2**30
 TOKENS = 77
 DTYPE = torch.bfloat16
-
-
-class Alive(TorchDispatchMode):
-    """The bytes of what operations made and is still alive, and the most of them."""
-
-    def __init__(self, counted: Iterable[Tensor]) -> None:
-        """counted: what is added up elsewhere, and not here where an operation gives a view of it."""
-        super().__init__()
-        self.counted = {StorageWeakRef(tensor.untyped_storage()) for tensor in counted}
-        self.sizes: dict[StorageWeakRef, int] = {}
-        self.total = self.most = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self._add(tensor.untyped_storage())
-        return result
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        reference = StorageWeakRef(storage)
-        if reference in self.counted or reference in self.sizes:
-            return
-        self.sizes[reference] = storage.nbytes()
-        self.total += storage.nbytes()
-        if self.total > self.most:  # as far as is known: some may have gone since
-            self.sizes = {storage: size for storage, size in self.sizes.items() if not storage.expired()}
-            self.total = sum(self.sizes.values())
-            self.most = max(self.most, self.total)
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
@@ -70,7 +39,7 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 
 def step(module: StageC, branches: nn.Module, optimizer: torch.optim.Optimizer, batch: int, cells: int) -> None:
     """One step of the trainer, on zeros."""
-    config = module.config
+    config = cast(StageCConfig, module.config)
     x = torch.zeros(batch, config.channels, cells, cells)
     noised = Noised(x, torch.zeros(batch), x.clone(), torch.ones(batch))
     shapes = (TOKENS, config.c_clip_text), (1, config.c_clip_text_pooled), (1, config.c_clip_img)

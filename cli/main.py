@@ -32,6 +32,7 @@ COMMANDS = {
     "workflows": "list the workflows that come with the pack, or copy one",
     "nodes": "list the nodes, or describe one",
     "app": "open the workflows as a page in the browser",
+    "bench": "time the networks on this machine, beside others'",
     "convert": "write a model file in another layout or precision",
     "decode": "decode latents into pictures",
     "doctor": "say what model files are, or what a workflow needs",

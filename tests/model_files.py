@@ -14,13 +14,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from stable_cascade_nodes.benchmarks.peers import alive, twin
 from stable_cascade_nodes.cascade_core.models.clip_config import TextConfig
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
-
-from .models.peers import alive, twin
 
 BYTES = {"I64": 8, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1}
 SMALL_TEXT = TextConfig(49_408, 64, 128, 2, 2, 77, 64, "gelu", 49_407)

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.files.convert import LAYOUTS, Conversion, convert
@@ -29,7 +30,6 @@ from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 
 from ..model_files import write_header
 from ..models import test_stage_a, test_stage_b, test_stage_c
-from ..models.peers import alive, deviation
 from .networks import PUBLISHED, official_shapes, published_shapes
 
 WORDS = ["a", "red", "circle"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation, paella, unet
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT
@@ -17,7 +18,6 @@ from stable_cascade_nodes.cascade_core.models.vision import CLIP_MEAN, CLIP_STD
 
 from ..models import test_stage_a, test_stage_b, test_stage_c
 from ..models.conftest import _write_clip_files
-from ..models.peers import alive, deviation, paella, unet
 
 LIMIT = 1e-5  # of the largest value
 STAGE_C = {

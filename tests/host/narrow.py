@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from stable_cascade_nodes.benchmarks.peers import alive
 from stable_cascade_nodes.cascade_core.files import signatures
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT, PUBLISHED_VISION, TextConfig
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageAConfig
@@ -32,7 +33,6 @@ from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
 from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 
-from ..models.peers import alive
 from ..shared_graphs import STAGE_B, STAGE_C
 from .random_models import NARROW_B, NARROW_C
 

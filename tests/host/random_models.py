@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive
 from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
@@ -17,8 +18,6 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import PublishedTokenizer
-
-from ..models.peers import alive
 
 TEXT_ENCODER, STAGE_C, STAGE_B, STAGE_A, CONTROL = (
     f"{name}.safetensors" for name in ("text_encoder", "narrow_c", "narrow_b", "stage_a", "control_lora")

@@ -19,11 +19,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import deviation
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.runtime import host
 
 from .. import shared_graphs
-from ..models.peers import deviation
 from . import narrow
 from .in_process import InProcess, Link, Prompt
 from .lanes import Lane

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 import stable_cascade_nodes
+from stable_cascade_nodes.benchmarks.peers import deviation
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT
 from stable_cascade_nodes.cascade_core.models.handle import Handle
@@ -33,7 +34,6 @@ from stable_cascade_nodes.cascade_core.sampling.latent import Latent
 from stable_cascade_nodes.cascade_core.sampling.settings import SamplerSettings
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 
-from ..models.peers import deviation
 from . import random_models as files
 from .in_process import Failed, InProcess, Link, Prompt, out
 from .lanes import Lane

@@ -19,13 +19,13 @@ from PIL import Image
 from torch import Tensor
 
 import stable_cascade_nodes
+from stable_cascade_nodes.benchmarks.peers import alive, deviation
 from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_VISION
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 
-from ..models.peers import alive, deviation
 from .in_process import InProcess, Link, Prompt, out
 from .lanes import Lane
 

@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_VISION
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
@@ -29,7 +30,6 @@ from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 from stable_cascade_nodes.headless import graph, native
 from stable_cascade_nodes.runtime import host
 
-from ..models.peers import alive
 from .in_process import InProcess, Link, Prompt, out
 from .lanes import Lane
 

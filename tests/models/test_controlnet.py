@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation
 from stable_cascade_nodes.cascade_core.files import load
 from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, ControlNetConfig
@@ -15,7 +16,6 @@ from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
 
 from ..host.lanes import Lane
 from .hosts import in_host
-from .peers import alive, deviation
 
 CONTROLNETS = PRESETS["controlnet"]
 PROJECTED = (0, 4, 8, 12, 51, 55, 59, 63)

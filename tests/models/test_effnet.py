@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 
 from ..host.lanes import Lane
 from .hosts import in_host
-from .peers import alive, deviation
 
 IN_TORCHVISION = """
 import torch, torchvision

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stable_cascade_nodes.benchmarks.peers import alive, twin
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.models.adapters import Branch, Dense, LowRank, adapted, replaced
@@ -21,7 +22,6 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
 from . import test_stage_b, test_stage_c
-from .peers import alive, twin
 
 NETWORKS: dict[str, tuple[Any, Any]] = {"stage_c": (StageC, test_stage_c), "stage_b": (StageB, test_stage_b)}
 KIND = pytest.mark.parametrize("kind", NETWORKS)

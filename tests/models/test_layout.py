@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stable_cascade_nodes.benchmarks.peers import alive
 from stable_cascade_nodes.cascade_core.models.blocks import AttnBlock, ResBlock, TimestepBlock
 from stable_cascade_nodes.cascade_core.models.stage_a import MixingResidualBlock, StageA
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
 from . import test_stage_a, test_stage_b, test_stage_c
-from .peers import alive
 
 BLOCKS = (ResBlock, TimestepBlock, AttnBlock)
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation
 from stable_cascade_nodes.cascade_core.models.linear import Linear, linear, packed, unpacked
-
-from .peers import alive, deviation
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stable_cascade_nodes.benchmarks.peers import alive
 from stable_cascade_nodes.cascade_core.models.body import embed_ratio
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
@@ -16,7 +17,6 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
 from . import test_stage_b, test_stage_c
-from .peers import alive
 
 
 def run_stage_c(module: nn.Module, dtype: torch.dtype) -> Tensor:

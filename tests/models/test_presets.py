@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from stable_cascade_nodes.benchmarks.peers import paella, translate, unet
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
-
-from .peers import paella, translate, unet
 
 PUBLISHED = [  # network, preset, parameters, tensors, tensors with q, k and v apart
     pytest.param(StageC, "stage_c", "3.6B", 3_589_103_632, 1294, 1550, id="C 3.6B"),

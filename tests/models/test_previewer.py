@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
 
 from ..host.lanes import Lane
 from .hosts import in_host
-from .peers import alive, deviation
 
 IN_COMFYUI = """
 import torch

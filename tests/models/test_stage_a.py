@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation, twin
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageAConfig
 from stable_cascade_nodes.cascade_core.models.stage_a import StageA
-
-from .peers import alive, deviation, twin
 
 SMALL = StageAConfig(c_hidden=24, bottleneck_blocks=2, codebook_size=16)
 CONFIGS = {

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation, twin
 from stable_cascade_nodes.cascade_core.models.body import Prepared, slice_modulation
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageBConfig
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
-
-from .peers import alive, deviation, twin
 
 SMALL = StageBConfig(
     c_hidden=(16, 24, 32, 48),

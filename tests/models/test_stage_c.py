@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import LETTERS, alive, deviation, twin
 from stable_cascade_nodes.cascade_core.models.body import Prepared, slice_modulation
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageCConfig
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
-
-from .peers import LETTERS, alive, deviation, twin
 
 SMALL = StageCConfig(
     c_hidden=(32, 48),

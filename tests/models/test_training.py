@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stable_cascade_nodes.benchmarks.peers import alive, translate, twin
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageAConfig
 from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.previewer import Previewer
@@ -15,7 +16,6 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 
 from . import test_stage_b, test_stage_c
-from .peers import alive, translate, twin
 
 TESTS: dict[str, Any] = {"stage_c": test_stage_c, "stage_b": test_stage_b}
 STAGES = pytest.mark.parametrize(("kind", "network"), [("stage_c", StageC), ("stage_b", StageB)])

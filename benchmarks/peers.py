@@ -6,22 +6,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stable_cascade_nodes.cascade_core.models.config import StageAConfig, StageBConfig, StageCConfig
-from stable_cascade_nodes.cascade_core.models.stage_a import StageA
-from stable_cascade_nodes.cascade_core.models.stage_b import StageB
-from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from ..cascade_core.models.config import StageAConfig, StageBConfig, StageCConfig
+from ..cascade_core.models.stage_a import StageA
+from ..cascade_core.models.stage_b import StageB
+from ..cascade_core.models.stage_c import StageC
 
 Network = TypeVar("Network", bound=nn.Module)
 LETTERS = {"C": "SDCascadeResBlock", "T": "SDCascadeTimestepBlock", "A": "SDCascadeAttnBlock"}
 
 
-def alive(network: Callable[[Any], Network], config: Any) -> Network:
+def alive(network: Callable[[Any], Network], config: Any, device: torch.device | str = "cpu") -> Network:
     """The network for inference, random everywhere, also where training starts from zero: every branch matters."""
-    module = network(config).eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
+    with torch.device(device):
+        module = network(config).eval().requires_grad_(False)
+    generator = torch.Generator(device).manual_seed(0)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
-            noise = torch.randn(tensor.shape, generator=generator)
+            noise = torch.randn(tensor.shape, generator=generator, device=tensor.device)
             if name.endswith("running_var"):
                 tensor.copy_(0.5 + noise.sigmoid())
             elif name.endswith(("bias", "gammas", "gamma", "beta", "running_mean")):
@@ -57,7 +58,7 @@ def translate(state: Mapping[str, Tensor], network: type[nn.Module]) -> dict[str
 
 def unet(config: StageBConfig | StageCConfig) -> Any:
     """diffusers' StableCascadeUNet of our configuration; sizes only, weights as initialised there."""
-    from diffusers import StableCascadeUNet
+    from diffusers import StableCascadeUNet  # pyright: ignore
 
     if isinstance(config, StageCConfig):
         own: dict[str, Any] = {
