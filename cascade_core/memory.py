@@ -5,6 +5,8 @@ the module then lies. It knows modules and devices only: no files, no handles, n
 memory manager stands behind the same protocol in the nodes.
 """
 
+import math
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -124,6 +126,24 @@ class OneAtATime:
             tensor.data = home
         if self.device.type in ("cuda", "xpu", "mps"):
             getattr(torch, self.device.type).empty_cache()
+
+
+def is_short(device: torch.device, needed: int) -> bool:
+    """Whether a computation would take more than half of the device's memory: the other half is for weights.
+
+    Of all its memory, not of what is free at the moment: the same picture is computed the same way on every day, and
+    whoever manages the memory can free what others hold.
+    """
+    return needed > total_bytes(device) / 2
+
+
+def total_bytes(device: torch.device) -> float:
+    """The memory of a device; infinite where nobody says."""
+    if device.type in ("cuda", "xpu"):
+        return getattr(torch, device.type).get_device_properties(device).total_memory
+    if device.type in ("cpu", "mps") and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return math.inf
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

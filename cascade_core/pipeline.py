@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import tiles
 from .models.family import check_family
 from .models.handle import Handle
-from .sampling.activations import previewer_bytes, stage_a_bytes, text_bytes
+from .sampling.activations import previewer_bytes, text_bytes
 from .sampling.condition import Condition
 from .sampling.latent import Latent
 from .sampling.sizes import decoded_size, stage_b_size, stage_c_size
@@ -39,14 +40,15 @@ def encode_text(text_encoder: Handle, text: str) -> Condition:
 
 
 @torch.inference_mode()
-def decode_pixels(stage_a: Handle, latent: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Latent (B, 4, h, w) -> pixels (B, 3, 4h, 4w), clamped, on the CPU; cropped to `size` (H, W) where it fits."""
-    h, w = latent.shape[-2:]
-    device = stage_a.acquire(stage_a_bytes(stage_a.config, (h, w), stage_a.dtype))
-    module: Any = stage_a.module
-    latents = [latent[i : i + 1].to(device, stage_a.dtype) for i in range(len(latent))]  # one by one, for memory
-    pixels = torch.cat([module.decode(one).float().cpu() for one in latents]).clamp(0, 1)
-    height, width = decoded_size((h, w), size)
+def decode_pixels(
+    stage_a: Handle, latent: Tensor, size: tuple[int, int] | None = None, along: tiles.Along = iter
+) -> Tensor:
+    """Latent (B, 4, h, w) -> pixels (B, 3, 4h, 4w), clamped, on the CPU; cropped to `size` (H, W) where it fits.
+
+    along: goes through the tiles of large pictures.
+    """
+    pixels = tiles.decode(stage_a, latent, along).clamp_(0, 1)
+    height, width = decoded_size((latent.shape[-2], latent.shape[-1]), size)
     return pixels[..., :height, :width]
 
 

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ..cascade_core.errors import CascadeError
 from ..headless import latent_files
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
+from ..runtime import host
 from . import arguments, pictures
 from .output import errors_as_failures
 
@@ -205,7 +207,7 @@ class _Decoder:
             seed=self.options.seed,
             settings=replace(STAGE_B_DEFAULTS, steps=self.options.steps, cfg=self.options.cfg),
         )
-        pixels = decode_pixels(self.stage_a, last(steps))
+        pixels = decode_pixels(self.stage_a, last(steps), along=partial(host.current().walk, "Stage A"))
         return [one[:, : task.picture.size[0], : task.picture.size[1]] for one, task in zip(pixels, batch, strict=True)]
 
     def _condition(self) -> Condition:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.sampling.sizes import decoded_size
+from ..runtime import host
 from . import inputs, sockets
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ class CascadeStageADecode:
         from ..cascade_core.pipeline import decode_pixels
 
         found = _check(stage_a, latent)
-        return (sockets.to_image(decode_pixels(stage_a, found.samples, found.size)),)
+        along = partial(host.current().walk, self.DISPLAY_NAME)
+        return (sockets.to_image(decode_pixels(stage_a, found.samples, found.size, along)),)
 
     def rehearse(self, stage_a: Handle, latent: sockets.Latent) -> tuple[Tensor]:
         found = _check(stage_a, latent)

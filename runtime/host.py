@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import picture_files
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Preview = Callable[[], "Image.Image"]  # makes the picture of a step; called only where somebody looks at it
 Advance = Callable[["Preview | None"], None]
+Item = TypeVar("Item")
 
 TOKENIZER = "tokenizer"  # in a folder of text encoders: CLIP's vocabulary for all of them
 COMFYUI_TOKENIZER = Path("comfy") / "sd1_tokenizer"  # under ComfyUI's folder: its copy of CLIP's vocabulary
@@ -141,6 +142,17 @@ class Host(ABC):
                 bar.update()
 
             yield advance
+
+    def walk(self, label: str, items: Sequence[Item]) -> Iterator[Item]:
+        """The items, one after the other, with progress and cancelling between them where there are several."""
+        if len(items) < 2:
+            yield from items
+            return
+        with self.progress(label, len(items)) as advance:
+            for item in items:
+                self.check_cancel()
+                yield item
+                advance(None)
 
     @abstractmethod
     def check_cancel(self) -> None:

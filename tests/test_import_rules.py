@@ -40,7 +40,7 @@ LEVELS = (
     ("models",),
     ("files",),
     ("sampling",),
-    ("faces", "lora", "hints", "images"),
+    ("faces", "lora", "hints", "images", "tiles"),
     ("pipeline",),
     ("training",),
     ("builtin",),

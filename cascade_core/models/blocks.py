@@ -65,6 +65,16 @@ def add_residual(h: Tensor, x: Tensor) -> Tensor:
     return h.add_(x) if h.dtype == x.dtype else x + h
 
 
+def overwrites() -> bool:
+    """Whether an activation may be changed in its place: no gradient needs it, and no compiler, which sees to it."""
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU, in the place of x where it may be; oneDNN's own layout knows no such operation."""
+    return torch.ops.aten.gelu_(x) if overwrites() and not x.is_mkldnn else F.gelu(x)
+
+
 def token_norms(x: Tensor) -> Tensor:
     """Euclidean norms over H and W of (B, H, W, C): (B, C), summed in float32.
 
@@ -87,11 +97,13 @@ class GlobalResponseNorm(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, 1, 1, channels))
         self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
 
-    def forward(self, x: Tensor, out_scale: float = 1.0) -> Tensor:  # (B, H, W, C)
-        norm = token_norms(x)
+    def forward(self, x: Tensor, norm: Tensor, out_scale: float = 1.0, reuse: bool = False) -> Tensor:
+        """x (B, H, W, C), or some of its tokens; norm (B, C): `token_norms` of all. reuse: x may become the result."""
         factor = norm / (norm.mean(-1, keepdim=True) + 1e-6)
         factor = (1 + self.gamma.flatten() * factor).to(x.dtype)
-        return torch.addcmul(scaled(self.beta, out_scale), x, factor[:, None, None], value=out_scale)
+        fits = torch.promote_types(x.dtype, self.beta.dtype) == x.dtype
+        out = x if reuse and fits else None
+        return torch.addcmul(scaled(self.beta, out_scale), x, factor[:, None, None], value=out_scale, out=out)
 
 
 class Block(nn.Module):
@@ -131,19 +143,33 @@ class ResBlock(Block):
         given: Tensor | None,  # (1 or B, C, h, w)
         scale: float = 1.0,
     ) -> Tensor:
+        x, h = self.look(x, given, scale)
+        h = joined(h, skip, scale)
+        h = self.widen(h, 1.0 if skip is None else scale)
+        return self.narrow(h, token_norms(h), x, scale)
+
+    def look(self, x: Tensor, given: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+        """The stream with its control, and what each of its tokens sees around it, normalised."""
         if given is not None:
             x = torch.add(x, resize(given, *x.shape[1:3]).permute(0, 2, 3, 1).to(x.dtype), alpha=scale)
-        h = layer_norm(self.depthwise(channels_first(x), scale).permute(0, 2, 3, 1), scale)
-        expand, gelu, norm, dropout, project = self.channelwise
-        if skip is None:
-            h = gelu(expand(h))
-        else:  # it reads the stream itself, at its scale
-            h = expand(torch.cat([scaled(h, scale), skip], dim=-1), scale)
-            h = h if scale == 1 else h.float().div_(scale)
-            h = gelu(h)
-        h = norm(h, scale)
+        return x, layer_norm(self.depthwise(channels_first(x), scale).permute(0, 2, 3, 1), scale)
+
+    def widen(self, h: Tensor, scale: float) -> Tensor:
+        """The hidden layer of any tokens, four times as wide. scale: that of h."""
+        h = self.channelwise[0](h, scale)
+        return gelu(h if scale == 1 else h.float().div_(scale))
+
+    def narrow(self, h: Tensor, norm: Tensor, x: Tensor, scale: float) -> Tensor:
+        """The stream after the block at any tokens: h their hidden layer, x their stream, norm that of all tokens."""
+        _, _, respond, dropout, project = self.channelwise
+        h = respond(h, norm, scale, reuse=overwrites())
         h = dropout(h.to(x.dtype) if h.dtype == torch.float32 else h)
         return add_residual(project(h, scale), x)
+
+
+def joined(h: Tensor, skip: Tensor | None, scale: float) -> Tensor:
+    """h and, beside it, the channels of the skip, which is the stream itself, at its scale."""
+    return h if skip is None else torch.cat([scaled(h, scale), skip], dim=-1)
 
 
 class TimestepBlock(Block):
@@ -189,12 +215,13 @@ class Attention(nn.Module):
         """Keys, then values, (B, 2 heads, L, d) of tokens (B, L, C)."""
         return torch.unflatten(self.project(tokens, tokens.shape[-1]), -1, (2 * self.heads, -1)).transpose(1, 2)
 
-    def forward(self, x: Tensor, kv: Tensor, out_scale: float = 1.0) -> Tensor:
-        """x (B, N, C), kv (1 or B, 2 heads, L, d)."""
+    def forward(self, x: Tensor, kv: Tensor, out_scale: float = 1.0, most: int | None = None) -> Tensor:
+        """x (B, N, C), kv (1 or B, 2 heads, L, d). most: queries that are looked up at once; None for all."""
         qkv = torch.unflatten(self.project(x), -1, (3 * self.heads, -1)).transpose(1, 2)
         q, own = qkv.tensor_split((self.heads,), dim=1)
         k, v = torch.cat([own, kv.expand(len(x), -1, -1, -1)], dim=2).chunk(2, dim=1)  # image tokens first, then text
-        out = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, d)
+        found = [F.scaled_dot_product_attention(part, k, v) for part in torch.split(q, most or q.shape[2], dim=2)]
+        out = found[0] if len(found) == 1 else torch.cat(found, dim=2)  # (B, heads, N, d)
         return self.out_proj(scaled(out.transpose(1, 2).flatten(2), out_scale), out_scale)
 
 
@@ -215,7 +242,9 @@ class AttnBlock(Block):
     def own(self, inputs: BlockInputs) -> Tensor:
         return inputs.kv[self.index]
 
-    def forward(self, x: Tensor, skip: Tensor | None, given: Tensor, scale: float = 1.0) -> Tensor:
-        """given: (1 or B, 2 heads, L, d)."""
+    def forward(
+        self, x: Tensor, skip: Tensor | None, given: Tensor, scale: float = 1.0, most: int | None = None
+    ) -> Tensor:
+        """given: (1 or B, 2 heads, L, d). most: see `Attention`."""
         tokens = layer_norm(x, scale).flatten(1, 2)
-        return add_residual(self.attention["attn"](tokens, given, scale).view_as(x), x)
+        return add_residual(self.attention["attn"](tokens, given, scale, most).view_as(x), x)

@@ -7,7 +7,7 @@ values, constant maps), `modulate` (all timesteps at once), `evaluate` (one step
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -95,7 +95,9 @@ class LayerNorm(nn.Module):
 
 
 class Body(nn.Module):
-    """Embedding-sized (B, H, W, C) in and out; the subclasses embed, condition and read out."""
+    """Embedding-sized (B, H, W, C) in and out; the subclasses condition and read out."""
+
+    embedding: nn.Sequential  # of the subclass: patches, a convolution, a norm
 
     def __init__(
         self,
@@ -198,37 +200,38 @@ class Body(nn.Module):
             return SMALLEST
         return min(1.0, max(SMALLEST, 2.0 ** -math.ceil(math.log2(max(peak, 1.0) / ROOM))))
 
+    def embed(self, x: Tensor, constant: Tensor | None = None) -> Tensor:
+        """Latent (B, C, h, w) -> tokens (B, h', w', C'), with the image's constant map added."""
+        h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
+        return h if constant is None else h + constant
+
     def trunk(self, x: Tensor, inputs: BlockInputs) -> Tensor:
         """The levels down and up, on (B, H, W, C)."""
         outputs: list[Tensor] = []
         x = scaled(x, inputs.scale)
         for level in range(len(self.down_blocks)):
             x = _rescale(self.down_downscalers[level], x, inputs.scale)
-            x = self._run_level(self.down_blocks[level], self.down_repeat_mappers[level], x, None, inputs)
+            for module, _ in _in_order(self.down_blocks[level], self.down_repeat_mappers[level]):
+                x = self._run(module, x, None, inputs)
             outputs.append(x)
         for i in range(len(self.up_blocks)):
-            skip = outputs[-1 - i] if i else None  # the deepest output is x itself
-            if skip is not None:
-                x = channels_first(x)
-                x = resize(x, *skip.shape[1:3]).permute(0, 2, 3, 1)
-            x = self._run_level(self.up_blocks[i], self.up_repeat_mappers[i], x, skip, inputs)
+            skip = outputs.pop()
+            if i == 0:
+                skip = None  # the deepest output is x itself
+            else:
+                x = resize(channels_first(x), *skip.shape[1:3]).permute(0, 2, 3, 1)
+            for module, enters in _in_order(self.up_blocks[i], self.up_repeat_mappers[i]):
+                x = self._run(module, x, skip if enters else None, inputs)
             x = _rescale(self.up_upscalers[i], x, inputs.scale)
         return x
 
-    def _run_level(
-        self, blocks: nn.Module, repeat_mappers: nn.Module, x: Tensor, skip: Tensor | None, inputs: BlockInputs
-    ) -> Tensor:
-        """One level's blocks, run once more after each repeat mapper; the skip enters every run's first block."""
+    def _run(self, module: nn.Module, x: Tensor, skip: Tensor | None, inputs: BlockInputs) -> Tensor:
+        """One module of a level; nobody else holds x while it computes, which for a large picture would be memory."""
+        if not isinstance(module, Block):  # a repeat mapper
+            return module(channels_first(x), inputs.scale).permute(0, 2, 3, 1)
         again = self.checkpointing and torch.is_grad_enabled()
-        for mapper in (None, *repeat_mappers.children()):
-            if mapper is not None:
-                x = mapper(channels_first(x), inputs.scale).permute(0, 2, 3, 1)
-            entering = skip
-            for block in cast(Iterable[Block], blocks.children()):
-                call = recomputed if again else inputs.call
-                x = call(block, x, entering, block.own(inputs), inputs.scale)
-                entering = None
-        return x
+        call = recomputed if again else inputs.call
+        return call(module, x, skip, module.own(inputs), inputs.scale)
 
     def initialise(self) -> None:
         """Weights for training from scratch, after the official code: zero timestep mappers, small last layers."""
@@ -248,6 +251,15 @@ class Body(nn.Module):
                 nn.init.zeros_(parameter)
         nn.init.xavier_uniform_(self.get_parameter("embedding.1.weight"), gain=0.02)
         nn.init.zeros_(self.get_parameter("clf.1.weight"))
+
+
+def _in_order(blocks: nn.Module, repeat_mappers: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """A level's blocks, and once more after each repeat mapper; and which of them the skip enters: each run's first."""
+    order: list[tuple[nn.Module, bool]] = []
+    for mapper in (None, *repeat_mappers.children()):
+        order += [] if mapper is None else [(mapper, False)]
+        order += [(block, place == 0) for place, block in enumerate(blocks.children())]
+    return order
 
 
 def _rescale(scaler: nn.Module, x: Tensor, scale: float) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import NORM_EPS, layer_norm
+from .blocks import NORM_EPS, gelu, layer_norm
 from .config import StageAConfig
 from .linear import packed, unpacked
 
@@ -39,7 +39,8 @@ class MixingResidualBlock(nn.Module):
         h = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], factors[0], shifts[1], NORM_EPS)
         x = torch.addcmul(x, self.depthwise(h.permute(0, 3, 1, 2)), g[2])
         h = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], factors[3], shifts[4], NORM_EPS)
-        return torch.addcmul(x, self.channelwise(h).permute(0, 3, 1, 2), g[5])
+        first, _, last = self.channelwise
+        return torch.addcmul(x, last(gelu(first(h))).permute(0, 3, 1, 2), g[5])
 
     def _folded(self, x: Tensor) -> Tensor:
         g = self.gammas
@@ -52,7 +53,7 @@ class MixingResidualBlock(nn.Module):
         x = F.conv2d(F.pad(h, (1, 1, 1, 1), mode="replicate"), weight, bias, groups=x.shape[1]).add_(x)
 
         h = layer_norm(x.permute(0, 2, 3, 1))
-        h = F.gelu(F.linear(packed(h), first.weight * (1 + g[3]), first.bias + g[4] * first.weight.sum(1)))
+        h = gelu(F.linear(packed(h), first.weight * (1 + g[3]), first.bias + g[4] * first.weight.sum(1)))
         h = unpacked(F.linear(h, last.weight * g[5], last.bias * g[5]))
         return h.permute(0, 3, 1, 2).add_(x)
 
@@ -91,6 +92,22 @@ class StageA(nn.Module):
                 up.append(nn.ConvTranspose2d(width, widths[-2 - i], 4, stride=2, padding=1))
         self.up_blocks = nn.Sequential(*up)
         self.out_block = nn.Sequential(nn.Conv2d(widths[0], 12, 1), nn.PixelShuffle(2))
+
+    @property
+    def decode_margin(self) -> int:
+        """Cells of a latent around one that its pixels depend on, on each side."""
+        reach = 0
+        for _ in range(self.config.levels - 1):
+            reach = (reach + 1) // 2 + 1  # its block, and the transposed convolution before it
+        return reach + self.config.bottleneck_blocks
+
+    @property
+    def encode_margin(self) -> int:
+        """Cells' worth of pixels around a cell's own that it depends on, on each side."""
+        reach = 1
+        for _ in range(self.config.levels - 1):
+            reach = 2 * reach + 2  # the strided convolution, and the block before it
+        return -(-reach // 2 ** (self.config.levels - 1))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) with sides in multiples of 4 -> (B, 4, H/4, W/4), not quantised, as officially."""

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .blocks import BlockInputs, channels_first, layer_norm, resize
+from .blocks import BlockInputs, channels_first, gelu, layer_norm, resize
 from .body import Body, LayerNorm, Modulation, Prepared, drawn
 from .compiling import Call, call
 from .config import StageBConfig
@@ -49,10 +49,9 @@ class StageB(Body):
 
     def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared, call: Call = call) -> Tensor:
         """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape. call: calls each block."""
-        h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
-        h = h if prepared.constant is None else h + prepared.constant
         scale = self.scale or 1.0
-        h = self.trunk(h, BlockInputs(prepared.kv, modulation, call=call, scale=scale))
+        inputs = BlockInputs(prepared.kv, modulation, call=call, scale=scale)
+        h = self.trunk(self.embed(x, prepared.constant), inputs)
         return self.clf[2](self.clf[1](channels_first(layer_norm(h, scale)))).contiguous()
 
     def example(self) -> dict[str, Tensor]:
@@ -81,5 +80,5 @@ def _map_mapper(c_in: int, c_out: int) -> nn.Sequential:
 
 def _run_mapper(mapper: nn.Sequential, x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, H, W, C'): the mapper's norm is over channels."""
-    convolved = mapper[2](mapper[1](mapper[0](x.contiguous(memory_format=torch.channels_last))))
+    convolved = mapper[2](gelu(mapper[0](x.contiguous(memory_format=torch.channels_last))))
     return layer_norm(convolved.permute(0, 2, 3, 1))

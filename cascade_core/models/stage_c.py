@@ -70,9 +70,9 @@ class StageC(Body):
 
     def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared, call: Call = call) -> Tensor:
         """One step: latent (B, 16, h, w) -> the raw prediction, of the same shape. call: calls each block."""
-        h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
         scale = self.scale or 1.0
-        h = self.trunk(h, BlockInputs(prepared.kv, modulation, prepared.control, call, scale))
+        inputs = BlockInputs(prepared.kv, modulation, prepared.control, call, scale)
+        h = self.trunk(self.embed(x), inputs)
         return self.clf[2](self.clf[1](channels_first(layer_norm(h, scale)))).contiguous()
 
     def example(self) -> dict[str, Tensor]:

@@ -10,13 +10,14 @@ import torch
 from ..models.clip_config import TextConfig, VisionConfig
 from ..models.config import ControlNetConfig, EffnetConfig, PreviewerConfig, StageAConfig, StageBConfig, StageCConfig
 
-STAGE_UNITS = 16  # 13.5 to 15.7: the residual block of the first level, with its four times wider hidden layer
-HALF_UNITS = 22  # the same in float16, where a block with a skip has its hidden layer in float32
+STAGE_UNITS = 10  # 9.0: the residual block of the first level, with its four times wider hidden layer, and its skip
+HALF_UNITS = 18  # 17.0: the same in float16, where a block with a skip has its hidden layer in float32
+CHUNK_UNITS = 7  # 5.2 to 6.3: the same in chunks of tokens, of which the hidden layer is small
 CHECKPOINT_UNITS = 1  # a block whose activations are computed again
 BLOCK_UNITS = 8  # a block whose activations are kept, on average of residual, timestep and attention blocks
-BACKWARD_UNITS = 40  # the residual block whose gradients are being computed
+BACKWARD_UNITS = 46  # the residual block whose gradients are being computed
 STAGE_LATENTS = 12  # float32 latents alive at once: x, x0, noise, predictions and the temporaries of guidance
-STAGE_A_UNITS = 12  # 11.0: the same kind of block, before and after GELU
+STAGE_A_UNITS = 8  # 7.0: the same kind of block
 PREVIEWER_UNITS = 3  # 2.0: a layer's input and output
 EFFNET_UNITS = 6  # 6.0 published, 3.5 tiny: the layers at half the picture's size
 IMAGE_UNITS = 4  # 3.3 to 3.8: as in the text encoder
@@ -30,17 +31,19 @@ def stage_bytes(
     prepared: int,
     tokens: int,
     dtype: torch.dtype,
+    chunked: bool = False,
 ) -> int:
     """An evaluation of Stage B or C.
 
     size: latent (h, w). batch: latents in one evaluation, the unconditional ones included. prepared: conditions
-    times images. tokens: text tokens of each condition. No later level is larger than the first.
+    times images. tokens: text tokens of each condition. chunked: by `chunks.call_in_chunks`. No later level is larger
+    than the first.
     """
     first = (size[0] // config.patch_size) * (size[1] // config.patch_size) * config.c_hidden[0]
     widths = zip(config.level_config, config.c_hidden, config.blocks[0], reversed(config.blocks[1]), strict=True)
     kv = sum(2 * width * letters.count("A") * (down + up) for letters, width, down, up in widths)
     skips = len(config.c_hidden) > 1
-    units = HALF_UNITS if skips and dtype == torch.float16 else STAGE_UNITS
+    units = CHUNK_UNITS if chunked else HALF_UNITS if skips and dtype == torch.float16 else STAGE_UNITS
     networks = (units * batch * first + prepared * (tokens * kv + first)) * dtype.itemsize
     return networks + STAGE_LATENTS * batch * config.channels * size[0] * size[1] * torch.float32.itemsize
 

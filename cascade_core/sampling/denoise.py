@@ -6,12 +6,14 @@ its own type.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 
 from ..errors import CascadeError
 from ..models.blocks import Maps
 from ..models.body import Modulation, Prepared, slice_modulation
+from ..models.chunks import call_in_chunks
 from ..models.compiling import evaluator
 from ..models.handle import Handle
 from .condition import Condition, controls_of
@@ -81,16 +83,19 @@ class Predictor:
         self,
         handle: Handle,
         room: int,
+        chunked: bool,
         images: int,
         steps: Sequence[Sides],
         modulation: Modulation,
         prepared: Mapping[Condition, Prepared],
         maps: Mapping[Control, Maps],
     ) -> None:
-        """room: bytes that an evaluation takes. modulation: a row for each of the `steps`. prepared: of all conditions.
-        maps: of all controls that act at some step."""
+        """room: bytes that an evaluation takes. chunked: it is made in chunks, for little memory, and not compiled.
+        modulation: a row for each of the `steps`. prepared: of all conditions. maps: of all controls that act at some
+        step."""
         self.handle = handle
-        self.evaluate = evaluator(handle.module, handle.compile)
+        evaluate = evaluator(handle.module, "off" if chunked else handle.compile)
+        self.evaluate = partial(evaluate, call=call_in_chunks) if chunked else evaluate
         self.room = room
         self.images = images
         self.steps = steps

@@ -6,6 +6,7 @@ The x0 of the last step is the result. Progress, preview and cancel belong to th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CascadeError
+from ..memory import is_short
 from ..models.body import Prepared
 from ..models.config import StageBConfig, StageCConfig
 from ..models.family import check_kind
@@ -219,14 +221,16 @@ def _start(
     times = evaluated(course.times)
     steps = plan([time.r for time in times], positive, negative, course.guidance)
     batch = images * max(len(sides.positive) + len(sides.negative) for sides in steps)
-    room = stage_bytes(handle.config, (h, w), batch, images * (len(positive) + len(negative)), tokens, handle.dtype)
+    prepared_images = images * (len(positive) + len(negative))
+    room = partial(stage_bytes, handle.config, (h, w), batch, prepared_images, tokens, handle.dtype)
     controls = [one for one in controls_of((*positive, *negative)) if any(one in sides.controls for sides in steps)]
     total = len(course.times) - 1
 
     @torch.inference_mode()
     def run() -> Iterator[Step]:
         projected = {control: project(control, (h, w)) for control in controls}
-        device = handle.acquire(room)
+        device = handle.acquire(room(chunked=True))  # what it takes at least; each step asks for its own
+        chunked = is_short(device, room())
         maps = {
             control: [None if one is None else one.to(device, handle.dtype) for one in of_blocks]
             for control, of_blocks in projected.items()
@@ -234,7 +238,7 @@ def _start(
         prepared = prepare(device)
         network_times = torch.tensor([time.condition for time in times], device=device)
         modulation = cast(StageB | StageC, handle.module).modulate(network_times)
-        predict = Predictor(handle, room, images, steps, modulation, prepared, maps)
+        predict = Predictor(handle, room(chunked=chunked), chunked, images, steps, modulation, prepared, maps)
         noise = course.noise((images, channels, h, w), device)
         original = latent.samples.to(device, torch.float32)
         denoise = make_denoise(predict, course.guidance, process_of(handle), times)

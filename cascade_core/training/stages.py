@@ -14,15 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import tiles
 from ..files.dtypes import DTYPES
 from ..files.save import save
 from ..images import encode_resized
 from ..memory import StayPut
 from ..models.handle import Handle
-from ..models.stage_a import StageA
 from ..models.stage_b import StageB
 from ..models.stage_c import StageC
-from ..sampling.activations import stage_a_bytes
 from . import sharded
 from .buckets import CELL
 from .cache import Cache, Entry, key_of
@@ -149,11 +148,7 @@ class StageBTask(_StageTask):
     @torch.inference_mode()
     def _encode(self, index: int) -> Entry:
         pixels = self.examples.pixels(index)[None]
-        stage_a = self.models.stage_a
-        cells = (pixels.shape[2] // 4, pixels.shape[3] // 4)
-        device = stage_a.acquire(stage_a_bytes(stage_a.config, cells, stage_a.dtype))
-        latent = cast(StageA, stage_a.module).encode(pixels.to(device, stage_a.dtype))[0].float().cpu()
-        entry = {"latent": latent}
+        entry = {"latent": tiles.encode(self.models.stage_a, pixels)[0]}
         for number, factor in enumerate(FACTORS):
             sides = [max(CELL, int(side * factor) // CELL * CELL) for side in pixels.shape[-2:]]
             (entry[f"effnet{number}"],) = encode_resized(

@@ -132,8 +132,10 @@ class VAEDecode:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": inputs.wires(samples="LATENT", vae="VAE")}
 
-    def decode(self, samples: sockets.Latent, vae: Vae | None, **tiles: int) -> tuple[Tensor]:
-        return (coders.decode(vae, samples),)
+    def decode(
+        self, samples: sockets.Latent, vae: Vae | None, tile_size: int | None = None, **overlaps: int
+    ) -> tuple[Tensor]:
+        return (coders.decode(vae, samples, None if tile_size is None else tile_size // CELL_B),)
 
     def rehearse(self, samples: sockets.Latent, vae: Vae | None, **tiles: int) -> tuple[Tensor]:
         return (coders.decoded(vae, samples),)
@@ -142,7 +144,7 @@ class VAEDecode:
 class VAEDecodeTiled(VAEDecode):
     DISPLAY_NAME = "VAE Decode (Tiled)"
     CATEGORY = "_for_testing"
-    DESCRIPTION = "As VAE Decode: the picture is decoded whole, which tiles are an approximation of."
+    DESCRIPTION = "As VAE Decode, in tiles of this size: without seams, whatever the overlap."
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ...cascade_core.errors import CascadeError
 from ...cascade_core.kinds import STAGE_A_SCALE
 from ...cascade_core.sampling.sizes import CELL, CELL_B
 from ...nodes import sockets
+from ...runtime import host
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,19 +53,15 @@ def encode(vae: Vae | None, image: Tensor) -> sockets.Latent:
     """A picture as a latent: its middle in whole cells; one picture after another, for memory."""
     import torch
 
+    from ...cascade_core import tiles
     from ...cascade_core.images import encode_resized
-    from ...cascade_core.sampling.activations import stage_a_bytes
 
     model = encoder(vae)
     pixels = sockets.to_pixels(_whole_cells(image, CELL_B if model.kind == "stage_a" else CELL), "pixels")
     if model.kind != "stage_a":
         samples = torch.cat([encode_resized(model, one) for one in pixels.split(1)])
     else:
-        height, width = pixels.shape[-2:]
-        device = model.acquire(stage_a_bytes(model.config, (height // CELL_B, width // CELL_B), model.dtype))
-        module: Any = model.module
-        latents = [module.encode(one.to(device, model.dtype)).float().cpu() for one in pixels.split(1)]
-        samples = torch.cat(latents) * STAGE_A_SCALE
+        samples = tiles.encode(model, pixels, partial(host.current().walk, "Stage A")) * STAGE_A_SCALE
     return {"samples": samples, sockets.FAMILY: model.family}
 
 
@@ -78,20 +76,19 @@ def encoded(vae: Vae | None, image: Tensor) -> sockets.Latent:
     return {"samples": samples, sockets.FAMILY: model.family}
 
 
-def decode(vae: Vae | None, latent: sockets.Latent) -> Tensor:
-    """The picture of a latent, (B, 4h, 4w, 3) by Stage A, (B, 8h, 8w, 3) by the previewer."""
-    import torch
+def decode(vae: Vae | None, latent: sockets.Latent, side: int | None = None) -> Tensor:
+    """The picture of a latent, (B, 4h, 4w, 3) by Stage A, (B, 8h, 8w, 3) by the previewer.
 
+    side: cells of Stage A's tiles at most; they change nothing of the picture.
+    """
+    from ...cascade_core import tiles
     from ...cascade_core.pipeline import preview_pixels
-    from ...cascade_core.sampling.activations import stage_a_bytes
 
     model, samples = _decodable(vae, latent)
     if model.kind != "stage_a":
         return sockets.to_image(preview_pixels(model, samples))
-    device = model.acquire(stage_a_bytes(model.config, (samples.shape[2], samples.shape[3]), model.dtype))
-    module: Any = model.module
-    pixels = [module.decode((one / STAGE_A_SCALE).to(device, model.dtype)).float().cpu() for one in samples.split(1)]
-    return sockets.to_image(torch.cat(pixels))
+    along = partial(host.current().walk, "Stage A")
+    return sockets.to_image(tiles.decode(model, samples / STAGE_A_SCALE, along, side or tiles.SIDES[0]))
 
 
 def decoded(vae: Vae | None, latent: sockets.Latent) -> Tensor:
