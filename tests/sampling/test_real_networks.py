@@ -5,7 +5,9 @@ from copy import deepcopy
 import pytest
 import torch
 
+from stable_cascade_nodes.cascade_core import memory
 from stable_cascade_nodes.cascade_core.memory import StayPut
+from stable_cascade_nodes.cascade_core.models import chunks
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
@@ -92,8 +94,35 @@ class Asked(StayPut):
 
 
 @pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
+def test_where_memory_is_short_the_picture_is_the_same(networks, handle, prompt, kind, monkeypatch):
+    """A stage that is to be compiled is not, in chunks: what would compile it is not even asked."""
+    monkeypatch.setattr(chunks, "TOKENS", 40)
+    network = networks[kind]
+    found = []
+    for total, compiled in ((2**40, "off"), (1, "off"), (1, "graphs")):
+        monkeypatch.setattr(memory, "total_bytes", lambda device, total=total: total)
+        asked = Asked()
+        model = handle(kind, network, config=network.config, placement=asked, compile=compiled)
+        if kind == "stage_c":
+            *_, step = run_c(model, [prompt(0)], [prompt(1)], torch.zeros(2, 16, 12, 9), seed=0, steps=2)
+        else:
+            maps = torch.ones(2, 16, 3, 3)
+            *_, step = run_b(model, [prompt(0)], [prompt(1)], maps, torch.zeros(2, 4, 64, 48), seed=0, steps=2)
+        found.append((step.x0, asked.bytes))
+    (plain, most), (chunked, least), (again, _) = found
+    torch.testing.assert_close(chunked, plain, atol=1e-5, rtol=1e-5)
+    assert not torch.equal(chunked, plain) and torch.equal(again, chunked)
+    assert least < most
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_memory_asked_for_is_enough_and_not_twice_too_much(networks, handle, prompt, kind, dtype, monkeypatch):
+def test_the_memory_asked_for_is_enough_and_not_twice_too_much(
+    networks, handle, prompt, kind, dtype, chunked, monkeypatch
+):
+    monkeypatch.setattr(memory, "total_bytes", lambda device: 1 if chunked else 2**40)
+    monkeypatch.setattr(chunks, "TOKENS", 24)
     monkeypatch.setattr(
         torch.backends.mkldnn, "is_available", lambda: False
     )  # whose own layout has no storage to count
