@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive
 from stable_cascade_nodes.cascade_core import memory, tiles
 from stable_cascade_nodes.cascade_core.memory import StayPut
 from stable_cascade_nodes.cascade_core.models.config import PRESETS, StageAConfig
@@ -20,7 +21,6 @@ from stable_cascade_nodes.cascade_core.models.stage_a import StageA
 from stable_cascade_nodes.cascade_core.pipeline import decode_pixels
 from stable_cascade_nodes.runtime.local import LocalHost, Settings
 
-from .models.peers import alive
 from .sampling.peak import PeakBytes
 
 PUBLISHED = replace(PRESETS["stage_a"]["published"], codebook_size=0)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive, deviation
 from stable_cascade_nodes.cascade_core.models import chunks
 from stable_cascade_nodes.cascade_core.models.adapters import LowRank, adapted
 from stable_cascade_nodes.cascade_core.models.body import slice_modulation
@@ -16,7 +17,6 @@ from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 
 from ..sampling.peak import PeakBytes
-from .peers import alive, deviation
 from .test_compiling import NETWORKS, prepared_inputs
 
 
