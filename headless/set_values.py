@@ -1,9 +1,9 @@
 """`--set NODE.INPUT=VALUE`: values of a workflow, changed from the command line.
 
-Split at the first `=`, then at the last `.` before it. NODE is an id or a unique title; the value is
-read by the input's declared type; on a linked input it replaces the link. It goes into the prompt and,
-where the file has it, into the editor's form, so that a picture carries the workflow that made it.
-`random` as the value of a seed draws one.
+Split at the first `=`, then at the last `.` before it. NODE is an id or a unique title; the value is read by the
+input's declared type; on a linked input it replaces the link. Nothing as the value of an optional input that takes only
+links takes its link away. It goes into the prompt and, where the file has it, into the editor's form, so that a picture
+carries the workflow that made it. `random` as the value of a seed draws one.
 """
 
 import random
@@ -90,6 +90,9 @@ def _put(prompt: graph.Prompt, definitions: graph.Definitions, change: graph.Cha
     node = prompt[node_id]
     definition = definitions.get(node["class_type"])
     given = node["inputs"]
+    if value is graph.UNLINKED:
+        node["inputs"] = {key: held for key, held in given.items() if key != name}
+        return
     node["inputs"] = {**given, name: value} if definition is None else graph.put(definition, given, name, value)
 
 
@@ -204,6 +207,8 @@ class _Unread(Exception):
 def _read(entry: graph.Input, text: str, bring: Bring) -> Any:
     """A typed text as the value of an input; ranges and lists of names are left to validation."""
     if not entry.takes_constant:
+        if text == "" and not entry.required:
+            return graph.UNLINKED
         raise _Unread(f"a link to {entry.type}, which cannot be typed")
     if entry.type == "BOOLEAN":
         if text.lower() not in _WORDS:

@@ -7,7 +7,7 @@ Which node classes exist is always an argument (`classes`, id -> class); nothing
 
 from .calls import Ui
 from .definition import RUNS_HERE, Classes, Definition, Definitions, Input, define, definitions, read_object_info
-from .edits import Change, set_widget, set_widgets
+from .edits import UNLINKED, Change, set_widget, set_widgets
 from .execution import Done, execute, rehearse
 from .plan import Cache, NodeFailure, Plan
 from .prompt import Problem, Prompt, link_of, locate

@@ -12,20 +12,23 @@ from .widgets import Drawings
 from .wording import is_list, is_object
 
 Change = tuple[str, str, Any]  # node id as the prompt has it, input, value
+UNLINKED = object()  # the value of a change that takes a link away and leaves nothing in its place
 _Json = dict[str, Any]
 
 
 def set_widgets(document: _Json, definitions: Definitions, changes: Iterable[Change]) -> None:
     """Write values into a document, one after another.
 
-    A link to the input goes. What a subgraph's node shows is written there. Inside a subgraph that several nodes stand
+    A link to the input goes; it alone, where the value is UNLINKED. What a subgraph's node shows is written there. Inside a subgraph that several nodes stand
     for, the one gets a copy of its own. An input that has no widget stays as it is: the editor's form has no place for
     its value.
     """
     values = _values_in(document, definitions)
     for node_id, name, value in changes:
         node = values.layout.nodes[node_id]
-        if name in values.of(node):
+        if value is UNLINKED:
+            _unlink(*_own_entry(document, values.layout, node), name)
+        elif name in values.of(node):
             outer, shown = values.outermost(node, name)
             _write(document, values, outer, shown, value)
             if (
@@ -58,6 +61,10 @@ def _write(document: _Json, values: WidgetValues, node: Node, name: str, value: 
     entry["widgets_values"] = written
     if is_object(named := entry.get("widgets_values_named")) and name in named:
         named[name] = value
+    _unlink(graph, entry, name)
+
+
+def _unlink(graph: _Json, entry: _Json, name: str) -> None:
     slots: list[_Json] = entry.get("inputs") or []
     for slot in slots:
         if slot.get("name") == name and slot.get("link") is not None:

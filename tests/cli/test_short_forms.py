@@ -98,3 +98,17 @@ def test_a_size_is_set_where_a_workflow_of_a_picture_has_it(name: str) -> None:
 def test_as_many_pictures_as_there_are_is_one_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", name, "-n", "2"]) == 2
     assert 'expected a node with the title "Size" and the input "batch_size", which' in capsys.readouterr().err
+
+
+def test_nothing_takes_the_link_of_an_optional_input_away() -> None:
+    """From the prompt and from the editor's form, which then converts to the same prompt."""
+    nodes = node_classes.load()
+    definitions = graph.definitions(nodes.classes)
+    workflow = graph.convert(workflow_file.read(shipped.path_of("text_to_image")), definitions, nodes.names)
+    assert "previewer" in workflow.prompt["9"]["inputs"]
+    set_values.apply(workflow, ["Stage C.previewer="], definitions)
+    assert "previewer" not in workflow.prompt["9"]["inputs"]
+    again = graph.convert(workflow.editor, definitions, nodes.names)
+    assert again.prompt == workflow.prompt
+    with pytest.raises(graph.WorkflowError, match=r"expected a link to CASCADE_STAGE_C, which cannot be typed"):
+        set_values.apply(workflow, ["Stage C.stage_c="], definitions)
