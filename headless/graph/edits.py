@@ -19,9 +19,9 @@ _Json = dict[str, Any]
 def set_widgets(document: _Json, definitions: Definitions, changes: Iterable[Change]) -> None:
     """Write values into a document, one after another.
 
-    A link to the input goes; it alone, where the value is UNLINKED. What a subgraph's node shows is written there. Inside a subgraph that several nodes stand
-    for, the one gets a copy of its own. An input that has no widget stays as it is: the editor's form has no place for
-    its value.
+    A link to the input goes; it alone, where the value is UNLINKED. What a subgraph's node shows is written there.
+    Inside a subgraph that several nodes stand for, the one gets a copy of its own. An input that has no widget stays as
+    it is: the editor's form has no place for its value.
     """
     values = _values_in(document, definitions)
     for node_id, name, value in changes:
