@@ -17,7 +17,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import CascadeError
-from ..kinds import KINDS, QUANTISED_NAMES
+from ..kinds import KINDS, LARGE_KINDS, QUANTISED_NAMES
 from ..memory import Placement, StayPut, WhenUsed
 from ..models.handle import Handle
 from ..models.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
@@ -165,7 +165,7 @@ def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
 
 def choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
     """The type of the weights that `load` gives for this `dtype`, which may be "auto"; raises CascadeError."""
-    if dtype in QUANTISED_NAMES and kind not in ("stage_b", "stage_c"):
+    if dtype in QUANTISED_NAMES and kind not in LARGE_KINDS:
         raise CascadeError(f"dtype: {dtype} is for Stage B and C, whose weights are large: choose auto")
     if dtype == "auto" or dtype in QUANTISED_NAMES:
         if device.type == "cpu":

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .compiling import Call, call
-from .linear import Conv2d, Linear, linear, scaled
+from .linear import Conv2d, Linear, hold, linear, scaled
+from .quantised import Rotations, group_of, quantise
 
 NORM_EPS = 1e-6
 GRN_CHUNK = 64  # tokens summed at a time on a CPU: their float32 squares stay in its cache
@@ -231,6 +232,16 @@ def large_weights(module: nn.Module) -> list[str]:
     ends: dict[type[nn.Module], str] = {Linear: "weight", Attention: "in_proj_weight"}
     modules = cast(Iterable[tuple[str, nn.Module]], module.named_modules())
     return [f"{path}.{ends[type(each)]}" for path, each in modules if type(each) in ends]
+
+
+def quantise_large_weights(module: nn.Module, name: str) -> None:
+    """Have the module hold its large weights as `name`, one of kinds.QUANTISED_NAMES, each where it lies."""
+    first = next(module.parameters())
+    rotations = Rotations(first.dtype, first.device)
+    for path in large_weights(module):
+        weight = module.get_parameter(path).detach()
+        if group_of(weight.shape[1]):
+            hold(module, path, quantise(weight, name, rotations))
 
 
 class AttnBlock(Block):

@@ -221,12 +221,12 @@ class Grouped4(Int8):
     @classmethod
     def make(cls, weight: Tensor, rotation: Tensor | None) -> Quantised:
         rows = max(1, AT_ONCE[weight.is_cuda] // weight.shape[1])
-        return cls.stack([cls._make(rotate(part, rotation), rotation) for part in torch.split(weight, rows)])
-
-    @classmethod
-    def _make(cls, weight: Tensor, rotation: Tensor | None) -> Quantised:
         upper = torch.tensor(TABLE, device=weight.device)
         table = torch.cat([-upper.flip(0), upper])
+        return cls.stack([cls._make(rotate(part, rotation), rotation, table) for part in torch.split(weight, rows)])
+
+    @classmethod
+    def _make(cls, weight: Tensor, rotation: Tensor | None, table: Tensor) -> Quantised:
         x = torch.unflatten(weight, -1, (-1, BLOCK))
         scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-8)
         chosen = table[_nearest(table, x / scale).int()]
@@ -244,8 +244,9 @@ class Grouped4(Int8):
     @classmethod
     def stack(cls, parts: Sequence[Quantised]) -> Quantised:
         own = cast(Sequence[Grouped4], parts)
-        tables = {None if part.codebook is None else part.codebook.cpu().numpy().tobytes() for part in own}
-        if len(tables) == 1:
+        first = own[0].codebook
+        others = [part.codebook for part in own if part.codebook is not first]
+        if all(first is not None and other is not None and first.equal(other) for other in others):
             return super().stack(parts)
         return Int8.stack([Int8(part.levels(), part.scale[:, None], part.rotation, part.dtype) for part in own])
 
