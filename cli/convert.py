@@ -52,6 +52,8 @@ def convert(options: argparse.Namespace) -> int:
         raise WorkflowError(f"convert: expected a model file or a diffusers folder, but {str(source)!r} does not exist")
     if options.layout is None and options.dtype not in QUANTISED_NAMES:
         raise WorkflowError(f"--to: expected {list_choices(LAYOUTS)}")
+    if options.dtype in QUANTISED_NAMES and options.layout not in (None, "comfyui"):
+        raise WorkflowError(f"--dtype {options.dtype} is a format of ComfyUI's: leave out --to {options.layout}")
     options.layout = options.layout or "comfyui"
     from ..cascade_core.files.convert import convert as write
     from ..cascade_core.files.identify import identify

@@ -33,6 +33,7 @@ from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
 from .quantised import TOLD, settings_tensor
 from .shards import SAFETENSORS
+from .signatures import STAGE_B_PROBE
 from .tensors import read_pieces, write_tensors
 
 LAYOUTS = ("official", "comfyui", "diffusers")
@@ -151,10 +152,13 @@ def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) 
 
 
 def _to_quantise(part: Part, layout: str, dtype: str) -> dict[str, str]:
-    """The large weights of a part, by the layout's names."""
+    """The large weights of a part, by the layout's names; by one of them ComfyUI tells the sizes of Stage B apart."""
     module = build(part, "")
     large = [name for name in large_weights(module) if group_of(module.get_parameter(name).shape[1])]
-    return dict.fromkeys(from_official(part.kind, layout, large), dtype)
+    return {
+        name: "int8" if (part.kind, name) == ("stage_b", STAGE_B_PROBE[0]) and dtype == "int4" else dtype
+        for name in from_official(part.kind, layout, large)
+    }
 
 
 def _quantised(weight: Tensor, name: str, dtype: str) -> dict[str, Tensor]:
