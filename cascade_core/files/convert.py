@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..kinds import KINDS, LARGE_KINDS, QUANTISED_NAMES
-from ..models.blocks import large_weights
+from ..models.blocks import TimestepBlock, large_weights
 from ..models.config import PRESETS
 from ..models.quantised import Rotations, group_of, quantise
 from ..wording import first_of
@@ -152,13 +152,18 @@ def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) 
 
 
 def _to_quantise(part: Part, layout: str, dtype: str) -> dict[str, str]:
-    """The large weights of a part, by the layout's names; by one of them ComfyUI tells the sizes of Stage B apart."""
+    """The weights of a part that are quantised, by the layout's names, and as what.
+
+    4 bits are for large weights alone: timestep mappers, 50 million numbers of the 3.6B, are of 8, and so is the one
+    weight by whose columns ComfyUI tells the sizes of Stage B apart. What is no large weight is decoded by `load`.
+    """
     module = build(part, "")
     large = [name for name in large_weights(module) if group_of(module.get_parameter(name).shape[1])]
-    return {
-        name: "int8" if (part.kind, name) == ("stage_b", STAGE_B_PROBE[0]) and dtype == "int4" else dtype
-        for name in from_official(part.kind, layout, large)
-    }
+    blocks = {path: m.names for path, m in module.named_modules() if isinstance(m, TimestepBlock)}
+    mappers = [f"{path}.{name}.weight" for path, names in blocks.items() for name in names]
+    eight = dtype if dtype == "fp8" else "int8"
+    found = dict.fromkeys(from_official(part.kind, layout, large), dtype) | dict.fromkeys(mappers, eight)
+    return found | ({STAGE_B_PROBE[0]: eight} if part.kind == "stage_b" and STAGE_B_PROBE[0] in found else {})
 
 
 def _quantised(weight: Tensor, name: str, dtype: str) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ BLOCK = 16  # columns with a scale of their own in Grouped4
 TABLE = (0.0508, 0.1539, 0.2603, 0.3728, 0.495, 0.6309, 0.7896, 0.9837)
 """Upper half of Grouped4's numbers: by Lloyd and Max for 16 normal numbers over their largest, errors weighed by it."""
 REFINEMENTS = 2  # of a block's scale: least squares for the numbers chosen, then these anew; more gain a thousandth
-AT_ONCE = {False: 2**18, True: 2**24}  # numbers that become Grouped4 at a time: a CPU's cache, a GPU's memory
+AT_ONCE = {True: 2**18, False: 2**24}  # numbers that become Grouped4 at a time: a CPU's cache, a GPU's memory
 
 
 def hadamard(size: int) -> Tensor:
@@ -220,7 +220,7 @@ class Grouped4(Int8):
 
     @classmethod
     def make(cls, weight: Tensor, rotation: Tensor | None) -> Quantised:
-        rows = max(1, AT_ONCE[weight.is_cuda] // weight.shape[1])
+        rows = max(1, AT_ONCE[weight.is_cpu] // weight.shape[1])
         upper = torch.tensor(TABLE, device=weight.device)
         table = torch.cat([-upper.flip(0), upper])
         return cls.stack([cls._make(rotate(part, rotation), rotation, table) for part in torch.split(weight, rows)])
