@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..errors import CascadeError
 from ..kinds import KINDS, LARGE_KINDS, QUANTISED_NAMES
 from ..models.blocks import TimestepBlock, large_weights
 from ..models.config import PRESETS
-from ..models.quantised import Rotations, group_of, quantise
+from ..models.quantised import Quantised, Rotations, group_of, quantise
 from ..wording import first_of
 from .atomic import whole
 from .diffusers_config import write_config
@@ -146,8 +147,8 @@ def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) 
             wanted = "BF16"
         specs[name] = wanted, one.shape({piece: info.shape for piece, info in infos.items()})
         if name in quantised:
-            made = _quantised(torch.empty(specs[name][1], device="meta"), name, quantised[name])
-            specs |= {key: (NAMES[tensor.dtype], tuple(tensor.shape)) for key, tensor in made.items()}
+            layer = name.removesuffix("weight")
+            specs |= {layer + end: spec for end, spec in _quantised_specs(specs[name][1], quantised[name]).items()}
     return _Plan(part, path, specs, sources, _metadata(part), config, quantised)
 
 
@@ -168,9 +169,19 @@ def _to_quantise(part: Part, layout: str, dtype: str) -> dict[str, str]:
 
 def _quantised(weight: Tensor, name: str, dtype: str) -> dict[str, Tensor]:
     """The tensors of a quantised layer, by their names in the file; the weight's own is the first."""
-    made = quantise(weight, dtype, Rotations(device=weight.device))
     layer = name.removesuffix("weight")
-    return {layer + end: tensor for end, tensor in made.to_file().items()} | {layer + TOLD: settings_tensor(made)}
+    return {layer + end: tensor for end, tensor in _layer_of(quantise(weight, dtype, Rotations())).items()}
+
+
+@cache
+def _quantised_specs(shape: Shape, dtype: str) -> dict[str, tuple[str, Shape]]:
+    """Types and shapes of these tensors for a weight of this shape, by their last names."""
+    made = quantise(torch.empty(shape, device="meta"), dtype, Rotations(device="meta"))
+    return {end: (NAMES[tensor.dtype], tuple(tensor.shape)) for end, tensor in _layer_of(made).items()}
+
+
+def _layer_of(weight: Quantised) -> dict[str, Tensor]:
+    return {**weight.to_file(), TOLD: settings_tensor(weight)}
 
 
 def _metadata(part: Part) -> dict[str, str]:
