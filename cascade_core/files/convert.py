@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CascadeError
 from ..kinds import KINDS, LARGE_KINDS, QUANTISED_NAMES
@@ -160,8 +160,8 @@ def _to_quantise(part: Part, layout: str, dtype: str) -> dict[str, str]:
     """
     module = build(part, "")
     large = [name for name in large_weights(module) if group_of(module.get_parameter(name).shape[1])]
-    blocks = {path: m.names for path, m in module.named_modules() if isinstance(m, TimestepBlock)}
-    mappers = [f"{path}.{name}.weight" for path, names in blocks.items() for name in names]
+    modules = cast(Iterable[tuple[str, nn.Module]], module.named_modules())
+    mappers = [f"{path}.{name}.weight" for path, m in modules if isinstance(m, TimestepBlock) for name in m.names]
     eight = dtype if dtype == "fp8" else "int8"
     found = dict.fromkeys(from_official(part.kind, layout, large), dtype) | dict.fromkeys(mappers, eight)
     return found | ({STAGE_B_PROBE[0]: eight} if part.kind == "stage_b" and STAGE_B_PROBE[0] in found else {})

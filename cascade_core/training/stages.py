@@ -56,8 +56,8 @@ class _StageTask(Task[TrainingSettings, nn.Module]):
         self.base = base
         if any(isinstance(child, Held) for child in base.module.modules()):
             raise CascadeError(
-                f"{KINDS[base.kind].name} {base.name} has quantised weights, over which a LoRA can be trained, but not all"
-                " of the stage: load its bfloat16 or float32 file, with a dtype of these"
+                f"{KINDS[base.kind].name} {base.name} has quantised weights, over which a LoRA can be trained, but not"
+                " all of the stage: load its bfloat16 or float32 file, with a dtype of these"
             )
         with torch.inference_mode(False), torch.no_grad():
             self.module = deepcopy(base.module).float().requires_grad_(True)
