@@ -254,10 +254,11 @@ def told(settings: Any) -> Tensor:
 
 
 def test_not_all_of_a_quantised_stage_can_be_trained(written: dict[str, Path]) -> None:
-    handle: Any = load("stage_c", written["int8"])
-    nothing: Any = SimpleNamespace(named=dict, fingerprints=lambda *_: {})
+    models: Any = SimpleNamespace(stage_c=load("stage_c", written["int8"]))
+    settings: Any = SimpleNamespace(batch_size=1, checkpointing=False)
+    nothing: Any = None
     with (
         patch.object(stages.Task, "__init__", lambda *_: None),
-        pytest.raises(CascadeError, match="a LoRA can be trained"),
+        pytest.raises(CascadeError, match="a LoRA can be trained, but not all of the stage"),
     ):
-        stages._StageTask(nothing, handle, nothing, SimpleNamespace(batch_size=1, checkpointing=False), nothing)  # type: ignore[arg-type]
+        stages.StageCTask(models, nothing, settings, nothing)
