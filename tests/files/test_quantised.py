@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stable_cascade_nodes.benchmarks.peers import alive
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import convert as converting
 from stable_cascade_nodes.cascade_core.files.convert import convert
@@ -29,7 +30,6 @@ from stable_cascade_nodes.cascade_core.models.quantised import pack
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.training import stages
 
-from ..models.peers import alive
 from .networks import part_of, published_shapes
 
 CONFIG = replace(PRESETS["stage_c"]["tiny"], c_hidden=(64,), nhead=(2,), blocks=((1,), (1,)), c_cond=64)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stable_cascade_nodes.benchmarks.peers import alive
 from stable_cascade_nodes.cascade_core.kinds import QUANTISED_NAMES
 from stable_cascade_nodes.cascade_core.models import linear
 from stable_cascade_nodes.cascade_core.models.adapters import LowRank, adaptable, adapted, fused
@@ -33,7 +34,6 @@ from stable_cascade_nodes.cascade_core.models.stage_b import StageB
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.streaming import settle, stream
 
-from .peers import alive
 from .quantised_answers import GROUPS, table, weight
 
 ANSWERS = load_file(Path(__file__).with_name("quantised_answers.safetensors"))
