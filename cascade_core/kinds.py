@@ -17,6 +17,8 @@ STAGE_C_CHANNELS, STAGE_B_CHANNELS = 16, 4  # channels of the latents
 STAGE_A_SCALE = 0.43  # Stage A space / model space
 FACE_DETECTORS = ("tiny (built-in)", "insightface")
 DTYPE_NAMES = ("float32", "bfloat16", "float16")  # the types of weights that networks compute with
+LARGE_KINDS = ("stage_c", "stage_b")
+QUANTISED_NAMES = ("int8", "fp8", "int4")  # what large weights of Stage B and C are kept as, whatever they compute with
 COMPILE_NAMES = ("off", "blocks", "graphs")  # what models/compiling.py does with an evaluation of Stage C or B
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..cascade_core.kinds import DTYPE_NAMES, QUANTISED_NAMES
 from ..headless import set_values, shipped
 from ..headless.graph import WorkflowError
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 TINY = "tiny (built-in)"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPES = ("auto", *DTYPE_NAMES)
+LARGE_DTYPES = (*DTYPES, *QUANTISED_NAMES)  # of Stage B and C
 
 
 SHARED: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..cascade_core.kinds import DTYPE_NAMES
+from ..cascade_core.kinds import DTYPE_NAMES, QUANTISED_NAMES
 from ..headless.graph import WorkflowError, list_choices
 from .output import OK, complain, errors_as_failures, say
 
@@ -19,6 +19,8 @@ DESCRIPTION = """Write a model in another layout, another precision or both, and
   comfyui    single files as ComfyUI names their tensors
   diffusers  a folder with config.json; for models
   kohya      the names of kohya's trainer; for LoRAs
+int8, fp8 and int4 quantise the large weights of Stage B and C, in ComfyUI's formats int8_tensorwise with ConvRot,
+float8_e4m3fn and asym_w4a8_int8; a ComfyUI of 0.27 or later loads such files, and so do the loaders here.
 FILE is in any layout that the loaders read; of one with several parts --part chooses one, else each is written.
 Nothing is left behind where it fails, and memory holds one tensor at a time.
 Exit code: 0 all is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
@@ -27,8 +29,9 @@ Exit code: 0 all is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument("file", metavar="FILE", type=Path, help="a model file, or a diffusers folder")
-    parser.add_argument("--to", dest="layout", choices=LAYOUTS, required=True, help="the layout")
-    parser.add_argument("--dtype", choices=DTYPE_NAMES, help="the precision (as in FILE)")
+    parser.add_argument("--to", dest="layout", choices=LAYOUTS, help="the layout (comfyui for int8, fp8, int4)")
+    dtypes = (*DTYPE_NAMES, *QUANTISED_NAMES)
+    parser.add_argument("--dtype", choices=dtypes, help="the precision (as in FILE)")
     parser.add_argument("--part", metavar="KIND", help="only this part, such as stage_c, effnet or text_encoder")
     parser.add_argument(
         "-o", "--output", dest="target", metavar="TARGET", type=Path, help="a file, or a folder (beside FILE)"
@@ -47,6 +50,11 @@ def convert(options: argparse.Namespace) -> int:
     source: Path = options.file
     if not source.exists():
         raise WorkflowError(f"convert: expected a model file or a diffusers folder, but {str(source)!r} does not exist")
+    if options.layout is None and options.dtype not in QUANTISED_NAMES:
+        raise WorkflowError(f"--to: expected {list_choices(LAYOUTS)}")
+    if options.dtype in QUANTISED_NAMES and options.layout not in (None, "comfyui"):
+        raise WorkflowError(f"--dtype {options.dtype} is a format of ComfyUI's: leave out --to {options.layout}")
+    options.layout = options.layout or "comfyui"
     from ..cascade_core.files.convert import convert as write
     from ..cascade_core.files.identify import identify
     from ..cascade_core.kinds import KINDS
@@ -63,7 +71,8 @@ def convert(options: argparse.Namespace) -> int:
         if options.filters:
             raise WorkflowError(f"--filters is for LoRAs: {source.name} is a model, leave it out")
         several = options.part is None and len(parts) > 1
-        target: Path = options.target or _beside(source, options.layout, several)
+        end = options.dtype if options.dtype in QUANTISED_NAMES else options.layout
+        target: Path = options.target or _beside(source, end, several)
         if target.is_file() and not options.force:
             raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
         with _Bar(source.name) as bar:
@@ -81,6 +90,10 @@ def _convert_lora(source: Path, options: argparse.Namespace) -> int:
 
     if options.layout not in LORA_LAYOUTS:
         raise WorkflowError(f"--to {options.layout} is for models: for a LoRA expected {list_choices(LORA_LAYOUTS)}")
+    if options.dtype in QUANTISED_NAMES:
+        raise WorkflowError(
+            f"--dtype {options.dtype} is for Stage B and C: for a LoRA expected {', '.join(DTYPE_NAMES)}"
+        )
     target: Path = options.target or _beside(source, options.layout, several=False)
     if target.is_file() and not options.force:
         raise WorkflowError(f"--output: {target} is there already: name another, or replace it with --force")
@@ -89,10 +102,10 @@ def _convert_lora(source: Path, options: argparse.Namespace) -> int:
     return OK
 
 
-def _beside(source: Path, layout: str, several: bool) -> Path:
+def _beside(source: Path, end: str, several: bool) -> Path:
     """`name_comfyui.safetensors` where the source lies; the folder `name_comfyui` for several parts or diffusers."""
     stem = source.resolve().name if source.is_dir() else source.stem
-    return source.parent / f"{stem}_{layout}{'' if several or layout == 'diffusers' else '.safetensors'}"
+    return source.parent / f"{stem}_{end}{'' if several or end == 'diffusers' else '.safetensors'}"
 
 
 class _Bar:

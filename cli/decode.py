@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(option, metavar="NAME", default=arguments.TINY, help=f"the model for {stage} (%(default)s)")
     encoder = f"the text encoder of Stage B's family, or {NO_TEXT} ({arguments.TINY} for a tiny Stage B)"
     add("--text-encoder", metavar="NAME", help=encoder)
-    add("--dtype", choices=arguments.DTYPES, default="auto", help="precision of Stage B (%(default)s)")
+    add("--dtype", choices=arguments.LARGE_DTYPES, default="auto", help="precision of Stage B (%(default)s)")
     add("--steps", metavar="N", type=arguments.count, default=10, help="of Stage B (%(default)s)")
     add("--cfg", metavar="X", type=_guidance, default=1.1, help="guidance of Stage B (%(default)s)")
     add("--seed", metavar="N", type=int, default=0, help="(%(default)s)")

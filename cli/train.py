@@ -70,7 +70,7 @@ def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
         else:
             _add_model(parser, name, _about(entry), needed=name in required)
     parser.add_argument(
-        "--dtype", choices=arguments.DTYPES, default="auto", help="precision of the stages (%(default)s)"
+        "--dtype", choices=arguments.LARGE_DTYPES, default="auto", help="precision of the stages (%(default)s)"
     )
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="where states are kept (./output)")
     arguments.add(parser, "--models", "--device", "--json")
@@ -182,7 +182,8 @@ def _load(kind: str, name: str, dtype: str) -> Any:
     from ..nodes.loaders import Loader
 
     loader = next(node for node in NODES if issubclass(node, Loader) and kind == node.KIND.id)
-    return arguments.load_model(loader, _flag(kind), name, dtype if kind in STAGES else "auto")
+    chooses = kind in STAGES and (kind != "stage_a" or dtype in arguments.DTYPES)  # Stage A is too small to quantise
+    return arguments.load_model(loader, _flag(kind), name, dtype if chooses else "auto")
 
 
 @contextmanager

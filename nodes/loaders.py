@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.kinds import COMPILE_NAMES, DTYPE_NAMES, KINDS, Kind
+from ..cascade_core.kinds import COMPILE_NAMES, DTYPE_NAMES, KINDS, QUANTISED_NAMES, Kind
 from ..cascade_core.wording import nearest_file
 from ..runtime import host, model_folders
 from . import inputs
@@ -107,6 +107,7 @@ class Loader:
 class _StageLoader(Loader):
     """A loader that lets the precision of the weights be chosen."""
 
+    DTYPES: ClassVar[tuple[str, ...]] = ("auto", *DTYPE_NAMES)
     DTYPE_TOOLTIP: ClassVar[str] = (
         "Precision of the weights. auto is what ComfyUI's precision options say; without them float32, and on a GPU"
         " bfloat16 for Stage B and C (float16 where the GPU cannot)."
@@ -115,7 +116,7 @@ class _StageLoader(Loader):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         types = super().INPUT_TYPES()
-        types["required"]["dtype"] = inputs.choice(("auto", *DTYPE_NAMES), "auto", cls.DTYPE_TOOLTIP)
+        types["required"]["dtype"] = inputs.choice(cls.DTYPES, "auto", cls.DTYPE_TOOLTIP)
         return types
 
 
@@ -123,6 +124,12 @@ class _DiffusionLoader(_StageLoader):
     """A loader of a model that is evaluated in every step, which may be compiled for that."""
 
     DISPLAY_NAME: ClassVar[str]
+    DTYPES = ("auto", *DTYPE_NAMES, *QUANTISED_NAMES)
+    DTYPE_TOOLTIP = (
+        f"{_StageLoader.DTYPE_TOOLTIP} int8, fp8 and int4 need half or a quarter of the memory: the large weights are"
+        " rounded to 8 or 4 bits as they are loaded; int8 is nearest to the original. Weights that are quantised in the"
+        " file stay so, whatever is chosen."
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.other_models import OtherModel
-from ..cascade_core.files.tensor_info import BITS
 from ..cascade_core.kinds import KINDS
 from ..cascade_core.wording import size_in_words
 from . import host, model_folders
@@ -111,10 +109,9 @@ def _row(part: Part, path: Path, has_others: bool) -> Row:
     keys = KINDS[part.kind].folders
     belongs = FOLDER if path.is_dir() else ALL_IN_ONE if has_others and ALL_IN_ONE in keys else keys[0]
     around = _keys_of(path)
-    size = sum(math.prod(info.shape) * BITS[info.dtype] // 8 for info in part.names.values())
     layout = "diffusers" if path.is_dir() else "all-in-one" if part.prefix else part.layout
     right = bool(around & ({FOLDER} if path.is_dir() else {*keys})) if around else None
-    return Row(part.kind, _name(part), layout, size, part.precision, belongs, right)
+    return Row(part.kind, _name(part), layout, part.bytes, part.precision, belongs, right)
 
 
 def _name(part: Part) -> str:

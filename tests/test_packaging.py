@@ -23,7 +23,7 @@ ROOT = Path(stable_cascade_nodes.__file__).parent
 SETTINGS = ROOT / "pyproject.toml"
 PACKAGES = ("app", "cascade_core", "cli", "headless", "nodes", "runtime")
 HOST = {"comfy", "comfy_execution", "execution", "folder_paths", "latent_preview", "nodes", "server"}  # ComfyUI's own
-IMPORTED_AS = {"PIL": "Pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
+IMPORTED_AS = {"PIL": "Pillow", "comfy_kitchen": "comfy-kitchen", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
 
 # What ComfyUI does to import a pack (its `nodes.py`), with a `nodes` of its own already there.
 LOAD_AS_COMFYUI_DOES = """
@@ -141,7 +141,7 @@ def test_requirements_name_what_is_imported() -> None:
     required = {re.split("[>=]", line)[0] for line in requirements()}
     extras = [
         setting("project.optional-dependencies", extra)
-        for extra in ("app", "server", "sde", "canny", "face", "completion")
+        for extra in ("app", "server", "sde", "canny", "face", "quant", "completion")
     ]
     extra = {re.split("[>=]", name)[0] for names in extras for name in names}
     assert required - imported == set(), "required, but nowhere imported"

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
 
 from ..errors import CascadeError
-from ..kinds import KINDS
+from ..kinds import KINDS, LARGE_KINDS, QUANTISED_NAMES
+from ..models.blocks import TimestepBlock, large_weights
 from ..models.config import PRESETS
+from ..models.quantised import Quantised, Rotations, group_of, quantise
 from ..wording import first_of
 from .atomic import whole
 from .diffusers_config import write_config
@@ -26,7 +32,9 @@ from .layouts import Shape, Source, chain, from_official
 from .load import build, find_sources
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
+from .quantised import TOLD, settings_tensor
 from .shards import SAFETENSORS
+from .signatures import STAGE_B_PROBE
 from .tensors import read_pieces, write_tensors
 
 LAYOUTS = ("official", "comfyui", "diffusers")
@@ -48,6 +56,7 @@ class _Plan:
     sources: dict[str, Source]
     metadata: dict[str, str]
     config: dict[str, Any] | None  # config.json, of a folder
+    quantised: dict[str, str]  # weight -> the name of kinds.QUANTISED_NAMES as which it is written
 
     @property
     def size(self) -> int:
@@ -69,17 +78,23 @@ def convert(
     "comfyui" is the file of one network with q, k and v apart; text encoders have there the names of transformers.
     target: a .safetensors file, or for "diffusers" a component's folder with its config.json. Of a source with several
     parts `kind` chooses one; else all are written into the folder `target`, each in a file or folder of its own.
-    dtype: one of DTYPES, for what is floating point; None keeps what there is. progress: is called with the bytes that
+    dtype: one of DTYPES, for what is floating point; None keeps what there is, but decodes quantised weights, into
+    bfloat16; or one of kinds.QUANTISED_NAMES, for the large weights of Stage B and C in the layout "comfyui", where
+    the others become bfloat16 if they are wider. progress: is called with the bytes that
     are written and all there will be. Raises CascadeError; then nothing of a file that was not complete is left.
     """
     source, target = Path(source), Path(target)
     if layout not in LAYOUTS:
         raise CascadeError(f"layout: expected {', '.join(LAYOUTS)}, found {layout!r}")
-    if dtype is not None and dtype not in DTYPES:
-        raise CascadeError(f"dtype: expected {', '.join(DTYPES)}, found {dtype!r}")
+    if dtype is not None and dtype not in (*DTYPES, *QUANTISED_NAMES):
+        raise CascadeError(f"dtype: expected {', '.join((*DTYPES, *QUANTISED_NAMES))}, found {dtype!r}")
+    if dtype in QUANTISED_NAMES and layout != "comfyui":
+        raise CascadeError(f"dtype: {dtype} is a format of ComfyUI's: expected the layout comfyui, found {layout}")
     parts = identify(source)
     if kind is not None:
         parts = (find_part(parts, kind, source.name),)
+    if dtype in QUANTISED_NAMES and not any(part.kind in LARGE_KINDS for part in parts):
+        raise CascadeError(f"dtype: {dtype} is for Stage B and C, whose weights are large: {source.name} holds neither")
     several = len(parts) > 1
     left_out = tuple(part.kind for part in parts if layout == "diffusers" and not KINDS[part.kind].diffusers_folder)
     if len(left_out) == len(parts):
@@ -115,18 +130,58 @@ def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) 
     if part.config is None:
         networks = ", ".join(KINDS[kind].name for kind in PRESETS)
         raise CascadeError(f"{source.name} is a {KINDS[part.kind].name}: only {networks} have other layouts")
+    if dtype in QUANTISED_NAMES and part.kind not in LARGE_KINDS:
+        dtype = None
     config = write_config(part.kind, part.config) if layout == "diffusers" else None
     stored = find_sources(part, source.name, build(part, source.name))
     # ComfyUI's loose text encoders have our names; only those within its all-in-one files have others.
     names = "official" if part.kind == "text_encoder" and layout == "comfyui" else layout
     sources = {name: chain(new, stored) for name, new in from_official(part.kind, names, stored).items()}
+    quantised = _to_quantise(part, names, dtype) if dtype in QUANTISED_NAMES else {}
     specs: dict[str, tuple[str, Shape]] = {}
     for name, one in sources.items():
         infos = {piece: part.header.tensors[piece] for piece in one.names}
         found = max((info.dtype for info in infos.values()), key=lambda known: TYPES[known].itemsize)
-        wanted = NAMES[DTYPES[dtype]] if dtype and TYPES[found].is_floating_point else found
+        wanted = NAMES[DTYPES[dtype]] if dtype in DTYPES and TYPES[found].is_floating_point else found
+        if dtype in QUANTISED_NAMES and TYPES[found].is_floating_point and TYPES[found].itemsize > 2:
+            wanted = "BF16"
         specs[name] = wanted, one.shape({piece: info.shape for piece, info in infos.items()})
-    return _Plan(part, path, specs, sources, _metadata(part), config)
+        if name in quantised:
+            layer = name.removesuffix("weight")
+            specs |= {layer + end: spec for end, spec in _quantised_specs(specs[name][1], quantised[name]).items()}
+    return _Plan(part, path, specs, sources, _metadata(part), config, quantised)
+
+
+def _to_quantise(part: Part, layout: str, dtype: str) -> dict[str, str]:
+    """The weights of a part that are quantised, by the layout's names, and as what.
+
+    4 bits are for large weights alone: timestep mappers, 50 million numbers of the 3.6B, are of 8, and so is the one
+    weight by whose columns ComfyUI tells the sizes of Stage B apart. What is no large weight is decoded by `load`.
+    """
+    module = build(part, "")
+    large = [name for name in large_weights(module) if group_of(module.get_parameter(name).shape[1])]
+    modules = cast(Iterable[tuple[str, nn.Module]], module.named_modules())
+    mappers = [f"{path}.{name}.weight" for path, m in modules if isinstance(m, TimestepBlock) for name in m.names]
+    eight = dtype if dtype == "fp8" else "int8"
+    found = dict.fromkeys(from_official(part.kind, layout, large), dtype) | dict.fromkeys(mappers, eight)
+    return found | ({STAGE_B_PROBE[0]: eight} if part.kind == "stage_b" and STAGE_B_PROBE[0] in found else {})
+
+
+def _quantised(weight: Tensor, name: str, dtype: str) -> dict[str, Tensor]:
+    """The tensors of a quantised layer, by their names in the file; the weight's own is the first."""
+    layer = name.removesuffix("weight")
+    return {layer + end: tensor for end, tensor in _layer_of(quantise(weight, dtype, Rotations())).items()}
+
+
+@cache
+def _quantised_specs(shape: Shape, dtype: str) -> dict[str, tuple[str, Shape]]:
+    """Types and shapes of these tensors for a weight of this shape, by their last names."""
+    made = quantise(torch.empty(shape, device="meta"), dtype, Rotations(device="meta"))
+    return {end: (NAMES[tensor.dtype], tuple(tensor.shape)) for end, tensor in _layer_of(made).items()}
+
+
+def _layer_of(weight: Quantised) -> dict[str, Tensor]:
+    return {**weight.to_file(), TOLD: settings_tensor(weight)}
 
 
 def _metadata(part: Part) -> dict[str, str]:
@@ -166,8 +221,15 @@ def _write(plan: _Plan, count: Callable[[int], None]) -> None:
     weights = _weights(plan)
     made = _missing_folders(weights.parent)
 
-    def read(names: Sequence[str]) -> Any:
-        return read_pieces(plan.part.header, [plan.sources[name] for name in names])
+    def read(names: Sequence[str]) -> Iterator[Sequence[Tensor]]:
+        whole = [name for name in names if name in plan.sources]
+        pieces_of = read_pieces(plan.part.header, [plan.sources[name] for name in whole])
+        for name, pieces in zip(whole, pieces_of, strict=True):
+            if name in plan.quantised:
+                weight = torch.cat([piece.float() for piece in pieces])
+                yield from ([tensor] for tensor in _quantised(weight, name, plan.quantised[name]).values())
+            else:
+                yield pieces
 
     try:
         with ExitStack() as stack:

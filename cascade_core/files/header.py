@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,15 +23,26 @@ from .wording import damaged
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .quantised import QuantisedLayer
+
 
 @dataclass(frozen=True)
 class Header:
-    """`tensors` by their names, of all files together; `config` is the config.json of a component's folder."""
+    """`tensors` by their names, of all files together; `config` is the config.json of a component's folder.
+
+    A weight of `quantised` is shown in `tensors` as what it stands for; `stored` has the tensors that it is made of.
+    """
 
     path: Path  # the file or folder that was asked for
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     config: Mapping[str, Any] | None = None
+    quantised: Mapping[str, QuantisedLayer] = field(default_factory=dict[str, "QuantisedLayer"])
+    stored: Mapping[str, TensorInfo] = field(default_factory=dict[str, TensorInfo])
+
+    def as_stored(self) -> Header:
+        """The same with the file's own tensors, and no weight made of them."""
+        return replace(self, tensors={**self.tensors, **self.stored}, quantised={}, stored={})
 
 
 def read_header(path: Path) -> Header:
@@ -56,7 +67,10 @@ def read_header(path: Path) -> Header:
 
 @contextmanager
 def open_tensors(header: Header) -> Generator[Callable[[str], Tensor]]:
-    """`get(name)`: a tensor of the header on the CPU, its pages read when they are used; files are opened lazily."""
+    """`get(name)`: a tensor of the header on the CPU, its pages read when they are used; files are opened lazily.
+
+    A quantised weight is decoded, into float32.
+    """
     from safetensors import SafetensorError, safe_open
 
     with ExitStack() as opened:
@@ -70,12 +84,16 @@ def open_tensors(header: Header) -> Generator[Callable[[str], Tensor]]:
                 return open_pickled(path).__getitem__
             return opened.enter_context(cast(Any, safe_open)(path, framework="pt", device="cpu")).get_tensor
 
-        def get(name: str) -> Tensor:
-            path = header.tensors[name].file
+        def get_stored(name: str) -> Tensor:
+            path = (header.stored.get(name) or header.tensors[name]).file
             try:
                 return getter(path)(name)
             except (SafetensorError, OSError, KeyError) as error:
                 raise CascadeError(f"{path.name} cannot be read: {printable(error)}") from error
+
+        def get(name: str) -> Tensor:
+            layer = header.quantised.get(name)
+            return get_stored(name) if layer is None else layer.read(get_stored).float()
 
         yield get
 

@@ -1,4 +1,4 @@
-"""Identification of a file or folder, from its header alone: no tensor is read.
+"""Identification of a file or folder, from its header alone: no tensor is read but what says a weight's format.
 
 What the metadata says under `cascade` wins and may carry a configuration of any width; so does the config.json of a
 component's folder. Without them the names and shapes of the tensors are held against the signatures, one row per part
@@ -23,7 +23,7 @@ from .layouts import layout_of
 from .metadata import METADATA_KEY, preset_of, read_entry
 from .model_part import Part, behind
 from .other_models import OtherModel, name_other_model
-from .quantised import EXPECTED, name_quantisation
+from .quantised import EXPECTED, name_quantisation, plain
 from .shards import components
 from .signatures import DIALECTS, LORA_WIDTHS, SIGNATURES, Probe, Signature
 from .tensor_info import TensorInfo
@@ -41,7 +41,7 @@ def identify(path: Path) -> tuple[Part, ...]:
     """
     folders = components(path) if path.is_dir() else ()
     parts = tuple(part for folder in folders for part in identify(folder))
-    return parts or tuple(map(_buildable, find_parts(read_header(path))))
+    return parts or tuple(map(_buildable, find_parts(plain(read_header(path)))))
 
 
 def find_parts(header: Header) -> tuple[Part, ...]:

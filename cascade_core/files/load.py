@@ -8,27 +8,25 @@ from several. Names and shapes must agree exactly. Knows no folders of models: c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import CascadeError
-from ..kinds import KINDS
+from ..kinds import KINDS, LARGE_KINDS, QUANTISED_NAMES
 from ..memory import Placement, StayPut, WhenUsed
 from ..models.handle import Handle
 from ..models.tokenizer import Tokenizer, WordTokenizer, load_tokenizer
 from ..wording import first_of, printable
 from .dtypes import DTYPES, TYPES
-from .header import open_tensors
 from .identify import find_part, identify
 from .layouts import Shape, Source, from_official, to_official
 from .model_part import Part
-from .tensors import read_pieces
+from .weights import WeightReader
 
 
 def load(
@@ -46,18 +44,22 @@ def load(
 
     name: what the person chose, for messages; the file's name if None. dtype: "float32", "bfloat16", "float16", or
     "auto": float32 on a CPU, elsewhere bfloat16 for Stage B and C (float16 on old cards), float32 for the small
-    parts. placement: who brings the weights to the device; they are loaded there at once if None. tokenizers:
-    folders that may hold CLIP's vocabulary, for a published text encoder that has none beside it. when_used: the
-    weights are read when the model first computes. Raises CascadeError.
+    parts; or "int8", "fp8", "int4": the large weights of Stage B and C are quantised, the others are as for "auto".
+    Weights that are quantised in the file stay so, and compute in that type. placement: who brings the weights to the
+    device; they are loaded there at once if None. tokenizers: folders that may hold CLIP's vocabulary, for a published
+    text encoder that has none beside it. when_used: the weights are read when the model first computes. Raises
+    CascadeError.
     """
     part, module, sources = _prepare(kind, Path(path), tokenizers)
-    weights_dtype = choose_dtype(dtype, kind, torch.device(device))
+    device = torch.device(device)
+    weights_dtype = choose_dtype(dtype, kind, device)
+    reader = WeightReader(part, weights_dtype, dtype if dtype in QUANTISED_NAMES else None, device)
     home = torch.device(device if placement is None else "cpu")
 
     def read(module: nn.Module) -> None:
         # The host runs nodes under inference_mode, whose tensors could never be trained.
         with torch.inference_mode(False), torch.no_grad():
-            module.load_state_dict(_read_tensors(part, sources, weights_dtype, home), strict=True, assign=True)
+            module.load_state_dict(reader.read(module, sources, home), strict=True, assign=True)
             module.to(home).requires_grad_(False)
 
     if when_used:
@@ -163,14 +165,16 @@ def find_sources(part: Part, file: str, module: nn.Module) -> dict[str, Source]:
 
 def choose_dtype(dtype: str, kind: str, device: torch.device) -> torch.dtype:
     """The type of the weights that `load` gives for this `dtype`, which may be "auto"; raises CascadeError."""
-    if dtype == "auto":
+    if dtype in QUANTISED_NAMES and kind not in LARGE_KINDS:
+        raise CascadeError(f"dtype: {dtype} is for Stage B and C, whose weights are large: choose auto")
+    if dtype == "auto" or dtype in QUANTISED_NAMES:
         if device.type == "cpu":
             return torch.float32
         fast, old = KINDS[kind].gpu_dtypes
         has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
         return DTYPES[fast if has_bfloat16 else old]
     if dtype not in DTYPES:
-        raise CascadeError(f"dtype: expected auto, {', '.join(DTYPES)}, found {dtype!r}")
+        raise CascadeError(f"dtype: expected auto, {', '.join((*DTYPES, *QUANTISED_NAMES))}, found {dtype!r}")
     return DTYPES[dtype]
 
 
@@ -180,46 +184,3 @@ def _tokenizer(part: Part, path: Path, others: Sequence[Path]) -> Tokenizer | No
         return None
     length = part.config.max_positions
     return WordTokenizer(part.vocabulary, length) if part.vocabulary else load_tokenizer(path, length, others)
-
-
-def _read_tensors(
-    part: Part, sources: Mapping[str, Source], dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor]:
-    """The network's tensors: the file's pages where they can serve as they are, else copies as `dtype` on `device`.
-
-    Copies are made one by one, so that no second model lies in memory, and in one block: of many small pieces of
-    memory the system would keep some when they are freed.
-    """
-    infos = part.header.tensors
-    kept = {
-        name: source
-        for name, source in sources.items()
-        if len(source.names) == 1 and not source.transposed and not _differs(infos[source.names[0]].dtype, dtype)
-    }
-    copied = {name: source for name, source in sources.items() if name not in kept}
-    shapes = {
-        name: source.shape({stored: infos[stored].shape for stored in source.names}) for name, source in copied.items()
-    }
-    block = torch.empty(sum(_aligned(prod(shape)) for shape in shapes.values()), dtype=dtype, device=device)
-    tensors: dict[str, Tensor] = {}
-    start = 0
-    for (name, shape), pieces in zip(shapes.items(), read_pieces(part.header, copied.values()), strict=True):
-        tensors[name] = block[start : start + prod(shape)].view(shape)
-        start += _aligned(prod(shape))
-        targets = tensors[name].chunk(len(pieces)) if len(pieces) > 1 else (tensors[name],)
-        for target, piece in zip(targets, pieces, strict=True):
-            target.copy_(piece)
-    with open_tensors(part.header) as get:
-        for name, source in kept.items():
-            (tensors[name],) = source.pieces(get)
-    return tensors
-
-
-def _differs(stored: str, dtype: torch.dtype) -> bool:
-    """Is safetensors' type `stored` a floating one other than `dtype`? Whole numbers stay what they are."""
-    return TYPES[stored].is_floating_point and TYPES[stored] != dtype
-
-
-def _aligned(elements: int) -> int:
-    """Rounded up so that what comes next begins at a multiple of 64 bytes, whatever the type."""
-    return -(-elements // 64) * 64

@@ -12,7 +12,8 @@ from typing import Any
 from ..models.handle import Target
 from .header import Header
 from .metadata import PUBLISHED_FAMILY
-from .tensor_info import PRECISIONS, TensorInfo
+from .quantised import name_precision
+from .tensor_info import BITS, PRECISIONS, TensorInfo
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,24 @@ class Part:
 
     @cached_property
     def precision(self) -> str:
-        """The type of most floating values: "float32", "bfloat16", "float16", "float8_e4m3fn", ..., or "unknown"."""
+        """The type of most floating values: "float32", "bfloat16", "float8_e4m3fn", "int8", ..., or "unknown"."""
+        quantised = name_precision(self.header, (self.prefix + name for name in self.names))
+        if quantised is not None:
+            return quantised
         elements: Counter[str] = Counter()
         for info in self.names.values():
             if info.dtype in PRECISIONS:
                 elements[PRECISIONS[info.dtype]] += prod(info.shape)
         return elements.most_common(1)[0][0] if elements else "unknown"
+
+    @property
+    def bytes(self) -> int:
+        """The size of its tensors as they lie in the file."""
+        names = [self.prefix + name for name in self.names]
+        layers = [self.header.quantised[name] for name in names if name in self.header.quantised]
+        infos = [self.header.tensors[name] for name in names if name not in self.header.quantised]
+        infos += [self.header.stored[name] for layer in layers for name in layer.names.values()]
+        return sum(prod(info.shape) * BITS[info.dtype] // 8 for info in infos)
 
 
 def behind(prefix: str, tensors: Mapping[str, TensorInfo]) -> Mapping[str, TensorInfo]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from ..models.handle import Target
+from ..models.linear import Held
 from .atomic import durable, whole
 from .dtypes import DTYPES, NAMES
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
@@ -35,7 +36,7 @@ def save(
     config: Any = module.config
     words = None if vocabulary is None else tuple(vocabulary)
     entry = write_entry(Entry(kind, config, family, target, x0_clamp, words))
-    state: dict[str, Tensor] = module.state_dict()
+    state = _decoded(module)
     specs = {
         name: (NAMES[DTYPES[dtype] if dtype and tensor.is_floating_point() else tensor.dtype], tuple(tensor.shape))
         for name, tensor in state.items()
@@ -43,6 +44,16 @@ def save(
     metadata = {"format": "pt", METADATA_KEY: entry}
     with whole(Path(path)) as temporary:
         write_tensors(temporary, specs, lambda names: ([state[name]] for name in names), metadata)
+
+
+def _decoded(module: nn.Module) -> dict[str, Tensor]:
+    """The module's tensors by name, quantised weights as what they stand for."""
+    state: dict[str, Tensor] = module.state_dict()
+    for path, child in cast(Iterable[tuple[str, nn.Module]], module.named_modules()):
+        if isinstance(child, Held):
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(f"{path}.")}
+            state[path] = child.value().float().to(child.dtype)
+    return state
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -41,22 +41,24 @@ def write_tensors(
 ) -> None:
     """Write a safetensors file: the header from `specs` (name -> type's name, shape), then tensor after tensor.
 
-    read: names, in the order of the file -> the pieces of each, from top to bottom; cast to the type of the spec.
+    read: names, in the order of `specs` -> the pieces of each, from top to bottom; cast to the type of the spec.
     progress: is told how many bytes each tensor has. Raises OSError.
     """
     # Wide types first: then each tensor begins at a multiple of its type's size.
     order = sorted(specs, key=lambda name: -TYPES[specs[name][0]].itemsize)
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    starts: dict[str, int] = {}
     end = 0
     for name in order:
         dtype, shape = specs[name]
-        start, end = end, end + prod(shape) * TYPES[dtype].itemsize
-        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+        starts[name], end = end, end + prod(shape) * TYPES[dtype].itemsize
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [starts[name], end]}
     raw = json.dumps(entries, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
     with path.open("wb") as file:
         file.write(len(raw).to_bytes(8, "little") + raw)
-        for name, pieces in zip(order, read(order), strict=True):
+        for name, pieces in zip(specs, read([*specs]), strict=True):
+            file.seek(8 + len(raw) + starts[name])
             written = 0
             for piece in pieces:
                 data = piece.detach().to("cpu", TYPES[specs[name][0]]).contiguous().flatten()

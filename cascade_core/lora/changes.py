@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..models.adapters import Branch, Computed, Dense, LowRank
+from ..models.linear import Weight
 
 Rows = tuple[int, int] | None  # the first row of a weight and the last + 1; None for all
 
@@ -36,7 +37,7 @@ class Change(ABC):
         """(out, in[, height, width]) of the weight that it was made for, as far as the file tells it."""
 
     @abstractmethod
-    def branch(self, weight: Tensor, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
+    def branch(self, weight: Weight, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
         """The change of `weight`, which is these rows of a whole one, times `strength`; without the magnitudes."""
 
     @abstractmethod
@@ -80,7 +81,7 @@ class LowRankChange(Change):
         out, inner, *kernel = self.shape
         return (out, inner) == tuple(shape[:2]) and kernel in ([*shape[2:]], [])
 
-    def branch(self, weight: Tensor, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
+    def branch(self, weight: Weight, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
         return LowRank(self.down.to(dtype), self.up.to(dtype), self.scale * strength, rows)
 
     def tensors(self, kernel: Sequence[int]) -> dict[str, Tensor]:
@@ -109,7 +110,7 @@ class HadamardChange(Change):
     def shape(self) -> tuple[int, ...]:
         return (self.up1.shape[0], *self.down1.shape[1:])
 
-    def branch(self, weight: Tensor, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
+    def branch(self, weight: Weight, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
         factors = (self.up1, self.down1.flatten(1), self.up2, self.down2.flatten(1))
         return Computed(_hadamard, [f.to(dtype) for f in factors], weight.shape, self.scale * strength, rows)
 
@@ -142,7 +143,7 @@ class KroneckerChange(Change):
         (a, c), (b, d, *kernel) = self.w1.shape, self.w2.shape
         return (a * b, c * d, *kernel)
 
-    def branch(self, weight: Tensor, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
+    def branch(self, weight: Weight, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
         factors = (self.w1.to(dtype), self.w2.flatten(1).to(dtype))
         return Computed(torch.kron, factors, weight.shape, self.scale * strength, rows)
 
@@ -163,7 +164,7 @@ class Difference(Change):
     def shape(self) -> tuple[int, ...]:
         return tuple(self.values.shape)
 
-    def branch(self, weight: Tensor, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
+    def branch(self, weight: Weight, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
         return Dense((strength * self.values).reshape(weight.shape).to(dtype), rows)
 
     def tensors(self, kernel: Sequence[int]) -> dict[str, Tensor]:
@@ -187,7 +188,7 @@ class Scaling(Change):
     def fits(self, shape: Sequence[int]) -> bool:
         return len(shape) > 1 and shape[int(self.on_input)] == len(self.factors)
 
-    def branch(self, weight: Tensor, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
+    def branch(self, weight: Weight, strength: float, dtype: torch.dtype, rows: Rows) -> Branch:
         axis = [-1 if i == int(self.on_input) else 1 for i in range(weight.ndim)]
         change = weight.float() * (strength * self.factors).to(weight.device).reshape(axis)
         return Dense(change.to(dtype), rows)

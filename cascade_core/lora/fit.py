@@ -12,6 +12,7 @@ from ..errors import CascadeError
 from ..kinds import KINDS
 from ..models.adapters import Branch, Dense, adaptable, merged
 from ..models.handle import Handle
+from ..models.linear import Weight
 from ..wording import first_of
 from .changes import Change
 from .lora import Lora
@@ -120,18 +121,18 @@ def _numbered(lora: Lora, handle: Handle) -> dict[str, Place]:
     )
 
 
-def fits(change: Change, weight: Tensor, rows: tuple[int, int] | None) -> bool:
+def fits(change: Change, weight: Weight, rows: tuple[int, int] | None) -> bool:
     """Has the change the shape of the weight, or of these rows of it?"""
     return change.fits(_shape(weight, rows))
 
 
-def _shape(weight: Tensor, rows: tuple[int, int] | None) -> tuple[int, ...]:
+def _shape(weight: Weight, rows: tuple[int, int] | None) -> tuple[int, ...]:
     """The shape of the weight, or of these rows of it."""
     return (weight.shape[0] if rows is None else rows[1] - rows[0], *weight.shape[1:])
 
 
 def branch_of(
-    change: Change, weight: Tensor, rows: tuple[int, int] | None, strength: float, dtype: torch.dtype
+    change: Change, weight: Weight, rows: tuple[int, int] | None, strength: float, dtype: torch.dtype
 ) -> Branch:
     """The branch for a change of `weight`, or of these rows of it, times `strength`."""
     part = weight if rows is None else weight[slice(*rows)]
@@ -140,7 +141,7 @@ def branch_of(
     return Dense((strength * dora(change, part)).to(dtype), rows)
 
 
-def dora(change: Change, weight: Tensor) -> Tensor:
+def dora(change: Change, weight: Weight) -> Tensor:
     """The change by DoRA of a weight (out, in[, height, width]), in float32.
 
     magnitude * (W + D) / |W + D| - W, with the length of each row, or of each column (Liu et al. 2024, eq. 5).

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..models.adapters import adaptable
+from ..models.linear import Weight
 from .slots import BIAS
 
 Place = tuple[str, tuple[int, int] | None]  # the weight, and which of its rows; None for all
@@ -41,7 +42,7 @@ def flat(name: str) -> str:
     return name.replace(".", "_")
 
 
-def changeable(module: nn.Module) -> dict[str, Tensor]:
+def changeable(module: nn.Module) -> dict[str, Weight]:
     """What a LoRA may change, by name: the weights that take branches, then biases, norms and other parameters."""
     own = {name: tensor for name, tensor in module.named_parameters() if not _ADDED.search(name)}
     return adaptable(module) | own

@@ -19,6 +19,7 @@ from ..files.tensors import write_tensors
 from ..kinds import KINDS
 from ..models.adapters import adaptable
 from ..models.handle import Handle
+from ..models.linear import Weight
 from ..models.text import TextEncoder
 from .changes import Change, LowRankChange
 from .fit import place
@@ -111,7 +112,7 @@ def _named(lora: Lora, handle: Handle, dialect: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _thirds(change: Change, rows: tuple[int, int] | None, weight: Tensor) -> dict[str, Change]:
+def _thirds(change: Change, rows: tuple[int, int] | None, weight: Weight) -> dict[str, Change]:
     """The change of the fused rows as changes of q, k and v, or the one of them that it is."""
     width = weight.shape[0] // 3
     if rows is not None:
@@ -158,7 +159,7 @@ def _official(lora: Lora, handle: Handle) -> tuple[dict[str, Tensor], Sequence[s
     return tensors, filters
 
 
-def _fused(parts: Sequence[tuple[LowRankChange, tuple[int, int] | None]], weight: Tensor) -> tuple[Tensor, Tensor]:
+def _fused(parts: Sequence[tuple[LowRankChange, tuple[int, int] | None]], weight: Weight) -> tuple[Tensor, Tensor]:
     """One down (rank, in) and up (out, rank) for all changes of a weight; their scales are in `up`."""
     downs: list[Tensor] = []
     ups: list[Tensor] = []

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Attention
-from .linear import Conv2d, Linear, linear, scaled
+from .linear import Conv2d, Linear, Weight, held, linear, scaled
+from .quantised import Quantised
 
 
 class LowRank(nn.Module):
@@ -135,12 +136,12 @@ def _weight_of(module: nn.Module) -> str:
     return "in_proj_weight" if isinstance(module, Attention) else "weight"
 
 
-def adaptable(module: nn.Module) -> dict[str, Tensor]:
+def adaptable(module: nn.Module) -> dict[str, Weight]:
     """The weights that may have branches, by name, in the order of the modules."""
-    found: dict[str, Tensor] = {}
+    found: dict[str, Weight] = {}
     for path, child in cast(Iterable[tuple[str, nn.Module]], module.named_modules()):
         if type(child) in _ADAPTED or isinstance(child, _Adapted):
-            found[f"{path}.{_weight_of(child)}"] = child.get_parameter(_weight_of(child))
+            found[f"{path}.{_weight_of(child)}"] = held(getattr(child, _weight_of(child)))
     return found
 
 
@@ -183,7 +184,7 @@ def fused(module: nn.Module) -> nn.Module:
             plain = share(child, _PLAIN[type(child)])
             del plain.branches
             weight = _weight_of(child)
-            total = merged(child.get_parameter(weight), child.all_branches())
+            total = merged(held(getattr(child, weight)), child.all_branches())
             setattr(plain, weight, nn.Parameter(total, requires_grad=False))
             parent, _, name = path.rpartition(".")
             setattr(twin.get_submodule(parent), name, plain)
@@ -200,10 +201,10 @@ def share(module: nn.Module, cls: type[nn.Module] | None = None) -> nn.Module:
     return twin
 
 
-def merged(weight: Tensor, branches: Sequence[Branch], dtype: torch.dtype | None = None) -> Tensor:
+def merged(weight: Weight, branches: Sequence[Branch], dtype: torch.dtype | None = None) -> Tensor:
     """The weight with its branches, summed in float32 (float64 stays), as `dtype` or the weight's own."""
     exact = torch.promote_types(weight.dtype, torch.float32)
-    total = weight.to(exact, copy=True)
+    total = weight.float() if isinstance(weight, Quantised) else weight.to(exact, copy=True)
     for branch in branches:
         delta = branch.delta().to(weight.device, exact)
         rows = total if branch.rows is None else total[slice(*branch.rows)]

@@ -11,7 +11,7 @@ result is the same to the last bit. What is added to the stream gets the scale b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .compiling import Call, call
-from .linear import Conv2d, Linear, linear, scaled
+from .linear import Conv2d, Linear, hold, linear, scaled
+from .quantised import Rotations, group_of, quantise
 
 NORM_EPS = 1e-6
 GRN_CHUNK = 64  # tokens summed at a time on a CPU: their float32 squares stay in its cache
@@ -209,7 +210,8 @@ class Attention(nn.Module):
 
     def project(self, tokens: Tensor, first: int = 0) -> Tensor:
         """The rows of q, k, v from `first` on, of tokens (B, L, C): (B, L, 3C - first)."""
-        return linear(tokens, self.in_proj_weight[first:], self.in_proj_bias[first:])
+        weight = self.in_proj_weight[first:] if first else self.in_proj_weight
+        return linear(tokens, weight, self.in_proj_bias[first:])
 
     def key_value(self, tokens: Tensor) -> Tensor:
         """Keys, then values, (B, 2 heads, L, d) of tokens (B, L, C)."""
@@ -225,13 +227,30 @@ class Attention(nn.Module):
         return self.out_proj(scaled(out.transpose(1, 2).flatten(2), out_scale), out_scale)
 
 
+def large_weights(module: nn.Module) -> list[str]:
+    """The names of the blocks' large weights, which may be quantised: those that these layers multiply with."""
+    ends: dict[type[nn.Module], str] = {Linear: "weight", Attention: "in_proj_weight"}
+    modules = cast(Iterable[tuple[str, nn.Module]], module.named_modules())
+    return [f"{path}.{ends[type(each)]}" for path, each in modules if type(each) in ends]
+
+
+def quantise_large_weights(module: nn.Module, name: str) -> None:
+    """Have the module hold its large weights as `name`, one of kinds.QUANTISED_NAMES, each where it lies."""
+    first = next(module.parameters())
+    rotations = Rotations(first.dtype, first.device)
+    for path in large_weights(module):
+        weight = module.get_parameter(path).detach()
+        if group_of(weight.shape[1]):
+            hold(module, path, quantise(weight, name, rotations))
+
+
 class AttnBlock(Block):
     """x + attention of the normalised image tokens over themselves and the text tokens."""
 
     def __init__(self, channels: int, c_cond: int, heads: int, index: int) -> None:
         super().__init__(index)
         self.attention = nn.ModuleDict({"attn": Attention(channels, heads)})
-        self.kv_mapper = nn.Sequential(nn.SiLU(), nn.Linear(c_cond, channels))
+        self.kv_mapper = nn.Sequential(nn.SiLU(), Linear(c_cond, channels))
 
     def text_kv(self, clip: Tensor) -> Tensor:
         """Keys, then values, of the text tokens (B, L, c_cond): constant over the steps of an image."""

@@ -15,11 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import tiles
+from ..errors import CascadeError
 from ..files.dtypes import DTYPES
 from ..files.save import save
 from ..images import encode_resized
+from ..kinds import KINDS
 from ..memory import StayPut
 from ..models.handle import Handle
+from ..models.linear import Held
 from ..models.stage_b import StageB
 from ..models.stage_c import StageC
 from . import sharded
@@ -51,6 +54,11 @@ class _StageTask(Task[TrainingSettings, nn.Module]):
         sharded.check_batch(settings.batch_size)
         super().__init__(models, dataset, settings, cache)
         self.base = base
+        if any(isinstance(child, Held) for child in base.module.modules()):
+            raise CascadeError(
+                f"{KINDS[base.kind].name} {base.name} has quantised weights, over which a LoRA can be trained, but not"
+                " all of the stage: load its bfloat16 or float32 file, with a dtype of these"
+            )
         with torch.inference_mode(False), torch.no_grad():
             self.module = deepcopy(base.module).float().requires_grad_(True)
         cast(StageC | StageB, self.module).checkpointing = settings.checkpointing

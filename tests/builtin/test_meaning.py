@@ -6,8 +6,12 @@ The prompts were never trained on, and the reader knows nothing of the networks.
 one less five points; the long form prints the table that the recipe's README shows.
 """
 
+from dataclasses import replace
+
 import pytest
 
+from stable_cascade_nodes.cascade_core.builtin import NAME, built_in
+from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.recipes.tiny.data import test_scenes as scenes_of
 from stable_cascade_nodes.recipes.tiny.judge import Studio, judge, nearness, told
 from stable_cascade_nodes.recipes.tiny.reader import is_right
@@ -43,6 +47,18 @@ def test_200_prompts(studio: Studio, kind: str, held_out: bool) -> None:
     shares = judge(studio, "whole", scenes)
     print(kind, "held out" if held_out else "", {name: round(share, 3) for name, share in shares.items()})
     assert shares["right"] >= SHIPPED[kind, held_out] - SLACK, shares
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "lost"), [("int8", 0.01), ("int4", 0.04)])
+def test_prompts_with_quantised_weights(studio: Studio, dtype: str, lost: float) -> None:
+    """Of 100 prompts of each kind, in the mean."""
+
+    def right(studio: Studio) -> float:
+        return sum(judge(studio, "whole", scenes_of(kind, 100))["right"] for kind in KINDS) / len(KINDS)
+
+    stages = {kind: load(kind, built_in(kind)[NAME], name=NAME, dtype=dtype) for kind in ("stage_c", "stage_b")}
+    assert right(replace(studio, cascade=replace(studio.cascade, **stages))) >= right(studio) - lost
 
 
 def test_drawn_pictures_come_back_near(studio: Studio) -> None:

@@ -311,7 +311,7 @@ def test_targets_that_make_no_sense(source: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(CascadeError, match=message):
             convert(source, target, layout=layout, overwrite=True)
-    with pytest.raises(CascadeError, match="dtype: expected float32, bfloat16, float16, found 'float8'"):
+    with pytest.raises(CascadeError, match=r"dtype: expected float32, .*, int4, found 'float8'"):
         convert(source, tmp_path / "x.safetensors", layout="official", dtype="float8")
     assert sorted(os.listdir(tmp_path)) == ["folder", "source.safetensors"]
 
