@@ -5,6 +5,7 @@ Editors change every week, but what they ask for stays: so it is answered here, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from . import comfyui
 
 if TYPE_CHECKING:
-    from aiohttp.web import FileResponse, Request, StreamResponse
+    from aiohttp.web import Request, StreamResponse
 
 PACK = Path(__file__).parents[1]
 PICTURES = "stable_cascade_pictures"  # in the folder of previews, which ComfyUI empties
@@ -25,8 +26,7 @@ def serve() -> None:
         return
     from aiohttp import web
 
-    server.app.middlewares.append(web.middleware(show_picture))
-    server.routes.get(f"/extensions/{PACK.name}/docs/{{node}}/{{language}}.md")(send_page)
+    server.app.middlewares.extend(web.middleware(answer) for answer in (show_picture, show_page))
 
 
 async def show_picture(request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]) -> StreamResponse:
@@ -48,17 +48,19 @@ async def show_picture(request: Request, handler: Callable[[Request], Awaitable[
     return await handler(request)
 
 
-async def send_page(request: Request) -> FileResponse:
+async def show_page(request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]) -> StreamResponse:
     """A node's page of help in the language that is asked for, else the one that is there for all.
 
-    The editor asks for a language first, and where that is not there its console shows an error.
+    The editor asks for a language first, and where that is not there its console shows an error. This is no route: in
+    one, the name of the pack's folder would have to be spelt as a pattern, which each aiohttp does in its own way.
     """
-    from aiohttp import web
+    folder = re.escape(f"/extensions/{PACK.name}/docs/")
+    if asked := re.fullmatch(rf"{folder}([^/]+)/([^/]+)\.md", request.path):
+        from aiohttp import web
 
-    pages = PACK / "web" / "docs"
-    known = {page.relative_to(pages).as_posix(): page for page in pages.glob("**/*.md")}
-    node, language = request.match_info["node"], request.match_info["language"]
-    page = known.get(f"{node}/{language}.md") or known.get(f"{node}.md")
-    if page is None:
-        raise web.HTTPNotFound
-    return web.FileResponse(page)
+        node, language = asked.groups()
+        pages = PACK / "web" / "docs"
+        known = {page.relative_to(pages).as_posix(): page for page in pages.glob("**/*.md")}
+        if page := known.get(f"{node}/{language}.md") or known.get(f"{node}.md"):
+            return web.FileResponse(page)
+    return await handler(request)

@@ -1,6 +1,7 @@
 // Colours of our sockets and links. Each stands out by about 3:1 from dark and from light nodes alike, and is near that
 // of its native kin where there is one (CLIP, CLIP_VISION, VAE, MODEL, CONTROL_NET).
 import { app } from "../../scripts/app.js";
+import { registerOnce } from "./once.js";
 
 const COLOURS = {
   CASCADE_STAGE_C: "#9A7BE0",
@@ -17,7 +18,6 @@ const COLOURS = {
 };
 
 const style = document.createElement("style");
-style.id = "stable-cascade-colours";
 // Nodes 2.0 looks here. From the page's element itself the editor takes away what its theme does not know, whenever one is
 // loaded; what a theme does know stands there and wins.
 const properties = Object.entries(COLOURS).map(([type, colour]) => `--color-datatype-${type}: ${colour};`);
@@ -40,8 +40,4 @@ function keepOnCanvas() {
   }
 }
 
-// Of a pack that is installed twice the scripts are loaded twice.
-if (!document.getElementById(style.id)) {
-  document.head.append(style);
-  app.registerExtension({ name: "StableCascade.Colours", setup: keepOnCanvas });
-}
+registerOnce({ name: "StableCascade.Colours", init: () => document.head.append(style), setup: keepOnCanvas });

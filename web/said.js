@@ -1,6 +1,6 @@
 // What a node says of its result stays on it. The text that comes while it runs does not: editors of today take it away
 // when the run has ended, and of what stays, `ui.text`, they show nothing on other packs' nodes.
-import { app } from "../../scripts/app.js";
+import { registerOnce } from "./once.js";
 
 const SAID = "said";
 const WHILE_IT_RUNS = "$$node-text-preview";
@@ -30,20 +30,15 @@ function say(node, text) {
   node.setDirtyCanvas(true, true);
 }
 
-// Of a pack that is installed twice the scripts are loaded twice.
-const loaded = Symbol.for("StableCascade.Said");
-if (!window[loaded]) {
-  window[loaded] = true;
-  app.registerExtension({
-    name: "StableCascade.Said",
-    beforeRegisterNodeDef(nodeType, definition) {
-      if (!definition.category?.startsWith("Stable Cascade")) return;
-      const onExecuted = nodeType.prototype.onExecuted;
-      nodeType.prototype.onExecuted = function (output) {
-        onExecuted?.apply(this, arguments);
-        const text = (output?.text ?? []).join("\n");
-        if (text || widgetOf(this, SAID)) say(this, text);
-      };
-    },
-  });
-}
+registerOnce({
+  name: "StableCascade.Said",
+  beforeRegisterNodeDef(nodeType, definition) {
+    if (!definition.category?.startsWith("Stable Cascade")) return;
+    const onExecuted = nodeType.prototype.onExecuted;
+    nodeType.prototype.onExecuted = function (output) {
+      onExecuted?.apply(this, arguments);
+      const text = (output?.text ?? []).join("\n");
+      if (text || widgetOf(this, SAID)) say(this, text);
+    };
+  },
+});

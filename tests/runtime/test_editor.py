@@ -1,6 +1,6 @@
 """What the pack adds to ComfyUI's server, on a server of the same library. Run: pytest tests/runtime/test_editor.py
 
-tests/host/test_pictures_shown.py and test_help.py see the same in ComfyUI's own.
+tests/host/test_pictures_shown.py and test_installed.py see the same in ComfyUI's own.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from stable_cascade_nodes.runtime import comfyui, editor
 
@@ -69,20 +71,25 @@ def test_a_second_copy_of_the_pack_changes_nothing(comfyui_server: Any) -> None:
     assert ask(comfyui_server, "/view", **PICTURE)[1]["type"] == "temp"
 
 
-def test_a_help_page_is_there_in_every_language(comfyui_server: Any, monkeypatch: Any, tmp_path: Path) -> None:
-    pages = tmp_path / "web" / "docs"
+# Folders that people give the pack, as what a route would take for a variable, a mistake, a code, or would encode.
+@pytest.mark.parametrize("folder", ["pack", "{pack}", "pack}{", "100%25 [new] + ü"])
+def test_a_help_page_is_there_in_every_language(
+    comfyui_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
+) -> None:
+    pack = tmp_path / folder
+    pages = pack / "web" / "docs"
     (pages / "CascadePicture").mkdir(parents=True)
     (pages / "CascadePicture.md").write_text("English", encoding="utf-8")
     (pages / "CascadePicture" / "de.md").write_text("Deutsch", encoding="utf-8")
-    monkeypatch.setattr(editor, "PACK", tmp_path)
+    monkeypatch.setattr(editor, "PACK", pack)
     editor.serve()
     comfyui_server.app.add_routes(comfyui_server.routes)
 
     async def get() -> list[tuple[int, str]]:
         async with TestClient(TestServer(comfyui_server.app)) as client:
-            base = f"/extensions/{tmp_path.name}/docs"
+            base = f"/extensions/{quote(folder)}/docs"
             asked = ("CascadePicture/en", "CascadePicture/de", "CascadePicture/zh-TW", "KSampler/en", "..%2F..%2Fa/en")
-            replies = [await client.get(f"{base}/{each}.md") for each in asked]
+            replies = [await client.get(URL(f"{base}/{each}.md", encoded=True)) for each in asked]
             return [(reply.status, await reply.text() if reply.ok else "") for reply in replies]
 
     assert asyncio.run(get()) == [(200, "English"), (200, "Deutsch"), (200, "English"), (404, ""), (404, "")]
