@@ -1,7 +1,8 @@
 """The pages of the shipped workflows.
 
 They are read from left to right: models, what goes in, Stage C, then a wide column with Stage B, Stage A and the
-result. The smaller ones, of 1720 x 750 or 1720 x 935, show text when a newer editor fits them to 1366 x 768.
+result. When editors fit them to 1366 x 768, those of at most 1688 x 885 show text in the oldest that we promise, and
+those of 1720 x 935 in newer ones, which leave the canvas more room.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _text_to_image(height: int, note: int, models: Group = _MODELS, *more: str) 
             Column(270, (_WHAT,)),
             _STAGE_C,
             Column(284, (Group("Stage B, Stage A", BLUE, ("Stage B", "StageADecode")), *more)),
-            Column(516, (Group("Picture", MAUVE, (("Picture out", FILL),)), (ABOUT, note))),
+            Column(484, (Group("Picture", MAUVE, (("Picture out", FILL),)), (ABOUT, note))),
         ),
     )
 
@@ -61,7 +62,7 @@ PAGES = {
     "lora": Page(
         750,
         (
-            Column(300, (_MODELS,)),
+            Column(290, (_MODELS,)),
             Column(260, (Group("LoRA", PINK, ("LoRA",)), (ABOUT, FILL))),
             Column(260, (_WHAT,)),
             _STAGE_C,
@@ -83,23 +84,24 @@ PAGES = {
         _picture("PasteBack", out=(Beside(((292, (("Picture out", FILL),)), (225, ((ABOUT, FILL),))), fills=True),)),
     ),
     "image_to_image": Page(
-        900,
+        885,
         (
-            Column(300, (_MODELS,)),
-            Column(270, (Group("Picture to start from", GOLD, ("Picture", "Fit", "EncodeImage")),)),
-            Column(270, (Group("What to make", GREEN, ("Prompt", "Negative prompt")), (ABOUT, FILL))),
+            Column(292, (_MODELS,)),
+            # The canvas draws these lower than Nodes 2.0, which leaves room for the badge of the next.
+            Column(264, (Group("Picture to start from", GOLD, ("Picture", "Fit", "EncodeImage"), gap=8),)),
+            Column(264, (Group("What to make", GREEN, ("Prompt", "Negative prompt")), (ABOUT, FILL))),
             _STAGE_C,
-            _picture((PUBLISHED, FILL)),
+            _picture((PUBLISHED, FILL), stage_b=228),
         ),
     ),
     "image_variation": Page(
-        910,
+        885,
         (
-            Column(310, (_MODELS, PUBLISHED)),
-            Column(262, (Group("Picture to vary", GOLD, ("Picture", "Fit")),)),
-            Column(268, (_WHAT, Group("What the picture shows", GOLD, ("ImageEncode",)))),
+            Column(304, (_MODELS,)),
+            Column(256, (Group("Picture to vary", GOLD, ("Picture", "Fit")), PUBLISHED)),
+            Column(262, (_WHAT, Group("What the picture shows", GOLD, ("ImageEncode",)))),
             _STAGE_C,
-            _picture((ABOUT, FILL)),
+            _picture((ABOUT, FILL), stage_b=228),
         ),
     ),
     "image_mixing": Page(
@@ -160,14 +162,14 @@ PAGES = {
             ),
             Column(284, (Group("Stage B, Stage A", BLUE, ("Stage B", "StageADecode")),)),
             Column(
-                516,
+                484,
                 (
                     Group(
                         "Picture",
                         MAUVE,
                         (
                             ("Original and result", FILL),
-                            Beside(((281, (("Picture out", 380),)), (225, ("Comparison",)))),
+                            Beside(((249, (("Picture out", 380),)), (225, ("Comparison",)))),
                         ),
                     ),
                 ),

@@ -66,7 +66,7 @@ def rendering(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # of files that have a server of their own as well
 def open_editor(comfyui: ComfyUI, browser: Browser, rendering: str) -> OpenEditor:
     """Opens the editor of `comfyui` in a headless Chromium, in a new tab: `with open_editor() as editor`."""
 

@@ -1,4 +1,4 @@
-"""Our sockets in the editor: each in its own colour, in dark and light palettes, whenever one is loaded."""
+"""Our sockets in the editor, each in its own colour, and the words of our notes: in dark and light palettes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageColor
 
 import stable_cascade_nodes
+from stable_cascade_nodes.headless import shipped
 
 from .browser import SETTLE, Editor
 
@@ -55,6 +56,17 @@ for (const [type, [node, slot]] of Object.entries(window.__givers)) {
 }
 return sockets;
 """
+# Of the words of notes their colour, and that of the first ground below them that is not transparent.
+WORDS = """
+const found = [];
+for (const note of document.querySelectorAll('.comfy-markdown-content, .comfy-markdown'))
+  for (const element of note.querySelectorAll('h2, p, li, strong, em, code')) {
+    let below = element;
+    while (getComputedStyle(below).backgroundColor === 'rgba(0, 0, 0, 0)') below = below.parentElement;
+    found.push([element.tagName, getComputedStyle(element).color, getComputedStyle(below).backgroundColor]);
+  }
+return found;
+"""
 SWITCH = "await app.extensionManager.setting.set('Comfy.ColorPalette', arguments[0])"
 
 
@@ -81,3 +93,26 @@ def test_each_of_our_sockets_has_its_colour_in_every_palette(switched: Editor, s
         switched.screenshot(shots / f"colours_{number}_{palette}.png")
         assert colours_on_screen(switched) == expected, palette
     assert switched.console() == []
+
+
+def test_notes_stand_out_from_their_ground(switched: Editor, shots: Path) -> None:
+    """By 4.5 to 1, which is asked of text on the web."""
+    for palette in ("light", "dark"):
+        switched.script(SWITCH, palette)
+        switched.open_file(shipped.path_of("published_models"))
+        switched.forget()
+        switched.screenshot(shots / f"notes_{palette}_{switched.rendering}.png")
+        words = {tuple(each) for each in switched.script(WORDS)}
+        assert {tag for tag, *_ in words} >= {"H2", "P", "LI", "STRONG", "EM"}
+        assert [each for each in words if contrast(*each[1:]) < 4.5] == [], palette
+
+
+def contrast(first: str, second: str) -> float:
+    """Of two colours, as WCAG 2 defines it."""
+    darker, lighter = sorted(luminance(ImageColor.getrgb(colour)) for colour in (first, second))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(rgb: tuple[int, ...]) -> float:
+    linear = [(c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for c in (part / 255 for part in rgb[:3])]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

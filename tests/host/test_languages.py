@@ -15,6 +15,7 @@ from stable_cascade_nodes.headless import shipped
 from stable_cascade_nodes.recipes import languages
 
 from .browser import Editor
+from .conftest import OpenEditor
 from .server import ComfyUI
 
 SETTING = "Comfy.Locale"
@@ -38,16 +39,17 @@ return made;
 
 
 @pytest.fixture(scope="module")
-def spoken(editor: Editor, comfyui: ComfyUI) -> Iterator[Any]:
-    """A function that sets the editor's language and opens it anew; English again in the end."""
+def spoken(open_editor: OpenEditor, comfyui: ComfyUI) -> Iterator[Any]:
+    """A function that sets the editor's language and opens it anew, all in one tab; English again in the end."""
+    with open_editor() as editor:
 
-    def speak(language: str) -> Editor:
-        comfyui.fetch(f"/settings/{SETTING}", language)
-        editor.open()
-        return editor
+        def speak(language: str) -> Editor:
+            comfyui.fetch(f"/settings/{SETTING}", language)
+            editor.open()
+            return editor
 
-    yield speak
-    speak("en")
+        yield speak
+    comfyui.fetch(f"/settings/{SETTING}", "en")
 
 
 def test_the_server_hands_out_what_the_pack_says(comfyui: ComfyUI) -> None:

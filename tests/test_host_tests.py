@@ -1,0 +1,16 @@
+"""The tests of tests/host, which need a ComfyUI, by what can be asked of them without one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def test_their_fixtures_fit_together() -> None:
+    """Each test finds its fixtures, and none takes one that ends before it; nothing is set up for that."""
+    command = [sys.executable, "-m", "pytest", "-q", "--setup-plan", "-m", "host", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, str(HERE / "host")], cwd=HERE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
