@@ -62,11 +62,11 @@ PAGES = {
     "lora": Page(
         750,
         (
-            Column(290, (_MODELS,)),
+            Column(298, (_MODELS,)),
             Column(260, (Group("LoRA", PINK, ("LoRA",)), (ABOUT, FILL))),
             Column(260, (_WHAT,)),
             _STAGE_C,
-            _picture(("LoRA of your own", FILL)),
+            _picture(("LoRA of your own", FILL), stage_b=228),
         ),
     ),
     "canny": _controlled("Picture and its edges", "CannyHint", "What the network sees", _picture((ABOUT, FILL))),
@@ -86,10 +86,10 @@ PAGES = {
     "image_to_image": Page(
         885,
         (
-            Column(292, (_MODELS,)),
+            Column(298, (_MODELS,)),
             # The canvas draws these lower than Nodes 2.0, which leaves room for the badge of the next.
-            Column(264, (Group("Picture to start from", GOLD, ("Picture", "Fit", "EncodeImage"), gap=8),)),
-            Column(264, (Group("What to make", GREEN, ("Prompt", "Negative prompt")), (ABOUT, FILL))),
+            Column(268, (Group("Picture to start from", GOLD, ("Picture", "Fit", "EncodeImage"), gap=8),)),
+            Column(256, (Group("What to make", GREEN, ("Prompt", "Negative prompt")), (ABOUT, FILL))),
             _STAGE_C,
             _picture((PUBLISHED, FILL), stage_b=228),
         ),
@@ -97,11 +97,11 @@ PAGES = {
     "image_variation": Page(
         885,
         (
-            Column(304, (_MODELS,)),
-            Column(256, (Group("Picture to vary", GOLD, ("Picture", "Fit")), PUBLISHED)),
-            Column(262, (_WHAT, Group("What the picture shows", GOLD, ("ImageEncode",)))),
+            Column(310, (_MODELS,)),
+            Column(247, (Group("Picture to vary", GOLD, ("Picture", "Fit")), PUBLISHED)),
+            Column(268, (_WHAT, Group("What the picture shows", GOLD, ("ImageEncode",)))),
             _STAGE_C,
-            _picture((ABOUT, FILL), stage_b=228),
+            _picture((ABOUT, FILL), stage_b=225),
         ),
     ),
     "image_mixing": Page(
