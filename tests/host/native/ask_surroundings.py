@@ -45,6 +45,7 @@ def find(pack: Any) -> dict[str, Any]:
     def broken() -> Any:
         raise RuntimeError("no room")
 
+    comfy.utils.PROGRESS_THROTTLE_MIN_INTERVAL = 0  # newer ComfyUIs tell steps without a picture ten times a second
     with host.progress("Stage C Sampler", 3) as advance:
         for preview in (lambda: "picture", broken, lambda: "never made"):
             advance(preview)
