@@ -20,7 +20,7 @@ _NEIGHBOURS = ((0, 1), (1, 1), (1, 0), (1, -1))  # (down, right) of a direction 
 
 
 class Canny:
-    DISPLAY_NAME = "Canny"
+    DISPLAY_NAME = "Detect Edges (Canny)"
     CATEGORY = "image/preprocessors"
     DESCRIPTION = "The edges of a picture: strong ones, and weaker ones that continue them."
     FUNCTION, REHEARSE = "execute", "rehearse"

@@ -25,7 +25,7 @@ _BOTH = ("LATENT", "LATENT"), ("stage_c", "stage_b")
 
 
 class StableCascade_EmptyLatentImage:
-    DISPLAY_NAME = "StableCascade_EmptyLatentImage"
+    DISPLAY_NAME = "Empty Stable Cascade Latent Image"
     CATEGORY = "latent/stable_cascade"
     DESCRIPTION = "The empty latents that both stages start from."
     FUNCTION = REHEARSE = "execute"
@@ -60,7 +60,7 @@ class StableCascade_StageB_Conditioning:
 
 
 class StableCascade_StageC_VAEEncode:
-    DISPLAY_NAME = "StableCascade_StageC_VAEEncode"
+    DISPLAY_NAME = "Stable Cascade Stage C VAE Encode"
     CATEGORY = "latent/stable_cascade"
     DESCRIPTION = "A picture as the latent of Stage C, `compression` times smaller, and an empty one of its size."
     FUNCTION, REHEARSE = "execute", "rehearse"

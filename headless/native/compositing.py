@@ -49,7 +49,7 @@ class SplitImageWithAlpha:
 
 
 class ImageCompositeMasked:
-    DISPLAY_NAME = "ImageCompositeMasked"
+    DISPLAY_NAME = "Image Composite Masked"
     CATEGORY = "image"
     DESCRIPTION = "A picture put on another at a place, by as much as the mask says."
     FUNCTION = REHEARSE = "composite"

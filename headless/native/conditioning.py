@@ -23,7 +23,7 @@ class ConditioningCombine:
 
 
 class ConditioningZeroOut:
-    DISPLAY_NAME = "ConditioningZeroOut"
+    DISPLAY_NAME = "Conditioning Zero Out"
     CATEGORY = "advanced/conditioning"
     DESCRIPTION = "The same with zeros for the sequence and the pooled vector."
     FUNCTION = REHEARSE = "zero_out"
@@ -66,7 +66,7 @@ class ConditioningSetTimestepRange:
 
 
 class ConditioningAverage:
-    DISPLAY_NAME = "ConditioningAverage"
+    DISPLAY_NAME = "Conditioning (Average)"
     CATEGORY = "conditioning"
     DESCRIPTION = "The weighted mean of two prompts: 1 is `conditioning_to` alone. Of the other the first entry counts."
     FUNCTION = REHEARSE = "addWeighted"

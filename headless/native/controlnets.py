@@ -25,7 +25,7 @@ _WANTED = {
 
 
 class ControlNetApply:
-    DISPLAY_NAME = "Apply ControlNet (OLD)"
+    DISPLAY_NAME = "Apply ControlNet (DEPRECATED)"
     CATEGORY = "conditioning/controlnet"
     DESCRIPTION = "The prompt steered by a picture; the unconditional side too, where it has no ControlNet of its own."
     FUNCTION = REHEARSE = "apply_controlnet"

@@ -12,7 +12,7 @@ _METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 
 
 class EmptyImage:
-    DISPLAY_NAME = "EmptyImage"
+    DISPLAY_NAME = "Empty Image"
     CATEGORY = "image"
     DESCRIPTION = "Pictures of one colour, given as a number: 16711680 is red, 65280 green, 255 blue."
     FUNCTION = "generate"
@@ -107,7 +107,7 @@ class ImageScaleToTotalPixels:
 
 
 class ImageCrop:
-    DISPLAY_NAME = "Image Crop"
+    DISPLAY_NAME = "Crop Image (DEPRECATED)"
     CATEGORY = "image/transform"
     DESCRIPTION = "A part of the picture, as far as there is one."
     FUNCTION = "crop"
@@ -156,7 +156,7 @@ class ImagePadForOutpaint:
 
 
 class ImageBatch:
-    DISPLAY_NAME = "Batch Images"
+    DISPLAY_NAME = "Batch Images (DEPRECATED)"
     CATEGORY = "image"
     DESCRIPTION = "Both one after the other; the second is brought to the size of the first."
     FUNCTION = "batch"
@@ -176,7 +176,7 @@ class ImageBatch:
 
 
 class ImageInvert:
-    DISPLAY_NAME = "Invert Image"
+    DISPLAY_NAME = "Invert Image Colors"
     CATEGORY = "image"
     DESCRIPTION = "The negative."
     FUNCTION = "invert"

@@ -14,7 +14,7 @@ Latent = dict[str, Any]
 
 
 class LatentFromBatch:
-    DISPLAY_NAME = "Latent From Batch"
+    DISPLAY_NAME = "Get Latent From Batch"
     CATEGORY = "latent/batch"
     DESCRIPTION = "Some latents of a batch, which keep the noise that they have in it."
     FUNCTION = REHEARSE = "frombatch"

@@ -46,7 +46,7 @@ class CheckpointLoaderSimple(ModelFile):
 
 
 class unCLIPCheckpointLoader(CheckpointLoaderSimple):
-    DISPLAY_NAME = "unCLIPCheckpointLoader"
+    DISPLAY_NAME = "Load unCLIP Checkpoint"
     DESCRIPTION = "As Load Checkpoint, with the image encoder, which lets Stage C vary a picture."
     RETURN_TYPES = ("MODEL", "CLIP", "VAE", "CLIP_VISION")
     KINDS = (*CheckpointLoaderSimple.KINDS, ("image_encoder",))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoraLoader(LoRAApplier):
-    DISPLAY_NAME = "Load LoRA"
+    DISPLAY_NAME = "Load LoRA (Model and CLIP)"
     CATEGORY = "loaders"
     DESCRIPTION = "Stage C or B with a LoRA, and the text encoder with the changes and words that it brings."
     FUNCTION = "load_lora"
@@ -57,7 +57,7 @@ class LoraLoader(LoRAApplier):
 
 
 class LoraLoaderModelOnly(LoraLoader):
-    DISPLAY_NAME = "LoraLoaderModelOnly"
+    DISPLAY_NAME = "Load LoRA"
     DESCRIPTION = "Stage C or B with a LoRA."
     FUNCTION = "load_lora_model_only"
     RETURN_TYPES = ("MODEL",)

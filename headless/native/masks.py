@@ -13,7 +13,7 @@ CHANNELS = ("red", "green", "blue", "alpha")
 
 
 class InvertMask:
-    DISPLAY_NAME = "InvertMask"
+    DISPLAY_NAME = "Invert Mask"
     CATEGORY = "mask"
     DESCRIPTION = "Masked what was not."
     FUNCTION = REHEARSE = "invert"
@@ -28,7 +28,7 @@ class InvertMask:
 
 
 class ThresholdMask:
-    DISPLAY_NAME = "ThresholdMask"
+    DISPLAY_NAME = "Threshold Mask"
     CATEGORY = "mask"
     DESCRIPTION = "1 where the mask is over `value`, else 0."
     FUNCTION = REHEARSE = "image_to_mask"
@@ -43,7 +43,7 @@ class ThresholdMask:
 
 
 class GrowMask:
-    DISPLAY_NAME = "GrowMask"
+    DISPLAY_NAME = "Grow Mask"
     CATEGORY = "mask"
     DESCRIPTION = "The mask so many pixels larger on all sides, or smaller."
     FUNCTION = REHEARSE = "expand_mask"
@@ -71,7 +71,7 @@ class GrowMask:
 
 
 class SolidMask:
-    DISPLAY_NAME = "SolidMask"
+    DISPLAY_NAME = "Create Solid Mask"
     CATEGORY = "mask"
     DESCRIPTION = "The same value everywhere."
     FUNCTION = REHEARSE = "solid"
@@ -89,7 +89,7 @@ class SolidMask:
 
 
 class CropMask:
-    DISPLAY_NAME = "CropMask"
+    DISPLAY_NAME = "Crop Mask"
     CATEGORY = "mask"
     DESCRIPTION = "A part of the mask, as far as there is one."
     FUNCTION = REHEARSE = "crop"
@@ -105,7 +105,7 @@ class CropMask:
 
 
 class FeatherMask:
-    DISPLAY_NAME = "FeatherMask"
+    DISPLAY_NAME = "Feather Mask"
     CATEGORY = "mask"
     DESCRIPTION = "The mask fades towards its sides, over so many pixels each."
     FUNCTION = REHEARSE = "feather"
@@ -135,7 +135,7 @@ def _ramp(length: int) -> Tensor:
 
 
 class MaskComposite:
-    DISPLAY_NAME = "MaskComposite"
+    DISPLAY_NAME = "Combine Masks"
     CATEGORY = "mask"
     DESCRIPTION = "One mask put on another at a place, by arithmetic or logic."
     FUNCTION = REHEARSE = "combine"

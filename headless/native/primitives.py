@@ -33,11 +33,11 @@ class PrimitiveFloat(_Primitive):
 
 
 class PrimitiveString(_Primitive):
-    DISPLAY_NAME, RETURN_TYPES = "String", ("STRING",)
+    DISPLAY_NAME, RETURN_TYPES = "Text", ("STRING",)
 
 
 class PrimitiveStringMultiline(_Primitive):
-    DISPLAY_NAME, RETURN_TYPES = "String (Multiline)", ("STRING",)
+    DISPLAY_NAME, RETURN_TYPES = "Text (Multiline)", ("STRING",)
     OPTIONS = {"multiline": True}
 
 
