@@ -26,8 +26,9 @@ def configure(options: argparse.Namespace, *, makes_models: bool = False) -> Loc
             raise graph.WorkflowError(f"--{name}: expected a folder, found {str(chosen[name])!r}")
     if chosen["output"] is not None and chosen["output"].exists() and not chosen["output"].is_dir():
         raise graph.WorkflowError(f"--output: expected a folder, found the file {str(chosen['output'])!r}")
-    from ..runtime import host
+    from ..runtime import allocator, host
 
+    allocator.keep_memory()
     return host.configure(**chosen)
 
 

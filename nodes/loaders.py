@@ -195,6 +195,15 @@ class CascadeTextEncoderLoader(Loader):
     SEARCH_ALIASES = ("stable cascade", "clip", "clip g", "prompt")
     OUTPUT_TOOLTIPS = ("The text encoder, for prompts.",)
 
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        tooltip = (
+            "Precision of the weights. auto is what ComfyUI's precision options say; without them float32. bfloat16"
+            " takes half the memory and, on a CPU, less than half the time, and changes the picture slightly."
+        )
+        choice = inputs.choice(("auto", *DTYPE_NAMES), "auto", tooltip)
+        return {**super().INPUT_TYPES(), "optional": inputs.advanced({"dtype": choice})}
+
 
 class CascadeImageEncoderLoader(Loader):
     KIND = KINDS["image_encoder"]

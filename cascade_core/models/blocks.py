@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import attend
 from .compiling import Call, call
 from .linear import Conv2d, Linear, hold, linear, scaled
 from .quantised import Rotations, group_of, quantise
@@ -222,7 +223,7 @@ class Attention(nn.Module):
         qkv = torch.unflatten(self.project(x), -1, (3 * self.heads, -1)).transpose(1, 2)
         q, own = qkv.tensor_split((self.heads,), dim=1)
         k, v = torch.cat([own, kv.expand(len(x), -1, -1, -1)], dim=2).chunk(2, dim=1)  # image tokens first, then text
-        found = [F.scaled_dot_product_attention(part, k, v) for part in torch.split(q, most or q.shape[2], dim=2)]
+        found = [attend(part, k, v) for part in torch.split(q, most or q.shape[2], dim=2)]
         out = found[0] if len(found) == 1 else torch.cat(found, dim=2)  # (B, heads, N, d)
         return self.out_proj(scaled(out.transpose(1, 2).flatten(2), out_scale), out_scale)
 

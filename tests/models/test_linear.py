@@ -1,6 +1,7 @@
 """The two ways to multiply: equal results, and plain torch everywhere else."""
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stable_cascade_nodes.benchmarks.peers import alive, deviation
+from stable_cascade_nodes.cascade_core.models import linear as linear_module
 from stable_cascade_nodes.cascade_core.models.linear import Linear, linear, packed, unpacked
 
 
@@ -29,9 +31,26 @@ def test_results_equal_torch(x: Tensor) -> None:
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
-def test_float32_inference_goes_through_onednn(x: Tensor) -> None:
+@pytest.mark.parametrize("fast", [False, True], ids=["AMD", "Intel"])
+def test_float32_inference_goes_through_onednn_except_on_intel(
+    x: Tensor, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_module, "_has_fast_mkl", lambda: fast)
     with torch.no_grad():
-        assert packed(x).is_mkldnn
+        assert packed(x).is_mkldnn is not fast
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL")
+@pytest.mark.parametrize(("vendor", "fast"), [("GenuineIntel", True), ("AuthenticAMD", False)])
+def test_the_processor_is_told_by_its_maker(
+    vendor: str, fast: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: some\n")
+    monkeypatch.setattr(linear_module, "open", lambda *_, **how: file.open(**how), raising=False)
+    linear_module._has_fast_mkl.cache_clear()
+    assert linear_module._has_fast_mkl() is fast
+    linear_module._has_fast_mkl.cache_clear()
 
 
 @pytest.mark.parametrize(
