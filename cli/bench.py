@@ -7,11 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-from ..benchmarks.pairs import PAIRS, PEERS
 from ..cascade_core.wording import all_of
 from ..headless.run import configure
 from ..runtime import host
-from . import arguments
+from . import arguments, parts
 from .output import OK, Failure, errors_as_failures, say
 
 DESCRIPTION = """\
@@ -24,6 +23,9 @@ Exit code: 0 all was measured, 1 a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parts.expect("benchmarks", "bench: what measures")
+    from ..benchmarks.pairs import PAIRS, PEERS
+
     parser.description = DESCRIPTION
     add = parser.add_argument
     networks = "large: C 3.6B and B 1.5B, small: C 1B and B 700M (large on a GPU, else small)"
@@ -46,6 +48,7 @@ def bench(options: argparse.Namespace) -> int:
     import torch
 
     from ..benchmarks import bench as measuring
+    from ..benchmarks.pairs import PAIRS
     from ..benchmarks.report import Report
     from ..benchmarks.table import lines
 

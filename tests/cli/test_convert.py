@@ -136,7 +136,7 @@ def test_what_is_there_is_kept_unless_forced(run: Any, files: Path) -> None:
         (["c.safetensors", "--to", "gguf"], 2, "--to"),
         (["c.safetensors"], 2, "--to"),
         (["c.safetensors", "--to", "official", "--dtype", "int8"], 2, "--dtype int8 is a format of ComfyUI's"),
-        (["c.safetensors", "--dtype", "bfloat16"], 2, "--to: expected official, comfyui, diffusers or kohya"),
+        (["c.safetensors", "--dtype", "bfloat16"], 2, '--to: expected "official", "comfyui"'),
         (["l.safetensors", "--dtype", "int8"], 2, "--dtype int8 is for Stage B and C"),
         (["c.safetensors", "--to", "official", "--part", "stage_d"], 2, "--part: expected one of"),
         (["c.safetensors", "--to", "official", "--part", "stage_b"], 1, "c.safetensors is a Stage C file"),

@@ -3,17 +3,16 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-LOADING = Path(__file__).parents[2] / "benchmarks" / "loading.py"
+LOADING = ("-m", "stable_cascade_nodes.benchmarks.loading", "--json")
 
 
 @pytest.mark.slow
 def test_large_files_load_at_once_and_lie_in_memory_once() -> None:
     pytest.importorskip("resource")  # Windows has none
-    done = subprocess.run([sys.executable, LOADING, "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *LOADING], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["official"]["file_gb"] > 2

@@ -59,7 +59,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
     "CascadeStageCLoader": (STAGE_LOADER, {"compile": "COMBO"}, ("CASCADE_STAGE_C",)),
     "CascadeStageBLoader": (STAGE_LOADER, {"compile": "COMBO"}, ("CASCADE_STAGE_B",)),
     "CascadeStageALoader": (STAGE_LOADER, {}, ("CASCADE_STAGE_A",)),
-    "CascadeTextEncoderLoader": (LOADER, {}, ("CASCADE_TEXT_ENCODER",)),
+    "CascadeTextEncoderLoader": (LOADER, {"dtype": "COMBO"}, ("CASCADE_TEXT_ENCODER",)),
     "CascadeImageEncoderLoader": (LOADER, {}, ("CASCADE_IMAGE_ENCODER",)),
     "CascadeEffnetLoader": (LOADER, {}, ("CASCADE_EFFNET",)),
     "CascadePreviewerLoader": (LOADER, {}, ("CASCADE_PREVIEWER",)),
