@@ -254,7 +254,10 @@ def test_combos_keep_their_spelling() -> None:
     assert (mix.choices, mix.default) == (["beside", "blend"], "beside")
     detector = inputs_of(NODE_CLASS_MAPPINGS["CascadeFaceIdentityHint"])["detector"]
     assert detector.choices == ["tiny (built-in)", "insightface"]
-    assert loader["dtype"].choices == ["auto", "float32", "bfloat16", "float16"]
+    plain = ["auto", "float32", "bfloat16", "float16"]
+    assert loader["dtype"].choices == [*plain, "int8", "fp8", "int4"]
+    assert inputs_of(NODE_CLASS_MAPPINGS["CascadeStageALoader"])["dtype"].choices == plain
+    assert inputs_of(NODE_CLASS_MAPPINGS["CascadeTextEncoderLoader"])["dtype"].choices == plain
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
