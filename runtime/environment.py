@@ -26,6 +26,8 @@ EXTRAS = {
     "sde": ("torchsde",),
     "canny": ("cv2",),
     "face": ("onnxruntime", "cv2"),
+    "quant": ("comfy_kitchen",),
+    "bench": ("diffusers", "transformers"),
 }
 NAME = "stable-cascade-nodes"
 

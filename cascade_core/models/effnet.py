@@ -83,7 +83,7 @@ class Effnet(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         mean, std = pixels.new_tensor([IMAGENET_MEAN, IMAGENET_STD])[:, None, :, None, None]
-        return self.encode((pixels - mean) / std)
+        return self.encode(((pixels - mean) / std).contiguous(memory_format=torch.channels_last))
 
     def encode(self, normalised: Tensor) -> Tensor:
         """The same of pixels whose channels have their mean and deviation in ImageNet taken out."""

@@ -325,6 +325,6 @@ def test_the_extras_are_those_that_people_can_install() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     section = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
     declared = {name: re.findall(r'"([\w-]+)', line) for name, line in re.findall(r"^(\w+) = \[(.*)\]", section, re.M)}
-    packages = {"cv2": "opencv-python-headless"}  # where the module has another name
+    packages = {"cv2": "opencv-python-headless", "comfy_kitchen": "comfy-kitchen"}  # where the module has another name
     asked = {name: [packages.get(module, module) for module in modules] for name, modules in EXTRAS.items()}
     assert asked == declared

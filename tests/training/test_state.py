@@ -101,6 +101,9 @@ class _FullDisk:
             raise OSError(errno.ENOSPC, "No space left on device")
         return self._file.write(data)
 
+    def seek(self, place: int) -> int:
+        return self._file.seek(place)
+
 
 def test_a_full_disk_says_so_and_the_last_state_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, averaged, optimizers = trained(1)
