@@ -25,6 +25,7 @@ OF_LOADER = Heights(88, 116)
 WITH_PICTURE = {  # where a picture is shown in the node once it has run
     "CascadePicture": Heights(374, 416),
     "CascadeStageCSampler": Heights(668, 608),
+    "CascadePickLatents": Heights(330, 330),
     "CascadeCompare": Heights(154, 128),  # a line of text
     "PreviewImage": Heights(276, 296),
     "SaveImage": Heights(300, 332),

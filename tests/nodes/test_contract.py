@@ -152,6 +152,11 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
         {**GUIDANCE, "schedule": "COMBO"},
         ("LATENT",),
     ),
+    "CascadePickLatents": (
+        {"latent": "LATENT", "picks": "STRING"},
+        {"previewer": "CASCADE_PREVIEWER"},
+        ("LATENT", "LATENT"),
+    ),
     "CascadeStageADecode": ({"stage_a": "CASCADE_STAGE_A", "latent": "LATENT"}, {}, ("IMAGE",)),
     "CascadePreviewDecode": ({"previewer": "CASCADE_PREVIEWER", "latent": "LATENT"}, {}, ("IMAGE",)),
     "CascadeDataset": ({"folder": "STRING"}, {"caption": "STRING"}, ("CASCADE_DATASET",)),
