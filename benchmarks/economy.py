@@ -15,10 +15,11 @@ of the outlines in pixels.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..cascade_core.builtin.world import Scene
+from ..cascade_core.models.body import Inner
 from ..cascade_core.models.handle import Handle
 from ..cascade_core.sampling.course import make_course
 from ..cascade_core.sampling.schedules import evaluated
@@ -52,15 +54,21 @@ class Recipe:
     b: SamplerSettings
 
     def but(
-        self, c: int | None = None, b: int | None = None, half: bool = False, plain_b: bool = False, by: str = ""
+        self,
+        c: int | None = None,
+        b: int | None = None,
+        half: bool = False,
+        plain_b: bool = False,
+        reuse: bool = False,
+        by: str = "",
     ) -> Recipe:
-        """The same with other steps, Stage C guided in its first half alone, Stage B without guidance, or by another
-        sampler."""
+        """The same with other steps, Stage C guided in its first half alone, Stage B without guidance or with inner
+        levels reused, or by another sampler."""
         changed_c = {"steps": c or self.c.steps, "sampler": by or self.c.sampler}
         changed_b = {"steps": b or self.b.steps, "sampler": by or self.b.sampler}
         return Recipe(
             replace(self.c, **changed_c, **({"cfg_end_percent": 0.5} if half else {})),
-            replace(self.b, **changed_b, **({"cfg": 1.0} if plain_b else {})),
+            replace(self.b, **changed_b, **({"cfg": 1.0} if plain_b else {}), reuse_from=int(reuse)),
         )
 
 
@@ -73,6 +81,7 @@ RECIPES = {
     "dpmpp_2m, 20 + 10": SOLVED,
     "C guided in 0 to 0.5": SOLVED.but(half=True),
     "B at cfg 1": SOLVED.but(plain_b=True),
+    "B reuses inner levels": SOLVED.but(reuse=True),
     "C in 10 steps": SOLVED.but(10),
     "C in 6 steps": SOLVED.but(6),
     "C in 4 steps": SOLVED.but(4),
@@ -83,7 +92,12 @@ RECIPES = {
     "all, 10 + 5": SOLVED.but(10, 5, half=True, plain_b=True),
     "all, 6 + 3": SOLVED.but(6, 3, half=True, plain_b=True),
     "all, 4 + 2": SOLVED.but(4, 2, half=True, plain_b=True),
-    "6 + 3, C guided": SOLVED.but(6, 3, plain_b=True),
+    "all, 20 + 10, reuse": SOLVED.but(half=True, plain_b=True, reuse=True),
+    "all, 10 + 6, reuse": SOLVED.but(10, 6, half=True, plain_b=True, reuse=True),
+    "all, 6 + 4, reuse": SOLVED.but(6, 4, half=True, plain_b=True, reuse=True),
+    "all, 6 + 4": SOLVED.but(6, 4, half=True, plain_b=True),
+    "all, 6 + 4, reuse, C guided": SOLVED.but(6, 4, plain_b=True, reuse=True),
+    "all, 4 + 4, reuse": SOLVED.but(4, 4, half=True, plain_b=True, reuse=True),
 }
 
 
@@ -122,30 +136,40 @@ def evaluations(stage: Handle, settings: SamplerSettings) -> int:
     return sum(2 if settings.guidance.active(time.r) else 1 for time in times)
 
 
-@torch.no_grad()
-def flops(studio: Studio) -> tuple[int, int, int]:
-    """FLOPs of one evaluation of Stage C and Stage B, without what is computed once a picture, and of Stage A.
+@dataclass(frozen=True)
+class Work:
+    """FLOPs of an evaluation of each stage, without what is computed once a picture."""
 
-    On the meta device: a CPU's fast products are operations that the counter does not know.
-    """
+    c: int
+    b: int
+    b_reusing: int  # one that takes the inner levels from the one before
+    a: int
+
+    def of(self, c: int, b: int, reuses: bool) -> int:
+        """FLOPs of a picture by so many evaluations of Stage C and B."""
+        return c * self.c + (b // 2 * (self.b + self.b_reusing) + b % 2 * self.b if reuses else b * self.b) + self.a
+
+
+@torch.no_grad()
+def work(studio: Studio) -> Work:
+    """Counted on the meta device: a CPU's fast products are operations that the counter does not know."""
     cascade, time = studio.cascade, torch.zeros(1, device=META)
-    c, b, a = (deepcopy(stage.module).to(META) for stage in (cascade.stage_c, cascade.stage_b, cascade.stage_a))
+    stages = (cascade.stage_c, cascade.stage_b, cascade.stage_a)
+    c, b, a = (cast(Any, deepcopy(stage.module)).to(META) for stage in stages)
     (condition,) = studio.conditions(["a red circle"])
     sequence, pooled = condition.sequence.to(META), condition.pooled.to(META)
     latent_c, latent_b = (torch.zeros(1, *shape, device=META) for shape in (SHAPE_C, SHAPE_B))
-    prepared_c, modulation_c = c.prepare(sequence, pooled), c.modulate(time)
-    prepared_b, modulation_b = b.prepare(latent_c, pooled, SHAPE_B[1:]), b.modulate(time)
-    runs = (
-        partial(c.evaluate, latent_c, modulation_c, prepared_c),
-        partial(b.evaluate, latent_b, modulation_b, prepared_b),
-        partial(a.decode, latent_b),
-    )
-    found: list[int] = []
-    for run in runs:
+    of_c = latent_c, c.modulate(time), c.prepare(sequence, pooled)
+    of_b = latent_b, b.modulate(time), b.prepare(latent_c, pooled, SHAPE_B[1:])
+    inner = Inner(1)
+
+    def count(run: Callable[[], Any]) -> int:
         with FlopCounterMode(display=False) as counter:
             run()
-        found.append(counter.get_total_flops())
-    return found[0], found[1], found[2]
+        return counter.get_total_flops()
+
+    whole, reusing = (count(lambda: b.evaluate(*of_b, inner=inner)) for _ in range(2))
+    return Work(count(lambda: c.evaluate(*of_c)), whole, reusing, count(lambda: a.decode(latent_b)))
 
 
 def seconds(studio: Studio, recipes: Mapping[str, Recipe], rounds: int) -> dict[str, float]:
@@ -170,7 +194,7 @@ def main() -> None:
     shown = scenes(options.prompts)
     prompts = told(shown)
     taken = seconds(studio, chosen, options.rounds)
-    of_c, of_b, of_a = flops(studio)
+    counted = work(studio)
     reference = pictures(with_recipe(studio, REFERENCE), prompts)
     right = np.mean([is_right(picture, scene) for picture, scene in zip(reference, shown, strict=True)])
     print(f"{len(prompts)} prompts; the reference, {SOLVER} in 100 + 100 steps: {right:.1%} right")
@@ -180,9 +204,9 @@ def main() -> None:
         found = pictures(with_recipe(studio, recipe), prompts)
         right = np.mean([is_right(picture, scene) for picture, scene in zip(found, shown, strict=True)])
         decibels, outlines = distance(found, reference, shown)
-        work = (c * of_c + b * of_b + of_a) / 1e9
+        giga = counted.of(c, b, recipe.b.reuse_from > 0) / 1e9
         print(
-            f"| {name} | {c} + {b} | {work:.2f} | {taken[name]:.3f} | {right:.1%} | {decibels:.1f} | {outlines:.2f} |",
+            f"| {name} | {c} + {b} | {giga:.2f} | {taken[name]:.3f} | {right:.1%} | {decibels:.1f} | {outlines:.2f} |",
             flush=True,
         )
 

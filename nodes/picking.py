@@ -103,7 +103,8 @@ def picked_places(picks: str, count: int) -> list[int]:
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not 1 <= first <= last <= count:
             raise CascadeError(
-                f"`picks`: expected numbers of the {count} pictures, such as 1 or 1-{count} or {ALL}, found {part!r:.60}"
+                f"`picks`: expected numbers of the {count} pictures, such as 1 or 1-{count} or {ALL},"
+                f" found {part!r:.60}"
             )
         places.update(range(first - 1, last))
     return sorted(places)

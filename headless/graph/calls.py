@@ -73,10 +73,10 @@ def call(instance: Any, method: str, definition: Definition, arguments: Argument
         result.calls += 1
         values, ui = _unpack(function(**keywords), slots)
         for gathered, value, several in zip(result.values, values, as_list, strict=True):
-            several = several and not isinstance(value, Withheld)
-            if several and not is_list(value):
+            listed = value if several and not isinstance(value, Withheld) else [value]
+            if not is_list(listed):
                 raise TypeError(f"returned {type(value).__name__}, expected a list, as OUTPUT_IS_LIST says")
-            gathered.extend(value if several else [value])
+            gathered.extend(listed)
         for name, shown in ui.items():
             result.ui.setdefault(name, []).extend(shown)
     return result

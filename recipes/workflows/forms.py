@@ -25,7 +25,13 @@ LABELS = {("Prompt", "text"): "Prompt", ("Picture", "image"): "Picture", ("Secon
 LABELS |= {("Mix picture", "strength"): "Strength of the picture", ("Stage C", "seed"): "Seed"}
 LABELS |= {("Mix second picture", "strength"): "Strength of the second picture", ("Stage B", "seed"): "Seed"}
 SHOWN = ("Pick", "Picture out")  # what is on the form besides the inputs
-KINDS = {"text": "STRING", "picks": "STRING", "image": "COMBO", "strength": "FLOAT", "denoise": "FLOAT"}  # of widgets; others are INT
+KINDS = {
+    "text": "STRING",
+    "picks": "STRING",
+    "image": "COMBO",
+    "strength": "FLOAT",
+    "denoise": "FLOAT",
+}  # of widgets; others are INT
 _BUDGET = "Size"  # one number for it: a square of this side has as many pixels
 
 

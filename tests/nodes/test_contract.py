@@ -149,7 +149,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
             "latent": "LATENT",
             **SAMPLING,
         },
-        {**GUIDANCE, "schedule": "COMBO"},
+        {**GUIDANCE, "schedule": "COMBO", "reuse_from": "INT"},
         ("LATENT",),
     ),
     "CascadePickLatents": (
