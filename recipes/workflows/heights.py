@@ -48,7 +48,7 @@ HEIGHTS = {
     "CascadeStageADecode": Heights(76, 108),
     "CascadeStageALoader": Heights(112, 144),  # it asks for a dtype as well
     "CascadeStageBLoader": Heights(136, 168),  # and this one how to compile
-    "CascadeStageBSampler": Heights(408, 408),
+    "CascadeStageBSampler": Heights(432, 432),
     "CascadeStageCLoader": Heights(136, 168),
     "CascadeSuperResolutionHint": Heights(76, 108),
     "CascadeTextEncode": Heights(118, 156),
