@@ -104,7 +104,7 @@ class Predictor:
         self.prepared = prepared
         self.maps = maps
         self.reuse_from = reuse_from
-        self.inner: dict[Side, dict[str, Inner]] = {}  # arguments of the last evaluation's passes
+        self.inner: dict[Side, Inner] = {}  # of the last evaluation's passes
         self.passes = {sides: self._passes(sides) for sides in set(steps)}
 
     def __call__(self, x: Tensor, index: int) -> tuple[Tensor, Tensor | None]:
@@ -114,10 +114,11 @@ class Predictor:
         predictions: dict[Condition, Tensor] = {}
         passes = self.passes[sides]
         if self.reuse_from:  # a pass that the evaluation before did not have begins anew
-            self.inner = {each: self.inner.get(each, {"inner": Inner(self.reuse_from)}) for each in passes}
+            self.inner = {each: self.inner.get(each) or Inner(self.reuse_from) for each in passes}
         for conditions, prepared in passes.items():
             batch = x.to(self.handle.dtype).repeat(len(conditions), 1, 1, 1)
-            predicted = self.evaluate(batch, self.modulations[index], prepared, **self.inner.get(conditions, {}))
+            reused = {"inner": self.inner[conditions]} if self.reuse_from else {}
+            predicted = self.evaluate(batch, self.modulations[index], prepared, **reused)
             predictions.update(zip(conditions, predicted.float().chunk(len(conditions)), strict=True))
         unconditional = _mean(predictions, sides.negative) if sides.negative else None
         return _mean(predictions, sides.positive), unconditional

@@ -70,7 +70,7 @@ PAGES = {
     # Wider gaps: Nodes 2.0 puts a line under each loader whose file is missing.
     "published_models": _text_to_image(830, 430, Group("Models", BLUE, (LOADERS,), gap=40), "Less memory"),
     "lora": Page(
-        750,
+        775,
         (
             Column(298, (_MODELS,)),
             Column(260, (Group("LoRA", PINK, ("LoRA",)), (ABOUT, FILL))),
