@@ -58,7 +58,7 @@ def _controlled(given: str, hint: str, seen: str, last: Column, widths: tuple[in
 PAGES = {
     "text_to_image": _text_to_image(750, 290),
     "economical": Page(
-        900,
+        885,
         (
             Column(290, (_MODELS,)),
             Column(250, (_WHAT,)),
