@@ -41,7 +41,7 @@ from . import clock
 from .networks import META
 
 CPU = torch.device("cpu")
-SOLVER = "dpmpp_2m"
+SOLVER = "dpmpp_2m"  # where a recipe names no sampler
 SHAPE_C, SHAPE_B = (16, CELLS, CELLS), (4, SIZE // 4, SIZE // 4)  # of latents
 MOST = 100.0  # decibels of equal pictures
 
@@ -77,27 +77,28 @@ SOLVED = OFFICIAL.but(by=SOLVER)
 REFERENCE = SOLVED.but(100, 100)
 RECIPES = {
     "ddpm, 20 + 10": OFFICIAL,
-    "ddpm, all below, 4 + 2": OFFICIAL.but(4, 2, half=True, plain_b=True),
-    "dpmpp_2m, 20 + 10": SOLVED,
+    "ddpm, 4 + 2": OFFICIAL.but(4, 2),
+    "20 + 10": SOLVED,
     "C guided in 0 to 0.5": SOLVED.but(half=True),
     "B at cfg 1": SOLVED.but(plain_b=True),
-    "B reuses inner levels": SOLVED.but(reuse=True),
+    "B reuses": SOLVED.but(reuse=True),
     "C in 10 steps": SOLVED.but(10),
     "C in 6 steps": SOLVED.but(6),
     "C in 4 steps": SOLVED.but(4),
     "B in 5 steps": SOLVED.but(b=5),
     "B in 3 steps": SOLVED.but(b=3),
     "B in 2 steps": SOLVED.but(b=2),
-    "all, 20 + 10": SOLVED.but(half=True, plain_b=True),
-    "all, 10 + 5": SOLVED.but(10, 5, half=True, plain_b=True),
-    "all, 6 + 3": SOLVED.but(6, 3, half=True, plain_b=True),
-    "all, 4 + 2": SOLVED.but(4, 2, half=True, plain_b=True),
-    "all, 20 + 10, reuse": SOLVED.but(half=True, plain_b=True, reuse=True),
-    "all, 10 + 6, reuse": SOLVED.but(10, 6, half=True, plain_b=True, reuse=True),
-    "all, 6 + 4, reuse": SOLVED.but(6, 4, half=True, plain_b=True, reuse=True),
-    "all, 6 + 4": SOLVED.but(6, 4, half=True, plain_b=True),
-    "all, 6 + 4, reuse, C guided": SOLVED.but(6, 4, plain_b=True, reuse=True),
-    "all, 4 + 4, reuse": SOLVED.but(4, 4, half=True, plain_b=True, reuse=True),
+    **{
+        f"{c} + {b}, B at cfg 1" + ", reuses" * reuse + ", C guided in 0 to 0.5" * half: SOLVED.but(
+            c, b, half=half, plain_b=True, reuse=reuse
+        )
+        for half, reuse, pairs in (
+            (False, True, ((20, 10), (10, 6), (8, 6), (6, 4), (4, 4), (4, 2))),
+            (False, False, ((10, 5), (6, 4), (6, 3), (4, 3), (4, 2))),
+            (True, True, ((20, 10), (10, 6), (6, 4), (4, 4))),
+        )
+        for c, b in pairs
+    },
 }
 
 
