@@ -210,9 +210,9 @@ class Runner:
 
 
 def _pictures(done: graph.Done) -> list[Shown]:
-    """The pictures that an output node shows."""
+    """The pictures that an output node shows, those to pick from included."""
     found: list[Shown] = []
-    for entry in done.ui.get("images", []):
+    for entry in (entry for shown in done.ui.values() for entry in shown):
         if graph.is_object(entry) and entry.get("type") in ("output", "temp") and "filename" in entry:
             path = host.current().directory(entry["type"]) / str(entry.get("subfolder", "")) / str(entry["filename"])
             found.append((path, "" if entry["type"] == "output" else done.title))

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read; and what too little memory looks like."""
+"""The one exception that a person is meant to read, what too little memory looks like, and a value withheld."""
 
 from errno import ENOMEM
 
@@ -8,6 +8,10 @@ class CascadeError(ValueError):
 
     Its message says which file or input, what was expected, what was found and what to do.
     """
+
+
+class Withheld:
+    """In place of a node's output that is not there yet: whatever takes it does not run, and that is no error."""
 
 
 _OUT_OF_MEMORY = (  # texts of torch and of what it calls, on any device; it raises plain RuntimeErrors with them

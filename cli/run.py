@@ -13,8 +13,8 @@ from .output import ADVICE, OK, REFUSED, Failure, Report, complain
 
 DESCRIPTION = """Run a workflow and print the path of each file that it writes.
 Before anything is computed the models are loaded and the nodes check whether their inputs fit together.
-Exit code: 0 every output was written, 2 a bad workflow or argument (also what does not fit together),
-1 a failure while running (also a model file that cannot be loaded), 130 Ctrl-C.
+Exit code: 0 every output was written, or waits until something is picked, 2 a bad workflow or argument (also what does
+not fit together), 1 a failure while running (also a model file that cannot be loaded), 130 Ctrl-C.
 With --server a running ComfyUI does the work: it alone needs the nodes and models, pictures of the input folder are
 uploaded, results brought here, and Ctrl-C stops it there too."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import compare, conditioning, dataset, decode, hints, images, latents, loaders, lora, sampling, training
+from . import compare, conditioning, dataset, decode, hints, images, latents, loaders, lora, picking, sampling, training
 
 NODES: tuple[type[Any], ...] = (
     *loaders.NODES,
@@ -13,6 +13,7 @@ NODES: tuple[type[Any], ...] = (
     *images.NODES,
     *compare.NODES,
     *sampling.NODES,
+    *picking.NODES,
     *decode.NODES,
     *dataset.NODES,
     *training.NODES,

@@ -213,7 +213,19 @@ class CascadeStageBSampler(_StageSampler):
                     shift_tooltip="How many of the steps go to coarse structure: 1 officially.",
                 ),
             },
-            "optional": inputs.advanced({**_guidance_inputs(STAGE_B_DEFAULTS), **_schedule_input()}),
+            "optional": inputs.advanced(
+                {
+                    **_guidance_inputs(STAGE_B_DEFAULTS),
+                    **_schedule_input(),
+                    "reuse_from": inputs.integer(
+                        0,
+                        0,
+                        3,
+                        "In every second step the network's levels from this one on are not computed: what they gave in"
+                        " the step before is taken. 1 saves most, 0 reuses nothing. Not together with `compile`.",
+                    ),
+                }
+            ),
         }
 
     def sample(

@@ -180,6 +180,11 @@ class ComfyUIHost(Host):
 
         model_management.throw_exception_if_processing_interrupted()
 
+    def withheld(self) -> object:
+        from comfy_execution.graph_utils import ExecutionBlocker
+
+        return ExecutionBlocker(None)
+
     def say(self, level: int, node: str, message: str) -> None:
         """A message in the log and, where the editor is open, on the node."""
         logging.log(level, "%s: %s", node, message)

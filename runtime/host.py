@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..cascade_core.errors import CascadeError
+from ..cascade_core.errors import CascadeError, Withheld
 from ..cascade_core.files import picture_files
 from ..cascade_core.wording import nearest_file
 from . import model_folders, paths
@@ -157,6 +157,10 @@ class Host(ABC):
     @abstractmethod
     def check_cancel(self) -> None:
         """Called between steps; raises once what the host stops a node with."""
+
+    def withheld(self) -> object:
+        """In place of an output that is not there yet: what takes it does not run, and that is no error."""
+        return Withheld()
 
     def warn(self, node: str, message: str) -> None:
         """Tell the person something that did not stop the node."""

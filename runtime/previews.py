@@ -1,11 +1,13 @@
-"""Previews: a latent as a picture for the person who waits, while a sampler runs."""
+"""Previews: a latent as a picture for the person who waits, while a sampler runs or to choose from."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..cascade_core.builtin import built_in
+from ..cascade_core.files import atomic
 from . import host
 
 if TYPE_CHECKING:
@@ -39,6 +41,20 @@ def choose_picture(stage: Handle, previewer: Handle | None) -> Show | None:
     if previewer is not None:
         return lambda x0: to_picture(preview_pixels(previewer, x0[:1]))
     return host.current().rough_preview(stage.kind) if stage.family == PUBLISHED_FAMILY else None
+
+
+def keep(previewer: Handle, latent: Tensor) -> list[dict[str, str]]:
+    """A latent of Stage C (N, 16, h, w) as N pictures in the temporary folder; their files in the editor's form."""
+    from ..cascade_core.pipeline import preview_pixels
+
+    folder = host.current().temporary_directory()
+    folder.mkdir(parents=True, exist_ok=True)
+    run = uuid.uuid4().hex[:8]
+    names = [f"cascade_preview_{run}_{number:02}.png" for number in range(1, len(latent) + 1)]
+    for name, pixels in zip(names, preview_pixels(previewer, latent), strict=True):
+        with atomic.whole(folder / name) as path:
+            to_picture(pixels[None]).save(path, format="PNG", compress_level=1)
+    return [{"filename": name, "subfolder": "", "type": "temp"} for name in names]
 
 
 def to_picture(pixels: Tensor) -> Image.Image:

@@ -66,6 +66,23 @@ def recomputed(block: nn.Module, x: Tensor, skip: Tensor | None, given: Tensor |
     return again(block, x, skip, given, scale, use_reentrant=False)
 
 
+@dataclass
+class Inner:
+    """What the levels from `level` on gave in an evaluation, for the next one to take instead of computing them.
+
+    After DeepCache (Ma et al. 2023): from step to step the inner levels change little. Evaluations that are given the
+    same one compute them and take them in turns.
+    """
+
+    level: int  # 1: all but the first
+    output: Tensor | None = None  # (B, H, W, C), as it enters the level above; None: the next evaluation computes it
+
+    def exchange(self, x: Tensor) -> Tensor:
+        """What was kept, once; else x, which is kept."""
+        kept, self.output = self.output, x if self.output is None else None
+        return x if kept is None else kept
+
+
 def slice_modulation(modulation: Modulation, step: int) -> Modulation:
     """The rows (1, 2C) of one step."""
     return tuple(m[step : step + 1] for m in modulation)
@@ -205,16 +222,21 @@ class Body(nn.Module):
         h = layer_norm(self.embedding[1](self.embedding[0](x)).permute(0, 2, 3, 1).contiguous())
         return h if constant is None else h + constant
 
-    def trunk(self, x: Tensor, inputs: BlockInputs) -> Tensor:
-        """The levels down and up, on (B, H, W, C)."""
+    def trunk(self, x: Tensor, inputs: BlockInputs, inner: Inner | None = None) -> Tensor:
+        """The levels down and up, on (B, H, W, C); without the inner ones where their output was kept."""
         outputs: list[Tensor] = []
         x = scaled(x, inputs.scale)
-        for level in range(len(self.down_blocks)):
+        levels = len(self.down_blocks)
+        deepest = levels - 1 if inner is None or inner.output is None else inner.level - 1
+        for level in range(deepest + 1):
             x = _rescale(self.down_downscalers[level], x, inputs.scale)
             for module, _ in _in_order(self.down_blocks[level], self.down_repeat_mappers[level]):
                 x = self._run(module, x, None, inputs)
             outputs.append(x)
-        for i in range(len(self.up_blocks)):
+        for level in range(deepest, -1, -1):
+            i = levels - 1 - level
+            if inner is not None and level == inner.level - 1:
+                x = inner.exchange(x)
             skip = outputs.pop()
             if i == 0:
                 skip = None  # the deepest output is x itself

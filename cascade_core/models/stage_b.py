@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import BlockInputs, channels_first, gelu, layer_norm, resize
-from .body import Body, LayerNorm, Modulation, Prepared, drawn
+from .body import Body, Inner, LayerNorm, Modulation, Prepared, drawn
 from .compiling import Call, call
 from .config import StageBConfig
 
@@ -47,11 +47,16 @@ class StageB(Body):
         picture = channels_first(_run_mapper(self.pixels_mapper, pixels))
         return Prepared(self.text_kv(clip), constant + resize(picture, *size).permute(0, 2, 3, 1))
 
-    def evaluate(self, x: Tensor, modulation: Modulation, prepared: Prepared, call: Call = call) -> Tensor:
-        """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape. call: calls each block."""
+    def evaluate(
+        self, x: Tensor, modulation: Modulation, prepared: Prepared, call: Call = call, inner: Inner | None = None
+    ) -> Tensor:
+        """One step: latent (B, 4, h, w) -> the raw prediction, of the same shape. call: calls each block.
+
+        inner: levels that are taken from the step before, or kept for the next.
+        """
         scale = self.scale or 1.0
         inputs = BlockInputs(prepared.kv, modulation, call=call, scale=scale)
-        h = self.trunk(self.embed(x, prepared.constant), inputs)
+        h = self.trunk(self.embed(x, prepared.constant), inputs, inner)
         return self.clf[2](self.clf[1](channels_first(layer_norm(h, scale)))).contiguous()
 
     def example(self) -> dict[str, Tensor]:

@@ -32,19 +32,20 @@ def stage_bytes(
     tokens: int,
     dtype: torch.dtype,
     chunked: bool = False,
+    kept: bool = False,
 ) -> int:
     """An evaluation of Stage B or C.
 
     size: latent (h, w). batch: latents in one evaluation, the unconditional ones included. prepared: conditions
-    times images. tokens: text tokens of each condition. chunked: by `chunks.call_in_chunks`. No later level is larger
-    than the first.
+    times images. tokens: text tokens of each condition. chunked: by `chunks.call_in_chunks`. kept: with an
+    Inner. No later level is larger than the first.
     """
     first = (size[0] // config.patch_size) * (size[1] // config.patch_size) * config.c_hidden[0]
     widths = zip(config.level_config, config.c_hidden, config.blocks[0], reversed(config.blocks[1]), strict=True)
     kv = sum(2 * width * letters.count("A") * (down + up) for letters, width, down, up in widths)
     skips = len(config.c_hidden) > 1
     units = CHUNK_UNITS if chunked else HALF_UNITS if skips and dtype == torch.float16 else STAGE_UNITS
-    networks = (units * batch * first + prepared * (tokens * kv + first)) * dtype.itemsize
+    networks = ((units + kept) * batch * first + prepared * (tokens * kv + first)) * dtype.itemsize
     return networks + STAGE_LATENTS * batch * config.channels * size[0] * size[1] * torch.float32.itemsize
 
 

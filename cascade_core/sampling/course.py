@@ -34,6 +34,7 @@ class Course:
     guidance: Guidance
     noise: Callable[[tuple[int, int, int, int], torch.device], RunNoise]  # for latents (N, C, h, w)
     start: Callable[[Tensor, Tensor], Tensor]  # the given latent and the first noise to where the run starts
+    reuse_from: int = 0  # as in SamplerSettings
 
 
 def make_course(settings: SamplerSettings, process: Process, seeds: Sequence[int]) -> Course:
@@ -64,7 +65,7 @@ def make_course(settings: SamplerSettings, process: Process, seeds: Sequence[int
             return first
         return process.diffuse(original, first, torch.tensor([times[0].r]), settings.start_shift)
 
-    return Course(sampler, times, settings.guidance, noise, start)
+    return Course(sampler, times, settings.guidance, noise, start, settings.reuse_from)
 
 
 def span(times: Sequence[Time]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..models.blocks import Maps
-from ..models.body import Modulation, Prepared, slice_modulation
+from ..models.body import Inner, Modulation, Prepared, slice_modulation
 from ..models.chunks import call_in_chunks
 from ..models.compiling import evaluator
 from ..models.handle import Handle
@@ -89,12 +89,13 @@ class Predictor:
         modulation: Modulation,
         prepared: Mapping[Condition, Prepared],
         maps: Mapping[Control, Maps],
+        reuse_from: int,
     ) -> None:
         """room: bytes that an evaluation takes. chunked: it is made in chunks, for little memory, and not compiled.
         modulation: a row for each of the `steps`. prepared: of all conditions. maps: of all controls that act at some
-        step."""
+        step. reuse_from: as in SamplerSettings; what reuses is not compiled."""
         self.handle = handle
-        evaluate = evaluator(handle.module, "off" if chunked else handle.compile)
+        evaluate = evaluator(handle.module, "off" if chunked or reuse_from else handle.compile)
         self.evaluate = partial(evaluate, call=call_in_chunks) if chunked else evaluate
         self.room = room
         self.images = images
@@ -102,6 +103,8 @@ class Predictor:
         self.modulations = [slice_modulation(modulation, index) for index in range(len(steps))]
         self.prepared = prepared
         self.maps = maps
+        self.reuse_from = reuse_from
+        self.inner: dict[Side, Inner] = {}  # of the last evaluation's passes
         self.passes = {sides: self._passes(sides) for sides in set(steps)}
 
     def __call__(self, x: Tensor, index: int) -> tuple[Tensor, Tensor | None]:
@@ -109,10 +112,14 @@ class Predictor:
         sides = self.steps[index]
         self.handle.acquire(self.room)  # the caller may have used another model since the last step
         predictions: dict[Condition, Tensor] = {}
-        for conditions, prepared in self.passes[sides].items():
+        passes = self.passes[sides]
+        if self.reuse_from:  # a pass that the evaluation before did not have begins anew
+            self.inner = {each: self.inner.get(each) or Inner(self.reuse_from) for each in passes}
+        for conditions, prepared in passes.items():
             batch = x.to(self.handle.dtype).repeat(len(conditions), 1, 1, 1)
-            predicted = self.evaluate(batch, self.modulations[index], prepared).float()
-            predictions.update(zip(conditions, predicted.chunk(len(conditions)), strict=True))
+            reused = {"inner": self.inner[conditions]} if self.reuse_from else {}
+            predicted = self.evaluate(batch, self.modulations[index], prepared, **reused)
+            predictions.update(zip(conditions, predicted.float().chunk(len(conditions)), strict=True))
         unconditional = _mean(predictions, sides.negative) if sides.negative else None
         return _mean(predictions, sides.positive), unconditional
 

@@ -30,6 +30,7 @@ class SamplerSettings:
     cfg_end_percent: float = 1.0
     noise_shift: Literal["same", "official"] = "same"  # see start_shift
     schedule: str = "cosine"
+    reuse_from: int = 0  # level of Stage B from which every second evaluation takes the one before's; 0: none
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -40,6 +41,8 @@ class SamplerSettings:
             raise CascadeError(f"steps: expected at least 1, found {self.steps}")
         if not 0 < self.denoise <= 1:
             raise CascadeError(f"denoise: expected over 0 and at most 1, found {self.denoise}")
+        if self.reuse_from < 0:
+            raise CascadeError(f"reuse_from: expected 0 or a level of Stage B, found {self.reuse_from}")
         if self.shift <= 0:
             raise CascadeError(f"shift: expected over 0 (1 is no shift), found {self.shift}")
         if self.noise_shift not in ("same", "official"):

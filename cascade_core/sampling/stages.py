@@ -216,13 +216,15 @@ def _start(
 
     prepare: all conditions of both sides for the network. tokens: text tokens of the longest condition.
     """
+    _check_reuse(handle, course.reuse_from)
     images, channels, h, w = latent.samples.shape
     mask = None if latent.noise_mask is None else fit_noise_mask(latent.noise_mask, images, (h, w))
     times = evaluated(course.times)
     steps = plan([time.r for time in times], positive, negative, course.guidance)
     batch = images * max(len(sides.positive) + len(sides.negative) for sides in steps)
     prepared_images = images * (len(positive) + len(negative))
-    room = partial(stage_bytes, handle.config, (h, w), batch, prepared_images, tokens, handle.dtype)
+    kept = course.reuse_from > 0
+    room = partial(stage_bytes, handle.config, (h, w), batch, prepared_images, tokens, handle.dtype, kept=kept)
     controls = [one for one in controls_of((*positive, *negative)) if any(one in sides.controls for sides in steps)]
     total = len(course.times) - 1
 
@@ -238,7 +240,9 @@ def _start(
         prepared = prepare(device)
         network_times = torch.tensor([time.condition for time in times], device=device)
         modulation = cast(StageB | StageC, handle.module).modulate(network_times)
-        predict = Predictor(handle, room(chunked=chunked), chunked, images, steps, modulation, prepared, maps)
+        predict = Predictor(
+            handle, room(chunked=chunked), chunked, images, steps, modulation, prepared, maps, course.reuse_from
+        )
         noise = course.noise((images, channels, h, w), device)
         original = latent.samples.to(device, torch.float32)
         denoise = make_denoise(predict, course.guidance, process_of(handle), times)
@@ -249,6 +253,16 @@ def _start(
             yield Step(index, total, x0, x, course.times[index + 1])
 
     return Run(total, run())
+
+
+def _check_reuse(handle: Handle, level: int) -> None:
+    most = len(handle.config.c_hidden) - 1 if handle.kind == "stage_b" else 0
+    if level > most:
+        raise CascadeError(
+            f"reuse_from: expected at most {most}, the innermost level of {handle.name}, found {level}"
+            if most
+            else f"reuse_from: only Stage B of several levels can reuse them, found {level}: set it to 0"
+        )
 
 
 def _with_zero_images(condition: Condition, count: int, width: int) -> Condition:

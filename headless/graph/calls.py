@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...cascade_core.errors import Withheld
 from .definition import Definition
 from .prompt import constant_of, link_of
 from .unfolding import inputs_of
@@ -23,6 +24,7 @@ class Result:
 
     values: Values
     ui: Ui
+    calls: int  # of its method; what takes something withheld is not called
 
 
 def gather_arguments(
@@ -62,16 +64,28 @@ def call(instance: Any, method: str, definition: Definition, arguments: Argument
     function = getattr(instance, method)
     slots = len(definition.outputs)
     as_list: Sequence[bool] = getattr(definition.node_class, "OUTPUT_IS_LIST", ()) or [False] * slots
-    result = Result([[] for _ in range(slots)], {})
+    result = Result([[] for _ in range(slots)], {}, 0)
     for keywords in split_calls(arguments, definition.takes_lists):
+        if withheld := _withheld(keywords, definition.takes_lists):
+            for gathered in result.values:
+                gathered.append(withheld)
+            continue
+        result.calls += 1
         values, ui = _unpack(function(**keywords), slots)
         for gathered, value, several in zip(result.values, values, as_list, strict=True):
-            if several and not is_list(value):
+            listed = value if several and not isinstance(value, Withheld) else [value]
+            if not is_list(listed):
                 raise TypeError(f"returned {type(value).__name__}, expected a list, as OUTPUT_IS_LIST says")
-            gathered.extend(value if several else [value])
+            gathered.extend(listed)
         for name, shown in ui.items():
             result.ui.setdefault(name, []).extend(shown)
     return result
+
+
+def _withheld(keywords: dict[str, Any], takes_lists: bool) -> Withheld | None:
+    """The first argument that is withheld."""
+    given = (one for value in keywords.values() for one in (value if takes_lists else [value]))
+    return next((one for one in given if isinstance(one, Withheld)), None)
 
 
 def _unpack(returned: Any, slots: int) -> tuple[Iterable[Any], Mapping[str, Iterable[Any]]]:

@@ -77,8 +77,8 @@ def rehearse(plan: Plan, *, around: Around = nullcontext) -> list[Problem]:
 def execute(plan: Plan, *, around: Around = nullcontext, finished: Finished = lambda done: None) -> list[Done]:
     """Run what is planned and not there yet.
 
-    `around(node id)` is entered around each node's own code; `finished` hears of each node. Raises NodeFailure;
-    KeyboardInterrupt passes through.
+    `around(node id)` is entered around each node's own code; `finished` hears of each node that ran, which
+    those behind a withheld output do not. Raises NodeFailure; KeyboardInterrupt passes through.
     """
     results, signatures = plan.cache.results, plan.signatures
     taken = {key: [(signatures[node], slot) for node, slot in links_of(plan.prompt[key])] for key in plan.order}
@@ -98,6 +98,8 @@ def execute(plan: Plan, *, around: Around = nullcontext, finished: Finished = la
             for source, slot in {*taken[key], *((number, slot) for slot in range(len(results[number].values)))}:
                 if not readers[source, slot]:
                     results[source].values[slot] = []
+        if not results[number].calls:  # it takes what is withheld
+            continue
         seconds = time.perf_counter() - started + (before or 0.0)
         node = plan.prompt[key]
         record.append(Done(key, title_of(node), node["class_type"], seconds, cached, results[number].ui, names[key]))

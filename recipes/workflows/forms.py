@@ -16,6 +16,7 @@ Input = tuple[Node, str]  # a node of the workflow, and the name of a widget
 WITHOUT = {"lora_training"}  # makes a file: a picture is only its trial
 PROMPT_HEIGHT = 120  # pixels of the form's box for it
 MORE = {  # what a workflow is about, besides the prompt, the pictures, the size and the seed
+    "economical": [("Pick", "picks")],
     "image_to_image": [("Stage C", "denoise")],
     "image_mixing": [("Mix picture", "strength"), ("Mix second picture", "strength")],
     "outpainting": [("OutpaintPad", side) for side in ("left", "top", "right", "bottom")],
@@ -23,7 +24,14 @@ MORE = {  # what a workflow is about, besides the prompt, the pictures, the size
 LABELS = {("Prompt", "text"): "Prompt", ("Picture", "image"): "Picture", ("Second picture", "image"): "Second picture"}
 LABELS |= {("Mix picture", "strength"): "Strength of the picture", ("Stage C", "seed"): "Seed"}
 LABELS |= {("Mix second picture", "strength"): "Strength of the second picture", ("Stage B", "seed"): "Seed"}
-KINDS = {"text": "STRING", "image": "COMBO", "strength": "FLOAT", "denoise": "FLOAT"}  # of widgets; others are INT
+SHOWN = ("Pick", "Picture out")  # what is on the form besides the inputs
+KINDS = {
+    "text": "STRING",
+    "picks": "STRING",
+    "image": "COMBO",
+    "strength": "FLOAT",
+    "denoise": "FLOAT",
+}  # of widgets; others are INT
 _BUDGET = "Size"  # one number for it: a square of this side has as many pixels
 
 
@@ -34,7 +42,7 @@ def form(name: str, workflow: Document) -> Document:
         [node["id"], widget, {"height": PROMPT_HEIGHT}] if widget == "text" else [node["id"], widget]
         for node, widget in chosen
     ]
-    data = {"inputs": entries, "outputs": [find(workflow, "Picture out")["id"]]}
+    data = {"inputs": entries, "outputs": [node["id"] for node in workflow["nodes"] if name_of(node) in SHOWN]}
     nodes = [_labelled(node, [widget for other, widget in chosen if other is node]) for node in workflow["nodes"]]
     return {**workflow, "nodes": nodes, "extra": {**workflow["extra"], "linearMode": True, "linearData": data}}
 

@@ -25,6 +25,7 @@ OF_LOADER = Heights(88, 116)
 WITH_PICTURE = {  # where a picture is shown in the node once it has run
     "CascadePicture": Heights(374, 416),
     "CascadeStageCSampler": Heights(668, 608),
+    "CascadePickLatents": Heights(330, 330),
     "CascadeCompare": Heights(154, 128),  # a line of text
     "PreviewImage": Heights(276, 296),
     "SaveImage": Heights(300, 332),
@@ -47,7 +48,7 @@ HEIGHTS = {
     "CascadeStageADecode": Heights(76, 108),
     "CascadeStageALoader": Heights(112, 144),  # it asks for a dtype as well
     "CascadeStageBLoader": Heights(136, 168),  # and this one how to compile
-    "CascadeStageBSampler": Heights(408, 408),
+    "CascadeStageBSampler": Heights(432, 432),
     "CascadeStageCLoader": Heights(136, 168),
     "CascadeSuperResolutionHint": Heights(76, 108),
     "CascadeTextEncode": Heights(118, 156),

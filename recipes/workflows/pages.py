@@ -57,10 +57,20 @@ def _controlled(given: str, hint: str, seen: str, last: Column, widths: tuple[in
 
 PAGES = {
     "text_to_image": _text_to_image(750, 290),
+    "economical": Page(
+        885,
+        (
+            Column(290, (_MODELS,)),
+            Column(250, (_WHAT,)),
+            Column(250, (Group("Stage C: eight drafts", BLUE, (("Stage C", FILL),)),)),
+            Column(290, (Group("Pick", GOLD, (("Pick", FILL),)), (ABOUT, 330))),
+            _picture(stage_b=225),
+        ),
+    ),
     # Wider gaps: Nodes 2.0 puts a line under each loader whose file is missing.
     "published_models": _text_to_image(830, 430, Group("Models", BLUE, (LOADERS,), gap=40), "Less memory"),
     "lora": Page(
-        750,
+        775,
         (
             Column(298, (_MODELS,)),
             Column(260, (Group("LoRA", PINK, ("LoRA",)), (ABOUT, FILL))),

@@ -20,6 +20,7 @@ from .server import ComfyUI
 SINCE = (1, 41, 13)  # front ends that have app mode, and blueprints of packs
 FORMS = {
     "text_to_image": ["Prompt", "Width", "Height", "Seed"],
+    "economical": ["Prompt", "Picks", "Width", "Height", "Seed"],
     "image_to_image": ["Prompt", "Picture", "Denoise", "Size", "Seed"],
 }
 LINES = "return document.body.innerText.split('\\n').map(line => line.trim()).filter(Boolean)"

@@ -20,7 +20,7 @@ from .browser import Editor
 from .lanes import Lane
 from .server import ComfyUI
 
-RUN = ["text_to_image", "reconstruction", "inpainting"]  # with every kind of node that shows a picture
+RUN = ["text_to_image", "reconstruction", "inpainting", "economical"]  # with every kind of node that shows a picture
 LOW = 40  # graph units, the smallest height that a node is given to see its least
 # Boxes with their titles in graph units: on the canvas as it draws them, in Nodes 2.0 those of the page's elements.
 LAYOUT = """

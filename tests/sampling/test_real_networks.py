@@ -118,10 +118,10 @@ def test_where_memory_is_short_the_picture_is_the_same(networks, handle, prompt,
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
+@pytest.mark.parametrize(("kind", "reuse"), [("stage_c", 0), ("stage_b", 0), ("stage_b", 1)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_memory_asked_for_is_enough_and_not_twice_too_much(
-    networks, handle, prompt, kind, dtype, chunked, monkeypatch
+    networks, handle, prompt, kind, reuse, dtype, chunked, monkeypatch
 ):
     monkeypatch.setattr(memory, "total_bytes", lambda device: 1 if chunked else 2**40)
     monkeypatch.setattr(chunks, "TOKENS", 24)
@@ -139,5 +139,5 @@ def test_the_memory_asked_for_is_enough_and_not_twice_too_much(
         if kind == "stage_c":
             list(run_c(model, positive, negative, stage_c, seed=0, steps=2))
         else:
-            list(run_b(model, positive, negative, stage_c, stage_b, seed=0, steps=2))
+            list(run_b(model, positive, negative, stage_c, stage_b, seed=0, steps=2, reuse_from=reuse))
     assert asked.bytes / (3 if chunked else 2) < measured.peak < asked.bytes

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stable_cascade_nodes.cascade_core.errors import Withheld
 from stable_cascade_nodes.headless import graph
 
 Calls = list[tuple[str, dict[str, Any]]]
@@ -353,6 +354,42 @@ def test_after_a_failure_a_cache_keeps_what_was_done(classes: dict[str, type[Any
     calls.clear()
     assert run(prompt, classes, cache=cache)["4"].ui == {"value": [12]}
     assert "Two" not in names(calls)
+
+
+@pytest.fixture
+def withholds(classes: dict[str, type[Any]], calls: Calls) -> graph.Classes:
+    """`Text` passes on any text but an empty one."""
+
+    def call(self: Any, text: str) -> Any:
+        calls.append(("Text", {"text": text}))
+        return {"ui": {"said": [text]}, "result": (text or Withheld(),)}
+
+    classes["Text"].call = call
+    return classes
+
+
+def test_what_takes_a_withheld_output_does_not_run(withholds: graph.Classes, calls: Calls) -> None:
+    prompt = {
+        "1": node("Text", text=""),
+        "2": node("Forced", text=["1", 0], times=2),
+        "3": node("ShowText", text=["2", 0]),
+        "4": node("Show", value=3),
+    }
+    cache = graph.Cache()
+    found = run(prompt, withholds, cache=cache)
+    assert found["1"].ui == {"said": [""]}  # the node itself has run, and shows what it shows
+    assert sorted(found) == ["1", "4"] and sorted(names(calls)) == ["Show", "Text"]
+    assert sorted(run(prompt, withholds, cache=cache)) == ["1", "4"]
+    assert sorted(names(calls)) == ["Show", "Text"]
+    prompt["1"]["inputs"]["text"] = "x"
+    again = run(prompt, withholds, cache=cache)
+    assert again["3"].ui == {"text": ["x"]} and again["4"].cached
+
+
+def test_of_several_values_only_the_withheld_ones_are_left_out(withholds: graph.Classes, calls: Calls) -> None:
+    withholds["Split"].call = lambda self, text: (["a", "", "b"],)  # type: ignore[attr-defined]
+    prompt = {"1": node("Split", text="x"), "2": node("Text", text=["1", 0]), "3": node("ShowText", text=["2", 0])}
+    assert run(prompt, withholds)["3"].ui == {"text": ["a", "b"]}
 
 
 def test_ctrl_c_passes_through(classes: dict[str, type[Any]]) -> None:

@@ -161,7 +161,8 @@ def test_an_app_form_is_the_same_workflow(name: str, document: dict[str, Any]) -
     asked = {widget for _, widget, *_ in data["inputs"]}
     pictures = {"image"} if any(node["class_type"] == "CascadePicture" for node in prompt.values()) else set()
     assert {"text", "seed", *pictures} <= asked and asked & {"width", "budget"}
-    assert [prompt[str(node_id)]["class_type"] for node_id in data["outputs"]] == ["SaveImage"]
+    picking = [node["class_type"] for node in prompt.values() if node["class_type"] == "CascadePickLatents"]
+    assert [prompt[str(node_id)]["class_type"] for node_id in data["outputs"]] == [*picking, "SaveImage"]
 
 
 @pytest.mark.parametrize("name", BLUEPRINTS)
