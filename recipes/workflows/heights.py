@@ -52,7 +52,7 @@ HEIGHTS = {
     "CascadeStageCLoader": Heights(136, 168),
     "CascadeSuperResolutionHint": Heights(76, 108),
     "CascadeTextEncode": Heights(118, 156),
-    "CascadeTextEncoderLoader": Heights(112, 144),
+    "CascadeTextEncoderLoader": Heights(112, 140),
     "MarkdownNote": Heights(118, 118),
 }
 
