@@ -17,6 +17,7 @@ import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph, shipped
 
 from .browser import RENDERINGS, Editor
+from .lanes import Lane
 from .server import ComfyUI
 from .test_editor import LOOK, SEEN
 from .test_export import differences, known, ours
@@ -44,11 +45,12 @@ app.graph.convertToSubgraph(new Set(ours.filter(node => !/Loader$|Picture$/.test
 await new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)));  // slots get their types
 """
 
+WITHOUT_PREVIEWS = {"reconstruction", "economical"}  # no Stage C; one whose drafts the next node shows
 each_workflow = pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
 
 
 @each_workflow
-def test_it_runs_over_http(comfyui: ComfyUI, file: Path) -> None:
+def test_it_runs_over_http(lane: Lane, comfyui: ComfyUI, file: Path) -> None:
     workflow: dict[str, Any] = json.loads(file.read_text())
     prompt = graph.convert(workflow, *graph.read_object_info(comfyui.object_info())).prompt
     by_title = {node["_meta"]["title"]: (identity, node["inputs"]) for identity, node in prompt.items()}
@@ -59,9 +61,12 @@ def test_it_runs_over_http(comfyui: ComfyUI, file: Path) -> None:
     for title in ("Stage C", "Stage B"):
         if title in by_title:
             identity, inputs = by_title[title]
-            told = [event["value"] for event in run.of("progress") if event["node"] == identity]
-            assert [value for value in told if value] == list(range(1, inputs["steps"] + 1))
-    assert bool(run.of("preview")) == ("Stage C" in by_title)
+            values = [event["value"] for event in run.of("progress") if event["node"] == identity]
+            told, steps = [value for value in values if value], list(range(1, inputs["steps"] + 1))
+            if lane.is_newer:  # it tells steps without a picture ten times a second at most, and always the last
+                steps = [step for step in steps if step in told or step == inputs["steps"]]
+            assert told == steps
+    assert bool(run.of("preview")) == ("previewer" in by_title.get("Stage C", ("", {}))[1])
     (image,) = run.images(out)
     with Image.open(io.BytesIO(comfyui.view(**image))) as picture:
         assert picture.size == (256, 256) and np.asarray(picture).std() > 10
@@ -89,9 +94,10 @@ def test_it_runs_by_the_button_opens_again_and_runs_as_a_subgraph(
     clean.screenshot(shots / f"{file.stem}_finished_{clean.rendering}.png")
     seen = clean.script(SEEN)
     assert seen["progress"]["CascadeStageBSampler"] > 2
-    assert file.stem == "reconstruction" or seen["previews"]["CascadeStageCSampler"] > 2
+    has_previews = file.stem not in WITHOUT_PREVIEWS
+    assert not has_previews or seen["previews"]["CascadeStageCSampler"] > 2
     if clean.rendering == "nodes2":
-        assert file.stem == "reconstruction" or seen["shown"]["CascadeStageCSampler"] > 2
+        assert not has_previews or seen["shown"]["CascadeStageCSampler"] > 2
         assert seen["shown"]["SaveImage"] > 0
 
     clean.drop_picture(saved)
