@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, metavar="PX")
     parser.add_argument("--images", type=int, nargs="+", default=[1, 4], metavar="N")
     parser.add_argument("--modes", nargs="+", choices=pair.MODES, default=list(pair.MODES))
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=["diffusers", "diffusers, compiled"])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=["diffusers", "diffusers-compiled"])
     parser.add_argument("--seconds", type=float, default=2.0, help="for the rounds of one comparison (%(default)s)")
     options = parser.parse_args()
     report = Report(options.section, options.out)

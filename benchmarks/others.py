@@ -41,19 +41,20 @@ def by_onednn(other: nn.Module) -> nn.Module:
     """diffusers' network with its linear layers computed as ours are on a CPU."""
     for module in other.modules():
         if isinstance(module, nn.Linear):
-            setattr(module, "forward", partial(linear, weight=module.weight, bias=module.bias))  # noqa: B010
+            layer: Any = module
+            layer.forward = partial(linear, weight=module.weight, bias=module.bias)
     return other
 
 
 def peer(name: str, module: Any, kind: str, given: Inputs) -> Run:
     """An evaluation by this one of PEERS, over the network's tensors."""
-    if name == "ComfyUI":
+    if name == "comfyui":
         return comfyui.evaluation(comfyui.twin(module), kind, given)
-    prepare = {"diffusers, oneDNN": by_onednn, "diffusers, compiled": block_by_block}.get(name, lambda other: other)
+    prepare = {"diffusers-onednn": by_onednn, "diffusers-compiled": block_by_block}.get(name, lambda other: other)
     return theirs(prepare(twin(module)), kind, given)
 
 
 def peers_here(device: torch.device) -> list[str]:
     """The peers that make sense on the device, ComfyUI where COMFYUI_PATH names it."""
-    second = "diffusers, compiled" if device.type == "cuda" else "diffusers, oneDNN"
-    return ["diffusers", second, *(["ComfyUI"] if os.environ.get("COMFYUI_PATH") else [])]
+    second = "diffusers-compiled" if device.type == "cuda" else "diffusers-onednn"
+    return ["diffusers", second, *(["comfyui"] if os.environ.get("COMFYUI_PATH") else [])]

@@ -29,7 +29,8 @@ from .report import Report
 
 KINDS = ("stage_c", "stage_b", "stage_a")
 MODES = ("off", "graphs", "blocks")  # of compilation; the first is computing at once
-OURS = {"off": "ours", "graphs": "ours, graphs", "blocks": "ours, blocks"}
+UNCOMPILED = ("ours", "diffusers")  # of which the memory is told
+OURS = {"off": "ours", "graphs": "ours-graphs", "blocks": "ours-blocks"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _runs(plan: Plan, kind: str, module: Any, given: Any) -> dict[str, Run]:
     modes = MODES[:1] if kind == "stage_a" else plan.modes
     runs = {OURS[mode]: ours(module, given, _evaluate(module, mode)) for mode in modes}
     plain = given.x.dtype == torch.float32  # in other types torch goes to oneDNN by itself
-    peers = [name for name in plan.peers if plain or "oneDNN" not in name]
+    peers = [name for name in plan.peers if plain or name != "diffusers-onednn"]
     return runs | {name: peer(name, module, kind, given) for name in peers}
 
 
@@ -115,7 +116,7 @@ def _passes(report: Report, plan: Plan, kind: str, module: Any, images: int) -> 
         size=plan.size,
         dtype=name_of(dtype),
         seconds=medians(runs, plan.device, seconds=plan.seconds),
-        bytes={name: peak(run, plan.device) for name, run in runs.items() if "," not in name},
+        bytes={name: peak(run, plan.device) for name, run in runs.items() if name in UNCOMPILED},
     )
 
 
@@ -132,7 +133,7 @@ def _pictures(report: Report, plan: Plan, modules: dict[str, Any], images: int) 
     """Seconds of whole pictures from an encoded prompt on, and the bytes that they take beyond the weights."""
     runs: dict[str, Run] = {OURS[mode]: OurPicture(plan, modules, images, mode) for mode in plan.modes}
     for name in plan.peers:
-        if name in ("diffusers", "diffusers, compiled"):
+        if name in ("diffusers", "diffusers-compiled"):
             others = {kind: twin(module) for kind, module in modules.items()}
             if "compiled" in name:
                 for kind in ("stage_b", "stage_c"):
@@ -146,7 +147,7 @@ def _pictures(report: Report, plan: Plan, modules: dict[str, Any], images: int) 
         steps=plan.steps,
         dtype=name_of(plan.dtypes[0]),
         seconds=medians(runs, plan.device, rounds=5, seconds=plan.seconds),
-        bytes={name: peak(run, plan.device) for name, run in runs.items() if "," not in name},
+        bytes={name: peak(run, plan.device) for name, run in runs.items() if name in UNCOMPILED},
     )
 
 

@@ -6,5 +6,5 @@ PAIRS = {
     "tiny": {"stage_a": "published", "stage_b": "tiny", "stage_c": "tiny"},
 }
 
-PEERS = ("diffusers", "diffusers, oneDNN", "diffusers, compiled", "ComfyUI")
+PEERS = ("diffusers", "diffusers-onednn", "diffusers-compiled", "comfyui")
 """Whom ours are timed beside: with linear layers computed as ours are on a CPU, or with blocks compiled by torch."""

@@ -35,7 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", choices=arguments.DTYPES[1:], nargs="+", default=[], help="precisions of the weights")
     add("--image", action="store_true", help="whole pictures too, 20 + 10 steps (diffusers' beside them)")
     add("--compile", choices=("graphs", "blocks"), nargs="+", default=[], help="ours compiled, too")
-    add("--peers", choices=("none", *PEERS), nargs="+", help="beside whom (those that are here)")
+    add(
+        "--peers",
+        metavar="NAME",
+        choices=("none", *PEERS),
+        nargs="+",
+        help=f"beside whom: {', '.join(PEERS)}, none (all here)",
+    )
     add("--threads", metavar="N", type=arguments.count, default=1, help="of a CPU (%(default)s)")
     add("--seconds", type=float, default=2.0, help="for each comparison, of three rounds at least (%(default)s)")
     arguments.add(parser, "--device", "--json")

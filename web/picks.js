@@ -1,7 +1,7 @@
 // The previews of Pick Pictures, in the node: a click on one adds its number to `picks`, or takes it away. Only public
 // means of both editors: a widget of HTML, and the value of another widget.
 import { api } from "../../scripts/api.js";
-import { app } from "../../scripts/app.js";
+import { registerOnce } from "./once.js";
 
 const NODE = "CascadePickLatents";
 const SHOWN = "previews";
@@ -79,19 +79,14 @@ function show(node, previews) {
   mark(node);
 }
 
-// Of a pack that is installed twice the scripts are loaded twice.
-const loaded = Symbol.for("StableCascade.Picks");
-if (!window[loaded]) {
-  window[loaded] = true;
-  app.registerExtension({
-    name: "StableCascade.Picks",
-    beforeRegisterNodeDef(nodeType, definition) {
-      if (definition.name !== NODE) return;
-      const onExecuted = nodeType.prototype.onExecuted;
-      nodeType.prototype.onExecuted = function (output) {
-        onExecuted?.apply(this, arguments);
-        if (output?.previews?.length) show(this, output.previews);
-      };
-    },
-  });
-}
+registerOnce({
+  name: "StableCascade.Picks",
+  beforeRegisterNodeDef(nodeType, definition) {
+    if (definition.name !== NODE) return;
+    const onExecuted = nodeType.prototype.onExecuted;
+    nodeType.prototype.onExecuted = function (output) {
+      onExecuted?.apply(this, arguments);
+      if (output?.previews?.length) show(this, output.previews);
+    };
+  },
+});

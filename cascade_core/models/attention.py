@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .linear import infers
+
 SCORES = 2**21  # bytes of the scores that are computed at once
 
 
@@ -35,10 +37,4 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _by_heads(q: Tensor) -> bool:
-    return (
-        q.device.type == "cpu"
-        and q.dtype == torch.bfloat16
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-        and torch.backends.mkldnn.is_available()
-    )
+    return q.is_cpu and q.dtype == torch.bfloat16 and infers() and torch.backends.mkldnn.is_available()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .attention import attend
 from .compiling import Call, call
-from .linear import Conv2d, Linear, hold, linear, scaled
+from .linear import Conv2d, Linear, hold, infers, linear, scaled
 from .quantised import Rotations, group_of, quantise
 
 NORM_EPS = 1e-6
@@ -67,14 +67,9 @@ def add_residual(h: Tensor, x: Tensor) -> Tensor:
     return h.add_(x) if h.dtype == x.dtype else x + h
 
 
-def overwrites() -> bool:
-    """Whether an activation may be changed in its place: no gradient needs it, and no compiler, which sees to it."""
-    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-
-
 def gelu(x: Tensor) -> Tensor:
     """GELU, in the place of x where it may be; oneDNN's own layout knows no such operation."""
-    return torch.ops.aten.gelu_(x) if overwrites() and not x.is_mkldnn else F.gelu(x)
+    return torch.ops.aten.gelu_(x) if infers() and not x.is_mkldnn else F.gelu(x)
 
 
 def token_norms(x: Tensor) -> Tensor:
@@ -164,7 +159,7 @@ class ResBlock(Block):
     def narrow(self, h: Tensor, norm: Tensor, x: Tensor, scale: float) -> Tensor:
         """The stream after the block at any tokens: h their hidden layer, x their stream, norm that of all tokens."""
         _, _, respond, dropout, project = self.channelwise
-        h = respond(h, norm, scale, reuse=overwrites())
+        h = respond(h, norm, scale, reuse=infers())
         h = dropout(h.to(x.dtype) if h.dtype == torch.float32 else h)
         return add_residual(project(h, scale), x)
 

@@ -36,8 +36,8 @@ def evaluator(module: nn.Module, mode: str) -> Evaluate:
     if mode == "off":
         return evaluate
     if mode == "graphs":
-        return recording(module, evaluate)
-    run = recording(module, partial(evaluate, call=_compiled_call(BACKEND)))
+        return recording(module, evaluate, mode)
+    run = recording(module, partial(evaluate, call=_compiled_call(BACKEND)), mode)
 
     def compiled(*given: Any) -> Tensor:
         from torch._dynamo.exc import BackendCompilerFailed

@@ -57,10 +57,11 @@ def can_record(x: Tensor) -> bool:
 _RECORDED: WeakKeyDictionary[nn.Module, dict[Any, Recorded]] = WeakKeyDictionary()
 
 
-def recording(module: nn.Module, evaluate: Evaluate) -> Evaluate:
-    """The network's `evaluate` by graphs, on a CUDA device; elsewhere as it is. The graphs serve all runs.
+def recording(module: nn.Module, evaluate: Evaluate, mode: str) -> Evaluate:
+    """The network's `evaluate` by graphs, on a CUDA device; elsewhere as it is.
 
-    It raises CascadeError where an evaluation cannot be recorded.
+    mode: tells evaluations of a network apart; the graphs of one serve all runs. What is returned raises CascadeError
+    where an evaluation cannot be recorded.
     """
     weights = [*module.parameters(), *module.buffers()]
     graphs = _RECORDED.setdefault(module, {})
@@ -71,7 +72,7 @@ def recording(module: nn.Module, evaluate: Evaluate) -> Evaluate:
         places = tuple(weight.data_ptr() for weight in weights)
         given = [x, *modulation, *prepared.tensors()]
         absent = tuple(one is None for one in prepared.control)
-        key = places, type(evaluate), absent, tuple((each.shape, each.dtype) for each in given)
+        key = places, mode, absent, tuple((each.shape, each.dtype) for each in given)
         graph = graphs.pop(key, None)
         if graph is None:
             for other in [other for other in graphs if other[0] != places]:

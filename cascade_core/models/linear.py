@@ -60,14 +60,18 @@ def held(weight: Tensor | Held) -> Weight:
     return weight.value() if isinstance(weight, Held) else weight
 
 
+def infers() -> bool:
+    """Whether a result alone is wanted, in whatever way: no gradient needs what it came of, no compiler follows it."""
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 def packed(x: Tensor) -> Tensor:
     """x in oneDNN's layout where a product with it is faster for that, else x itself; F.linear and F.gelu take both."""
     pays = (
         x.device.type == "cpu"
         and x.dtype == torch.float32
-        and not torch.is_grad_enabled()
+        and infers()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
         and not _has_fast_mkl()
     )

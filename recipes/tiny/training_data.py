@@ -263,7 +263,10 @@ class Data:
     def images(self) -> Rows:
         """The pictures' own CLIP vectors (B, D)."""
         seen, module = self._drawn("seen", self.amounts.latents), self.ready(shipped(ImageEncoder))
-        make = lambda some: module(float_pixels(seen[some]))  # noqa: E731
+
+        def make(indices: Tensor) -> Tensor:
+            return module(float_pixels(seen[indices]))
+
         return self._computed("images", ("image_encoder",), self.amounts.latents, make)
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
-@pytest.mark.parametrize("name", [name for name in PEERS if name != "ComfyUI" and "compiled" not in name])
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "comfyui" and "compiled" not in name])
 def test_peers_compute_the_same(kind: str, name: str) -> None:
     """Otherwise their seconds would say nothing of ours. ComfyUI: tests/host."""
     module = networks.network(kind, "tiny", CPU)

@@ -53,7 +53,7 @@ def test_prepared_lists_what_it_maps() -> None:
 def test_one_recording_serves_steps_images_and_runs(made: list[Copying]) -> None:
     module = nn.Linear(3, 3)
     for _ in range(2):
-        run = cuda_graphs.recording(module, evaluate)
+        run = cuda_graphs.recording(module, evaluate, "graphs")
         for prepared in (PREPARED, PREPARED.map(Tensor.clone)):
             for modulation in (MODULATION, tuple(map(Tensor.clone, MODULATION))):
                 assert torch.equal(run(X + 1, modulation, prepared), X + 2)
@@ -70,7 +70,7 @@ def test_one_recording_serves_steps_images_and_runs(made: list[Copying]) -> None
     ],
 )
 def test_other_shapes_types_and_controls_are_recorded_beside_it(made: list[Copying], other: Any) -> None:
-    run = cuda_graphs.recording(nn.Linear(3, 3), evaluate)
+    run = cuda_graphs.recording(nn.Linear(3, 3), evaluate, "graphs")
     for given in ((X, MODULATION, PREPARED), other) * 3:
         run(*given)
     assert len(made) == 2
@@ -78,7 +78,7 @@ def test_other_shapes_types_and_controls_are_recorded_beside_it(made: list[Copyi
 
 def test_weights_that_moved_are_recorded_anew(made: list[Copying]) -> None:
     module = nn.Linear(3, 3)
-    run = cuda_graphs.recording(module, evaluate)
+    run = cuda_graphs.recording(module, evaluate, "graphs")
     run(X, MODULATION, PREPARED)
     module.bias.data = module.bias.data.clone()
     run(X, MODULATION, PREPARED)
@@ -87,9 +87,17 @@ def test_weights_that_moved_are_recorded_anew(made: list[Copying]) -> None:
     assert len(cuda_graphs._RECORDED[module]) == 1  # the first reads memory that may be another's by now
 
 
+def test_what_was_compiled_is_recorded_beside_what_was_not(made: list[Copying]) -> None:
+    module = nn.Linear(3, 3)
+    for mode, added in (("graphs", 1), ("blocks", 2), ("graphs", 1)):
+        run = cuda_graphs.recording(module, lambda x, *_, added=added: x + added, mode)
+        assert torch.equal(run(X, MODULATION, PREPARED), X + added)
+    assert len(made) == 2
+
+
 def test_the_graphs_that_were_used_last_are_kept(made: list[Copying]) -> None:
     module = nn.Linear(3, 3)
-    run = cuda_graphs.recording(module, evaluate)
+    run = cuda_graphs.recording(module, evaluate, "graphs")
     for rows in range(1, cuda_graphs.MOST + 1):
         run(torch.zeros(rows, 3), MODULATION, PREPARED)
     run(torch.zeros(1, 3), MODULATION, PREPARED)
@@ -104,7 +112,7 @@ def test_the_graphs_that_were_used_last_are_kept(made: list[Copying]) -> None:
 
 def test_a_networks_graphs_go_with_it(made: list[Copying]) -> None:
     module = nn.Linear(3, 3)
-    cuda_graphs.recording(module, evaluate)(X, MODULATION, PREPARED)
+    cuda_graphs.recording(module, evaluate, "graphs")(X, MODULATION, PREPARED)
     kept = len(cuda_graphs._RECORDED)
     del module
     assert len(cuda_graphs._RECORDED) == kept - 1
