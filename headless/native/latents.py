@@ -7,6 +7,8 @@ choose the noise of each; what else is in it stays as it is.
 import math
 from typing import TYPE_CHECKING, Any
 
+from . import inputs
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,7 +18,7 @@ Latent = dict[str, Any]
 class LatentFromBatch:
     DISPLAY_NAME = "Get Latent From Batch"
     CATEGORY = "latent/batch"
-    DESCRIPTION = "Some latents of a batch, which keep the noise that they have in it."
+    DESCRIPTION = "Some latents of a batch, counted from its end below 0, which keep the noise that they have in it."
     FUNCTION = REHEARSE = "frombatch"
     RETURN_TYPES = ("LATENT",)
 
@@ -25,14 +27,15 @@ class LatentFromBatch:
         return {
             "required": {
                 "samples": ("LATENT",),
-                "batch_index": ("INT", {"default": 0, "min": 0, "max": 63}),
+                "batch_index": inputs.integer(0, -inputs.LARGEST, inputs.LARGEST, step=None),
                 "length": ("INT", {"default": 1, "min": 1, "max": 64}),
             }
         }
 
     def frombatch(self, samples: Latent, batch_index: int, length: int) -> tuple[Latent]:
         batch: Tensor = samples["samples"]
-        first = min(batch.shape[0] - 1, batch_index)
+        from_start = batch_index if batch_index >= 0 else batch_index + batch.shape[0]
+        first = max(0, min(batch.shape[0] - 1, from_start))
         chosen = slice(first, min(batch.shape[0], first + length))
         numbers = samples.get("batch_index", range(batch.shape[0]))
         result = {**samples, "samples": batch[chosen].clone(), "batch_index": list(numbers[chosen])}

@@ -14,7 +14,8 @@ from .model_files import CHECKPOINTS, DIFFUSION, VAES, ModelFile
 FP8 = ("fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2")
 CLIP_TYPES = [
     "stable_diffusion", "stable_cascade", "sd3", "stable_audio", "mochi", "ltxv", "pixart", "cosmos", "lumina2", "wan",
-    "hidream", "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image",
+    "hidream", "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image", "flux2", "ovis", "longcat_image",
+    "cogvideox", "lens", "pixeldit", "ideogram4", "boogu", "krea2", "joyimage", "mage", "minimax",
 ]  # fmt: skip
 CASCADE_CLIP = "stable_cascade"
 OF_VAE = ("stage_a", "effnet", "previewer")

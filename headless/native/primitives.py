@@ -29,7 +29,7 @@ class PrimitiveInt(_Primitive):
 
 class PrimitiveFloat(_Primitive):
     DISPLAY_NAME, RETURN_TYPES = "Float", ("FLOAT",)
-    OPTIONS = _ANY_SIZE
+    OPTIONS = {**_ANY_SIZE, "step": 0.1}
 
 
 class PrimitiveString(_Primitive):

@@ -1,4 +1,4 @@
-"""Stand-ins for the host's nodes that write pictures: SaveImage and PreviewImage.
+"""Stand-ins for the host's nodes that write pictures: SaveImage and PreviewImage, which hand them on.
 
 Names stay inside their folder, and a picture file appears under its name only when it is complete.
 """
@@ -30,7 +30,8 @@ class SaveImage:
     CATEGORY = "image"
     DESCRIPTION = "Saves the pictures in the output folder, with the workflow in them."
     FUNCTION = "save_images"
-    RETURN_TYPES = ()
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
     OUTPUT_NODE = True
 
     @classmethod
@@ -57,7 +58,7 @@ class SaveImage:
     ) -> dict[str, Any]:
         metadata = _metadata(prompt, extra_pnginfo)
         shown = _save(images, host.current().output_directory(), filename_prefix, metadata, _COMPRESSION)
-        return {"ui": {"images": [entry | {"type": "output"} for entry in shown]}}
+        return {"ui": {"images": [entry | {"type": "output"} for entry in shown]}, "result": (images,)}
 
 
 class PreviewImage:
@@ -68,7 +69,8 @@ class PreviewImage:
         " use Save Image for what is to be kept."
     )
     FUNCTION = "save_images"
-    RETURN_TYPES = ()
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("images",)
     OUTPUT_NODE = True
 
     @classmethod
@@ -83,7 +85,7 @@ class PreviewImage:
     ) -> dict[str, Any]:
         metadata = _metadata(prompt, extra_pnginfo)
         shown = _save(images, host.current().temporary_directory(), "preview", metadata, _PREVIEW_COMPRESSION)
-        return {"ui": {"images": [entry | {"type": "temp"} for entry in shown]}}
+        return {"ui": {"images": [entry | {"type": "temp"} for entry in shown]}, "result": (images,)}
 
 
 def _target(root: Path, prefix: str) -> tuple[Path, str]:
