@@ -66,13 +66,11 @@ class Model:
         self._register(not self.streams)
 
     def is_ready(self) -> bool:
-        """Whether it can compute as it lies."""
+        """Whether it can compute as it lies, by what the manager knows: this is asked at each step."""
         from comfy import model_management as manager
 
-        if self.streams:
-            there = any(patcher is self.patcher for patcher in manager.loaded_models())
-            return there and self.patcher.loaded_size() >= self.brought
-        return _lies_on(self.module, self.device)
+        there = any(patcher is self.patcher for patcher in manager.loaded_models())
+        return there and self.patcher.loaded_size() >= self.brought
 
 
 class Group:
@@ -103,7 +101,7 @@ class Group:
                 if patchers:
                     manager.load_models_gpu(patchers, memory_required=self.room, force_full_load=whole)
             for model in self.models:
-                if not model.streams and not model.is_ready():  # --novram brings nothing of plain layers
+                if not model.streams and not _lies_on(model.module, model.device):  # --novram brings nothing of plain layers
                     model.patcher.partially_load(model.device, 2 * model.patcher.model_size())
                 model.brought = model.patcher.loaded_size()
 
