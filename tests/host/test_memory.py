@@ -54,9 +54,10 @@ def test_the_manager_is_asked_again_after_the_run(facts: dict[str, Any]) -> None
 
 
 def test_the_manager_is_asked_for_the_room_that_a_step_takes(facts: dict[str, Any]) -> None:
-    estimated, asked = facts["asked for"]
-    assert len(estimated) == 4 and len(set(estimated)) == 1 and estimated[0] > 100_000
-    assert asked == estimated[:1]
+    """At first for what it takes in chunks, where memory is short; once more for what it takes as it stands."""
+    (least, *steps), asked = facts["asked for"]
+    assert steps == 3 * [steps[0]] and 100_000 < least < steps[0]
+    assert asked == [least, steps[0]]
 
 
 def test_unloading_all_models_takes_ours_off_the_device(facts: dict[str, Any]) -> None:
