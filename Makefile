@@ -29,11 +29,11 @@ test-app: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q tests/app
 
 # In real ComfyUIs, each named by a pair of paths (CONTRIBUTING.md), and their editors: these need chromium and
-# chromedriver on the PATH.
+# chromedriver on the PATH. A file's tests of a lane stay together, for they share its server.
 test-host: $(VENV)/.installed-dev
 	@test -n "$$COMFYUI_PATH" -a -n "$$COMFYUI_PYTHON" || \
 	 { echo "Set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python, or to several of each" >&2; exit 2; }
-	@$(BIN)/python -m pytest -q -m host
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m host
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check .

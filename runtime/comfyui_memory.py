@@ -101,7 +101,8 @@ class Group:
                 if patchers:
                     manager.load_models_gpu(patchers, memory_required=self.room, force_full_load=whole)
             for model in self.models:
-                if not model.streams and not _lies_on(model.module, model.device):  # --novram brings nothing of plain layers
+                # --novram brings nothing of plain layers
+                if not model.streams and not _lies_on(model.module, model.device):
                     model.patcher.partially_load(model.device, 2 * model.patcher.model_size())
                 model.brought = model.patcher.loaded_size()
 

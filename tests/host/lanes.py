@@ -87,16 +87,26 @@ def lanes() -> list[Lane]:
 
 
 def generate(metafunc: pytest.Metafunc) -> None:
-    """One test for each lane, and where it opens the editor, for each rendering of that lane's editor."""
+    """One test for each lane, and where it opens the editor, for each rendering of that lane's editor.
+
+    A file's tests of a lane are a group: they share servers, and so one process runs them.
+    """
+
+    def group(lane: Lane) -> str:
+        return f"{lane.name} {metafunc.definition.path.stem}"
+
     chosen = any("rendering" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "rendering" in metafunc.fixturenames and not chosen:
-        pairs = [(lane, rendering) for lane in lanes() for rendering in lane.renderings] or [(None, "canvas")]
-        names = [f"{lane.name}-{rendering}" if lane else "no ComfyUI" for lane, rendering in pairs]
-        metafunc.parametrize(("lane", "rendering"), pairs, indirect=True, ids=names, scope="session")
+        pairs = [
+            pytest.param(lane, rendering, id=f"{lane.name}-{rendering}", marks=pytest.mark.xdist_group(group(lane)))
+            for lane in lanes()
+            for rendering in lane.renderings
+        ]
+        pairs = pairs or [pytest.param(None, "canvas", id="no ComfyUI")]
+        metafunc.parametrize(("lane", "rendering"), pairs, indirect=True, scope="session")
     elif "lane" in metafunc.fixturenames:
-        found = lanes() or [None]
-        names = [lane.name if lane else "no ComfyUI" for lane in found]
-        metafunc.parametrize("lane", found, indirect=True, ids=names, scope="session")
+        found = [pytest.param(lane, id=lane.name, marks=pytest.mark.xdist_group(group(lane))) for lane in lanes()]
+        metafunc.parametrize("lane", found or [pytest.param(None, id="no ComfyUI")], indirect=True, scope="session")
 
 
 @pytest.hookimpl(trylast=True)
@@ -120,8 +130,8 @@ def summarise(terminalreporter: pytest.TerminalReporter) -> None:
         for report in reports:  # "deselected" and "warnings" have other things
             where = dict(report.user_properties).get("lane") if isinstance(report, pytest.TestReport) else None
             if where is not None:
-                seconds[where] += report.duration
-                counts.setdefault(where, Counter())[outcome] += bool(outcome)  # "" is a set-up or a tear-down
+                seconds[tuple(where)] += report.duration
+                counts.setdefault(tuple(where), Counter())[outcome] += bool(outcome)  # "" is a set-up or a tear-down
     for lane in lanes():
         rows = [where for where in counts if where[0] == lane.name]
         if rows:
