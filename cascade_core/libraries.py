@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-PACKAGES = {"cv2": "opencv-python-headless", "onnxruntime": "onnxruntime", "torchsde": "torchsde"}  # by module
+PACKAGES = {
+    "cv2": "opencv-python-headless",
+    "onnxruntime": "onnxruntime",
+    "ray": "ray",
+    "torchsde": "torchsde",
+}  # by module
 
 
 def missing_packages(*modules: str) -> list[str]:

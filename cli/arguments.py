@@ -73,13 +73,15 @@ def add(parser: argparse.ArgumentParser, *options: str) -> None:
         parser.add_argument(*(["-o"] if option == "--output" else []), option, **SHARED[option])
 
 
-def add_workflow(parser: argparse.ArgumentParser, *options: str) -> None:
-    """The workflow, what changes it, and other options of SHARED."""
+def add_workflow(parser: argparse.ArgumentParser, *options: str, optional: bool = False) -> None:
+    """The workflow, what changes it, and other options of SHARED. optional: the workflow may be left out."""
     about = (
         "a workflow file, from the editor or for the API, a picture that was saved with its workflow, or the name of a"
         " workflow that comes with the pack (`cascade workflows`)"
     )
-    parser.add_argument("workflow", metavar="WORKFLOW", type=lambda text: shipped.find(Path(text)), help=about)
+    workflow: dict[str, Any] = {"nargs": "?"} if optional else {}
+    workflow |= {"metavar": "WORKFLOW", "type": lambda text: shipped.find(Path(text)), "help": about}
+    parser.add_argument("workflow", **workflow)
     add(parser, "--set", "--input", *options)
     for option, metavar, targets in SHORT_FORMS:
         parser.add_argument(option, action=_ShortForm, targets=targets, metavar=metavar)

@@ -32,6 +32,7 @@ COMMANDS = {
     "workflows": "list the workflows that come with the pack, or copy one",
     "nodes": "list the nodes, or describe one",
     "app": "open the workflows as a page in the browser",
+    "batch": "run a workflow for many rows, here or on many machines",
     "bench": "time the networks on this machine, beside others'",
     "convert": "write a model file in another layout or precision",
     "decode": "decode latents into pictures",

@@ -41,13 +41,15 @@ def perform(
     refused: Callable[[graph.Problem], None],
     partial: bool = False,
     cache: graph.Cache | None = None,
+    row: Mapping[str, Any] | None = None,
     around: Callable[[str], None] = lambda node_id: None,
 ) -> bool:
     """Ask the nodes whether their inputs fit together, then run the outputs that are fine; whether the nodes agreed.
 
     `editor` is the workflow in the editor's form, for the pictures. `refused` is called with each reason against a
-    run; after any, nothing runs unless `partial`. `around(node id)` is called before each node's own code. Raises
-    NodeFailure; KeyboardInterrupt passes through.
+    run; after any, nothing runs unless `partial`. `around(node id)` is called before each node's own code. A `row` of a
+    batch is carried by the pictures too, and written even where one before it had the same. Raises NodeFailure;
+    KeyboardInterrupt passes through.
     """
 
     @contextmanager
@@ -59,8 +61,11 @@ def perform(
         with torch.inference_mode():
             yield
 
-    extra = {} if editor is None else {"workflow": editor}
+    carried = {"workflow": editor, "row": row}
+    extra = {name: value for name, value in carried.items() if value is not None}
     plan = graph.Plan(checked.prompt, nodes.classes, outputs=checked.outputs, extra_pnginfo=extra, cache=cache)
+    if row is not None:
+        plan.forget_written()
     problems = graph.rehearse(plan, around=inference)
     for problem in problems:
         refused(problem)

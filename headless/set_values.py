@@ -52,10 +52,12 @@ def apply(
     assignments: Sequence[str | ShortForm],
     definitions: graph.Definitions,
     bring: Bring = bring_for_this_run,
+    *,
+    draws: bool = True,
 ) -> frozenset[tuple[str, str]]:
     """Change the workflow in place; returns (node id, input) of each change.
 
-    Raises WorkflowError with every message, and then changes nothing.
+    draws: `random` is a seed; else it is refused. Raises WorkflowError with every message, and then changes nothing.
     """
     changes: list[graph.Change] = []
     prompt = {node_id: {**node} for node_id, node in workflow.prompt.items()} if assignments else {}
@@ -64,7 +66,7 @@ def apply(
         spelled = [typed] if isinstance(typed, str) else _spell_out(prompt, definitions, typed)
         for assignment in spelled:
             try:
-                for change in _read_assignment(prompt, assignment, definitions, bring):
+                for change in _read_assignment(prompt, assignment, definitions, bring, draws):
                     _put(prompt, definitions, change)  # the next may be about what this one brings
                     changes.append(change)
             except graph.WorkflowError as error:
@@ -137,7 +139,7 @@ def _inputs(prompt: graph.Prompt, definitions: graph.Definitions, node_id: str) 
 
 
 def _read_assignment(
-    prompt: graph.Prompt, assignment: str, definitions: graph.Definitions, bring: Bring
+    prompt: graph.Prompt, assignment: str, definitions: graph.Definitions, bring: Bring, draws: bool
 ) -> list[graph.Change]:
     """The change that an assignment asks for; none for a class without a definition, which validation names."""
     target, equals, text = assignment.partition("=")
@@ -161,7 +163,7 @@ def _read_assignment(
         raise graph.WorkflowError(
             f"expected an input of {graph.where(node_id, node)} ({choices}), found {graph.show(name)}"
         )
-    if text == _RANDOM and entry.type == "INT" and entry.has_control:
+    if text == _RANDOM and entry.type == "INT" and entry.has_control and draws:
         return [(node_id, name, _draw(entry, graph.where(node_id, node, name), f"{node_id}.{name}"))]
     try:
         return [(node_id, name, _read(entry, text, bring))]

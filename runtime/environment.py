@@ -27,6 +27,7 @@ EXTRAS = {
     "canny": ("cv2",),
     "face": ("onnxruntime", "cv2"),
     "quant": ("comfy_kitchen",),
+    "batch": ("ray",),
     "bench": ("diffusers", "transformers"),
 }
 NAME = "stable-cascade-nodes"

@@ -142,7 +142,7 @@ def test_requirements_name_what_is_imported() -> None:
     required = {re.split("[>=]", line)[0] for line in requirements()}
     extras = [
         setting("project.optional-dependencies", extra)
-        for extra in ("app", "server", "sde", "canny", "face", "quant", "completion", "bench")
+        for extra in ("app", "server", "sde", "canny", "face", "quant", "completion", "batch", "bench")
     ]
     extra = {re.split("[>=]", name)[0] for names in extras for name in names}
     assert required - imported == set(), "required, but nowhere imported"

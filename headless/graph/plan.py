@@ -102,6 +102,12 @@ class Plan:
         self.order = self._order()
         self._forget()
 
+    def forget_written(self) -> None:
+        """Have the outputs that only write or show do so, although they did with the same inputs before."""
+        for key in self.outputs:
+            if not self.definition(key).outputs:
+                self.cache.results.pop(self.signatures[key], None)
+
     def call(self, key: str, method: str, values: Mapping[int, Values], around: Around) -> Result:
         """A node's method with what its sources have among `values`, by signature. Raises NodeFailure."""
         definition = self.definition(key)

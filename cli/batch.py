@@ -1,0 +1,249 @@
+"""`cascade batch`: many rows through one workflow, resumable, on this machine or on many."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cascade_core.kinds import COMPILE_NAMES
+from ..cascade_core.reading import open_file
+from ..cascade_core.wording import all_of
+from ..headless import graph, node_classes, set_values, workflow_file
+from ..headless.run import configure
+from . import arguments, parts
+from .output import FAILED, OK, STOPPED, Failure, complain, note, say
+
+if TYPE_CHECKING:
+    from ..headless.batch.crew import Crew
+    from ..headless.batch.driver import Driver, Event
+    from ..headless.batch.job import Job
+    from ..headless.batch.rows import Row
+
+MOST_TOLD = 20  # messages of one kind; the report has all
+DESCRIPTION = """Run a workflow once for each row, and print the path of each file that is written.
+A row is a line of JSON such as {"id": "castle-7", "Prompt.text": "a castle", "Stage C.seed": 7}, or a line of CSV whose
+headers are such names: each sets values as --set does, and its files are named by its id. What is finished stands in
+DIR/manifest.jsonl, and the same command again goes on from there: a row's files are the same bytes on any number of
+workers. Ctrl-C lets the running rows end; a second one stops at once.
+Exit code: 0 every row is done, 1 some are not (their kinds are told, DIR/manifest.jsonl has each), 2 a bad workflow or
+argument, 130 Ctrl-C."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = DESCRIPTION
+    arguments.add_workflow(parser, "--models", "--json", "--output", "--device", "--built-in", optional=True)
+    add = parser.add_argument
+    add("--rows", metavar="FILE", help="JSON lines or CSV; - is the standard input")
+    grid = "each row with each value: NODE.INPUT=1..100, or values between commas, or a JSON list of texts"
+    add("--grid", metavar="NODE.INPUT=VALUES", action="append", default=[], help=grid)
+    workers = "processes of this machine, or workers of a cluster; without it this process does the work"
+    add("--workers", metavar="N", type=arguments.count, help=workers)
+    ray = "a Ray cluster's address: host:6379, ray://host:10001, auto, or local for one of this machine alone"
+    add("--ray", metavar="ADDRESS", help=ray)
+    add("--ray-options", metavar="JSON", default="{}", help='of each worker, such as {"num_gpus": 1}')
+    add("--threads", metavar="N", type=arguments.count, default=1, help="of each worker, on a CPU (%(default)s)")
+    add("--retries", metavar="N", type=int, default=2, help="of a row that failed by chance (%(default)s)")
+    add("--row-timeout", metavar="SECONDS", type=float, help="end a worker that takes longer for a row")
+    add("--limit", metavar="N", type=arguments.count, help="run at most so many rows this time")
+    add("--redo-changed", action="store_true", help="make rows anew whose values, workflow or models changed")
+    add("--redo-lost", action="store_true", help="try rows again of which three workers died")
+    add("--hash-models", action="store_true", help="compare model files by all of their content, not by pieces")
+    add("--compile", choices=COMPILE_NAMES, help="as `cascade run` has it")
+    add("--report", metavar="DIR", type=Path, help="tell what became of a batch; --html FILE makes a page of it")
+    add("--html", metavar="FILE", type=Path, help=argparse.SUPPRESS)
+    add("--worker", metavar="NAME", help=argparse.SUPPRESS)  # how the driver starts a worker
+    parser.set_defaults(command=batch)
+
+
+def batch(options: argparse.Namespace) -> int:
+    parts.expect("headless.batch", "`cascade batch`: what runs rows")
+    if options.worker is not None:
+        from ..headless.batch.crew import serve
+
+        serve(options.worker)
+        return FAILED
+    if options.report is not None:
+        from . import batch_report
+
+        return batch_report.tell(options.report, options.html, options.json)
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ..headless.batch import lock, manifest
+    from ..headless.batch.driver import BatchError, Driver, Rules
+    from ..headless.batch.output_folder import OutputFolder
+
+    _check(options)
+    started = time.perf_counter()
+    folder = OutputFolder(options.output.expanduser().absolute())
+    job = _job(options, folder)
+    nodes = node_classes.load()
+    rules = Rules(
+        options.workers or 1,
+        options.retries,
+        options.limit,
+        options.row_timeout,
+        options.redo_changed,
+        options.redo_lost,
+    )
+    with _rows(options) as rows:
+        folder.make()
+        with lock.held(folder.root):
+            folder.clear_staging()
+            written = manifest.Manifest(folder.root / manifest.NAME)
+            if written.unread:
+                complain(f"{manifest.NAME} has {written.unread} lines that cannot be read: their rows are made anew")
+            command = shlex.join(["cascade", *sys.argv[1:]])
+            written.add({"run": {"time": round(time.time(), 3), "folder": os.getcwd(), "command": command}})
+            driver = Driver(job, folder, written, _crew(options, job), nodes, rules)
+            try:
+                with _stopping(driver):
+                    _tell_all(driver.run(rows), folder.root, options.json)
+            except BatchError as error:
+                raise Failure(f"{error}; then give the same command again: what is finished stays") from error
+            finally:
+                written.close()
+                folder.remove_staging()
+    return _conclude(driver, folder.root, time.perf_counter() - started, options.json)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.workflow is None or options.output is None or not (options.rows or options.grid):
+        raise graph.WorkflowError(
+            "batch: expected WORKFLOW, --rows FILE (or --grid) and --output DIR, or --report DIR; see `cascade batch"
+            " --help`"
+        )
+    if str(options.workflow) == "-" == options.rows:
+        raise graph.WorkflowError("batch: the standard input is the workflow or the rows, not both")
+
+
+def _job(options: argparse.Namespace, folder: Any) -> Job:
+    """What workers are told; what is wrong with the workflow or the command line itself is told here."""
+    from ..headless.batch.job import Job, absolute
+
+    document = workflow_file.read(options.workflow)
+    configure(argparse.Namespace(**vars(options) | {"output": None}))
+    nodes = node_classes.load()
+    workflow = graph.convert(document, nodes.definitions(), nodes.all_names())
+    note(workflow)
+    job = Job(
+        prompt=workflow.prompt,
+        editor=workflow.editor,
+        assignments=options.set,
+        staging=str(folder.staging),
+        token=folder.token,
+        folder=os.getcwd(),
+        built_in=options.built_in,
+        input=absolute(options.input),
+        models=absolute(options.models),
+        device=options.device,
+        compile=options.compile,
+        whole=options.hash_models,
+        threads=options.threads,
+    )
+    set_values.apply(job.workflow(), job.assignments, nodes.definitions(), draws=False)
+    return job
+
+
+@contextmanager
+def _rows(options: argparse.Namespace) -> Iterator[Iterator[Row]]:
+    from ..headless.batch import grid, rows
+
+    grids = [grid.parse(text) for text in options.grid]
+    with ExitStack() as stack:
+        if options.rows is None:
+            found = iter([rows.nothing()])
+        elif options.rows == "-":
+            found = rows.read(sys.stdin.buffer, "rows")
+        else:
+            try:
+                file = stack.enter_context(open_file(Path(options.rows)))
+            except OSError as error:
+                why = error.strerror or error
+                raise graph.WorkflowError(f"--rows {options.rows}: it cannot be read: {why}") from error
+            found = rows.read(file, Path(options.rows).name)
+        yield rows.unique(grid.multiply(found, grids) if grids else found)
+
+
+def _crew(options: argparse.Namespace, job: Job) -> Crew:
+    from ..headless.batch import crew
+
+    pack = str(Path(__file__).parents[1])
+    if options.ray is not None:
+        from ..headless.batch import ray_crew
+
+        return ray_crew.RayCrew(job, pack, options.ray, ray_crew.parse_options(options.ray_options))
+    if options.workers is None:
+        return crew.ThisProcess(job)
+    return crew.Processes(job, [sys.executable, pack, "batch", "--worker"])
+
+
+@contextmanager
+def _stopping(driver: Driver) -> Iterator[None]:
+    """Ctrl-C, or a request to end, lets the running rows end; the second one stops at once."""
+
+    def stop(number: int, frame: object) -> None:
+        if driver.stopping:
+            raise KeyboardInterrupt
+        driver.stop()
+        complain("the running rows end first; Ctrl-C again stops at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell_all(events: Iterator[Event], root: Path, as_json: bool) -> None:
+    """Files on stdout as they are written, what fails on stderr, and a bar where a person looks at it."""
+    from collections import Counter
+
+    from tqdm import tqdm
+
+    told: Counter[tuple[str, str]] = Counter()
+    with tqdm(desc="batch", unit="row", file=sys.stderr, disable=None, leave=False) as bar:
+        for event in events:
+            if event.state == "done":
+                bar.update()
+                for name in event.files if not as_json else ():
+                    say(root / name)
+                continue
+            told[event.state, event.kind] += 1
+            if told[event.state, event.kind] <= MOST_TOLD:
+                again = " (it is tried again)" if event.state == "again" else ""
+                bar.clear()
+                complain(f"{event.id}: {f'{event.kind}: ' if event.kind else ''}{event.message}{again}")
+    for (state, kind), number in told.items():
+        if number > MOST_TOLD:
+            complain(f"and {number - MOST_TOLD:,} more {state} {kind}".rstrip())
+
+
+def _conclude(driver: Driver, root: Path, seconds: float, as_json: bool) -> int:
+    """The last line, and the exit code."""
+    import json
+
+    from ..headless.batch.failures import ADVICE, KINDS
+
+    counts = driver.counts
+    if as_json:
+        told = {"seconds": round(seconds, 3), **counts, "kinds": dict(driver.kinds), "stopped": driver.stopping}
+        print(json.dumps(told), flush=True)
+    words = [f"{counts[state]:,} {state}" for state in ("done", "reused", "skipped", "failed", "refused", "changed")]
+    say(f"{', '.join(word for word in words if not word.startswith('0 ')) or 'no rows'} in {seconds:.1f} s", sys.stderr)
+    advice = [f"{ADVICE[kind]} ({driver.kinds[kind]:,} {kind})" for kind in KINDS if driver.kinds[kind]]
+    advice += [f"--redo-changed makes them anew ({counts['changed']:,} changed)"] if counts["changed"] else []
+    if advice:
+        shown = shlex.quote(str(root))
+        complain(f"{all_of(advice)}; then give the same command again; `cascade batch --report {shown}` tells of each")
+    return STOPPED if driver.stopping else FAILED if advice else OK

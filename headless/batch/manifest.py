@@ -1,0 +1,127 @@
+"""The manifest of a batch: a line of JSON for each attempt at a row, on the disk before the row counts as done.
+
+Lines are only added. Three sorts: `{"run": ...}` for each start of the command, `{"setup": key, ...}` for each workflow
+with its model files and versions, and records, which name their setup. A last line without its end, as a power cut
+leaves it, is taken off; other lines that cannot be read are counted and passed over. In memory is where each row's last
+record lies, not what it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .failures import LOST_WORKER
+
+NAME = "manifest.jsonl"
+FINISHED = ("done", "reused")
+
+Record = dict[str, Any]
+
+
+class Manifest:
+    """Opened to be written; whoever does that holds the folder's lock. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.setups: dict[str, Record] = {}
+        self.unread = 0
+        self._places: dict[str, tuple[int, int]] = {}  # id -> place and length of its last record
+        self._losses: dict[str, int] = {}  # by id: workers that died of it, since it was last finished
+        self._waiting: list[bytes] = []
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        self._end = 0
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._note(line, parse(line))
+        os.ftruncate(self._file, self._end)
+        self._reader = path.open("rb")
+
+    def last(self, row_id: str) -> Record | None:
+        """The last record of a row, also one that waits to be written."""
+        if row_id not in self._places:
+            return None
+        place, length = self._places[row_id]
+        if place >= (written := self._end - sum(map(len, self._waiting))):
+            return parse(b"".join(self._waiting)[place - written :][:length])
+        self._reader.seek(place)
+        return parse(self._reader.read(length))
+
+    def losses(self, row_id: str) -> int:
+        """How many workers died of a row."""
+        return self._losses.get(row_id, 0)
+
+    def setup(self, content: Record) -> str:
+        """The key of a setup, which is written where it is new."""
+        key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        if key not in self.setups:
+            self.add({"setup": key, **content})
+        return key
+
+    def add(self, record: Record) -> None:
+        """Have a record written by the next `commit`."""
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+        self._waiting.append(line)
+        self._note(line, record)
+
+    def commit(self) -> None:
+        """Write what waits; it is on the disk when this returns. What cannot be written whole leaves nothing."""
+        if not self._waiting:
+            return
+        content = b"".join(self._waiting)
+        before = self._end - len(content)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.write(self._file, content[written:])
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, before)
+            raise
+        self._waiting = []
+
+    def close(self) -> None:
+        os.close(self._file)
+        self._reader.close()
+
+    def _note(self, line: bytes, record: Record | None) -> None:
+        if record is None:
+            self.unread += 1
+        elif "setup" in record and "id" not in record:
+            self.setups[record["setup"]] = record
+        elif "id" in record:
+            row_id = str(record["id"])
+            self._places[row_id] = self._end, len(line)
+            if record["state"] in FINISHED:
+                self._losses.pop(row_id, None)
+            elif error_kind(record) == LOST_WORKER:
+                self._losses[row_id] = self._losses.get(row_id, 0) + 1
+        self._end += len(line)
+
+
+def parse(line: bytes) -> Record | None:
+    """A line as what it says; None where it cannot be read."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or ("id" in found and not isinstance(found.get("state"), str)):
+        return None
+    return found
+
+
+def error_kind(record: Record) -> str:
+    """The kind of a record's failure; nothing where it has none."""
+    error = record.get("error")
+    return str(error.get("kind", "")) if isinstance(error, dict) else ""
+
+
+def records(path: Path) -> Iterator[Record]:
+    """All lines of a manifest that can be read, for those who only look. Raises OSError."""
+    with path.open("rb") as file:
+        yield from filter(None, map(parse, file))

@@ -1,0 +1,201 @@
+"""Rows: what each sets in the workflow, read one after another from JSON lines, CSV or the standard input.
+
+A row has an id, by which its files are named, and values as `--set` takes them. A line that is no row comes as one with
+a `problem`, so that the others are not held up. Nothing is kept of the rows but a few bytes for each id.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+from ...cascade_core.reading import parse_json
+from .. import graph
+
+ID = "id"  # the name, or the column, of a row's id
+LONGEST_LINE = 4 * 2**20  # bytes; the texts of a row have a million characters at most
+LONGEST_PART = 120  # bytes of what lies between two slashes of an id; with an ending it is the name of a file
+LONGEST_ID = 400  # bytes
+_PART = re.compile(r"(?![.-])[\w.+=-]+(?<!\.)")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no names of files on Windows
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row sets: texts by NODE.INPUT. `problem` is why it cannot run; `place` is where it was read."""
+
+    id: str
+    values: Mapping[str, str]
+    place: str = ""
+    problem: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Equal for rows that set the same."""
+        return _digest(json.dumps(self.values, sort_keys=True))
+
+
+class _NoRow(ValueError):
+    """Why a line is no row."""
+
+
+def read(file: BinaryIO, name: str) -> Iterator[Row]:
+    """The rows of a file: JSON lines where its first character is `{`, else CSV. `name` is how messages call it."""
+    lines = _lines(file)
+    first = next(lines, b"")
+    lines = _put_back(first, lines)
+    return _json_rows(lines, name) if first.lstrip(b"\xef\xbb\xbf \t").startswith(b"{") else _csv_rows(lines, name)
+
+
+def nothing() -> Row:
+    """The row that sets nothing."""
+    row = Row("", {})
+    return replace(row, id=row.digest)
+
+
+def unique(rows: Iterable[Row]) -> Iterator[Row]:
+    """Each row once; of two rows with one id that set different values the second has a problem.
+
+    Ids that differ in capital letters only count as one, since some disks do not tell their files apart.
+    """
+    seen: dict[bytes, bytes] = {}
+    for row in rows:
+        key = hashlib.sha256(unicodedata.normalize("NFC", row.id).casefold().encode("utf-8", "replace")).digest()[:12]
+        value = bytes.fromhex(row.digest)[:8]
+        if key not in seen:
+            seen[key] = value
+            yield row
+        elif seen[key] != value and row.problem is None:
+            problem = f"the id {row.id!r} stands before another row: give each row an id of its own"
+            yield refused(row.place, f"{row.id} {row.digest}", problem)
+
+
+def refused(place: str, content: str, problem: str) -> Row:
+    """A line that is no row; its id is made of its content."""
+    return Row(f"line-{_digest(content)}", {}, place, problem)
+
+
+def check_id(text: str) -> str:
+    """The id itself; ValueError for what is no name of a file inside a folder."""
+    parts = text.split("/")
+    if len(text.encode("utf-8", "replace")) > LONGEST_ID or not all(map(_is_part, parts)):
+        raise ValueError(
+            f"expected an id of letters, digits and . _ + = - (with / between folders, at most {LONGEST_PART} bytes a"
+            f" part), found {graph.show(text)}"
+        )
+    return text
+
+
+def _is_part(part: str) -> bool:
+    fits = _PART.fullmatch(part) and not _RESERVED.fullmatch(part)
+    return bool(fits) and len(part.encode("utf-8", "replace")) <= LONGEST_PART
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines; of one that is too long so much that it is seen to be too long."""
+    while line := file.readline(LONGEST_LINE + 1):
+        yield line
+        while len(line) > LONGEST_LINE and not line.endswith(b"\n") and (line := file.readline(LONGEST_LINE + 1)):
+            pass
+
+
+def _put_back(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from lines
+
+
+def _json_rows(lines: Iterator[bytes], name: str) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        place, stripped = f"{name}, line {number}", line.strip()
+        if not stripped:
+            continue
+        try:
+            if len(line) > LONGEST_LINE:
+                raise _NoRow(f"the line has more than {LONGEST_LINE >> 20} MiB")
+            yield _row(_parse(stripped), place)
+        except _NoRow as error:
+            yield refused(place, stripped.decode("utf-8", "replace"), str(error))
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(entries)
+        if len(found) < len(entries):
+            names = [entry for entry, _ in entries]
+            raise _NoRow(f"{next(entry for entry in names if names.count(entry) > 1)!r:.80} stands twice in it")
+        return found
+
+    try:
+        found = parse_json(line.decode("utf-8-sig"), pairs)
+    except _NoRow:
+        raise
+    except ValueError as error:
+        raise _NoRow(f"expected a JSON object, but this is no JSON that can be read: {error}") from None
+    if not graph.is_object(found):
+        raise _NoRow(f"expected a JSON object, found {graph.show(found)}")
+    return found
+
+
+def _csv_rows(lines: Iterator[bytes], name: str) -> Iterator[Row]:
+    """The rows below a line of headers; an empty cell leaves what the workflow has."""
+    reader = csv.reader((line.decode("utf-8-sig", "surrogateescape") for line in lines), strict=True)
+    names = [header.strip() for header in next(reader, [])]
+    if len(set(names)) < len(names) or not all(names):
+        raise graph.WorkflowError(
+            f"{name}: expected JSON lines that begin with {{, or CSV with a header for each column, each once; found"
+            f" the headers {graph.list_choices(names)}"
+        )
+    while True:
+        place = f"{name}, line {reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield refused(place, f"{place} {error}", f"it cannot be read as CSV: {error}")
+            continue
+        if cells is None:
+            return
+        try:
+            if len(cells) == len(names):
+                yield _row({key: cell for key, cell in zip(names, cells, strict=True) if cell}, place)
+            elif cells:
+                raise _NoRow(f"expected {len(names)} cells, found {len(cells)}")
+        except _NoRow as error:
+            yield refused(place, json.dumps(cells), str(error))
+
+
+def _row(found: Mapping[str, Any], place: str) -> Row:
+    values = {name: _text(name, value) for name, value in found.items()}
+    if any("\udc80" <= char <= "\udcff" for text in values.values() for char in text):
+        raise _NoRow("it has bytes that are no UTF-8")
+    given = values.pop(ID, None)
+    row = Row(given or "", values, place)
+    if given is None:
+        return replace(row, id=row.digest)
+    try:
+        check_id(given)
+    except ValueError as error:
+        raise _NoRow(str(error)) from None
+    return row
+
+
+def _text(name: str, value: Any) -> str:
+    """A value as a person would type it behind `--set`."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return json.dumps(value)
+    raise _NoRow(f"{graph.show(name)}: expected a text, a number, true or false, found {graph.show(value)}")
