@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import re
 import unicodedata
@@ -48,9 +49,11 @@ class _NoRow(ValueError):
 def read(file: BinaryIO, name: str) -> Iterator[Row]:
     """The rows of a file: JSON lines where its first character is `{`, else CSV. `name` is how messages call it."""
     lines = _lines(file)
-    first = next(lines, b"")
-    lines = _put_back(first, lines)
-    return _json_rows(lines, name) if first.lstrip(b"\xef\xbb\xbf \t").startswith(b"{") else _csv_rows(lines, name)
+    begin: list[bytes] = []
+    while not (begin and begin[-1].strip()) and (line := next(lines, b"")):
+        begin.append(line)
+    is_json = bool(begin) and begin[-1].lstrip(b"\xef\xbb\xbf \t").startswith(b"{")
+    return (_json_rows if is_json else _csv_rows)(itertools.chain(begin, lines), name)
 
 
 def nothing() -> Row:
@@ -109,13 +112,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
             pass
 
 
-def _put_back(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    yield from lines
-
-
-def _json_rows(lines: Iterator[bytes], name: str) -> Iterator[Row]:
+def _json_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         place, stripped = f"{name}, line {number}", line.strip()
         if not stripped:
@@ -147,7 +144,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _csv_rows(lines: Iterator[bytes], name: str) -> Iterator[Row]:
+def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
     """The rows below a line of headers; an empty cell leaves what the workflow has."""
     reader = csv.reader((line.decode("utf-8-sig", "surrogateescape") for line in lines), strict=True)
     names = [header.strip() for header in next(reader, [])]

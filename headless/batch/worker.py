@@ -76,7 +76,12 @@ class Worker:
     def versions(self) -> dict[str, str]:
         import torch
 
-        return {"cascade": pack_version(), "torch": torch.__version__, "device": self.device}
+        return {
+            "cascade": pack_version(),
+            "torch": torch.__version__,
+            "device": self.device,
+            "threads": str(torch.get_num_threads()),  # in which sums are parted, and so their last bits
+        }
 
     def run(self, row_id: str, values: Mapping[str, str], attempt: str) -> Answer:
         """Run a row. attempt: a name for the folder that its files are laid in. KeyboardInterrupt passes through."""
