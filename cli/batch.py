@@ -96,6 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         options.redo_lost,
     )
     with _rows(options) as rows:
+        crew = _crew(options, job)
         folder.make()
         with lock.held(folder.root):
             folder.clear_staging()
@@ -104,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
                 complain(f"{manifest.NAME} has {written.unread} lines that cannot be read: their rows are made anew")
             command = shlex.join(["cascade", *sys.argv[1:]])
             written.add({"run": {"time": round(time.time(), 3), "folder": os.getcwd(), "command": command}})
-            driver = Driver(job, folder, written, _crew(options, job), nodes, rules)
+            driver = Driver(job, folder, written, crew, nodes, rules)
             try:
                 with _stopping(driver):
                     _tell_all(driver.run(rows), folder.root, options.json)
