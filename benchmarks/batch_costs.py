@@ -1,0 +1,125 @@
+"""What `cascade batch` costs: `python -m stable_cascade_nodes.benchmarks.batch_costs SECTION [--work DIR]`.
+
+Each section runs the command itself, on Linux, and ends with 1 where its aim is missed. CPU seconds count on a machine
+that others use; `pair` wants one that is idle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from .batch_command import (
+    SMALL,
+    cpu_of,
+    cpu_of_children,
+    finish,
+    memory_of,
+    prompts,
+    records,
+    run_section,
+    start,
+    trivial,
+    write_rows,
+)  # fmt: skip
+
+
+def many(work: Path, rows: int = 10_000) -> bool:
+    """Rows that cost next to nothing: what the driver spends on each, and what grows."""
+    workflow = trivial(work / "trivial.json")
+    listed = write_rows(
+        work / "many.jsonl", [{"id": f"r{i:05}", "Piece.x": i % 200, "Piece.y": i % 7} for i in range(rows)]
+    )
+    for name, more in (("in this process", ()), ("one worker beside the driver", ("--workers", "1"))):
+        folder = work / name.replace(" ", "-")
+        process = start("batch", workflow, "--rows", listed, "--output", folder, *more, stderr=subprocess.DEVNULL)
+        samples: dict[int, float] = {}
+        used = at_first = 0.0
+        while process.poll() is None:
+            with suppress(OSError, IndexError):
+                size = (folder / "manifest.jsonl").stat().st_size
+                done = size * rows // (rows * 420)
+                used = cpu_of(process.pid)
+                samples[done // 1000] = memory_of(process.pid)
+                at_first = at_first or used
+            time.sleep(0.2)
+        size = (folder / "manifest.jsonl").stat().st_size
+        found = len({record["id"] for record in records(folder) if record["state"] == "done"})
+        grown = list(samples.values())
+        cpu = 1000 * (used - at_first) / rows
+        print(f"{name}: {found} rows, exit code {process.returncode}; {cpu:.2f} CPU ms a row in the driver's process")
+        print(
+            f"  memory {grown[1]:.0f} MB at first, {grown[-1]:.0f} MB at the end; manifest {size / rows:.0f} bytes a row"
+        )
+        if found != rows:
+            return False
+    return True
+
+
+def resume(work: Path, rows: int = 100_000) -> bool:
+    """How soon the first new row runs where so many are finished, each with its file."""
+    workflow, folder = trivial(work / "trivial.json"), work / "out"
+    listed = write_rows(work / "rows.jsonl", [{"id": "r0", "Piece.x": 1}])
+    finish("batch", workflow, "--rows", listed, "--output", folder)
+    (template,) = records(folder)
+    content = (folder / "r0.png").read_bytes()
+    with (folder / "manifest.jsonl").open("a") as written:
+        for i in range(1, rows):
+            path = folder / f"r{i}.png"
+            path.write_bytes(content)
+            file = {**template["files"][0], "name": path.name, "modified": path.stat().st_mtime_ns}
+            written.write(json.dumps({**template, "id": f"r{i}", "files": [file]}) + "\n")
+    ids = [*(f"r{i}" for i in range(rows)), "new"]
+    write_rows(listed, [{"id": one, "Piece.x": 1} for one in ids])
+    started = time.perf_counter()
+    process = start("batch", workflow, "--rows", listed, "--output", folder)
+    while process.poll() is None and not (folder / "new.png").exists():
+        time.sleep(0.02)
+    seconds, peak = time.perf_counter() - started, memory_of(process.pid) if process.poll() is None else 0
+    _, said = process.communicate()
+    used = cpu_of_children()
+    print(f"the new row's picture is there {seconds:.2f} s after the start; {peak:.0f} MB, {used:.1f} CPU s in all")
+    print(f"  {said.strip()}")
+    return seconds < 5 and process.returncode == 0
+
+
+def cost(work: Path, rows: int = 50) -> bool:
+    """CPU seconds a picture: one process for all rows beside one `cascade run` for each."""
+    listed = write_rows(work / "rows.jsonl", prompts(rows))
+    code, _, seconds, together = finish("batch", "text_to_image", "--rows", listed, "--output", work / "out", *SMALL)
+    some = prompts(rows)[:: max(1, rows // 5)]
+    apart = 0.0
+    for row in some:
+        setting = ("--prompt", row["Prompt.text"], "--set", f"Stage C.seed={row['Stage C.seed']}", *SMALL)
+        apart += finish("run", "text_to_image", *setting, "--output", work / "runs")[3]
+    one, other = together / rows, apart / len(some)
+    print(
+        f"CPU seconds a picture: batch {one:.3f}, a run each {other:.3f} ({len(some)} of them): {other / one:.1f} times"
+    )
+    print(f"  {rows} rows in {seconds:.1f} s, exit code {code}")
+    return other >= 8 * one
+
+
+def pair(work: Path, rows: int = 60) -> bool:
+    """Rows a second of two workers of one thread, beside one; in turns, the best of three."""
+    listed = write_rows(work / "rows.jsonl", prompts(rows))
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(3):
+        for workers in (1, 2):
+            folder = work / f"{workers}-{turn}"
+            finish("batch", "text_to_image", "--rows", listed, "--output", folder, "--workers", workers, *SMALL)
+            times = sorted(record["time"] for record in records(folder))
+            rates[workers].append((rows - 10) / (times[-1] - times[9]))
+    load = os.getloadavg()[0]
+    best = {workers: max(found) for workers, found in rates.items()}
+    print(f"rows a second: {rates}; best {best[2] / best[1]:.2f} times; load {load:.1f} of {os.cpu_count()} CPUs")
+    return best[2] >= 1.7 * best[1]
+
+
+if __name__ == "__main__":
+    sys.exit(run_section(__doc__, {"many": many, "resume": resume, "cost": cost, "pair": pair}))
