@@ -53,9 +53,7 @@ def many(work: Path, rows: int = 10_000) -> bool:
         grown = list(samples.values())
         cpu = 1000 * (used - at_first) / rows
         print(f"{name}: {found} rows, exit code {process.returncode}; {cpu:.2f} CPU ms a row in the driver's process")
-        print(
-            f"  memory {grown[1]:.0f} MB at first, {grown[-1]:.0f} MB at the end; manifest {size / rows:.0f} bytes a row"
-        )
+        print(f"  memory {grown[1]:.0f} to {grown[-1]:.0f} MB; manifest {size / rows:.0f} bytes a row")
         if found != rows:
             return False
     return True

@@ -133,9 +133,9 @@ def _strike(plan: list[str], rows: int, folder: Path, driver: Any, cluster: Any,
 def bad(work: Path) -> bool:
     """Ten kinds of bad rows, twice each, among 100 good ones; a full disk, a vanished model, a read-only folder."""
     workflow = trivial(work / "trivial.json")
-    wrong = ['{"id": ', "[1]", '{"id": "../x"}', '{"Pece.x": 1}', '{"Piece.z": 1}', '{"Piece.x": "far"}']
-    wrong += ['{"Piece.x": -5}', '{"x": 1}', '{"Piece.x": [1]}', '{"Drawing.image": "absent.png"}']
-    wrong += [one.replace("1", "2").replace("absent", "gone").replace("far", "near") + " " for one in wrong]
+    kinds = ['{"id": NO', "[NO]", '{"id": "../xNO"}', '{"Pece.x": NO}', '{"Piece.z": NO}', '{"Piece.x": "farNO"}']
+    kinds += ['{"Piece.x": -5NO}', '{"x": NO}', '{"Piece.x": [NO]}', '{"Drawing.image": "absentNO.png"}']
+    wrong = [kind.replace("NO", number) for kind in kinds for number in "12"]
     good = [json.dumps({"id": f"good-{i}", "Piece.x": i % 90}) for i in range(100)]
     lines = [
         line for i, line in enumerate(good) for line in (line, *(wrong[i // 5 : i // 5 + 1] if i % 5 == 0 else ()))

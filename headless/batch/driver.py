@@ -106,7 +106,7 @@ class Driver:
         self.stopping = True
 
     def run(self, rows: Iterable[Row]) -> Iterator[Event]:
-        """Each event when its record is on the disk. Raises BatchError, OSError of the manifest, WorkflowError."""
+        """Each event when its record is on the disk. Raises BatchError, WorkflowError."""
         self._rows = iter(rows)
         self._ahead = self._next()
         committed = time.monotonic()
@@ -121,15 +121,21 @@ class Driver:
                     self._hear(worker, answer)
                 self._end_overdue()
                 if time.monotonic() - committed > TOGETHER:
-                    self.manifest.commit()
+                    self._commit()
                     committed = time.monotonic()
                     yield from self._drain()
         finally:
             try:
-                self.manifest.commit()
+                self._commit()
             finally:
                 self.crew.close()
         yield from self._drain()
+
+    def _commit(self) -> None:
+        try:
+            self.manifest.commit()
+        except OSError as error:
+            raise BatchError(f"{self.folder.root} cannot be written: {error.strerror or error}") from error
 
     def _drain(self) -> Iterator[Event]:
         events, self._events = self._events, []
