@@ -110,9 +110,7 @@ def _run(options: argparse.Namespace) -> int:
                 with _stopping(driver):
                     _tell_all(driver.run(rows), folder.root, options.json)
             except BatchError as error:
-                raise Failure(
-                    f"{error}: mend that, then give the same command again; what is finished stays"
-                ) from error
+                raise Failure(f"{error}: mend that, then give the command again; what is finished stays") from error
             finally:
                 written.close()
                 folder.remove_staging()

@@ -92,7 +92,7 @@ class Driver:
         self._rows: Iterator[Row] = iter(())
         self._ahead: _Task | None = None
         self._again: deque[_Task] = deque()
-        self._begun = 0
+        self._begun = self._given = 0  # rows, and attempts at them
         self._hired: dict[str, _Hired] = {}
         self._number = 0
         self._early = self._unwritten = 0
@@ -201,7 +201,8 @@ class Driver:
                 if not hired.lease:
                     hired.since = time.monotonic()
                 hired.lease.append(task)
-                attempt = f"{task.attempt}-{self._begun}-{name}"
+                self._given += 1
+                attempt = str(self._given)  # the folder of its files
                 self.crew.give(name, {"row_id": task.row.id, "values": dict(task.row.values), "attempt": attempt})
                 self._refill()
 

@@ -79,7 +79,6 @@ class OutputFolder:
             published.append({**file, "name": name, "modified": target.stat().st_mtime_ns})
         for name in {file["name"] for file in before} - {file["name"] for file in published}:
             paths.inside(self.root, name).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
         return published
 
     def look_at(self, files: Sequence[File]) -> list[File] | None:

@@ -63,6 +63,7 @@ class Worker:
         self.is_shared = token.is_file() and token.read_text(encoding="utf-8") == job.token
         self._staging = (Path(job.staging) if self.is_shared else self.host.temporary_directory() / "rows") / name
         self._kept.add(self._staging.parent)
+        self._folders: list[Path] = []  # of rows before, until the driver has taken what lies there
 
     def describe(self) -> Answer:
         """What the driver asks before the first row: the same models, the same versions?"""
@@ -89,6 +90,7 @@ class Worker:
         folder = self._staging / attempt
         answer: Answer = {"id": row_id, "state": "failed", "folder": str(folder), "models": {}, "seed": {}}
         self._warnings = []
+        self._folders = [old for old in self._folders if not _remove_empty(old)] + [folder]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             host.configure(output=folder)
@@ -163,6 +165,14 @@ class Worker:
     def warn(self, node: str, message: str) -> None:
         if len(self._warnings) < MOST_WARNINGS:
             self._warnings.append(f"{node}: {message}")
+
+
+def _remove_empty(folder: Path) -> bool:
+    """Whether a folder was empty, sub-folders aside, and is gone."""
+    if any(path.is_file() for path in folder.rglob("*")):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def _seal(folder: Path) -> Sequence[dict[str, Any]]:

@@ -162,7 +162,7 @@ def test_a_full_disk_ends_the_run_in_one_line(batch: Cascade, folders: Path, mon
         patched.setattr(Image.Image, "save", fill)
         answer = batch(PAINTING, REDS, "--retries", 0)
     assert answer.code == 1 and [record["error"]["kind"] for record in records(folders / "made")] == ["storage"] * 3
-    assert "cannot be written" in answer.err.splitlines()[-1] and "same command again" in answer.err.splitlines()[-1]
+    assert "cannot be written" in answer.err.splitlines()[-1] and "the command again" in answer.err.splitlines()[-1]
     assert batch(PAINTING, REDS).code == 0
 
 
