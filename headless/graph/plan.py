@@ -103,9 +103,13 @@ class Plan:
         self._forget()
 
     def forget_written(self) -> None:
-        """Have the outputs that only write or show do so, although they did with the same inputs before."""
+        """Have outputs write and show again although their inputs are as before; not those that hand on what they made.
+
+        Of the latter those do that write what is carried beside the inputs.
+        """
         for key in self.outputs:
-            if not self.definition(key).outputs:
+            definition = self.definition(key)
+            if not definition.outputs or "EXTRA_PNGINFO" in definition.hidden.values():
                 self.cache.results.pop(self.signatures[key], None)
 
     def call(self, key: str, method: str, values: Mapping[int, Values], around: Around) -> Result:
