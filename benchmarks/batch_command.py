@@ -17,7 +17,7 @@ from typing import Any
 
 PACK = str(Path(__file__).parents[1])
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-SMALL = ("--size", "128x128", "--steps", "4", "--set", "Stage B.steps=2")  # pictures of the built-in cascade
+SMALL = ("--size", "96x96", "--steps", "3", "--set", "Stage B.steps=2")  # pictures of the built-in cascade
 
 
 def start(*arguments: Any, **options: Any) -> subprocess.Popen[str]:

@@ -35,7 +35,7 @@ from .batch_command import (
     write_rows,
 )  # fmt: skip
 
-PORT = 16379  # of the Ray cluster
+PORT = 6399  # of the Ray cluster
 LORA = "LoRA"  # the title of the node in the workflow lora
 
 
@@ -53,13 +53,16 @@ def head(work: Path) -> Iterator[subprocess.Popen[str]]:
     ray = str(Path(sys.executable).with_name("ray"))
     options = [f"--port={PORT}", "--num-cpus=2", f"--object-store-memory={200 * 2**20}", "--include-dashboard=false"]
     command = [ray, "start", "--head", "--block", "--disable-usage-stats", f"--temp-dir={work / 'ray'}", *options]
-    log = (work / "head.log").open("a")
-    process = subprocess.Popen(command, stdout=log, stderr=log, text=True, start_new_session=True, env=ENVIRONMENT)
+    place = work / "head.log"
+    with place.open("w") as said:
+        process = subprocess.Popen(
+            command, stdout=said, stderr=said, text=True, start_new_session=True, env=ENVIRONMENT
+        )
     try:
-        deadline = time.monotonic() + 120
-        while "Ray runtime started" not in (work / "head.log").read_text() and time.monotonic() < deadline:
+        while "Ray runtime started" not in (log := place.read_text()):
+            if process.poll() is not None:
+                raise RuntimeError(log)
             time.sleep(0.5)
-        (work / "head.log").write_text("")
         yield process
     finally:
         kill_all(process)

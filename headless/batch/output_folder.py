@@ -88,12 +88,11 @@ class OutputFolder:
         """
         found: list[File] = []
         for file in files:
-            path = self.root / file["name"]
             try:
-                state = path.stat()
+                state = os.stat(f"{self.root}/{file['name']}")
                 if state.st_size != file["size"]:
                     return None
-                if state.st_mtime_ns != file["modified"] and digest(path) != file["sha256"]:
+                if state.st_mtime_ns != file["modified"] and digest(self.root / file["name"]) != file["sha256"]:
                     return None
             except OSError:
                 return None

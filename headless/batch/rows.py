@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, BinaryIO
 
 from ...cascade_core.reading import parse_json
@@ -24,6 +25,7 @@ LONGEST_LINE = 4 * 2**20  # bytes; the texts of a row have a million characters 
 LONGEST_PART = 120  # bytes of what lies between two slashes of an id; with an ending it is the name of a file
 LONGEST_ID = 400  # bytes
 _PART = re.compile(r"(?![.-])[\w.+=-]+(?<!\.)")
+_NO_UTF_8 = re.compile("[\udc80-\udcff]")  # how bytes that are none are read
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no names of files on Windows
 
 
@@ -36,7 +38,7 @@ class Row:
     place: str = ""
     problem: str | None = None
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Equal for rows that set the same."""
         return _digest(json.dumps(self.values, sort_keys=True))
@@ -67,10 +69,9 @@ def unique(rows: Iterable[Row]) -> Iterator[Row]:
 
     Ids that differ in capital letters only count as one, since some disks do not tell their files apart.
     """
-    seen: dict[bytes, bytes] = {}
+    seen: dict[str, bytes] = {}
     for row in rows:
-        key = hashlib.sha256(unicodedata.normalize("NFC", row.id).casefold().encode("utf-8", "replace")).digest()[:12]
-        value = bytes.fromhex(row.digest)[:8]
+        key, value = unicodedata.normalize("NFC", row.id).casefold(), bytes.fromhex(row.digest)
         if key not in seen:
             seen[key] = value
             yield row
@@ -164,6 +165,8 @@ def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
             return
         try:
             if len(cells) == len(names):
+                if any(map(_NO_UTF_8.search, cells)):
+                    raise _NoRow("it has bytes that are no UTF-8")
                 yield _row({key: cell for key, cell in zip(names, cells, strict=True) if cell}, place)
             elif cells:
                 raise _NoRow(f"expected {len(names)} cells, found {len(cells)}")
@@ -173,8 +176,6 @@ def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
 
 def _row(found: Mapping[str, Any], place: str) -> Row:
     values = {name: _text(name, value) for name, value in found.items()}
-    if any("\udc80" <= char <= "\udcff" for text in values.values() for char in text):
-        raise _NoRow("it has bytes that are no UTF-8")
     given = values.pop(ID, None)
     row = Row(given or "", values, place)
     if given is None:
