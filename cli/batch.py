@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..cascade_core.kinds import COMPILE_NAMES
 from ..cascade_core.reading import open_file
 from ..cascade_core.wording import all_of
-from ..headless import graph, node_classes, set_values, workflow_file
+from ..headless import built_in, graph, node_classes, other_families, set_values, workflow_file
 from ..headless.run import configure
 from . import arguments, parts
 from .output import FAILED, OK, STOPPED, Failure, complain, note, say
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ray-options", metavar="JSON", default="{}", help='of each worker, such as {"num_gpus": 1}')
     add("--threads", metavar="N", type=arguments.count, default=1, help="of each worker, on a CPU (%(default)s)")
     add("--retries", metavar="N", type=int, default=2, help="of a row that failed by chance (%(default)s)")
-    add("--row-timeout", metavar="SECONDS", type=float, help="end a worker that takes longer for a row")
+    add("--row-timeout", metavar="SECONDS", type=float, help="end a worker of --workers that takes longer for a row")
     add("--limit", metavar="N", type=arguments.count, help="run at most so many rows this time")
     add("--redo-changed", action="store_true", help="make rows anew whose values, workflow or models changed")
     add("--redo-lost", action="store_true", help="try rows again of which three workers died")
@@ -136,6 +136,8 @@ def _job(options: argparse.Namespace, folder: Any) -> Job:
     nodes = node_classes.load()
     workflow = graph.convert(document, nodes.definitions(), nodes.all_names())
     note(workflow)
+    if other := other_families.complaint(workflow.prompt):
+        raise graph.WorkflowError(other)
     job = Job(
         prompt=workflow.prompt,
         editor=workflow.editor,
@@ -151,7 +153,10 @@ def _job(options: argparse.Namespace, folder: Any) -> Job:
         whole=options.hash_models,
         threads=options.threads,
     )
-    set_values.apply(job.workflow(), job.assignments, nodes.definitions(), draws=False)
+    tried = job.workflow()
+    typed = set_values.apply(tried, job.assignments, nodes.definitions(), draws=False)
+    if options.built_in:
+        complain(*built_in.apply(tried, nodes.definitions(), typed))
     return job
 
 
