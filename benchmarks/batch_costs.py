@@ -14,37 +14,25 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from .batch_command import (
-    SMALL,
-    cpu_of,
-    cpu_of_children,
-    finish,
-    memory_of,
-    prompts,
-    records,
-    run_section,
-    start,
-    trivial,
-    write_rows,
-)  # fmt: skip
+from . import batch_command as trial
 
 
 def many(work: Path, rows: int = 10_000) -> bool:
     """Rows that cost next to nothing: what the driver spends on each, and what grows; fewer where a worker is apart."""
-    workflow = trivial(work / "trivial.json")
+    workflow = trial.trivial(work / "trivial.json")
     fine = True
     for name, number, more in (("here", rows, ()), ("one worker beside the driver", rows // 5, ("--workers", "1"))):
         pieces = [{"id": f"r{i:05}", "Piece.x": i % 200, "Piece.y": i % 7} for i in range(number)]
-        listed, folder = write_rows(work / "many.jsonl", pieces), work / name.replace(" ", "-")
-        process = start("batch", workflow, "--rows", listed, "--output", folder, *more, stderr=subprocess.DEVNULL)
+        listed, folder = trial.write_rows(work / "many.jsonl", pieces), work / name.replace(" ", "-")
+        process = trial.start("batch", workflow, "--rows", listed, "--output", folder, *more, stderr=subprocess.DEVNULL)
         samples: list[tuple[int, float, float]] = []  # finished rows, MB, CPU seconds
         while process.poll() is None:
             with suppress(OSError, IndexError):
                 done = (folder / "manifest.jsonl").read_bytes().count(b"\n")
-                samples.append((done, memory_of(process.pid), cpu_of(process.pid)))
+                samples.append((done, trial.memory_of(process.pid), trial.cpu_of(process.pid)))
             time.sleep(0.5)
         size = (folder / "manifest.jsonl").stat().st_size
-        found = len({record["id"] for record in records(folder) if record["state"] == "done"})
+        found = len({record["id"] for record in trial.records(folder) if record["state"] == "done"})
         first = next(sample for sample in samples if sample[0] > number / 20)
         last = samples[-1]
         cpu = 1000 * (last[2] - first[2]) / (last[0] - first[0])
@@ -57,10 +45,10 @@ def many(work: Path, rows: int = 10_000) -> bool:
 
 def resume(work: Path, rows: int = 100_000) -> bool:
     """How soon the first new row runs where so many are finished, each with its file."""
-    workflow, folder = trivial(work / "trivial.json"), work / "out"
-    listed = write_rows(work / "rows.jsonl", [{"id": "r0", "Piece.x": 1}])
-    finish("batch", workflow, "--rows", listed, "--output", folder)
-    (template,) = records(folder)
+    workflow, folder = trial.trivial(work / "trivial.json"), work / "out"
+    listed = trial.write_rows(work / "rows.jsonl", [{"id": "r0", "Piece.x": 1}])
+    trial.finish("batch", workflow, "--rows", listed, "--output", folder)
+    (template,) = trial.records(folder)
     content = (folder / "r0.png").read_bytes()
     with (folder / "manifest.jsonl").open("a") as written:
         for i in range(1, rows):
@@ -69,14 +57,14 @@ def resume(work: Path, rows: int = 100_000) -> bool:
             file = {**template["files"][0], "name": path.name, "modified": path.stat().st_mtime_ns}
             written.write(json.dumps({**template, "id": f"r{i}", "files": [file]}) + "\n")
     ids = [*(f"r{i}" for i in range(rows)), "new"]
-    write_rows(listed, [{"id": one, "Piece.x": 1} for one in ids])
+    trial.write_rows(listed, [{"id": one, "Piece.x": 1} for one in ids])
     started = time.perf_counter()
-    process = start("batch", workflow, "--rows", listed, "--output", folder)
+    process = trial.start("batch", workflow, "--rows", listed, "--output", folder)
     while process.poll() is None and not (folder / "new.png").exists():
         time.sleep(0.02)
-    seconds, peak = time.perf_counter() - started, memory_of(process.pid) if process.poll() is None else 0
+    seconds, peak = time.perf_counter() - started, trial.memory_of(process.pid) if process.poll() is None else 0
     _, said = process.communicate()
-    used = cpu_of_children()
+    used = trial.cpu_of_children()
     print(f"the new row's picture is there {seconds:.2f} s after the start; {peak:.0f} MB, {used:.1f} CPU s in all")
     print(f"  {said.strip()}")
     return seconds < 5 and process.returncode == 0
@@ -84,13 +72,15 @@ def resume(work: Path, rows: int = 100_000) -> bool:
 
 def cost(work: Path, rows: int = 50) -> bool:
     """CPU seconds a picture: one process for all rows beside one `cascade run` for each."""
-    listed = write_rows(work / "rows.jsonl", prompts(rows))
-    code, _, seconds, together = finish("batch", "text_to_image", "--rows", listed, "--output", work / "out", *SMALL)
-    some = prompts(rows)[:: max(1, rows // 5)]
+    listed = trial.write_rows(work / "rows.jsonl", trial.prompts(rows))
+    code, _, seconds, together = trial.finish(
+        "batch", "text_to_image", "--rows", listed, "--output", work / "out", *trial.SMALL
+    )
+    some = trial.prompts(rows)[:: max(1, rows // 4)]
     apart = 0.0
     for row in some:
-        setting = ("--prompt", row["Prompt.text"], "--set", f"Stage C.seed={row['Stage C.seed']}", *SMALL)
-        apart += finish("run", "text_to_image", *setting, "--output", work / "runs")[3]
+        setting = ("--prompt", row["Prompt.text"], "--set", f"Stage C.seed={row['Stage C.seed']}", *trial.SMALL)
+        apart += trial.finish("run", "text_to_image", *setting, "--output", work / "runs")[3]
     one, other = together / rows, apart / len(some)
     print(
         f"CPU seconds a picture: batch {one:.3f}, a run each {other:.3f} ({len(some)} of them): {other / one:.1f} times"
@@ -101,13 +91,15 @@ def cost(work: Path, rows: int = 50) -> bool:
 
 def pair(work: Path, rows: int = 60) -> bool:
     """Rows a second of two workers of one thread, beside one; in turns, the best of three."""
-    listed = write_rows(work / "rows.jsonl", prompts(rows))
+    listed = trial.write_rows(work / "rows.jsonl", trial.prompts(rows))
     rates: dict[int, list[float]] = {1: [], 2: []}
     for turn in range(3):
         for workers in (1, 2):
             folder = work / f"{workers}-{turn}"
-            finish("batch", "text_to_image", "--rows", listed, "--output", folder, "--workers", workers, *SMALL)
-            times = sorted(record["time"] for record in records(folder))
+            trial.finish(
+                "batch", "text_to_image", "--rows", listed, "--output", folder, "--workers", workers, *trial.SMALL
+            )
+            times = sorted(record["time"] for record in trial.records(folder))
             rates[workers].append((rows - 10) / (times[-1] - times[9]))
     load = os.getloadavg()[0]
     best = {workers: max(found) for workers, found in rates.items()}
@@ -116,4 +108,4 @@ def pair(work: Path, rows: int = 60) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(run_section(__doc__, {"many": many, "resume": resume, "cost": cost, "pair": pair}))
+    sys.exit(trial.run_section(__doc__, {"many": many, "resume": resume, "cost": cost, "pair": pair}))

@@ -83,9 +83,8 @@ class Driver:
         nodes: node_classes.Nodes,
         rules: Rules = Rules(),
     ) -> None:
-        self.job, self.folder, self.manifest, self.crew, self.nodes, self.rules = (
-            job, folder, manifest, crew, nodes, rules,
-        )  # fmt: skip
+        self.job, self.folder, self.manifest = job, folder, manifest
+        self.crew, self.nodes, self.rules = crew, nodes, rules
         self.counts: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()  # of failures that stand
         self.stopping = False
@@ -211,7 +210,9 @@ class Driver:
             self._ahead = self._next()
 
     def _hear(self, name: str, answer: Answer | None) -> None:
-        hired = self._hired[name]
+        hired = self._hired.get(name)
+        if hired is None:  # it was sent away
+            return
         if answer is None:
             self._lose(name, "the worker ended")
         elif "refused" in answer:

@@ -239,6 +239,25 @@ def test_workers_with_other_model_files_are_sent_away(trial: Trial) -> None:
     assert trial.records() == []
 
 
+def test_a_worker_that_refuses_the_job_is_not_missed(trial: Trial) -> None:
+    """Its end, which is heard after it was sent away, is nobody's loss."""
+    describe = Scripted.describe
+
+    def refuse(crew: Scripted, name: str) -> dict[str, Any] | None:
+        return {"refused": "there is no such device"} if name == "w1" else describe(crew, name)
+
+    def wait(crew: Scripted, seconds: float) -> list[Heard]:
+        return [*heard(crew, seconds), *([("w1", None)] if "w1" not in crew.tasks or crew.ready else [])]
+
+    heard = Scripted.wait
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Scripted, "describe", refuse)
+        patched.setattr(Scripted, "wait", wait)
+        assert trial.run(make_rows("abc"), workers=2) == {"done": 3}
+        with pytest.raises(WorkflowError, match="no such device"):
+            trial.run(make_rows("d"))
+
+
 def test_workers_that_end_before_they_begin_end_the_run(trial: Trial) -> None:
     with pytest.raises(BatchError, match="before they begin"):
         trial.run(make_rows("ab"), lambda worker, task: None, workers=2)
