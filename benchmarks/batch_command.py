@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PACK = str(Path(__file__).parents[1])
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
 SMALL = ("--size", "96x96", "--steps", "3", "--set", "Stage B.steps=2")  # pictures of the built-in cascade
 
 
