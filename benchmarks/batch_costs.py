@@ -62,10 +62,9 @@ def resume(work: Path, rows: int = 100_000) -> bool:
     process = trial.start("batch", workflow, "--rows", listed, "--output", folder)
     while process.poll() is None and not (folder / "new.png").exists():
         time.sleep(0.02)
-    seconds, peak = time.perf_counter() - started, trial.memory_of(process.pid) if process.poll() is None else 0
+    seconds, used, peak = time.perf_counter() - started, trial.cpu_of(process.pid), trial.memory_of(process.pid)
     _, said = process.communicate()
-    used = trial.cpu_of_children()
-    print(f"the new row's picture is there {seconds:.2f} s after the start; {peak:.0f} MB, {used:.1f} CPU s in all")
+    print(f"the new row's picture is there {seconds:.2f} s after the start, {used:.2f} CPU s; {peak:.0f} MB")
     print(f"  {said.strip()}")
     return seconds < 5 and process.returncode == 0
 
@@ -90,10 +89,10 @@ def cost(work: Path, rows: int = 50) -> bool:
 
 
 def pair(work: Path, rows: int = 60) -> bool:
-    """Rows a second of two workers of one thread, beside one; in turns, the best of three."""
+    """Rows a second of two workers of one thread, beside one; in turns, the best of two."""
     listed = trial.write_rows(work / "rows.jsonl", trial.prompts(rows))
     rates: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(3):
+    for turn in range(2):
         for workers in (1, 2):
             folder = work / f"{workers}-{turn}"
             trial.finish(

@@ -29,7 +29,7 @@ class Fleet:
     failures: float = 0.001  # share of attempts that fail by chance
     deaths: float = 0.05  # of a worker in an hour
     restart: float = 60.0  # seconds until a dead worker's successor has loaded its models
-    driver_ms: float = 0.5  # that the driver spends on a row, measured by batch_costs
+    driver_ms: float = 0.9  # that the driver spends on a row, measured by batch_costs
     commit_ms: float = 5.0  # for the records to be on the disk, once in GROUP
     latency_ms: float = 2.0  # between the driver and a worker
 
