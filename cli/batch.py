@@ -39,8 +39,9 @@ argument, 130 Ctrl-C."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
-    arguments.add_workflow(parser, "--models", "--json", "--output", "--device", "--built-in", optional=True)
+    arguments.add_workflow(parser, "--models", "--json", "--device", "--built-in", optional=True)
     add = parser.add_argument
+    add("-o", "--output", metavar="DIR", type=Path, help="where files go: a new folder, or one of an earlier batch")
     add("--rows", metavar="FILE", help="JSON lines or CSV; - is the standard input")
     grid = "each row with each value: NODE.INPUT=1..100, or values between commas, or a JSON list of texts"
     add("--grid", metavar="NODE.INPUT=VALUES", action="append", default=[], help=grid)
@@ -57,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--redo-lost", action="store_true", help="try rows again of which three workers died")
     add("--hash-models", action="store_true", help="compare model files by all of their content, not by pieces")
     add("--compile", choices=COMPILE_NAMES, help="as `cascade run` has it")
-    add("--report", metavar="DIR", type=Path, help="tell what became of a batch; --html FILE makes a page of it")
-    add("--html", metavar="FILE", type=Path, help=argparse.SUPPRESS)
+    add("--report", metavar="DIR", type=Path, help="tell what became of a batch, instead of running")
+    add("--html", metavar="FILE", type=Path, help="with --report: a page with small pictures, too")
     add("--worker", metavar="NAME", help=argparse.SUPPRESS)  # how the driver starts a worker
     parser.set_defaults(command=batch)
 

@@ -110,9 +110,10 @@ def parse(line: bytes) -> Record | None:
         found = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(found, dict) or ("id" in found and not isinstance(found.get("state"), str)):
+    if not isinstance(found, dict):
         return None
-    return found
+    is_sound = "id" not in found or isinstance(found.get("state"), str)
+    return found if is_sound and (found.get("state") not in FINISHED or isinstance(found.get("files"), list)) else None
 
 
 def error_kind(record: Record) -> str:

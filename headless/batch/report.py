@@ -58,16 +58,17 @@ def summarise(folder: Path, shown: int = 0) -> Summary:
     command: str | None = None
     for record in manifest.records(folder / manifest.NAME):
         if "run" in record:
-            command = f"cd {shlex.quote(record['run']['folder'])} && {record['run']['command']}"
+            run = record["run"]
+            command = f"cd {shlex.quote(str(run.get('folder', '.')))} && {run.get('command', '')}"
             worked += until - begun
-            begun = until = record["run"]["time"]
+            begun = until = run.get("time", until)
         setups += "setup" in record and "id" not in record
         if "id" not in record:
             continue
         attempts += 1
         row_id, state = str(record["id"]), str(record["state"])
         again += row_id in last and last[row_id][0] not in FINISHED
-        until = record["time"]
+        until = record.get("time", until)
         if state in FINISHED and last.get(row_id, ("",))[0] not in FINISHED:
             workers[str(record.get("worker", ""))] += 1
             files += len(record["files"])
