@@ -80,11 +80,11 @@ class Event(NamedTuple):
     steps: float | None
 
 
-def definitions(answer: Mapping[str, Any]) -> tuple[graph.Definitions, Mapping[str, str]]:
-    """The declarations of a server's nodes, and their names for people. Raises WorkflowError, too."""
+def object_info(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The declarations of a server's nodes, by id, as `graph.read_object_info` reads them."""
     if not answer or not all(is_object(entry) and "input" in entry for entry in answer.values()):
         raise Odd("a ComfyUI with its nodes", answer)
-    return graph.read_object_info(answer)
+    return answer
 
 
 def uploaded(answer: Mapping[str, Any]) -> str:

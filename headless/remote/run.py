@@ -64,7 +64,7 @@ async def run(
     the prompt at the server too. Without `partial` nothing runs where an output is refused.
     """
     async with server.connect(address) as there:
-        definitions, names = await there.definitions()
+        definitions, names = graph.read_object_info(await there.object_info())
         workflow = graph.convert(document, definitions, names)
         if workflow.note:
             observer.complain(workflow.note)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ...cascade_core.reading import LARGEST_TEXT, parse_json
 from ...cascade_core.wording import printable
-from ..graph import Definitions, WorkflowError, is_object, show
+from ..graph import WorkflowError, is_object, show
 from . import answers
 from .answers import Account, Event, Odd, Receipt, Result
 
@@ -74,9 +74,9 @@ class Server:
         self._client = uuid.uuid4().hex
         self.name = name
 
-    async def definitions(self) -> tuple[Definitions, Mapping[str, str]]:
-        """The declarations of its nodes, and their names for people. Raises WorkflowError, too."""
-        return await self._ask("GET", "object_info", answers.definitions)
+    async def object_info(self) -> Mapping[str, Any]:
+        """The declarations of its nodes, by id."""
+        return await self._ask("GET", "object_info", answers.object_info)
 
     async def upload(self, path: Path, subfolder: str) -> str:
         """Put a file into the server's input folder; the name that its nodes know it by. Nothing is replaced there."""
