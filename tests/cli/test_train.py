@@ -54,9 +54,7 @@ def test_other_settings_than_the_states_are_a_bad_argument(capsys: pytest.Captur
     assert "began otherwise: rank was 4, is 2. Choose another name" in capsys.readouterr().err
 
 
-def test_a_second_training_of_the_name_is_told_who_is_at_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_training_of_the_name_is_told_who_is_at_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS]
     folder = tmp_path / "output/training/zig"
     with owned(folder):
