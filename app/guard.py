@@ -85,7 +85,7 @@ class Guard:
         password: str | None = None,
         painted: blobs.Blobs | None = None,
         forget: Callable[[str], None] = lambda session: None,
-        open_events: Callable[[str], int] = lambda session: 0,
+        open_events: Callable[[str], int] = lambda session: 1,
         uploaded: Callable[[], None] = lambda: None,
     ) -> None:
         """forget: called with a session that is gone. open_events: how many a session has. uploaded: a file came."""
@@ -120,8 +120,10 @@ class Guard:
                 await self._check(scope)
                 visitor = str((scope.get("client") or [""])[0])
                 if stream := _STREAM.fullmatch(scope["path"]):
-                    name = stream[1] or _query(scope, "session_hash")
-                    stack.enter_context(self.sessions.listening(_session(name), visitor))
+                    name = _session(stream[1] or _query(scope, "session_hash"))
+                    if stream[1] is None and not self._open_events(name):
+                        raise Refused(404, "this page waits for nothing")
+                    stack.enter_context(self.sessions.listening(name, visitor))
                 await self.app(scope, await self._limited(scope, receive, visitor, stack), answer)
             except (Refused, Full) as refused:
                 if not begun:
@@ -314,7 +316,5 @@ async def _tell(send: Send, status: int, message: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b'Basic realm="cascade", charset="UTF-8"'))
-    if status in (400, 413, 503):
-        headers.append((b"connection", b"close"))  # the rest of its body is not read
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

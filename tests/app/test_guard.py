@@ -228,6 +228,20 @@ def test_what_is_no_form_calls_nothing(tmp_path: Path) -> None:
         assert ask(tmp_path, "POST", "/gradio_api/component_server", message, headers)[0] == 400
 
 
+def test_a_page_waits_for_what_it_asked_for(tmp_path: Path) -> None:
+    def ask_with(open_events: int, method: str, path: str, body: bytes = b"") -> int:
+        return ask(tmp_path, method, f"/gradio_api/{path}", body, open_events=lambda session: open_events)[0]
+
+    assert ask_with(0, "GET", "queue/data?session_hash=abc") == 404
+    assert ask_with(1, "GET", "queue/data?session_hash=abc") == 200
+    assert ask_with(0, "GET", "heartbeat/abc") == 200
+    for name in ("queue/data", "queue/data?session_hash=a%20b", "heartbeat/" + "x" * 65):
+        assert ask_with(1, "GET", name) == 400
+    message = b'{"fn_index": 3, "session_hash": "abc"}'
+    assert ask_with(guard.MOST_EVENTS - 1, "POST", "queue/join", message) == 200
+    assert ask_with(guard.MOST_EVENTS, "POST", "queue/join", message) == 503
+
+
 def test_painted_layers_that_nobody_uses_are_bounded_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs, "LARGEST_EACH", 1000)
     monkeypatch.setattr(blobs, "LARGEST", 1500)

@@ -48,7 +48,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for name in ("text_to_image.json", "inpainting.json"):
         (place / "workflows" / name).write_bytes((SHIPPED / name).read_bytes())
     (place / "workflows" / "odd.json").write_text('{"1": {"class_type": "EmptyImage", "inputs": 0.5}}', "utf-8")
-    (place / "workflows" / "null.json").write_text('{"1": null}', "utf-8")
+    null = '{"1": {"class_type": "EmptyImage", "inputs": {}}, "2": null}'
+    (place / "workflows" / "null.json").write_text(null, "utf-8")
     with running(place, "--workflows", "workflows") as server:
         yield server
 
