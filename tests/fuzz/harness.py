@@ -164,7 +164,7 @@ def read_answers(data: bytes, folder: Path) -> None:
     with (
         mock.patch.object(server, "connect", connect),
         mock.patch.object(server, "_PAUSE", 0),
-        mock.patch.object(uuid, "uuid4", lambda: seeds.PROMPT_ID),
+        mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(seeds.PROMPT_ID)),
     ):
         command("run", str(folder / "w.json"), "--server", "http://a", "-o", str(folder), accepts=(0, 1, 2))
 
