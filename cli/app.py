@@ -23,7 +23,8 @@ DESCRIPTION = """\
 Open a page in the browser on which every workflow file is a tab: its settings, a preview while it runs, and the
 pictures with how each was made. What runs is what `cascade run` runs.
 The page is for this computer alone; --host 0.0.0.0 lets every computer of the network use it that knows the password.
-Pictures that are uploaded go into the sub-folder `app` of the input folder, results into the output folder."""
+Pictures that are uploaded go into the sub-folder `app` of the input folder (4 GiB at most, the oldest go), results into
+the output folder."""
 
 HOST, PORT = "127.0.0.1", 7860
 ANYWHERE = "0.0.0.0"
