@@ -8,7 +8,6 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -79,8 +78,6 @@ def app(options: argparse.Namespace) -> int:
     os.environ["GRADIO_TEMP_DIR"] = str(local.temporary_directory() / "page")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
-    tempfile.tempdir = os.environ["GRADIO_TEMP_DIR"]  # so that nothing of it outlives us
-    Path(tempfile.tempdir).mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which cleans up
     import uvicorn
 
@@ -100,7 +97,6 @@ def app(options: argparse.Namespace) -> int:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         page.close()
-        tempfile.tempdir = None
     return OK
 
 

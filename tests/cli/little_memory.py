@@ -8,6 +8,7 @@ Forked, under a limit of so many MiB above what the process has. Prints what eac
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from stable_cascade_nodes.headless import node_classes
 
 from .killed_commands import COMMANDS, check_whole, child, files, make
 
+ADVICE = re.compile(r"out of memory|choose a smaller")
 ABOVE = (4, 24, 64)  # MiB: too little for the first tensors, for those of the work, and for its end
 
 
@@ -47,7 +49,7 @@ def try_out(name: str, folder: Path) -> None:
         strays = [one for one in files(place) if any(part.startswith(".") for part in Path(one).parts)]
         check_whole(place)
         print(f"{name}, {above} MiB: {code} {lines[-1:] if code else ''}", flush=True)
-        if code not in (0, 1) or strays or "Traceback" in said or (code == 1 and "out of memory" not in lines[-1]):
+        if code not in (0, 1) or strays or "Traceback" in said or (code == 1 and not ADVICE.search(lines[-1])):
             raise SystemExit(f"{name}, {above} MiB: {code}, {strays}, {said[-2000:]}")
 
 

@@ -1,4 +1,4 @@
-"""Commands that are killed, and two of one command at once, each in programs of their own. Run: pytest -m slow"""
+"""Commands that are killed, two of one at once, and with little memory: in programs of their own. Run: pytest -m slow"""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ def test_a_killed_command_leaves_nothing_when_it_has_run_again(tmp_path: Path, c
 def test_of_two_at_once_one_works_and_the_other_says_so(tmp_path: Path, command: str) -> None:
     told = script("two_at_once", tmp_path, 30, 1, command)
     assert f"{command}: 30 times, " in told
+
+
+def test_with_little_memory_a_command_says_so_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    told = script("little_memory", tmp_path, "encode", "convert").splitlines()
+    assert len(told) == 6 and "out of memory" in told[0]
+
+
+@pytest.mark.slow
+def test_all_commands_with_little_memory(tmp_path: Path) -> None:
+    assert len(script("little_memory", tmp_path).splitlines()) == 15
