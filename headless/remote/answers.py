@@ -1,6 +1,5 @@
 """The forms of a server's answers, checked here and nowhere else."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ from .. import graph
 from ..graph import is_list, is_object
 
 MOST_RESULTS = 10_000  # files of one prompt
+LARGEST = 2**53  # of a number; no step and no place in a queue is beyond
 
 
 class Odd(ValueError):
@@ -195,4 +195,4 @@ def _text(told: Mapping[str, Any], name: str, default: str = "") -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -399,7 +399,21 @@ def test_it_may_run_for_longer_than_an_answer(there: Cascade, server: Any, monke
     assert there(PROMPT).code == 0
 
 
-ODD: list[Any] = [None, 5, "x", [], [1], [[]], {}, {"x": 1}, {"2": 5}, {"2": {"errors": [5]}}, [["x", 5]], float("nan")]
+ODD: list[Any] = [
+    None,
+    5,
+    "x",
+    [],
+    [1],
+    [[]],
+    {},
+    {"x": 1},
+    {"2": 5},
+    {"2": {"errors": [5]}},
+    [["x", 5]],
+    float("nan"),
+    10**400,
+]
 """What any part of an answer may be that should not."""
 
 
