@@ -1,4 +1,4 @@
-"""Commands that are killed, two of one at once, and with little memory, in programs of their own. Run: pytest -m slow"""
+"""Commands that are killed, two of one at once, and with little memory, in programs of their own."""
 
 from __future__ import annotations
 
