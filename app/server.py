@@ -59,30 +59,32 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str, password: st
 
 
 def _read(workflows: Path, nodes: node_classes.Nodes) -> tuple[list[tabs.Tab], list[str]]:
-    """The tabs; a file at which reading stumbles has none, and is a sentence more."""
+    """The tabs; a file at which reading stumbles, or with a node that is none, has none, and is a sentence more."""
     try:
-        return tabs.read_all(workflows, nodes)
+        found, problems = tabs.read_all(workflows, nodes)
     except Exception:  # a file may have anything in it
-        found: list[tabs.Tab] = []
-        problems: list[str] = []
-    for path in shipped.files(workflows):
-        try:
-            found.append(_read_one(path, nodes))
-        except graph.WorkflowError as error:
-            problems += error.messages
-    return found, problems
+        found, problems = [], []
+        for path in shipped.files(workflows):
+            try:
+                found.append(tabs.read(path, nodes))
+            except graph.WorkflowError as error:
+                problems += error.messages
+            except Exception as error:
+                why = _malformed(workflow_file.read(path), nodes) or str(error) or type(error).__name__
+                problems.append(_no_tab(path, why))
+    told = {tab.path: _malformed(tab.document, nodes) for tab in found}
+    problems += [_no_tab(path, why) for path, why in told.items() if why]
+    return [tab for tab in found if not told[tab.path]], problems
 
 
-def _read_one(path: Path, nodes: node_classes.Nodes) -> tabs.Tab:
-    try:
-        return tabs.read(path, nodes)
-    except graph.WorkflowError:
-        raise
-    except Exception as error:
-        document = workflow_file.read(path)
-        checked = graph.validate(document, nodes.classes) if "nodes" not in document else None
-        why = checked.problems[0].message if checked and checked.problems else str(error) or type(error).__name__
-        raise graph.WorkflowError(f"{path}: this workflow has no tab: {why:.200}") from error
+def _malformed(document: dict[str, Any], nodes: node_classes.Nodes) -> str:
+    """Why an API prompt has a node that is none; empty where it has not, and for the editor's form."""
+    problems = () if "nodes" in document else graph.validate(document, nodes.classes).problems
+    return next((problem.message for problem in problems if problem.kind == "invalid_prompt"), "")
+
+
+def _no_tab(path: Path, why: str) -> str:
+    return f"{path}: this workflow has no tab: {why:.300}"
 
 
 def _build(found: Sequence[tabs.Tab], problems: list[str], runner: Runner) -> gr.Blocks:
@@ -101,7 +103,7 @@ def _can_be_drawn(tab: tabs.Tab, runner: Runner, problems: list[str]) -> bool:
         page.build([tab], [], runner)
     except Exception as error:
         why = str(error) or type(error).__name__
-        problems.append(f"{tab.path}: this workflow has no tab, since it cannot be drawn: {why:.200}")
+        problems.append(_no_tab(tab.path, f"it cannot be drawn: {why}"))
         return False
     return True
 
