@@ -2,22 +2,34 @@
 
 Gradio's server can do more than this app needs: fetch addresses, run helpers of its own, tell of all its endpoints.
 None of that is reachable. A request must be for this host and from this page, small enough, and name files only
-inside the app's own folders.
+inside the app's own folders; and all of them together stay within bounds (`sessions.py`, `blobs.py`).
 """
 
+import asyncio
+import base64
+import binascii
+import hmac
 import json
 import os
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
+from ..cascade_core.reading import parse_json
 from ..runtime import paths
+from . import blobs
+from .sessions import LOCAL, Full, Room, Sessions
 
+MOST_EVENTS = 12  # of one page at once, those not yet told of included
+MOST_UPLOADS = 16  # at once: they go to the disk as they come
 LARGEST_UPLOAD = 33 * 2**20  # bytes of a request that brings a file: the file and what surrounds it
 LARGEST_MESSAGE = 4 * 2**20  # bytes of any other request
-LOCAL = ("127.0.0.1", "localhost", "::1")
 ANYWHERE = ("0.0.0.0", "::", "")
 
 _API = "/gradio_api"
@@ -30,6 +42,10 @@ _FILE = f"{_API}/file="
 _JOIN = f"{_API}/queue/join"
 _UPLOAD = f"{_API}/upload"
 _BLOBS = f"{_API}/component_server"  # takes a painted mask as a form
+_STREAM = re.compile(rf"{_API}/(?:heartbeat/([^/]+)|queue/data)/?")  # by which a page listens
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::([0-9]{1,5}))?", re.ASCII)
+_ORIGIN = re.compile(r"(https?)://(.+)")
+_PORTS = {"http": 80, "https": 443}
 
 # Gradio builds functions from texts and styles elements in place; nothing is ever loaded from another address.
 _POLICY = (
@@ -59,11 +75,30 @@ class Refused(Exception):
 class Guard:
     """An ASGI application around another: `folders` may be read through it, `events` are what the page can do."""
 
-    def __init__(self, app: Any, host: str, folders: Sequence[Path], events: Collection[int]) -> None:
+    def __init__(
+        self,
+        app: Any,
+        host: str,
+        folders: Sequence[Path],
+        events: Collection[int],
+        *,
+        password: str | None = None,
+        painted: blobs.Blobs | None = None,
+        forget: Callable[[str], None] = lambda session: None,
+        open_events: Callable[[str], int] = lambda session: 1,
+        uploaded: Callable[[], None] = lambda: None,
+    ) -> None:
+        """forget: called with a session that is gone. open_events: how many a session has. uploaded: a file came."""
         self.app = app
         self.events = events
         self.hosts = None if host in ANYWHERE else {*LOCAL, host.lower()}
         self.folders = folders
+        self.password = password
+        self.painted = painted or blobs.Blobs({})
+        self.sessions = Sessions(forget)
+        self.room = Room()
+        self._open_events, self._uploaded = open_events, uploaded
+        self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -80,24 +115,39 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
-        try:
-            self._check(scope)
-            await self.app(scope, await self._limited(scope, receive), answer)
-        except Refused as refused:
-            if not begun:
-                await _tell(answer, refused)
+        with ExitStack() as stack:
+            try:
+                await self._check(scope)
+                visitor = str((scope.get("client") or [""])[0])
+                if stream := _STREAM.fullmatch(scope["path"]):
+                    name = _session(stream[1] or _query(scope, "session_hash"))
+                    if stream[1] is None and not self._open_events(name):
+                        raise Refused(404, "this page waits for nothing")
+                    stack.enter_context(self.sessions.listening(name, visitor))
+                await self.app(scope, await self._limited(scope, receive, visitor, stack), answer)
+            except (Refused, Full) as refused:
+                if not begun:
+                    await _tell(answer, getattr(refused, "status", 503), str(refused))
 
-    def _check(self, scope: Scope) -> None:
+    async def _check(self, scope: Scope) -> None:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if sum(name.lower() == b"host" for name, _ in scope["headers"]) > 1:
+            raise Refused(400, "expected one host, found several")
         host = headers.get(b"host", "")
-        if self.hosts is not None and _name(f"//{host}") not in self.hosts:
+        known = _authority(host, scope.get("scheme", "http"))
+        if known is None or (self.hosts is not None and known[0] not in self.hosts):
             raise Refused(403, f"expected a request for this computer, found one for {host[:80]!r}")
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            raise Refused(403, f"expected a request of this page, found one of {origin[:80]!r}")
+        if origin is not None:
+            parts = _ORIGIN.fullmatch(origin.lower())
+            if parts is None or _authority(parts[2], parts[1]) != _authority(host, parts[1]):
+                raise Refused(403, f"expected a request of this page, found one of {origin[:80]!r}")
+        if self.password is not None and not _proves(headers.get(b"authorization", ""), self.password):
+            await asyncio.sleep(0.5)  # so that many cannot be tried
+            raise Refused(401, "expected the password that `cascade app` was started with")
         method, path = scope["method"], scope["path"]
-        known = _READ if method in ("GET", "HEAD") else _WRITE if method == "POST" else None
-        if known is None or known.fullmatch(path) is None:
+        allowed = _READ if method in ("GET", "HEAD") else _WRITE if method == "POST" else None
+        if allowed is None or allowed.fullmatch(path) is None:
             raise Refused(404, f"there is no {method} {path[:200]}")
         if path.startswith(_FILE):
             self._check_file(path.removeprefix(_FILE))
@@ -114,43 +164,76 @@ class Guard:
     def _is_ours(self, name: str) -> bool:
         return os.path.isabs(name) and any(paths.is_inside(folder, Path(name)) for folder in self.folders)
 
-    async def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """The request's body, up to its limit; a message in JSON is read and looked through first."""
+    async def _limited(self, scope: Scope, receive: Receive, visitor: str, stack: ExitStack) -> Receive:
+        """The request's body, up to its limit; a message or a painted layer is read and looked through first."""
         if scope["method"] != "POST":
             return receive
-        headers = dict(scope["headers"])
+        path, headers = scope["path"], dict(scope["headers"])
         is_form = headers.get(b"content-type", b"").startswith(b"multipart/form-data")
-        big = is_form and scope["path"].startswith((_UPLOAD, _BLOBS))
-        limit = LARGEST_UPLOAD if big else LARGEST_MESSAGE
+        is_upload, is_blob = is_form and path.startswith(_UPLOAD), path.startswith(_BLOBS)
+        limit = LARGEST_UPLOAD if is_upload or (is_form and is_blob) else LARGEST_MESSAGE
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > limit:
             raise _too_large(limit)
-        if big:
+        if is_upload:
+            self._begin_upload(stack)
             return _counted(receive, limit)
-        body = await _whole(receive, limit)
-        self._check_message(body, scope["path"].startswith(_JOIN))
-        sent = False
+        take = stack.enter_context(self.room.taken(visitor))
+        body = await _whole(receive, limit, take)
+        if is_blob:
+            await self._check_blob(scope, body, visitor)
+        else:
+            self._check_message(body, path.startswith(_JOIN), visitor)
+        return _replay(body, receive)
 
-        async def replay() -> MutableMapping[str, Any]:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
+    def _begin_upload(self, stack: ExitStack) -> None:
+        """Count an upload until it ends, and then what lies on the disk."""
+        if self._uploads >= MOST_UPLOADS:
+            raise Full("too many files are brought at once: try again when the others are through")
+        self._uploads += 1
 
-        return replay
+        def end() -> None:
+            self._uploads -= 1
+            self._uploaded()
 
-    def _check_message(self, body: bytes, is_event: bool) -> None:
+        stack.callback(end)
+
+    async def _check_blob(self, scope: Scope, body: bytes, visitor: str) -> None:
+        """A painted layer must be one of this page's, and there must be room for it."""
+        try:
+            async with Request(scope, _replay(body, None)).form(max_files=1, max_fields=8) as form:
+                blob = blobs.read(form, self.painted.editors)
+        except (ValueError, KeyError, MultiPartException) as error:
+            raise Refused(400, str(error)) from None
+        self.sessions.see(blob.session, visitor)
+        self.painted.make_room(blob, visitor, len(body))
+
+    def _check_message(self, body: bytes, is_event: bool, visitor: str) -> None:
         """Every file that a message names must be one that was brought to this app."""
         try:
-            message = json.loads(body or b"{}")
-        except (ValueError, RecursionError):
+            message = parse_json(body or b"{}")
+        except ValueError:
             raise Refused(400, "expected a message as JSON") from None
-        if is_event and not (isinstance(message, dict) and self._knows(message.get("fn_index"))):
-            raise Refused(400, "expected an event of this page")
+        if is_event:
+            if not (isinstance(message, dict) and self._knows(message.get("fn_index"))):
+                raise Refused(400, "expected an event of this page")
+            name = _session(message.get("session_hash"))
+            self.sessions.see(name, visitor)
+            if self._open_events(name) >= MOST_EVENTS:
+                raise Full("this page waits for too much already: let it finish first")
         for name in _paths(message):
             if not isinstance(name, str) or "\0" in name or not self._is_ours(name):
                 raise Refused(400, f"expected a file that was uploaded here, found {str(name)[:200]!r}")
+
+
+def _session(name: object) -> str:
+    if not isinstance(name, str) or not blobs.NAME.fullmatch(name):
+        raise Refused(400, "expected the session of a page")
+    return name
+
+
+def _query(scope: Scope, name: str) -> str | None:
+    return parse_qs(scope.get("query_string", b"").decode("latin-1")).get(name, [None])[0]
 
 
 def _paths(message: Any) -> Iterator[Any]:
@@ -180,30 +263,58 @@ def _counted(receive: Receive, limit: int) -> Receive:
     return counted
 
 
-async def _whole(receive: Receive, limit: int) -> bytes:
+async def _whole(receive: Receive, limit: int, take: Callable[[int], None]) -> bytes:
     read = _counted(receive, limit)
     body = bytearray()
     while True:
         message = await read()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "expected a whole request")
+        take(len(message.get("body", b"")))
         body += message.get("body", b"")
         if not message.get("more_body"):
             return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive | None) -> Receive:
+    """The body in one message, and then what comes of the connection."""
+    sent = False
+
+    async def replay() -> MutableMapping[str, Any]:
+        nonlocal sent
+        if sent:
+            return await receive() if receive is not None else {"type": "http.disconnect"}
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
 
 
 def _too_large(limit: int) -> Refused:
     return Refused(413, f"expected a request of at most {limit >> 20} MiB, found a larger one")
 
 
-def _name(address: str) -> str:
-    """The host of an address, without its port."""
+def _authority(text: str, scheme: str) -> tuple[str, int] | None:
+    """Name and port of a host as a request writes it; None for what is none."""
+    found = _AUTHORITY.fullmatch(text.lower())
+    port = int(found[2]) if found and found[2] else _PORTS.get(scheme, 0)
+    return (found[1].strip("[]").removesuffix("."), port) if found and port <= 65535 else None
+
+
+def _proves(authorization: str, password: str) -> bool:
+    """Whether a browser's answer to the question for a password, under any name, has the right one."""
+    kind, _, coded = authorization.partition(" ")
     try:
-        return (urlsplit(address).hostname or "").lower()
-    except ValueError:
-        return ""
+        given = base64.b64decode(coded, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return False
+    return kind.lower() == "basic" and hmac.compare_digest(given, password.encode())
 
 
-async def _tell(send: Send, refused: Refused) -> None:
-    body = json.dumps({"detail": str(refused)}).encode()
+async def _tell(send: Send, status: int, message: str) -> None:
+    body = json.dumps({"detail": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    if status == 401:
+        headers.append((b"www-authenticate", b'Basic realm="cascade", charset="UTF-8"'))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -11,6 +11,7 @@ from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import atomic, picture_files
 from ..cascade_core.sampling.sizes import LARGEST
 from ..runtime import host
+from . import sessions
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 LARGEST_FILE = 32 * 2**20  # bytes of a file
 SIDE, PIXELS, FRAMES = LARGEST, 64 * 10**6, 64  # of a picture
 FOLDER = "app"  # of the input folder
+LARGEST_KEPT, MOST_KEPT = 4 * 2**30, 20_000  # bytes and files there: the oldest go
 VIEW = 768  # pixels of the longer side of what is shown of a picture
 SUFFIXES = {
     "PNG": (".png",),
@@ -146,4 +148,5 @@ def _put(data: bytes, stem: str, suffix: str) -> str:
     with atomic.unfinished(target.parent) as temporary:
         temporary.write_bytes(data)
         atomic.claim(temporary, target)
+    sessions.trim(target.parent, LARGEST_KEPT, MOST_KEPT)
     return f"{FOLDER}/{target.name}"

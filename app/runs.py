@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,11 @@ from ..cascade_core.errors import CascadeError
 from ..headless import graph, node_classes
 from ..headless.run import in_words, is_foreseen, perform
 from ..runtime import host
+from .sessions import LOCAL
 
 LIMIT = 12  # runs that may wait
+LIMIT_EACH = 8  # those of one visitor
+CLOSING = 10.0  # seconds that a run has to stop when the app ends
 PREVIEW_SIDE = 512  # pixels of a preview's longer side at most
 PREVIEW_PAUSE = 0.15  # seconds between previews at least
 
@@ -35,6 +38,7 @@ class Run:
     checked: graph.Validation
     editor: dict[str, Any] | None
     state: State = "waiting"
+    visitor: str = ""  # whose it is, where a page asked for it
     messages: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     node: str = ""  # the title of the node that works
@@ -62,8 +66,11 @@ class Run:
 class Runner:
     """Runs what is given to it, one thing at a time; results of nodes are kept for the next run, as ComfyUI does."""
 
-    def __init__(self, nodes: node_classes.Nodes, limit: int = LIMIT) -> None:
+    def __init__(self, nodes: node_classes.Nodes, limit: int = LIMIT, after: Callable[[], None] = lambda: None) -> None:
+        """after: called after each run."""
         self.nodes = nodes
+        self._after = after
+        self._closing = False
         self.limit = limit
         self.changed = threading.Condition()
         self.version = 0
@@ -73,11 +80,18 @@ class Runner:
         self._next_preview = 0.0
         self._previewing = True
         self.host = host.configure(audience=self)
-        threading.Thread(target=self._work, name="runs", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="runs", daemon=True)
+        self._thread.start()
 
     def submit(self, runs: Sequence[Run]) -> None:
         """Put all of them into the queue, or none. Raises Full."""
+        visitor = current_visitor()
+        for run in runs:
+            run.visitor = visitor
         with self.changed:
+            own = sum(run.visitor == visitor for run in self._waiting)
+            if visitor and own + len(runs) > LIMIT_EACH:
+                raise Full(f"{own} of your runs are waiting already, and at most {LIMIT_EACH} can: let some finish")
             if len(self._waiting) + len(runs) > self.limit:
                 raise Full(
                     f"{len(self._waiting)} runs are waiting already, and at most {self.limit} can: let some finish or"
@@ -98,6 +112,18 @@ class Runner:
                 self.host.request_cancel()
             self._tell()
             return stopping or bool(dropped)
+
+    def close(self) -> None:
+        """Drop what waits, and stop what runs at its next step, so that it leaves nothing half-written."""
+        with self.changed:
+            self._closing = True
+            for run in self._waiting:
+                run.state = "stopped"
+            self._waiting.clear()
+            if self._running is not None:
+                self.host.request_cancel()
+            self._tell()
+        self._thread.join(CLOSING)
 
     @property
     def running(self) -> Run | None:
@@ -153,7 +179,9 @@ class Runner:
     def _work(self) -> None:
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self._waiting)
+                self.changed.wait_for(lambda: self._waiting or self._closing)
+                if self._closing:
+                    return
                 run = self._running = self._waiting.popleft()
                 run.state = "running"
                 self._next_preview, self._previewing = 0.0, True
@@ -165,6 +193,7 @@ class Runner:
                 run.state, run.seconds = state, time.monotonic() - started
                 self._running = None
                 self._tell()
+            self._after()
 
     def _perform(self, run: Run) -> State:
         def around(node_id: str) -> None:
@@ -207,6 +236,17 @@ class Runner:
     def _tell(self) -> None:
         self.version += 1
         self.changed.notify_all()
+
+
+def current_visitor() -> str:
+    """Who has sent the event that is worked on in this thread: an address; on this computer a page; else nothing."""
+    from gradio.context import LocalContext
+
+    request = LocalContext.request.get(None)
+    if request is None:
+        return ""
+    address = request.client.host if request.client else ""
+    return str(request.session_hash) if address in LOCAL else address
 
 
 def _pictures(done: graph.Done) -> list[Shown]:

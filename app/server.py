@@ -1,27 +1,42 @@
 """The page as an application that a web server can run."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.routes import file_upload_statuses
 from gradio.themes import Default
 
-from ..headless import node_classes
+from ..headless import graph, node_classes, shipped, workflow_file
 from ..runtime import host
-from . import assets, guard, page, pictures, tabs
+from . import assets, blobs, guard, page, pictures, sessions, tabs
 from .runs import Runner
 
 OPEN_EVENTS = 32  # events of all pages that may be worked on at once; what runs has a queue of its own
 FONTS = ["system-ui", "sans-serif"]  # the computer's own: the page loads nothing from elsewhere
+LARGEST_CACHE, MOST_CACHED = 512 * 2**20, 4000  # bytes and files of what was brought and is shown, the oldest first
+MOST_TRACKED = 256  # uploads whose progress Gradio knows
 
 
-def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any, list[str]]:
-    """The application for a server at this address, and why files of the folder have no tab."""
-    found, problems = tabs.read_all(workflows, nodes)
-    blocks = page.build(found, problems, Runner(nodes))
-    blocks.queue(default_concurrency_limit=OPEN_EVENTS, max_size=2 * OPEN_EVENTS)
+class Page(NamedTuple):
+    """The application, and why files of the workflows folder have no tab. `close` ends what runs."""
+
+    application: Any
+    problems: list[str]
+    close: Callable[[], None]
+
+
+def serve(workflows: Path, nodes: node_classes.Nodes, address: str, password: str | None = None) -> Page:
+    """The page for a server at this address. password: what a browser must know; None: nothing."""
+    found, problems = _read(workflows, nodes)
     cache, output = host.current().temporary_directory(), host.current().output_directory()
+    runner = Runner(nodes, after=lambda: sessions.trim(cache, LARGEST_CACHE, MOST_CACHED))
+    blocks = _build(found, problems, runner)
+    blocks.queue(default_concurrency_limit=OPEN_EVENTS, max_size=2 * OPEN_EVENTS)
     application = gr.mount_gradio_app(
         FastAPI(openapi_url=None),
         blocks,
@@ -40,4 +55,90 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any
         css=assets.CSS,
         js=assets.DROP_ANYWHERE,
     )
-    return guard.Guard(application, address, [cache, output], frozenset(blocks.fns)), problems
+    return Page(_guarded(application, blocks, address, [cache, output], password), problems, runner.close)
+
+
+def _read(workflows: Path, nodes: node_classes.Nodes) -> tuple[list[tabs.Tab], list[str]]:
+    """The tabs; a file at which reading stumbles, or with a node that is none, has none, and is a sentence more."""
+    try:
+        found, problems = tabs.read_all(workflows, nodes)
+    except Exception:  # a file may have anything in it
+        found, problems = [], []
+        for path in shipped.files(workflows):
+            try:
+                found.append(tabs.read(path, nodes))
+            except graph.WorkflowError as error:
+                problems += error.messages
+            except Exception as error:
+                why = _malformed(workflow_file.read(path), nodes) or str(error) or type(error).__name__
+                problems.append(_no_tab(path, why))
+    told = {tab.path: _malformed(tab.document, nodes) for tab in found}
+    problems += [_no_tab(path, why) for path, why in told.items() if why]
+    return [tab for tab in found if not told[tab.path]], problems
+
+
+def _malformed(document: dict[str, Any], nodes: node_classes.Nodes) -> str:
+    """Why an API prompt has a node that is none; empty where it has not, and for the editor's form."""
+    problems = () if "nodes" in document else graph.validate(document, nodes.classes).problems
+    return next((problem.message for problem in problems if problem.kind == "invalid_prompt"), "")
+
+
+def _no_tab(path: Path, why: str) -> str:
+    return f"{path}: this workflow has no tab: {why:.300}"
+
+
+def _build(found: Sequence[tabs.Tab], problems: list[str], runner: Runner) -> gr.Blocks:
+    """The page; a tab that cannot be drawn is left out, and a sentence more in `problems`."""
+    try:
+        return page.build(found, problems, runner)
+    except Exception:  # a file may have anything in it
+        fine = [tab for tab in found if _can_be_drawn(tab, runner, problems)]
+        if len(fine) == len(found):
+            raise
+        return page.build(fine, problems, runner)
+
+
+def _can_be_drawn(tab: tabs.Tab, runner: Runner, problems: list[str]) -> bool:
+    try:
+        page.build([tab], [], runner)
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        problems.append(_no_tab(tab.path, f"it cannot be drawn: {why}"))
+        return False
+    return True
+
+
+def _guarded(
+    application: Any, blocks: gr.Blocks, address: str, folders: Sequence[Path], password: str | None
+) -> guard.Guard:
+    """The application behind its guard, which knows by Gradio's own books what a session has."""
+    queue, states = blocks._queue, blocks.state_holder
+    states.capacity = sessions.MOST
+    editors = {id: block for id, block in blocks.blocks.items() if isinstance(block, gr.ImageEditor)}
+    painted = blobs.Blobs(editors)
+
+    def forget(session: str) -> None:
+        states.session_data.pop(session, None)
+        states.time_last_used.pop(session, None)
+        queue.pending_messages_per_session.pop(session, None)
+        queue.pending_event_ids_session.pop(session, None)
+        painted.forget(session)
+
+    def uploaded() -> None:
+        sessions.trim(folders[0], LARGEST_CACHE, MOST_CACHED)
+        blocks.upload_file_set.clear()  # Gradio's list of what it may remove one day
+        for known in (file_upload_statuses._statuses, file_upload_statuses._signals):
+            for upload in list(known)[:-MOST_TRACKED]:
+                del known[upload]
+
+    return guard.Guard(
+        application,
+        address,
+        folders,
+        frozenset(blocks.fns),
+        password=password,
+        painted=painted,
+        forget=forget,
+        open_events=lambda session: len(queue.pending_event_ids_session.get(session, ())),
+        uploaded=uploaded,
+    )

@@ -28,6 +28,8 @@ _OUT_OF_MEMORY = (  # texts of torch and of what it calls, on any device; it rai
     "alloc_failed",  # cuBLAS
     "bad_alloc",
     "bad allocation",  # C++, here and on Windows
+    "could not create a primitive\n",  # oneDNN, at the end of a text: of one that it has not, it says more
+    "can't start new thread",  # Python, whose threads want stacks
 )
 
 
@@ -42,4 +44,4 @@ def says_out_of_memory(class_name: str, text: str) -> bool:
     """As `is_out_of_memory`, of an error of which only its class's name and its text are known."""
     if class_name in ("OutOfMemoryError", "MemoryError"):  # the first is torch's
         return True
-    return class_name.endswith("Error") and any(words in text.lower() for words in _OUT_OF_MEMORY)
+    return class_name.endswith("Error") and any(words in f"{text.lower()}\n" for words in _OUT_OF_MEMORY)

@@ -6,12 +6,14 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files.owner import owned
 from ..headless import latent_files
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
@@ -48,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", metavar="N", type=arguments.count, default=10, help="of Stage B (%(default)s)")
     add("--cfg", metavar="X", type=_guidance, default=1.1, help="guidance of Stage B (%(default)s)")
     add("--seed", metavar="N", type=int, default=0, help="(%(default)s)")
-    pictures.add_arguments(parser, batch=4, threads="threads that write pictures")
+    like = "pictures of like size in one pass (%(default)s)"
+    add("--batch", metavar="N", type=arguments.count, default=4, help=like)
+    pictures.add_workers(parser, "threads that write pictures")
     add("--force", action="store_true", help="decode anew, and replace, what is there already")
     add("--compare", metavar="FOLDER", type=Path, help="the original pictures: tell each one's PSNR in dB")
     arguments.add(parser, "--models", "--device", "--json")
@@ -91,9 +95,10 @@ def decode(options: argparse.Namespace) -> int:
     from ..cascade_core.wording import size_in_words
 
     local.device()  # refuses a device that is not there
-    with errors_as_failures(pictures.LESS_MEMORY):
+    with errors_as_failures("choose a smaller --batch, or another --device"), ExitStack() as stack:
         shards = [latent_files.read(path) for path in paths]
         tasks = _find_tasks(shards, options.output)
+        stack.enter_context(owned(options.output))
         todo = [task for task in tasks if options.force or not task.path.exists()]
         if todo:
             _decode_all(options, shards, todo, report)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files import atomic, published
+from ..cascade_core.files.owner import owned
 from ..cascade_core.files.published import Published
 from ..cascade_core.wording import size_in_words
 from ..headless.graph import WorkflowError, list_choices
@@ -87,7 +88,8 @@ def download(options: argparse.Namespace) -> int:
         code = OK if options.yes or not any(item.missing for item in wanted) else _ask_person()
         for item in wanted if code == OK else ():
             if not item.there:
-                _bring(item)
+                with owned(item.path.parent, item.path.name):
+                    _bring(item)
             done.append(item)
             if not options.json:
                 say(item.path)
@@ -218,7 +220,6 @@ def _ask_person() -> int:
 def _bring(item: Wanted) -> None:
     """The file under its name, whole and checked; raises HubError or CascadeError, and then there is none."""
     try:
-        item.path.parent.mkdir(parents=True, exist_ok=True)
         for old in item.path.parent.glob(f".{item.path.name}.*.part"):
             if old != item.part:  # of a version that the hub no longer has
                 old.unlink()

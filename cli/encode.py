@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files.owner import owned
 from ..cascade_core.files.picture_files import UNREAD, count_in_words, count_unread, names_below
 from ..headless import latent_files
 from ..headless.graph import WorkflowError
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
     from ..cascade_core.models.handle import Handle
 
-AT_ONCE = 256 * 2**20  # bytes of resized pictures in one pass of the effnet
 UNITS = {"": None, "MB": 10**6, "GB": 10**9}
 DESCRIPTION = """Encode all pictures of FOLDER and its sub-folders, and print the path of each file that is written.
 A picture becomes one tensor (16, h, w) under its relative path; `cascade decode` makes pictures of them again.
+Each is encoded by itself, so that its latent is the same, to the bit, in every run.
 With several files they are called NAME-00001.safetensors and so on. A file appears when it is complete, and is never
 replaced: the same command again goes on where the last one stopped, also with pictures that were added. Ctrl-C writes
 what is encoded so far. A picture that cannot be read is named and left out; so are those of formats that are not read,
@@ -46,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", metavar="PX", type=arguments.count, help="shrink pictures whose longer side is more than this")
     bound = "pictures in a file, or its size such as 256MB (%(default)s)"
     add("--shard-size", metavar="N", type=_shard_size, default="1000", help=bound)
-    pictures.add_arguments(parser, batch=8, threads="threads that read pictures")
+    alone = "of no effect: each picture is encoded by itself, so that it comes out the same whatever else is encoded"
+    add("--batch", metavar="N", type=arguments.count, help=alone)
+    pictures.add_workers(parser, "threads that read pictures")
     arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=encode)
 
@@ -78,9 +81,10 @@ def encode(options: argparse.Namespace) -> int:
         raise WorkflowError(f"encode: there are no pictures in {options.folder}")
     report.leave_out_unread(len(names), unread)
     local.device()  # refuses a device that is not there
-    with errors_as_failures(pictures.LESS_MEMORY):
+    with errors_as_failures("choose a smaller --size, fewer --workers, or another --device"):
         effnet = arguments.load_model(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)
-        return _encode_all(options, effnet, names, report)
+        with owned(options.to.parent, options.to.name):
+            return _encode_all(options, effnet, names, report)
 
 
 def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str], report: pictures.Report) -> int:
@@ -110,19 +114,15 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
                     report.leave_out(name, why.removeprefix(f"{name.rpartition('/')[2]} "))
                     bar.update()
 
-        same_size = latent_files.batches(
-            readable(), lambda one: one.pixels.shape, lambda one: one.pixels.nbytes, options.batch, AT_ONCE
-        )
         try:
-            for batch in same_size:
-                latents = encode_resized(effnet, torch.cat([one.pixels for one in batch])).to(precision)
-                for one, latent in zip(batch, latents, strict=True):
-                    if not latent.isfinite().all():
-                        report.leave_out(one.name, "its latent has numbers that are not finite: try --dtype float32")
-                        continue
-                    writer.add(one.name, latent.clone(), latent_files.Picture(one.size, one.index, pngs[one.name]))
-                    encoded, files, pixels = encoded + 1, files + one.bytes, pixels + 3 * one.size[0] * one.size[1]
-                bar.update(len(batch))
+            for one in readable():
+                (latent,) = encode_resized(effnet, one.pixels).to(precision)
+                bar.update()
+                if not latent.isfinite().all():
+                    report.leave_out(one.name, "its latent has numbers that are not finite: try --dtype float32")
+                    continue
+                writer.add(one.name, latent, latent_files.Picture(one.size, one.index, pngs[one.name]))
+                encoded, files, pixels = encoded + 1, files + one.bytes, pixels + 3 * one.size[0] * one.size[1]
             writer.flush(last=True)
         except BaseException:  # Ctrl-C, out of memory: what is encoded stays
             writer.flush()

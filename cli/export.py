@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import ChainMap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def export(options: argparse.Namespace) -> int:
     return OK
 
 
-def _read_info(source: str) -> dict[str, Any]:
+def _read_info(source: str) -> Mapping[str, Any]:
     """The declarations of a server's nodes: from the server itself, or from a file with its answer."""
     if "://" in source:
         return _ask(source.rstrip("/").removesuffix("/object_info"))
@@ -75,13 +76,13 @@ def _read_info(source: str) -> dict[str, Any]:
     return info
 
 
-def _ask(address: str) -> dict[str, Any]:
+def _ask(address: str) -> Mapping[str, Any]:
     parts.expect("headless.remote", "--object-info: what asks a server")
     import asyncio
 
     from ..headless.remote import server
 
-    async def ask() -> dict[str, Any]:
+    async def ask() -> Mapping[str, Any]:
         async with server.connect(address) as there:
             return await there.object_info()
 

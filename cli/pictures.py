@@ -21,15 +21,12 @@ from .output import FAILED, OK, complain, say
 if TYPE_CHECKING:
     from torch import Tensor
 
-LESS_MEMORY = "choose a smaller --batch, fewer --workers, or another --device"
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def add_arguments(parser: argparse.ArgumentParser, batch: int, threads: str) -> None:
-    """--batch and --workers; `threads` says what the latter are."""
-    like = "pictures of like size in one pass (%(default)s)"
-    parser.add_argument("--batch", metavar="N", type=arguments.count, default=batch, help=like)
+def add_workers(parser: argparse.ArgumentParser, threads: str) -> None:
+    """--workers, which are `threads` for something."""
     workers = min(8, os.cpu_count() or 1)
     about = f"{threads} (%(default)s)"
     parser.add_argument("--workers", metavar="N", type=arguments.count, default=workers, help=about)

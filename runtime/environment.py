@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "tokenizers", "safetensors", "numpy", "Pillow")
 # Extra of pyproject.toml -> modules that it brings.
 EXTRAS = {
     "server": ("aiohttp", "yarl"),
-    "app": ("gradio", "fastapi", "uvicorn"),
+    "app": ("gradio", "fastapi", "starlette", "uvicorn", "h11"),
     "completion": ("argcomplete",),
     "sde": ("torchsde",),
     "canny": ("cv2",),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..cascade_core.files import atomic, locks
 from ..cascade_core.wording import without_controls
 from . import devices, model_folders
 from .host import Advance, Host, Preview
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from ..cascade_core.memory import OneAtATime, Placement
     from ..cascade_core.models.handle import Handle
+
+
+GONE, KEPT = "cascade_", "cascade_previews_"  # how the names of temporary folders begin, by what becomes of previews
+LOCK = ".lock"  # in such a folder, while its program lives
 
 
 class Audience(Protocol):
@@ -54,6 +59,7 @@ class LocalHost(Host):
     def __init__(self) -> None:
         self.settings = Settings()
         self._temporary: Path | None = None
+        self._lock: int | None = None  # of that folder
         self._placements: dict[torch.device, OneAtATime] = {}
         self._cancelled = threading.Event()
 
@@ -69,19 +75,18 @@ class LocalHost(Host):
     def temporary_directory(self) -> Path:
         """A folder for previews, and in folders below it for what is gone when the program ends."""
         if self._temporary is None:
-            self._temporary = Path(tempfile.mkdtemp(prefix="cascade_"))
+            _remove_dead()
+            prefix = KEPT if self.settings.keeps_previews else GONE
+            self._temporary = Path(tempfile.mkdtemp(prefix=prefix))
+            with suppress(OSError):  # a file system that knows no locks
+                self._lock = locks.take(self._temporary / LOCK, makes=True)
             atexit.register(self._clear, self._temporary)
         return self._temporary
 
     def _clear(self, folder: Path) -> None:
-        if not self.settings.keeps_previews:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        with suppress(OSError):
-            for entry in folder.iterdir():
-                if entry.is_dir():
-                    shutil.rmtree(entry, ignore_errors=True)
-            folder.rmdir()  # unless there are previews
+        if self._lock is not None:
+            locks.let_go(folder / LOCK, self._lock)
+        _clear(folder, self.settings.keeps_previews)
 
     def comfyui_directory(self) -> Path | None:
         """ComfyUI's folder, where this pack lies in its `custom_nodes`."""
@@ -160,3 +165,25 @@ class LocalHost(Host):
             audience.warn(node, message)
             return
         print(without_controls(f"{node}: {message}"), file=sys.stderr)
+
+
+def _clear(folder: Path, keeps_previews: bool) -> None:
+    if not keeps_previews:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    atomic.sweep(folder)
+    with suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+        folder.rmdir()  # unless there are previews
+
+
+def _remove_dead() -> None:
+    """Remove what killed programs left in the system's temporary folder; previews that were to stay do."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{GONE}*"):
+        with suppress(OSError):  # another person's
+            descriptor = None if folder.is_symlink() else locks.take(folder / LOCK)
+            if descriptor is not None:
+                locks.let_go(folder / LOCK, descriptor)
+                _clear(folder, folder.name.startswith(KEPT))

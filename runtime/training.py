@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STATES = "training"  # folder of the states, in the output folder
 NAME = re.compile(r"\w[\w .+-]*")
-LONGEST_NAME = 200  # bytes: of 255 that a name may have, temporary files put up to thirty around it
+LONGEST_NAME = 200  # bytes: of 255 that a name may have, `.safetensors` and what others add take some
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,17 @@ class Training:
         return controlnet.untrained_controlnet(self.models, self.dataset, self.settings, self.name, self.start, width)
 
     def carry_out(self) -> Trained:
-        """Take all steps that are left, with progress, previews and cancel, and write the finished file."""
+        """Take all steps that are left, with progress, previews and cancel, and write the finished file.
+
+        CascadeError where another process trains in the same folder.
+        """
+        from ..cascade_core.files.owner import owned
+        from ..cascade_core.training import sharded
+
+        with owned(self.folder) if sharded.rank() == 0 else nullcontext():
+            return self._carry_out()
+
+    def _carry_out(self) -> Trained:
         from ..cascade_core.training.run_log import CURVE
         from ..cascade_core.training.start import start_training
 

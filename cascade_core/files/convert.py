@@ -24,7 +24,7 @@ from ..models.blocks import TimestepBlock, large_weights
 from ..models.config import PRESETS
 from ..models.quantised import Quantised, Rotations, group_of, quantise
 from ..wording import first_of
-from .atomic import whole
+from .atomic import sweep, whole
 from .diffusers_config import write_config
 from .dtypes import DTYPES, NAMES, TYPES
 from .identify import find_part, identify
@@ -203,6 +203,7 @@ def _weights(plan: _Plan) -> Path:
 
 def _check_target(plan: _Plan, overwrite: bool) -> None:
     path = plan.path
+    sweep(_weights(plan).parent)
     if plan.config is None and path.suffix not in SAFETENSORS:
         raise CascadeError(f"{path}: expected a file name that ends in {SAFETENSORS[0]}; no loader finds others")
     if plan.config is None and path.is_dir():

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..files.atomic import remove_leftovers
+from ..files.atomic import sweep
 from ..reading import parse_json
 from . import sharded
 from .dataset import differences
 from .loop import Progress, train
-from .run_log import RunLog
+from .run_log import SAMPLES, RunLog
 from .settings import changed
 from .state import Head, read_head
 from .task import Task
@@ -67,8 +67,7 @@ class TrainingRun:
         """All steps that are left, and the finished file after the last."""
         settings = self.task.settings
         if sharded.rank() == 0:
-            remove_leftovers(self.folder)
-            remove_leftovers(self.target)
+            sweep(self.folder, self.folder / SAMPLES, self.task.cache.folder)
         # The host runs nodes under inference_mode, of whose tensors no gradients are kept.
         with torch.inference_mode(False), torch.enable_grad(), self.task.begin():
             log = RunLog(self.folder, self.done) if sharded.rank() == 0 else None

@@ -19,7 +19,7 @@ from ..files.atomic import durable
 from ..reading import parse_json, read_text
 from .loop import Progress
 
-CURVE = "curve.png"
+CURVE, SAMPLES = "curve.png", "samples"
 CURVE_SIZE = HEIGHT, WIDTH = 420, 900  # pixels
 MARGIN, LINES = 60, 4
 LARGEST = 1e300  # of a loss, a rate or a step
@@ -52,7 +52,7 @@ class RunLog:
 
     def save_samples(self, step: int, pictures: Sequence[Tensor]) -> list[Path]:
         """Write sample pictures (3, H, W) of a step; returns their files."""
-        paths = [self.folder / "samples" / f"{step:06}-{number}.png" for number in range(len(pictures))]
+        paths = [self.folder / SAMPLES / f"{step:06}-{number}.png" for number in range(len(pictures))]
         for number, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
             levels = picture.mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
             with durable(path) as temporary:

@@ -13,5 +13,5 @@ from .plan import Cache, NodeFailure, Plan
 from .prompt import Problem, Prompt, link_of, locate
 from .unfolding import inputs_of, put
 from .validation import Validation, check_form, validate
-from .wording import WorkflowError, is_object, list_choices, names_of, nearest, show, title_of, where
+from .wording import WorkflowError, is_list, is_object, list_choices, names_of, nearest, show, title_of, where
 from .workflow import Picture, Workflow, accept, convert

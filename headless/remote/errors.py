@@ -5,57 +5,42 @@ from typing import Any
 
 from ...cascade_core.errors import says_out_of_memory
 from .. import graph
-
-Definitions = Mapping[str, graph.Definition]
+from .answers import Account, NodeErrors, Problem
 
 _FORESEEN = ("ValueError", "OSError", "FileNotFoundError", "CascadeError")  # errors that are told without their type
 
 
-def explain(
-    prompt: graph.Prompt, definitions: Definitions, error: Mapping[str, Any], node_errors: Mapping[str, Any]
-) -> list[str]:
-    """A sentence for each problem: node, title, input, what was expected and what was found.
-
-    `error` is about the whole prompt, and only told where no node has a problem.
-    """
-    messages = list(dict.fromkeys(_node_messages(prompt, definitions, node_errors)))
-    if not messages:
-        details = f" ({error['details']})" if error.get("details") else ""
-        messages.append(f"workflow: the server refuses it: {error.get('message', 'it does not say why')}{details}")
-    return messages
+def explain(prompt: graph.Prompt, definitions: graph.Definitions, node_errors: NodeErrors) -> list[str]:
+    """A sentence for each problem: node, title, input, what was expected and what was found."""
+    return list(dict.fromkeys(_node_messages(prompt, definitions, node_errors)))
 
 
-def explain_failure(prompt: graph.Prompt, account: Mapping[str, Any]) -> str | None:
+def explain_failure(prompt: graph.Prompt, account: Account) -> str | None:
     """Why the server did not finish, by its account of the prompt; None where it did."""
-    status: Any = account.get("status")
-    messages = dict(status.get("messages") or []) if graph.is_object(status) else {}
-    if found := messages.get("execution_interrupted"):
+    if found := account.messages.get("execution_interrupted"):
         return f"somebody interrupted it at {_place(prompt, found)}"
-    if found := messages.get("execution_error"):
+    if found := account.messages.get("execution_error"):
         kind = str(found.get("exception_type")).rpartition(".")[2]
         text = str(found.get("exception_message")).strip()
         advice = "; choose a smaller size, batch or dtype" if says_out_of_memory(kind, text) else ""
         return f"{_place(prompt, found)} failed: {text if kind in _FORESEEN and text else f'{kind}: {text}'}{advice}"
-    if graph.is_object(status) and status.get("status_str") == "error":
-        return "the server says that it failed, but not why"
-    return None
+    return "the server says that it failed, but not why" if account.has_failed else None
 
 
-def _node_messages(prompt: graph.Prompt, definitions: Definitions, node_errors: Mapping[str, Any]) -> Iterator[str]:
-    for node_id, entry in node_errors.items():
+def _node_messages(prompt: graph.Prompt, definitions: graph.Definitions, node_errors: NodeErrors) -> Iterator[str]:
+    for node_id, problems in node_errors.items():
         node = prompt.get(node_id, {})
         definition = definitions.get(str(node.get("class_type")))
-        for problem in entry["errors"]:
-            info: Mapping[str, Any] = problem.get("extra_info") or {}
-            name: str | None = info.get("input_name")
+        for problem in problems:
+            name = problem.input
             declared = None if definition is None or name is None else definition.inputs.get(name)
             place = graph.where(node_id, node, name)
-            if problem.get("type") == "required_input_missing" and name not in node.get("inputs", {}):
+            if problem.kind == "required_input_missing" and name not in node.get("inputs", {}):
                 yield f"{place}: expected {_expectation(declared)}, found nothing"
-            elif (expected := _expected(problem.get("type"), declared)) and (found := _found(prompt, info)):
+            elif (expected := _expected(problem.kind, declared)) and (found := _found(prompt, problem.info)):
                 yield f"{place}: expected {expected}, found {found}"
             else:
-                yield f"{place}: {_own_words(problem, name)}"
+                yield f"{place}: {_own_words(problem)}"
 
 
 def _expected(kind: Any, declared: graph.Input | None) -> str | None:
@@ -80,15 +65,15 @@ def _expectation(declared: graph.Input | None) -> str:
 
 def _found(prompt: graph.Prompt, info: Mapping[str, Any]) -> str | None:
     if "received_type" in info:
-        source = str((info.get("linked_node") or ["?"])[0])
+        linked = info.get("linked_node")
+        source = str(linked[0]) if graph.is_list(linked) and linked else "?"
         return f"{info['received_type']} from {graph.where(source, prompt.get(source, {}))}"
     return graph.show(info["received_value"]) if "received_value" in info else None
 
 
-def _own_words(problem: Mapping[str, Any], name: str | None) -> str:
+def _own_words(problem: Problem) -> str:
     """The server's own message, without the input's name before it."""
-    details = str(problem.get("details") or "").removeprefix(f"{name}").removeprefix(" - ")
-    return details or str(problem.get("message", "the server refuses it"))
+    return problem.details.removeprefix(f"{problem.input}").removeprefix(" - ") or problem.message
 
 
 def _place(prompt: graph.Prompt, found: Mapping[str, Any]) -> str:

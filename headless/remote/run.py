@@ -7,17 +7,18 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
 from ...cascade_core.errors import CascadeError
-from ...cascade_core.files import atomic
+from ...cascade_core.files import atomic, picture_files
 from ...runtime import host, paths
 from .. import graph, set_values
 from ..set_values import ShortForm
-from . import errors, server
+from . import answers, errors, server
+from .answers import Account, Event, Result
 from .server import Server, ServerError
 
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
@@ -105,26 +106,27 @@ class _Queued:
         extra = {} if self.workflow.editor is None else {"extra_pnginfo": {"workflow": self.workflow.editor}}
         try:
             self.prompt_id, node_errors = await self.there.submit(self.prompt, self.prompt_id, extra)
-        except server.Rejected as refusal:
-            found = errors.explain(self.prompt, self.definitions, refusal.error, refusal.node_errors)
-            raise graph.WorkflowError(*found) from None
+        except answers.Rejected as refusal:
+            found = errors.explain(self.prompt, self.definitions, refusal.node_errors)
+            details = f" ({refusal.details})" if refusal.details else ""
+            why = f"workflow: the server refuses it: {refusal.message}{details}"
+            raise graph.WorkflowError(*(found or [why])) from None
         except asyncio.CancelledError:
             await self._cancel()
             raise
         if node_errors:
-            self.dropped = errors.explain(self.prompt, self.definitions, {}, node_errors)
+            self.dropped = errors.explain(self.prompt, self.definitions, node_errors)
             if not partial:
                 await self._cancel()
                 raise graph.WorkflowError(*self.dropped)
             self.observer.complain(*self.dropped)
 
-    async def follow(self, events: AsyncIterator[server.Event]) -> None:
+    async def follow(self, events: AsyncIterator[Event]) -> None:
         """Tell of its progress and bring its results; raises RunFailed."""
         try:
             await self._hear_all(events)
             account = await self.there.finished(self.prompt_id)
-            async for path in _fetch_results(self.there, account):
-                self.observer.add_file(path)
+            problems = await self._fetch_results(account)
         except (ServerError, OSError) as error:
             raise RunFailed(str(error)) from error
         except asyncio.CancelledError:  # Ctrl-C
@@ -132,31 +134,31 @@ class _Queued:
             raise
         if failure := errors.explain_failure(self.prompt, account):
             raise RunFailed(failure)
+        if problems:
+            raise RunFailed(problems[0] + (f"; and {len(problems) - 1} more" if len(problems) > 1 else ""))
 
-    async def _hear_all(self, events: AsyncIterator[server.Event]) -> None:
+    async def _hear_all(self, events: AsyncIterator[Event]) -> None:
         """Listen until the prompt has ended."""
         begun = False
-        async for kind, data in events:
-            if data.get("prompt_id") == self.prompt_id:
+        async for event in events:
+            if event.prompt_id == self.prompt_id:
                 begun = True
-                self._hear(kind, data)
-                if kind in _ENDS or (kind == "executing" and data.get("node") is None):
+                self._hear(event)
+                if event.kind in _ENDS or (event.kind == "executing" and event.node is None):
                     return
-            elif kind == "status" and not begun and await self._is_gone():
+            elif event.kind == "status" and not begun and await self._is_gone():
                 raise RunFailed(f"{self.there.name}: somebody took the workflow out of the queue")
 
-    def _hear(self, kind: str, data: Mapping[str, Any]) -> None:
+    def _hear(self, event: Event) -> None:
         """One event about the prompt."""
-        if kind == "execution_cached":
-            for node in data.get("nodes") or []:
+        if event.kind == "execution_cached":
+            for node in event.nodes:
                 self._finish(node, 0.0, cached=True)
-        elif kind == "executing":
-            self._start(data.get("display_node") or data.get("node"))
-        elif kind == "progress":
-            step, steps = data.get("value"), data.get("max")
-            if isinstance(step, int | float) and isinstance(steps, int | float):
-                self.observer.advance(self._names.get(str(self._node), "?"), step, steps)
-        elif kind == "execution_success":
+        elif event.kind == "executing":
+            self._start(event.display_node or event.node)
+        elif event.kind == "progress" and event.step is not None and event.steps is not None:
+            self.observer.advance(self._names.get(str(self._node), "?"), event.step, event.steps)
+        elif event.kind == "execution_success":
             self._start(None)
 
     def _start(self, node: str | None) -> None:
@@ -174,6 +176,17 @@ class _Queued:
             title = graph.title_of(entry)
             done = graph.Done(node, title, entry["class_type"], seconds, cached, {}, self._names[node])
             self.observer.finish(done)
+
+    async def _fetch_results(self, account: Account) -> list[str]:
+        """Bring each result; a sentence for each that cannot be had."""
+        root = host.current().output_directory()
+        problems: list[str] = []
+        for result in account.results:
+            try:
+                self.observer.add_file(await _fetch(self.there, result, root))
+            except (ServerError, CascadeError) as error:
+                problems.append(str(error))
+        return problems
 
     async def _is_gone(self) -> bool:
         place = await self.there.place_in_queue(self.prompt_id)
@@ -221,34 +234,30 @@ def _find_picture(name: str) -> tuple[Path, str]:
     return path, "" if subfolder == "." else subfolder
 
 
-async def _fetch_results(there: Server, account: Mapping[str, Any]) -> AsyncIterator[Path]:
-    """Bring each file of the server's account of a prompt; previews stay there, as they would be gone here."""
-    root = host.current().output_directory()
-    outputs: Any = account.get("outputs")
-    for ui in outputs.values() if graph.is_object(outputs) else ():
-        for shown in ui.values() if graph.is_object(ui) else ():
-            for entry in shown if isinstance(shown, list) else ():
-                if graph.is_object(entry) and entry.get("type") == "output" and "filename" in entry:
-                    yield await _fetch(there, entry, root)
-
-
-async def _fetch(there: Server, entry: Mapping[str, Any], root: Path) -> Path:
-    folder, name = _target(there, entry, root)
+async def _fetch(there: Server, result: Result, root: Path) -> Path:
+    """Bring a result, which must be a picture: what else a server names is not written here."""
+    folder = _folder(there, result, root)
+    if not result.filename.lower().endswith(picture_files.SUFFIXES):
+        what = f"expected a picture as its result, found {graph.show(result.filename)}"
+        raise ServerError(f"{there.name}: {what}: it stays there")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.unfinished(folder) as temporary:
-        await there.download(entry, temporary)
-        return next(folder / free for free in _names(name) if atomic.claim(temporary, folder / free))
+        await there.download(result, temporary)
+        failure = f"{there.name}: expected a picture as its result {graph.show(result.filename)}, found none"
+        with picture_files.opened(temporary, failure, "it stays there", most=1):
+            pass
+        return next(folder / free for free in _names(result.filename) if atomic.claim(temporary, folder / free))
 
 
-def _target(there: Server, entry: Mapping[str, Any], root: Path) -> tuple[Path, str]:
-    """The folder and the name of a result, which a server must not choose outside the output folder."""
-    subfolder, name = str(entry.get("subfolder") or ""), str(entry["filename"])
+def _folder(there: Server, result: Result, root: Path) -> Path:
+    """The folder of a result, which a server must not choose outside the output folder."""
+    name, subfolder = result.filename, result.subfolder
     folder = root / subfolder.replace("\\", "/")
     plain = not set(name) & {"/", "\\", "\0"} and "\0" not in subfolder and (folder / name).parent == folder
     if name in ("", ".", "..") or not plain or not paths.is_inside(root, folder):
         found = graph.show(f"{subfolder}/{name}")
         raise ServerError(f"{there.name}: expected results inside its output folder, found {found}")
-    return folder, name
+    return folder
 
 
 def _names(name: str) -> Iterator[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,6 +79,8 @@ class Server:
     url: str
     place: Path  # with `input` and `output`, in which it was started
     config: dict[str, Any]
+    process: subprocess.Popen[str]
+    temporary: Path  # where the system's temporary files of it are
 
     @property
     def input(self) -> Path:
@@ -97,20 +101,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         (place / "workflows" / path.name).write_bytes(path.read_bytes())
     (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
     (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")
-    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", "--workflows", str(place / "workflows")]
+    with running(place, "--workflows", str(place / "workflows")) as found:
+        yield found
+
+
+@contextmanager
+def running(place: Path, *arguments: str) -> Iterator[Server]:
+    """`cascade app` in a folder, until the end of the block; it must live till then."""
+    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", *arguments]
+    temporary = place.with_name(f"{place.name}_temporary")
+    temporary.mkdir(exist_ok=True)
     with (place / "log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=log, text=True)
+        environment = {**os.environ, "TMPDIR": str(temporary)}
+        process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
             assert url.startswith("http://127.0.0.1:"), (place / "log").read_text("utf-8")
             with urllib.request.urlopen(f"{url}/config", timeout=120) as answer:
                 config = json.load(answer)
-            yield Server(url, place, config)
+            yield Server(url, place, config, process, temporary)
             assert process.poll() is None, (place / "log").read_text("utf-8")
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 def wait_for(condition: Any, seconds: float = 30) -> None:

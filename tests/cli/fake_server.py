@@ -39,6 +39,8 @@ class FakeServer:
         self.info: Any = INFO
         self.node_errors: dict[str, Any] = {}
         self.answers: dict[str, web.Response] = {}  # by path, instead of the usual ones
+        self.endless: tuple[bytes, float] | None = None  # what object_info sends again and again, after so many seconds
+        self.account: Any = None  # in the history, instead of the usual one
         self.outputs: dict[str, Any] = {}
         self.messages: list[Any] = []  # of the history, after the usual ones
         self.files: dict[str, bytes] = {}
@@ -59,6 +61,10 @@ class FakeServer:
         path = request.path.removeprefix("/")
         if path in self.answers:
             return self.answers[path]
+        if path.startswith("history/") and "history" in self.answers:
+            return self.answers["history"]
+        if path == "object_info" and self.endless:
+            return await self._send_for_ever(request, *self.endless)
         if path == "ws":
             return await self._listen(request)
         if path == "object_info":
@@ -91,6 +97,13 @@ class FakeServer:
             pass
         return self.socket
 
+    async def _send_for_ever(self, request: web.Request, piece: bytes, pause: float) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while True:
+            await answer.write(piece)  # until it is told that nobody listens
+            await asyncio.sleep(pause)
+
     async def _upload(self, request: web.Request) -> web.Response:
         post = await request.post()
         image, subfolder = post["image"], post["subfolder"]
@@ -108,7 +121,8 @@ class FakeServer:
     def _history(self, id: str) -> dict[str, Any]:
         failed = any(kind in ("execution_error", "execution_interrupted") for kind, _ in self.messages)
         status = {"status_str": "error" if failed else "success", "messages": [["execution_start", {}], *self.messages]}
-        return {id: {"outputs": self.outputs, "status": status}} if id in self.done else {}
+        usual = {"outputs": self.outputs, "status": status}
+        return {id: usual if self.account is None else self.account} if id in self.done else {}
 
 
 async def finish(server: FakeServer, id: str) -> None:

@@ -1,6 +1,7 @@
 """`cascade run --server`, against a server that does what a real one seldom does."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 web = pytest.importorskip("aiohttp.web")
-from . import fake_server  # noqa: E402 (it needs aiohttp)
+from stable_cascade_nodes.headless.remote import server as remote  # noqa: E402 (it needs aiohttp)
+
+from . import fake_server  # noqa: E402
 
 Cascade = Callable[..., Any]
 
@@ -24,6 +28,15 @@ def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, 
 PROMPT = {"1": node("Text", "Words", text="hello"), "2": node("Show", "Out", text=["1", 0])}
 LOAD = {"1": node("LoadImage", "Picture", image="a.png"), "2": node("SaveImage", images=["1", 0], filename_prefix="b")}
 IMAGE = {"filename": "a_00001_.png", "subfolder": "", "type": "output"}
+
+
+def png() -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (5, 4), "red").save(written, "PNG")
+    return written.getvalue()
+
+
+PNG = png()
 
 
 @pytest.fixture
@@ -40,11 +53,11 @@ def there(cascade: Cascade, server: Any) -> Cascade:
 
 def test_progress_and_results(there: Cascade, server: Any, folders: Path) -> None:
     server.outputs = {"2": {"images": [IMAGE, IMAGE | {"type": "temp"}], "text": ["words"]}}
-    server.files = {"a_00001_.png": b"pixels"}
+    server.files = {"a_00001_.png": PNG}
     answer = there(PROMPT)
     assert answer.code == 0
     assert answer.lines == [str(folders / "output" / "a_00001_.png")]
-    assert Path(answer.lines[0]).read_bytes() == b"pixels"
+    assert Path(answer.lines[0]).read_bytes() == PNG
     assert [line.split(" s  ")[1] for line in answer.err.splitlines()] == ["Words", "Out"]
     assert server.prompts[0]["prompt"] == PROMPT
     assert server.prompts[0]["extra_data"] == {}
@@ -68,14 +81,14 @@ def test_json(there: Cascade, server: Any) -> None:
 
 
 def test_nothing_is_replaced_and_subfolders_are_kept(there: Cascade, server: Any, folders: Path) -> None:
-    names = ["a_00001_.png", "notes.txt"]
+    names = ["a_00001_.png", "notes.webp"]
     server.outputs = {"2": {"images": [{"filename": name, "subfolder": "x/y", "type": "output"} for name in names]}}
-    server.files = dict.fromkeys(names, b"new")
+    server.files = dict.fromkeys(names, PNG)
     found = [there(PROMPT).lines for _ in range(3)]
     folder = folders / "output" / "x" / "y"
     assert found[0] == [str(folder / name) for name in names]
-    assert found[1] == [str(folder / "a_00002_.png"), str(folder / "notes (1).txt")]
-    assert found[2] == [str(folder / "a_00003_.png"), str(folder / "notes (2).txt")]
+    assert found[1] == [str(folder / "a_00002_.png"), str(folder / "notes (1).webp")]
+    assert found[2] == [str(folder / "a_00003_.png"), str(folder / "notes (2).webp")]
     assert len(list(folder.iterdir())) == 6
 
 
@@ -108,7 +121,7 @@ def test_a_result_that_is_gone(there: Cascade, server: Any, folders: Path) -> No
     server.outputs = {"2": {"images": [IMAGE]}}
     answer = there(PROMPT)
     assert (answer.code, answer.out) == (1, "")
-    assert "'a_00001_.png', found 404" in answer.err
+    assert '"a_00001_.png", found 404' in answer.err
     assert not list((folders / "output").iterdir())
 
 
@@ -207,7 +220,7 @@ def test_dropped_outputs_stop_everything(there: Cascade, server: Any) -> None:
 
 def test_partial_runs_the_others(there: Cascade, server: Any) -> None:
     server.node_errors = {"2": {"errors": [error("custom_validation_failed", details="dropped")]}}
-    server.outputs, server.files = {"2": {"images": [IMAGE]}}, {IMAGE["filename"]: b""}
+    server.outputs, server.files = {"2": {"images": [IMAGE]}}, {IMAGE["filename"]: PNG}
     answer = there(PROMPT, "--partial")
     assert answer.code == 2
     assert len(answer.lines) == 1
@@ -248,7 +261,7 @@ def test_unknown_nodes_and_broken_links_are_never_sent(there: Cascade, server: A
 )
 def test_a_failure_there(there: Cascade, server: Any, kind: str, fields: dict[str, str], expected: str) -> None:
     server.messages = [[kind, {"node_id": "1", "node_type": "Text", **fields}]]
-    server.outputs, server.files = {"2": {"images": [IMAGE]}}, {IMAGE["filename"]: b""}
+    server.outputs, server.files = {"2": {"images": [IMAGE]}}, {IMAGE["filename"]: PNG}
     answer = there(PROMPT)
     assert answer.code == 1
     assert expected in answer.err.splitlines()[-1]
@@ -312,7 +325,7 @@ def test_a_connection_lost_while_it_runs(there: Cascade, server: Any) -> None:
         ("object_info", {"text": '{"status": "fine"}'}, "expected a ComfyUI with its nodes"),
         ("ws", {"status": 403}, "the websocket for its progress cannot be opened"),
         ("prompt", {"text": '{"fine": true}'}, "expected the id of the queued prompt"),
-        ("upload/image", {"text": "{}"}, "expected the name of the uploaded a.png"),
+        ("upload/image", {"text": "{}"}, "expected the name of the uploaded file"),
     ],
 )
 def test_what_is_no_comfyui(
@@ -325,6 +338,114 @@ def test_what_is_no_comfyui(
     assert len(answer.err.splitlines()) == 1
     assert answer.err.startswith(f"cascade: {server.url}")
     assert expected in answer.err
+
+
+@pytest.mark.parametrize("path", ["object_info", "ws", "prompt", "upload/image", "view", "history"])
+def test_nobody_is_sent_to_another_address(there: Cascade, server: Any, folders: Path, path: str) -> None:
+    (folders / "input" / "a.png").touch()
+    server.outputs = {"2": {"images": [IMAGE]}}
+    with fake_server.serve() as other:
+        server.answers[path] = web.Response(status=307, headers={"Location": f"{other.url}/secret"})
+        answer = there(LOAD)
+        assert (answer.code, answer.out) == (1 if path in ("view", "history") else 2, "")
+        assert f'sends us on to "{other.url}/secret"' in answer.err.splitlines()[-1]
+        assert not other.asked and not other.uploads and not other.prompts
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.sh", PNG, 'expected a picture as its result, found "a.sh": it stays there'),
+        ("a.png", b"#!/bin/sh", 'expected a picture as its result "a.png", found none: it is no picture'),
+        ("a.png", b"", "found none: "),
+        ("a.png", PNG + bytes(2**20), 'expected at most 1 MiB of the result "a.png", found more'),
+        ("\x1b[2J.png", PNG, None),
+    ],
+)
+def test_a_result_is_a_picture_within_bounds(
+    there: Cascade, server: Any, folders: Path, name: str, content: bytes, expected: str | None, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(remote, "_LARGEST_RESULT", 2**20)
+    server.outputs = {"2": {"images": [IMAGE | {"filename": name}, IMAGE]}}
+    server.files = {name: content, IMAGE["filename"]: PNG}
+    answer = there(PROMPT)
+    found = sorted(path.name for path in (folders / "output").iterdir())
+    assert found == sorted([IMAGE["filename"]] if expected else [IMAGE["filename"], name])  # the other is brought
+    assert answer.code == (1 if expected else 0)
+    assert (expected or "Out") in answer.err.splitlines()[-1] and "\x1b" not in answer.err
+
+
+def test_answers_have_an_end(there: Cascade, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes a byte at a time, and one of too much."""
+    monkeypatch.setattr(remote, "_LONGEST", 1)
+    server.endless = b" ", 0.1
+    answer = there(PROMPT)
+    assert (answer.code, answer.out) == (2, "")
+    assert "no answer within 120 s, or no whole one within 1 s" in answer.err
+    monkeypatch.setattr(remote, "_LONGEST", 60)
+    monkeypatch.setattr(remote, "LARGEST_TEXT", 2**22)
+    server.endless = bytes(2**20), 0.0
+    answer = there(PROMPT)
+    assert answer.code == 2 and "expected at most 4 MiB from /object_info, found more" in answer.err
+
+
+def test_it_may_run_for_longer_than_an_answer(there: Cascade, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slowly(server: Any, id: str) -> None:
+        await asyncio.sleep(2)
+        await fake_server.finish(server, id)
+
+    monkeypatch.setattr(remote, "_LONGEST", 1)
+    server.script = slowly
+    assert there(PROMPT).code == 0
+
+
+ODD: list[Any] = [
+    None,
+    5,
+    "x",
+    [],
+    [1],
+    [[]],
+    {},
+    {"x": 1},
+    {"2": 5},
+    {"2": {"errors": [5]}},
+    [["x", 5]],
+    float("nan"),
+    10**400,
+]
+"""What any part of an answer may be that should not."""
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("part", ["node_errors", "queue", "outputs", "messages", "status", "prompt_id", "progress"])
+def test_odd_answers_are_one_sentence(there: Cascade, server: Any, part: str, value: Any) -> None:
+    async def odd(server: Any, id: str) -> None:
+        fields = {"node": value, "display_node": value, "value": value, "max": value, "nodes": value}
+        for kind in ("status", "execution_cached", "executing", "progress", "new"):
+            await server.tell(kind, prompt_id=id, **(fields | ({"node": "1"} if kind == "executing" else {})))
+        await fake_server.finish(server, id)
+
+    async def waiting(server: Any, id: str) -> None:
+        await server.tell("status", status={})
+        await fake_server.finish(server, id)
+
+    if part == "progress":
+        server.script = odd
+    elif part == "queue":
+        server.script = waiting
+        server.answers["queue"] = web.json_response({"queue_running": value, "queue_pending": value})
+    elif part == "prompt_id":
+        server.answers["prompt"] = web.json_response({"prompt_id": [value]})
+    elif part == "node_errors":
+        body = {"error": value, "node_errors": value}
+        server.answers["prompt"] = web.json_response(body, status=400)
+    else:
+        server.account = {part: value} if part != "messages" else {"status": {"messages": value}}
+    answer = there(PROMPT)
+    assert answer.code in (0, 1, 2) and "this is a fault of the program" not in answer.err
+    if answer.code:
+        assert server.url in answer.err.splitlines()[-1] or "the server" in answer.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

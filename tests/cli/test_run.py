@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from stable_cascade_nodes.runtime.local import LocalHost
+
 Cascade = Callable[..., Any]
 
 
@@ -58,6 +60,38 @@ def test_previews_stay_when_the_program_ends(folders: Path) -> None:
         folder = Path(ran.stdout.strip())
         assert (sorted(path.name for path in folder.iterdir()) if folder.exists() else None) == left
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_what_a_killed_program_left_goes_with_the_next(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its temporary folder, but for previews that were to stay; that of a living program does not."""
+    source = [
+        "import os, sys, stable_cascade_nodes.runtime.host as host",
+        "here = host.configure(keeps_previews=sys.argv[1] == 'keep').temporary_directory()",
+        "(here / 'page').mkdir()",
+        "(here / 'preview_00001_.png').touch()",
+        f"(here / '.{'0' * 32}.part').touch()",
+        "print(here)",
+        "os.kill(os.getpid(), 9)",
+    ]
+    (folders / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(folders / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def run(keeps: str) -> Path:
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(source), keeps], capture_output=True, check=False, text=True
+        )
+        return Path(done.stdout.strip())
+
+    gone, kept = run(""), run("keep")
+    assert not gone.exists() and kept.exists()
+    other = LocalHost()
+    living = other.temporary_directory()
+    assert [path.name for path in kept.iterdir()] == ["preview_00001_.png"]
+    last = run("")
+    assert living.is_dir() and last.is_dir()
+    LocalHost().temporary_directory()
+    assert living.is_dir() and not last.exists()
 
 
 def test_a_title_that_several_nodes_have_is_told_with_the_id(cascade: Cascade) -> None:

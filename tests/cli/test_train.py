@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.files.owner import owned
 from stable_cascade_nodes.cli.main import main
 
 OPTIONS = ["--size", "64", "--batch-size", "1", "--sample-every", "2", "--learning-rate", "0.01"]
@@ -51,6 +52,15 @@ def test_other_settings_than_the_states_are_a_bad_argument(capsys: pytest.Captur
     assert main(command) == 0
     assert main([*command, "--rank", "2"]) == 2
     assert "began otherwise: rank was 4, is 2. Choose another name" in capsys.readouterr().err
+
+
+def test_a_second_training_of_the_name_is_told_who_is_at_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS]
+    folder = tmp_path / "output/training/zig"
+    with owned(folder):
+        assert main(command) == 1
+    assert f"{folder} is being worked on by process {os.getpid()} on " in capsys.readouterr().err
+    assert not list(folder.iterdir())
 
 
 def test_defaults_follow_the_family(monkeypatch: pytest.MonkeyPatch) -> None:

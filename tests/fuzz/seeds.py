@@ -95,6 +95,45 @@ def workflows() -> list[bytes]:
     return [json.dumps(document).encode() for document in [*documents, *prompts]]
 
 
+PROMPT_ID = "12345678-1234-1234-1234-123456789012"
+AT_A_SERVER = {
+    "1": {"class_type": "Text", "inputs": {"text": "a star"}},
+    "2": {"class_type": "Save", "inputs": {"text": ["1", 0]}},
+}
+
+
+@cache
+def answers() -> list[bytes]:
+    """All that a server says of a workflow, by the first part of the path: one that does it, one that does not."""
+    info = {
+        "Text": {
+            "input": {"required": {"text": ["STRING", {"default": "x"}]}, "optional": {"n": ["INT", {"min": 0}]}},
+            "output": ["STRING"], "output_node": False, "display_name": "A text", "input_order": {"required": ["text"]},
+        },
+        "Save": {"input": {"required": {"text": ["STRING", {}]}}, "output": [], "output_node": True},
+    }  # fmt: skip
+    events = [
+        {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 1}}}},
+        {"type": "execution_cached", "data": {"nodes": ["1"], "prompt_id": PROMPT_ID}},
+        {"type": "executing", "data": {"node": "2", "display_node": "2", "prompt_id": PROMPT_ID}},
+        {"type": "progress", "data": {"node": "2", "value": 1, "max": 4, "prompt_id": PROMPT_ID}},
+        {"type": "execution_success", "data": {"prompt_id": PROMPT_ID}},
+    ]
+    shown = [{"filename": "a.png", "subfolder": "x", "type": "output"}, {"filename": "b.png", "type": "temp"}]
+    status = {"status_str": "success", "completed": True, "messages": [["execution_start", {"prompt_id": "x"}]]}
+    said = {
+        "object_info": info, "prompt": {"prompt_id": PROMPT_ID, "number": 1, "node_errors": {}}, "view": {},
+        "queue": {"queue_running": [[1, PROMPT_ID, {}, {}, ["2"]]], "queue_pending": [[2, "x"]]}, "ws": events,
+        "history": {PROMPT_ID: {"outputs": {"2": {"images": shown, "text": ["y"]}}, "status": status}},
+    }  # fmt: skip
+    fault = {"type": "value_smaller_than_min", "message": "m", "details": "d", "extra_info": {"input_name": "text"}}
+    fault["extra_info"] |= {"received_value": 5, "received_type": "INT", "linked_node": ["1", 0]}
+    refused = {"error": {"type": "x", "message": "y"}, "node_errors": {"2": {"errors": [fault], "class_type": "Save"}}}
+    failure = ["execution_error", {"node_id": "2", "exception_type": "x.OSError", "exception_message": "full"}]
+    failed = {PROMPT_ID: {"outputs": {}, "status": {"status_str": "error", "messages": [failure]}}}
+    return [json.dumps(one).encode() for one in (said, said | {"prompt": refused}, said | {"history": failed})]
+
+
 @cache
 def pictures() -> list[bytes]:
     """Small pictures of every format that is read, animated too, some with a workflow."""

@@ -35,9 +35,16 @@ TOO_LITTLE = [
     RuntimeError("level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("std::bad_alloc"),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("can't start new thread"),
     OSError(ENOMEM, "Cannot allocate memory"),
 ]
-OTHERWISE = [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError(ENOENT, "gone"), KeyError("memory")]
+OTHERWISE = [
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+    RuntimeError("could not create a primitive descriptor for a matmul primitive"),
+    OSError(ENOENT, "gone"),
+    KeyError("memory"),
+]
 ADVICE = "; choose a smaller size, batch or dtype, or another --device"
 
 

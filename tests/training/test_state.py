@@ -14,7 +14,6 @@ from torch import nn
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import tensors as writer
-from stable_cascade_nodes.cascade_core.files.atomic import durable, remove_leftovers
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
 from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
 from stable_cascade_nodes.cascade_core.training.state import load_state, read_head, save_state
@@ -118,18 +117,6 @@ def test_a_full_disk_says_so_and_the_last_state_stays(tmp_path: Path, monkeypatc
             save_state(state, 2, module, averaged.kept, optimizers)
     assert state.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
-
-
-def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    with durable(tmp_path / "loras" / "zig.txt") as temporary:
-        temporary.write_text("whole")
-    for name in (".zig.txt.123.tmp", ".other.txt.5.tmp"):
-        (tmp_path / "loras" / name).write_text("half")
-    remove_leftovers(tmp_path / "loras" / "zig.txt")
-    assert sorted(path.name for path in (tmp_path / "loras").iterdir()) == [".other.txt.5.tmp", "zig.txt"]
-    remove_leftovers(tmp_path / "loras")
-    assert [path.name for path in (tmp_path / "loras").iterdir()] == ["zig.txt"]
-    remove_leftovers(tmp_path / "not" / "there")
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
