@@ -79,7 +79,8 @@ def batch(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ..headless.batch import lock, manifest
+    from ..cascade_core.files.owner import owned
+    from ..headless.batch import manifest
     from ..headless.batch.driver import BatchError, Driver, Rules
     from ..headless.batch.output_folder import OutputFolder
 
@@ -99,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
     with _rows(options) as rows:
         crew = _crew(options, job)
         folder.make()
-        with lock.held(folder.root):
+        with owned(folder.root):
             folder.clear_staging()
             written = manifest.Manifest(folder.root / manifest.NAME)
             if written.unread:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 GONE, KEPT = "cascade_", "cascade_previews_"  # how the names of temporary folders begin, by what becomes of previews
-LOCK = ".lock"  # in such a folder, while its program lives
 
 
 class Audience(Protocol):
@@ -79,13 +78,13 @@ class LocalHost(Host):
             prefix = KEPT if self.settings.keeps_previews else GONE
             self._temporary = Path(tempfile.mkdtemp(prefix=prefix))
             with suppress(OSError):  # a file system that knows no locks
-                self._lock = locks.take(self._temporary / LOCK, makes=True)
+                self._lock = locks.take(self._temporary / locks.NAME, makes=True)
             atexit.register(self._clear, self._temporary)
         return self._temporary
 
     def _clear(self, folder: Path) -> None:
         if self._lock is not None:
-            locks.let_go(folder / LOCK, self._lock)
+            locks.let_go(folder / locks.NAME, self._lock)
         _clear(folder, self.settings.keeps_previews)
 
     def comfyui_directory(self) -> Path | None:
@@ -183,7 +182,7 @@ def _remove_dead() -> None:
     """Remove what killed programs left in the system's temporary folder; previews that were to stay do."""
     for folder in Path(tempfile.gettempdir()).glob(f"{GONE}*"):
         with suppress(OSError):  # another person's
-            descriptor = None if folder.is_symlink() else locks.take(folder / LOCK)
+            descriptor = None if folder.is_symlink() else locks.take(folder / locks.NAME)
             if descriptor is not None:
-                locks.let_go(folder / LOCK, descriptor)
+                locks.let_go(folder / locks.NAME, descriptor)
                 _clear(folder, folder.name.startswith(KEPT))

@@ -14,6 +14,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+NAME = ".lock"  # of a file that has nothing else to say than whose a folder is
 FAR = 1 << 30  # where Windows locks a byte: nobody could read a locked one
 
 

@@ -24,7 +24,7 @@ def owned(folder: Path, name: str = "") -> Generator[None]:
     CascadeError says which process has it. What a killed one left, its lock's file and others unfinished, is removed.
     On a file system that knows no locks everybody is an owner.
     """
-    path = folder / f".{name}.lock"
+    path = folder / (f".{name}{locks.NAME}" if name else locks.NAME)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...cascade_core.files import locks
 from ...cascade_core.reading import digest
 from ...runtime import paths
 from .. import graph
-from . import lock, manifest
+from . import manifest
 from .job import TOKEN
 
 STAGING = ".work"  # the folder in which workers write
@@ -34,7 +35,7 @@ class OutputFolder:
     def make(self) -> None:
         """Have the folder. Raises WorkflowError for one that holds other things: they might have a picture's name."""
         self.root.mkdir(parents=True, exist_ok=True)
-        others = [name for name in os.listdir(self.root) if name not in (lock.NAME, STAGING)]
+        others = [name for name in os.listdir(self.root) if name not in (locks.NAME, STAGING)]
         if others and manifest.NAME not in others:
             raise graph.WorkflowError(
                 f"--output: expected a new or an empty folder, or one of an earlier `cascade batch`, found {self.root}"

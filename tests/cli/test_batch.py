@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from stable_cascade_nodes.cascade_core.files.owner import owned
 from stable_cascade_nodes.headless import workflow_file
-from stable_cascade_nodes.headless.batch import lock
 
 Cascade = Callable[..., Any]
 
@@ -61,7 +61,7 @@ def test_files_have_the_names_of_rows_and_carry_them(batch: Cascade, folders: Pa
     answer = batch(PAINTING, REDS)
     made = folders / "made"
     assert answer.code == 0 and answer.lines == [str(made / f"red-{index}.png") for index in range(5)]
-    assert names(made) == [".lock", "manifest.jsonl", *(f"red-{index}.png" for index in range(5))]
+    assert names(made) == ["manifest.jsonl", *(f"red-{index}.png" for index in range(5))]
     with Image.open(made / "red-3.png") as picture:
         assert picture.getpixel((0, 0)) == (76, 0, 0)
         assert json.loads(picture.text["row"]) == {"id": "red-3", "values": {"Paint.red": "0.3"}}
@@ -209,14 +209,13 @@ def test_two_ctrl_c_stop_at_once(batch: Cascade, folders: Path, monkeypatch: pyt
         patched.setattr(Image.Image, "save", interrupt)
         answer = batch(PAINTING, REDS)
     assert answer.code == 130 and records(folders / "made") == []
-    assert names(folders / "made") == [".lock", "manifest.jsonl"]
+    assert names(folders / "made") == ["manifest.jsonl"]
 
 
 def test_a_second_driver_is_refused(batch: Cascade, folders: Path) -> None:
-    (folders / "made").mkdir()
-    with lock.held(folders / "made"):
+    with owned(folders / "made"):
         answer = batch(PAINTING, REDS)
-    assert answer.code == 2 and "is being written by another `cascade batch`" in answer.err
+    assert answer.code == 2 and "is being worked on by process" in answer.err
 
 
 def test_a_grid_needs_no_rows(cascade: Cascade, folders: Path) -> None:
