@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,11 +33,20 @@ class Observer(Protocol):
     def wait(self, ahead: int) -> None:
         """So many prompts go before this one."""
 
-    def advance(self, name: str, step: float, steps: float) -> None:
-        """The node of this name has taken `step` of its `steps`."""
+    def expect(self, prompt: graph.Prompt, needed: Collection[str]) -> None:
+        """These nodes of a prompt run now."""
+
+    def begin(self, node: str) -> None:
+        """Another node runs."""
+
+    def advance(self, label: str, done: float, total: float) -> None:
+        """The node of this name has taken `done` of its `total` steps."""
 
     def finish(self, done: graph.Done) -> None:
         """A node is done; the files that it wrote come later."""
+
+    def warn(self, node: str, message: str) -> None:
+        """Nothing came, and a node says this of its result, such as that nothing is picked yet."""
 
     def add_file(self, path: Path) -> None:
         """A result lies here now."""
@@ -72,6 +81,7 @@ async def run(
         await _upload_pictures(there, workflow, definitions)
         async with there.listen() as events:
             queued = _Queued(there, workflow, definitions, observer)
+            observer.expect(workflow.prompt, workflow.prompt.keys())
             await queued.submit(partial)
             try:
                 await queued.follow(events)
@@ -123,8 +133,12 @@ class _Queued:
         try:
             await self._hear_all(events)
             account = await self.there.finished(self.prompt_id)
+            came = False
             async for path in _fetch_results(self.there, account):
                 self.observer.add_file(path)
+                came = True
+            for node, text in () if came else _texts(account):
+                self.observer.warn(self._names.get(node, node), text)
         except (ServerError, OSError) as error:
             raise RunFailed(str(error)) from error
         except asyncio.CancelledError:  # Ctrl-C
@@ -167,6 +181,8 @@ class _Queued:
         if self._node is not None:
             self._finish(self._node, now - self._since, cached=False)
         self._node, self._since = node, now
+        if node is not None:
+            self.observer.begin(node)
 
     def _finish(self, node: str, seconds: float, cached: bool) -> None:
         if node in self.prompt:
@@ -221,15 +237,26 @@ def _find_picture(name: str) -> tuple[Path, str]:
     return path, "" if subfolder == "." else subfolder
 
 
+def _shown(account: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """What the nodes of a server's account of a prompt show: node, what it is, and each entry."""
+    outputs: Any = account.get("outputs")
+    for node, ui in outputs.items() if graph.is_object(outputs) else ():
+        for what, entries in ui.items() if graph.is_object(ui) else ():
+            for entry in entries if isinstance(entries, list) else ():
+                yield node, what, entry
+
+
+def _texts(account: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The nodes that say something, and what."""
+    yield from ((node, entry) for node, what, entry in _shown(account) if what == "text" and isinstance(entry, str))
+
+
 async def _fetch_results(there: Server, account: Mapping[str, Any]) -> AsyncIterator[Path]:
     """Bring each file of the server's account of a prompt; previews stay there, as they would be gone here."""
     root = host.current().output_directory()
-    outputs: Any = account.get("outputs")
-    for ui in outputs.values() if graph.is_object(outputs) else ():
-        for shown in ui.values() if graph.is_object(ui) else ():
-            for entry in shown if isinstance(shown, list) else ():
-                if graph.is_object(entry) and entry.get("type") == "output" and "filename" in entry:
-                    yield await _fetch(there, entry, root)
+    for _, _, entry in _shown(account):
+        if graph.is_object(entry) and entry.get("type") == "output" and "filename" in entry:
+            yield await _fetch(there, entry, root)
 
 
 async def _fetch(there: Server, entry: Mapping[str, Any], root: Path) -> Path:
