@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ..cascade_core.errors import CascadeError
 from ..headless import graph, node_classes
+from ..headless.forecast import Forecast
 from ..headless.run import in_words, is_foreseen, perform
 from ..runtime import host
 
@@ -41,8 +42,9 @@ class Run:
     label: str = ""  # what it is doing, as it says itself
     step: int = 0
     steps: int = 0
-    since: float = 0.0  # when the first step of these was counted
+    began: float = 0.0  # by time.monotonic
     seconds: float = 0.0
+    forecast: Forecast | None = None  # from when it began
     is_old: bool = True  # whether every node had its result already
     preview: bytes | None = None  # JPEG
     pictures: list[Shown] = field(default_factory=list)
@@ -53,10 +55,8 @@ class Run:
         return self.state in ("done", "failed", "stopped")
 
     def seconds_left(self) -> float | None:
-        """The time that the steps still take; None where none is taken yet."""
-        if not self.step or self.is_over:
-            return None
-        return (time.monotonic() - self.since) / self.step * (self.steps - self.step)
+        """The time that all of the run still takes; None where no step of its node is taken yet."""
+        return None if self.forecast is None or self.is_over else self.forecast.seconds_left()
 
 
 class Runner:
@@ -67,6 +67,7 @@ class Runner:
         self.limit = limit
         self.changed = threading.Condition()
         self.version = 0
+        self._jobs: list[Sequence[Run]] = []  # the runs that were submitted together, until all are over
         self._waiting: deque[Run] = deque()
         self._running: Run | None = None
         self._cache = graph.Cache()
@@ -84,6 +85,7 @@ class Runner:
                     " cancel them, then try again"
                 )
             self._waiting += runs
+            self._jobs = [*(job for job in self._jobs if not all(run.is_over for run in job)), runs]
             self._tell()
 
     def cancel(self, tab: str) -> bool:
@@ -99,9 +101,10 @@ class Runner:
             self._tell()
             return stopping or bool(dropped)
 
-    @property
-    def running(self) -> Run | None:
-        return self._running
+    def under_way(self, tab: str | None = None) -> Sequence[Run]:
+        """The runs that were submitted together and are next to end, of one tab or of any; none where nothing runs."""
+        jobs = [job for job in self._jobs if not all(run.is_over for run in job)]
+        return next((job for job in jobs if tab in (None, job[0].tab)), ())
 
     def ahead_of(self, run: Run) -> int:
         """The number of runs before a waiting one."""
@@ -121,8 +124,8 @@ class Runner:
             return
         picture = self._picture(run, preview, done == total)
         with self.changed:
-            if done == 0:
-                run.since = time.monotonic()
+            if run.forecast is not None:
+                run.forecast.advance(done, total)
             run.label, run.step, run.steps = label, done, total
             run.preview = picture or run.preview
             self._tell()
@@ -130,7 +133,7 @@ class Runner:
     def warn(self, node: str, message: str) -> None:
         with self.changed:
             if self._running is not None:
-                self._running.warnings.append(f"{node}: {message}")
+                self._running.warnings.append(message)
                 self._tell()
 
     def _picture(self, run: Run, preview: host.Preview | None, is_last: bool) -> bytes | None:
@@ -155,14 +158,14 @@ class Runner:
             with self.changed:
                 self.changed.wait_for(lambda: self._waiting)
                 run = self._running = self._waiting.popleft()
-                run.state = "running"
+                run.state, run.forecast = "running", Forecast(run.checked.prompt, run.checked.needed)
                 self._next_preview, self._previewing = 0.0, True
                 self.host.forget_cancel()
                 self._tell()
-            started = time.monotonic()
+            run.began = time.monotonic()
             state = self._perform(run)
             with self.changed:
-                run.state, run.seconds = state, time.monotonic() - started
+                run.state, run.seconds = state, time.monotonic() - run.began
                 self._running = None
                 self._tell()
 
@@ -170,6 +173,8 @@ class Runner:
         def around(node_id: str) -> None:
             self.host.check_cancel()
             with self.changed:
+                if run.forecast is not None:
+                    run.forecast.begin(node_id)
                 run.node, run.label, run.step, run.steps = graph.title_of(run.checked.prompt[node_id]), "", 0, 0
                 self._tell()
 
@@ -199,6 +204,8 @@ class Runner:
 
     def _finish(self, run: Run, done: graph.Done) -> None:
         with self.changed:
+            if run.forecast is not None:
+                run.forecast.finish(done.node)
             run.is_old = run.is_old and done.cached
             run.pictures += _pictures(done)
             run.texts += [text for text in done.ui.get("text", []) if isinstance(text, str)]

@@ -5,15 +5,13 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
-from gradio.themes import Default
 
 from ..headless import node_classes
 from ..runtime import host
-from . import assets, guard, page, pictures, tabs
+from . import assets, guard, page, pictures, tabs, theme
 from .runs import Runner
 
 OPEN_EVENTS = 32  # events of all pages that may be worked on at once; what runs has a queue of its own
-FONTS = ["system-ui", "sans-serif"]  # the computer's own: the page loads nothing from elsewhere
 
 
 def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any, list[str]]:
@@ -36,8 +34,8 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str) -> tuple[Any
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
+        theme=theme.make(),
         css=assets.CSS,
-        js=assets.DROP_ANYWHERE,
+        js=assets.ON_LOAD,
     )
     return guard.Guard(application, address, [cache, output], frozenset(blocks.fns)), problems

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,17 +88,10 @@ class Server:
         return self.place / "output"
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The shipped workflows and one more, with a title and prompts of its own, put into the folder."""
-    place = tmp_path_factory.mktemp("app")
-    for name in ("input", "output", "workflows"):
-        (place / name).mkdir()
-    for path in shipped.files():
-        (place / "workflows" / path.name).write_bytes(path.read_bytes())
-    (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
-    (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")
-    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", "--workflows", str(place / "workflows")]
+@contextmanager
+def running(place: Path, *arguments: str | Path) -> Iterator[Server]:
+    """`cascade app` on a port of its own, started in a folder."""
+    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", *map(str, arguments)]
     with (place / "log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
@@ -111,6 +105,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         finally:
             process.terminate()
             process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The shipped workflows and one more, with a title and prompts of its own, put into the folder."""
+    place = tmp_path_factory.mktemp("app")
+    for name in ("input", "output", "workflows"):
+        (place / name).mkdir()
+    for path in shipped.files():
+        (place / "workflows" / path.name).write_bytes(path.read_bytes())
+    (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
+    (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")
+    with running(place, "--workflows", place / "workflows") as started:
+        yield started
 
 
 def wait_for(condition: Any, seconds: float = 30) -> None:
