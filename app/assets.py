@@ -104,7 +104,7 @@ SAVE_FILE = """(text, name) => {
 TELL_LIMITS = """() => {
   const problem = (field, block) => {
     const [text, low, high] = [field.value.trim(), field.min, field.max];
-    if (block.classList.contains("whole"))
+    if (field.closest(".whole"))
       return /^\\d{1,20}$/.test(text) ? "" : "Expected a whole number, such as 7";
     if (field.type !== "number") return "";
     if (text === "") return "Expected a number";

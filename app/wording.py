@@ -19,8 +19,7 @@ def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) ->
         return _ended(runs, curves)
     run = next(run for run in runs if not run.is_over)
     which = f"picture {runs.index(run) + 1} of {len(runs)}: " if len(runs) > 1 else ""
-    if run.state == "waiting":
-        ahead = runner.ahead_of(run)
+    if run.state == "waiting" and (ahead := runner.ahead_of(run)):
         now = f"{which}waiting behind {ahead} other run{'s' * (ahead != 1)}"
     elif run.steps:
         now = f"{which}{_shorter(run.node)}, step {run.step} of {run.steps}{_left(runs)}"

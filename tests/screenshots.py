@@ -28,9 +28,10 @@ WIDTH = 1000  # pixels, as a README shows them
 PROMPT = "a face with brown skin, long black hair, glasses and a smile on a sky background"
 
 
-def write(name: str, png: bytes) -> None:
+def write(name: str, png: bytes, height: float | None = None) -> None:
+    """height: what is kept, from the top."""
     with Image.open(io.BytesIO(png)) as taken:
-        picture = taken.convert("RGB")
+        picture = taken.convert("RGB").crop((0, 0, taken.width, round(height or taken.height)))
     picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
     picture.save(DOCS / name, quality=82, optimize=True)
 
@@ -44,7 +45,8 @@ def take_page(paths: tuple[str, str], place: Path) -> None:
         assert page.make() == "done"
         page.wait("the picture", lambda: page.find_all(".pictures .thumbnail-item img"))
         page.driver.execute_script("window.scrollTo(0, 0)")
-        write("page.jpg", page.driver.get_screenshot_as_png())
+        shown = page.find(".pictures").rect  # below it stands a command with this folder's path
+        write("page.jpg", page.driver.get_screenshot_as_png(), shown["y"] + shown["height"] + 8)
 
 
 def take_graph(paths: tuple[str, str], place: Path) -> None:

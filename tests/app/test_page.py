@@ -201,7 +201,7 @@ def test_missing_models_are_said_when_the_tab_is_opened(page: Page) -> None:
 
 def test_a_number_out_of_range_is_told_at_its_field(page: Page) -> None:
     def told() -> str:
-        return str(page.driver.execute_script("return document.querySelector('.input-width').dataset.problem || ''"))
+        return str(page.driver.execute_script("return document.querySelector('[data-problem]')?.dataset.problem || ''"))
 
     page.fill(".input-width", "5")
     assert told() == "Expected a number from 16 to 8192"
