@@ -63,7 +63,7 @@ class _ShortForm(argparse.Action):
     ) -> None:
         parts = value.lower().split("x") if self.metavar == "WxH" else [value] * len(self.targets)
         if len(parts) != len(self.targets) or not all(map(self._fits, parts)):
-            expected = {"N": "a whole number", "TEXT": "a text"}.get(self.metavar, self.metavar)
+            expected = {"N": "a whole number", "TEXT": "a text"}.get(str(self.metavar), self.metavar)
             raise argparse.ArgumentError(self, f"expected {expected}, found {value!r}")
         assignments = [f"{target}={part}" for target, part in zip(self.targets, parts, strict=True)]
         options.set = [*options.set, set_values.ShortForm(f"{option} {value}", assignments)]
