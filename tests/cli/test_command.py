@@ -161,7 +161,7 @@ def test_ctrl_c_at_a_hundred_moments(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
         told = [line for line in err.splitlines() if " s  " not in line]  # but for the nodes that were done
-        # Python ends itself by the signal where it came within an exec of a text, as dataclasses do: to a shell 130 too.
+        # Where it comes within an exec of a text, as of dataclasses, Python ends itself by the signal: to a shell 130.
         quiet = process.returncode in (130, -signal.SIGINT) and told == ["cascade: stopped"] and not out
         still_starting = moment < 0.5 and str(ROOT) not in err  # Python, none of whose lines is ours
         if not quiet and not still_starting:
