@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CASCADE := $(BIN)/python .   # $(BIN)/cascade names the folder in which it was installed, and this clone may be moved
 REQUIREMENTS := pyproject.toml requirements.txt constraints.txt
 WORKERS ?= 2
 
@@ -11,11 +12,11 @@ WORKERS ?= 2
 
 # Progress goes to stderr; the picture's path is printed after all of it, alone on the last line.
 demo: $(VENV)/.installed
-	@picture=$$($(BIN)/cascade run workflows/text_to_image.json) && echo "$$picture"
+	@picture=$$($(CASCADE) run text_to_image) && echo "$$picture"
 
 # The address is printed when the page is ready; Ctrl-C ends it.
 app: $(VENV)/.installed-app
-	@$(BIN)/cascade app
+	@$(CASCADE) app
 
 # Each worker begins with a half in the files' order, so that nearly every shared fixture is made once.
 test: $(VENV)/.installed-dev
@@ -36,17 +37,19 @@ test-host: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m host
 
 lint: $(VENV)/.installed-dev
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m pyright
 
 format: $(VENV)/.installed-dev
-	@$(BIN)/ruff check --fix .
-	@$(BIN)/ruff format .
+	@$(BIN)/python -m ruff check --fix .
+	@$(BIN)/python -m ruff format .
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; name one: make PYTHON=python3.12")'
-	@echo "Setting up $(VENV) (once; PyTorch is a large download)" >&2
+	@echo "Setting up $(VENV), once; to delete it is to uninstall. On Linux PyTorch comes with CUDA: about 3 GB to" >&2
+	@echo "download, 5.8 GB on disk. Without an NVIDIA GPU stop here (Ctrl-C) and take the CPU's, 0.2 and 0.8 GB:" >&2
+	@echo "  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make $(MAKECMDGOALS)" >&2
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip

@@ -6,11 +6,13 @@ the installed one if that is this very folder, else this folder loaded under the
 
 import importlib
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
 
 PACKAGE = "stable_cascade_nodes"
+STOPPED = 130  # as cli/output.py has it, which is not imported yet
 
 
 def load_package(root: Path) -> ModuleType:
@@ -28,6 +30,17 @@ def load_package(root: Path) -> ModuleType:
     return module
 
 
+def main() -> int:
+    """The command; who stops it before all of it is imported sees what later ones see."""
+    try:
+        package = load_package(Path(__file__).resolve().parent)
+        return importlib.import_module(f"{package.__name__}.cli.main").main()
+    except KeyboardInterrupt:
+        print("cascade: stopped", file=sys.stderr)
+        return STOPPED
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said: nothing interrupts Python's own end
+
+
 if __name__ == "__main__":
-    package = load_package(Path(__file__).resolve().parent)
-    sys.exit(importlib.import_module(f"{package.__name__}.cli.main").main())
+    sys.exit(main())

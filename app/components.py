@@ -8,6 +8,11 @@ from . import pictures
 from .tabs import Field
 
 TICKS = 200  # positions of a slider at most
+NARROW = 120  # pixels that a number needs
+# Explanations of what is open, where the node's own would say too much.
+HELP = dict.fromkeys(("text", "image", "width", "height", "seed"), None) | {
+    "budget": "As many pixels as a square of this side: 256 for the built-in models, 1024 for the published ones."
+}
 
 
 def make(field: Field, label: str) -> Any:
@@ -15,16 +20,17 @@ def make(field: Field, label: str) -> Any:
     entry = field.entry
     shown: dict[str, Any] = {
         "label": label,
-        "info": entry.options.get("tooltip"),
-        "elem_classes": [f"input-{field.name}"],
+        "info": HELP[field.name] if field.is_open and field.name in HELP else entry.options.get("tooltip"),
+        "elem_classes": [f"node-{field.node}", f"input-{field.name}"],
         "interactive": True,
-        "min_width": 200,
+        "min_width": NARROW if field.is_open and entry.type in ("INT", "FLOAT") else 200,
     }
     if entry.choices is not None:
         return gr.Dropdown(choices(field), value=field.value, filterable=len(entry.choices) > 12, **shown)
     if entry.type == "BOOLEAN":
         return gr.Checkbox(value=bool(field.value), **shown)
     if field.is_long:
+        shown["elem_classes"].append("whole")
         return gr.Textbox(value=str(field.value), max_lines=1, **shown)
     if entry.type in ("INT", "FLOAT"):
         return _number(field, shown)

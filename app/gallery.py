@@ -21,7 +21,7 @@ class Gallery:
 
     def __init__(self, tabs: Sequence[Tab], runner: Runner, label: str, columns: int, beside: bool = False) -> None:
         """beside: the details of a picture stand beside the pictures where there is room, else below them."""
-        self.tabs, self.nodes = tabs, runner.nodes
+        self.tabs, self.nodes, self.beside = tabs, runner.nodes, beside
         with gr.Row() if beside else nullcontext():
             with gr.Column(scale=3, min_width=320) if beside else nullcontext():
                 self.pictures = gr.Gallery(
@@ -30,11 +30,13 @@ class Gallery:
                     object_fit="contain",
                     height="auto",
                     interactive=False,
+                    visible=beside,
                     buttons=["download", "fullscreen"],
                     elem_classes=["pictures", "many"] if beside else ["pictures"],
                 )
+                self.notices = gr.HTML(padding=False)
             with gr.Column(scale=2, min_width=320) if beside else nullcontext():
-                self.details = gr.HTML()
+                self.details = gr.HTML(padding=False)
                 with gr.Row(visible=False) as self.actions:
                     self.restore = gr.Button("Use these settings", size="sm", elem_classes=["restore"])
                     save = gr.Button("Save its workflow", size="sm", elem_classes=["save-its"])
@@ -51,7 +53,12 @@ class Gallery:
         ordered = sorted(((path, title) for path, title in found if path.is_file()), key=lambda pair: bool(pair[1]))
         shown = [(str(path), title or output_pictures.caption(path, self.tabs, self.nodes)) for path, title in ordered]
         paths = [str(path) for path, _ in ordered]
-        return [gr.Gallery(value=shown, selected_index=None), paths, *self._show(paths[0] if paths else "")]
+        seen = self.beside or bool(shown)
+        return [
+            gr.Gallery(value=shown, selected_index=None, visible=seen),
+            paths,
+            *self._show(paths[0] if paths else ""),
+        ]
 
     def _choose(self, paths: Sequence[str], event: gr.SelectData) -> list[Any]:
         index = event.index

@@ -1,22 +1,41 @@
 """A tab's models as `cascade doctor` finds them, for the page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 
-from ..headless import graph, node_classes, requirements
+from ..headless import graph, missing_models, node_classes, requirements
 from .tabs import Tab
 
 
-def describe(tab: Tab, workflow: graph.Workflow, nodes: node_classes.Nodes) -> str:
-    """HTML that says whether all is there, and of each file that is not where it was looked for and how to get it."""
+@dataclass(frozen=True)
+class Wanting:
+    """What keeps a tab from running: HTML with a line and, behind a click, each file; and the command that gets them.
+
+    Both are empty where all is there.
+    """
+
+    words: str = ""
+    command: str = ""
+
+
+def find_wanting(tab: Tab, workflow: graph.Workflow, nodes: node_classes.Nodes) -> Wanting:
+    """Which node classes and files a tab's workflow wants and does not find, and how to get them."""
     classes = [
         entry.name for entry in requirements.classes_of(workflow.prompt, tab.document, nodes) if not entry.present
     ]
-    wrong = [file for file in requirements.files_of(workflow.prompt, tab.document, nodes) if not file.is_fine]
-    lines = [*_of_classes(classes), *(line for file in wrong for line in _of_file(file))]
+    files = [file for file in requirements.files_of(workflow.prompt, tab.document, nodes) if not file.is_fine]
+    lines = [*_of_classes(classes), *map(_of_file, files)]
     if not lines:
-        return '<p class="fine">All models that this workflow names are here and of the right kind.</p>'
-    return f'<ul class="wanting">{"".join(f"<li>{line}</li>" for line in lines)}</ul>'
+        return Wanting()
+    missing = missing_models.missing_of(files)
+    head = f"{missing.line}." if missing else f"{len(lines)} of what this needs cannot be used."
+    return Wanting(_words(head, lines), " && ".join(missing.commands) if missing else "")
+
+
+def _words(head: str, lines: Sequence[str]) -> str:
+    listed = "".join(f"<li>{line}</li>" for line in lines)
+    return f'<details class="wanting" role="status"><summary>{escape(head)}</summary><ul>{listed}</ul></details>'
 
 
 def _of_classes(names: list[str]) -> Iterator[str]:
@@ -24,14 +43,10 @@ def _of_classes(names: list[str]) -> Iterator[str]:
         yield f"The node {escape(name)} is not here: <code>cascade run --server URL</code> has a ComfyUI run it."
 
 
-def _of_file(file: requirements.File) -> Iterator[str]:
+def _of_file(file: requirements.File) -> str:
     state = "cannot be used" if file.present else "is missing"
     title = file.title.removeprefix("Stable Cascade: ")
     text = f"<b>{escape(file.name)}</b>{f' ({escape(title)})' if title else ''} {state}."
     if file.problem is not None:
-        text += f" {escape(file.problem)}"
-    elif not file.present:
-        text += f" Looked in {escape(', '.join(map(str, file.looked_in)))}."
-    if file.command is not None:
-        text += f" Get it with <code>{escape(file.command)}</code>"
-    yield text
+        return f"{text} {escape(file.problem)}"
+    return text if file.present else f"{text} Looked in {escape(', '.join(map(str, file.looked_in)))}."

@@ -1,6 +1,6 @@
 """The whole page: tabs of the workflows, the gallery, that of a shared file, and where a picture restores settings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,16 @@ from ..cascade_core.errors import CascadeError
 from ..headless import graph
 from . import output_pictures, pictures, shared_file, wording
 from .gallery import QUIET, Gallery
+from .handlers import follow
 from .panel import Panel
+from .results import UNLIMITED, Results
 from .runs import Runner
 from .tabs import Tab
 
+ABOUT = (
+    "Say what the picture shows, and press Make."
+    ' <span class="more">Drop a picture anywhere to have its settings back.</span>'
+)
 GALLERY = "the gallery"  # no file's name: it is the id of a tab
 
 
@@ -21,13 +27,9 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
     """The page; `problems` says why files of the workflows folder have no tab."""
     with gr.Blocks(title="Stable Cascade", analytics_enabled=False) as page:
         with gr.Row(elem_classes=["head"]):
-            gr.HTML(
-                "<h1>Stable Cascade</h1><p>Each tab is a workflow file, run as <code>cascade run</code> does.</p>"
-                "<p>The built-in models know a toy world of shapes and cartoon faces; real photos want the published"
-                " models.</p>"
-            )
+            gr.HTML(f"<h1>Stable Cascade</h1><p>{ABOUT}</p>", padding=False)
             drop = gr.UploadButton(
-                "Restore settings: drop a picture anywhere, or choose one",
+                "Restore settings from a picture",
                 file_types=list(shared_file.TAKEN),
                 size="sm",
                 min_width=260,
@@ -39,27 +41,34 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
             with gr.Tab("Gallery", id=GALLERY) as gallery_tab:
                 gallery = Gallery(tabs, runner, "The output folder, the latest first", columns=4, beside=True)
             for panel in panels:
-                with gr.Tab(panel.tab.title, id=panel.tab.key):
-                    panel.build()
+                with gr.Tab(panel.tab.title, id=panel.tab.key) as tab:
+                    panel.build(tab)
             with gr.Tab(shared_file.TITLE, id=shared_file.KEY):
                 tried = shared_file.build(tabs, runner)
         gallery_tab.select(
             lambda: gallery.updates([(path, "") for path in output_pictures.latest()]), None, gallery.outputs, **QUIET
         )
-        page.load(lambda: _running(runner, tabs) or gr.skip(), None, notice, **QUIET)
-        _restoring(panels, chooser, notice, drop, [gallery, tried, *(panel.gallery for panel in panels)], runner)
+        results = [*(panel.results for panel in panels), tried]
+        _seen_again(page, chooser, results, runner)
+        _restoring(panels, chooser, notice, drop, [gallery, *(result.gallery for result in results)], runner)
     return page
 
 
-def _running(runner: Runner, tabs: Sequence[Tab]) -> str:
-    """The notice of a page that is opened while something runs; empty where nothing does."""
-    running = runner.running
-    titles = {shared_file.KEY: shared_file.TITLE, **{tab.key: tab.title for tab in tabs}}
-    if running is None or running.tab not in titles:
-        return ""
-    return wording.notice(
-        f"{titles[running.tab]} is running: Cancel in its tab stops it, and its pictures come into the gallery."
-    )
+def _seen_again(page: gr.Blocks, chooser: Any, results: Sequence[Results], runner: Runner) -> None:
+    """A page that is opened while something runs shows its tab, and how it goes."""
+
+    def follow_again() -> Iterator[dict[Any, Any]]:
+        runs = runner.under_way()
+        found = next((result for result in results if runs and result.key == runs[0].tab), None)
+        if found is None:
+            yield {chooser: gr.skip()}
+            return
+        yield {chooser: gr.Tabs(selected=found.key)}
+        for view in follow(runs, runner):
+            yield dict(zip(found.outputs, found.updates(view), strict=True))
+
+    targets = [chooser, *(output for result in results for output in result.outputs)]
+    page.load(follow_again, None, targets, **UNLIMITED)
 
 
 def _restoring(
@@ -71,7 +80,7 @@ def _restoring(
     runner: Runner,
 ) -> None:
     tabs = [panel.tab for panel in panels]
-    targets = [chooser, notice, *(c for panel in panels for c in [*panel.components, *panel.views.values()])]
+    targets = [chooser, notice, *(component for panel in panels for component in panel.shown_by())]
 
     def restore(path: str, name: str) -> dict[Any, Any]:
         made = output_pictures.origin(Path(path), tabs, runner.nodes)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ..cascade_core.errors import CascadeError
 from ..headless import graph, node_classes
+from ..headless.forecast import Forecast
 from ..headless.run import in_words, is_foreseen, perform
 from ..runtime import host
 from .sessions import LOCAL
@@ -45,8 +46,9 @@ class Run:
     label: str = ""  # what it is doing, as it says itself
     step: int = 0
     steps: int = 0
-    since: float = 0.0  # when the first step of these was counted
+    began: float = 0.0  # by time.monotonic
     seconds: float = 0.0
+    forecast: Forecast | None = None  # from when it began
     is_old: bool = True  # whether every node had its result already
     preview: bytes | None = None  # JPEG
     pictures: list[Shown] = field(default_factory=list)
@@ -57,10 +59,8 @@ class Run:
         return self.state in ("done", "failed", "stopped")
 
     def seconds_left(self) -> float | None:
-        """The time that the steps still take; None where none is taken yet."""
-        if not self.step or self.is_over:
-            return None
-        return (time.monotonic() - self.since) / self.step * (self.steps - self.step)
+        """The time that all of the run still takes; None where no step of its node is taken yet."""
+        return None if self.forecast is None or self.is_over else self.forecast.seconds_left()
 
 
 class Runner:
@@ -74,6 +74,7 @@ class Runner:
         self.limit = limit
         self.changed = threading.Condition()
         self.version = 0
+        self._jobs: list[Sequence[Run]] = []  # the runs that were submitted together, until all are over
         self._waiting: deque[Run] = deque()
         self._running: Run | None = None
         self._cache = graph.Cache()
@@ -98,6 +99,7 @@ class Runner:
                     " cancel them, then try again"
                 )
             self._waiting += runs
+            self._jobs = [*(job for job in self._jobs if not all(run.is_over for run in job)), runs]
             self._tell()
 
     def cancel(self, tab: str) -> bool:
@@ -125,9 +127,10 @@ class Runner:
             self._tell()
         self._thread.join(CLOSING)
 
-    @property
-    def running(self) -> Run | None:
-        return self._running
+    def under_way(self, tab: str | None = None) -> Sequence[Run]:
+        """The runs that were submitted together and are next to end, of one tab or of any; none where nothing runs."""
+        jobs = [job for job in self._jobs if not all(run.is_over for run in job)]
+        return next((job for job in jobs if tab in (None, job[0].tab)), ())
 
     def ahead_of(self, run: Run) -> int:
         """The number of runs before a waiting one."""
@@ -147,8 +150,8 @@ class Runner:
             return
         picture = self._picture(run, preview, done == total)
         with self.changed:
-            if done == 0:
-                run.since = time.monotonic()
+            if run.forecast is not None:
+                run.forecast.advance(done, total)
             run.label, run.step, run.steps = label, done, total
             run.preview = picture or run.preview
             self._tell()
@@ -156,7 +159,7 @@ class Runner:
     def warn(self, node: str, message: str) -> None:
         with self.changed:
             if self._running is not None:
-                self._running.warnings.append(f"{node}: {message}")
+                self._running.warnings.append(message)
                 self._tell()
 
     def _picture(self, run: Run, preview: host.Preview | None, is_last: bool) -> bytes | None:
@@ -183,14 +186,14 @@ class Runner:
                 if self._closing:
                     return
                 run = self._running = self._waiting.popleft()
-                run.state = "running"
+                run.state, run.forecast = "running", Forecast(run.checked.prompt, run.checked.needed)
                 self._next_preview, self._previewing = 0.0, True
                 self.host.forget_cancel()
                 self._tell()
-            started = time.monotonic()
+            run.began = time.monotonic()
             state = self._perform(run)
             with self.changed:
-                run.state, run.seconds = state, time.monotonic() - started
+                run.state, run.seconds = state, time.monotonic() - run.began
                 self._running = None
                 self._tell()
             self._after()
@@ -199,6 +202,8 @@ class Runner:
         def around(node_id: str) -> None:
             self.host.check_cancel()
             with self.changed:
+                if run.forecast is not None:
+                    run.forecast.begin(node_id)
                 run.node, run.label, run.step, run.steps = graph.title_of(run.checked.prompt[node_id]), "", 0, 0
                 self._tell()
 
@@ -228,6 +233,8 @@ class Runner:
 
     def _finish(self, run: Run, done: graph.Done) -> None:
         with self.changed:
+            if run.forecast is not None:
+                run.forecast.finish(done.node)
             run.is_old = run.is_old and done.cached
             run.pictures += _pictures(done)
             run.texts += [text for text in done.ui.get("text", []) if isinstance(text, str)]

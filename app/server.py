@@ -9,15 +9,13 @@ from typing import Any, NamedTuple
 import gradio as gr
 from fastapi import FastAPI
 from gradio.routes import file_upload_statuses
-from gradio.themes import Default
 
 from ..headless import graph, node_classes, shipped, workflow_file
 from ..runtime import host
-from . import assets, blobs, guard, page, pictures, sessions, tabs
+from . import assets, blobs, guard, page, pictures, sessions, tabs, theme
 from .runs import Runner
 
 OPEN_EVENTS = 32  # events of all pages that may be worked on at once; what runs has a queue of its own
-FONTS = ["system-ui", "sans-serif"]  # the computer's own: the page loads nothing from elsewhere
 LARGEST_CACHE, MOST_CACHED = 512 * 2**20, 4000  # bytes and files of what was brought and is shown, the oldest first
 MOST_TRACKED = 256  # uploads whose progress Gradio knows
 
@@ -51,9 +49,9 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str, password: st
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        theme=Default(font=FONTS, font_mono=["ui-monospace", "monospace"]),
+        theme=theme.make(),
         css=assets.CSS,
-        js=assets.DROP_ANYWHERE,
+        js=assets.ON_LOAD,
     )
     return Page(_guarded(application, blocks, address, [cache, output], password), problems, runner.close)
 

@@ -8,60 +8,53 @@ import gradio as gr
 
 from ..cascade_core.errors import CascadeError
 from ..headless import built_in, graph, missing_models, node_classes, other_families, requirements, workflow_file
-from . import assets, pictures, values, wording
-from .gallery import QUIET, Gallery
-from .handlers import follow
+from . import pictures, values, wording
+from .handlers import start
+from .results import Results
 from .runs import Full, Run, Runner
 from .tabs import Tab
 
 KEY, TITLE = "the shared file", "Shared file"  # no file's name: it is the id of a tab
+PURPOSE = "What somebody shared, tried at once: small, and with the built-in models in place of its own."
 TAKEN = (".png", ".webp", ".jpg", ".jpeg", ".avif", ".json")
 
 
-def build(tabs: Sequence[Tab], runner: Runner) -> Gallery:
-    """Draw the tab; within `gr.Tab`. Returns its gallery."""
-    status_id = f"status-{KEY}"
+def build(tabs: Sequence[Tab], runner: Runner) -> Results:
+    """Draw the tab; within `gr.Tab`."""
     with gr.Row():
         with gr.Column(scale=5, min_width=320):
+            gr.Markdown(PURPOSE, elem_classes=["purpose"])
             file = gr.File(
-                label="A picture or a workflow file that somebody shared",
+                label="Picture or workflow file",
                 file_types=list(TAKEN),
                 type="filepath",
                 height=160,
                 elem_classes=["shared"],
             )
+            with gr.Row(elem_classes=["actions"]):
+                button = gr.Button("Try it", variant="primary", elem_classes=["make", "try"])
+                cancel = gr.Button("Cancel", variant="stop", elem_classes=["cancel"], min_width=80, interactive=False)
             changes = gr.HTML()
         with gr.Column(scale=5, min_width=320, elem_classes=["results"]):
-            with gr.Row(elem_classes=["actions"]):
-                button = gr.Button("Try it with the built-in models", variant="primary", elem_classes=["try"])
-                cancel = gr.Button("Cancel", variant="stop", elem_classes=["cancel"], min_width=80)
-            status = gr.HTML(elem_id=status_id)
-            gallery = Gallery(tabs, runner, "Result", columns=2)
-    same = [gr.skip()] * len(gallery.outputs)
+            results = Results(tabs, runner, KEY, button, cancel)
 
     def attempt(path: str | None) -> Iterator[list[Any]]:
         if path is None:
-            yield [wording.problem(["Expected a file, found none: drop a picture or a workflow file first"]), "", *same]
+            yield [*results.problem(["Expected a file, found none: drop a picture or a workflow file first"]), ""]
             return
         name = Path(path).name
         try:
             run, told = prepare(Path(path), runner.nodes)
             shown = wording.tried(name, told)
-            for words, found in follow([run], runner):
-                yield [words, shown, *(same if found is None else gallery.updates(found))]
+            for view in start([run], runner):
+                yield [*results.updates(view), shown]
         except graph.WorkflowError as error:
-            yield [wording.problem([message.replace(path, name) for message in error.messages]), "", *same]
+            yield [*results.problem([message.replace(path, name) for message in error.messages]), ""]
         except (CascadeError, Full) as error:
-            yield [wording.error(error), "", *same]
+            yield [*results.problem([str(error)]), ""]
 
-    def stop() -> None:
-        runner.cancel(KEY)
-
-    unlimited = {**QUIET, "concurrency_limit": None}
-    button.click(None, js=assets.SHOW_STATUS.format(status_id))
-    button.click(attempt, file, [status, changes, *gallery.outputs], **unlimited)
-    cancel.click(stop, **unlimited)
-    return gallery
+    results.show_when(button, attempt, file, [changes])
+    return results
 
 
 def prepare(path: Path, nodes: node_classes.Nodes) -> tuple[Run, list[str]]:

@@ -1,27 +1,34 @@
 """Workflow files as tabs, and their fields, by the nodes' own INPUT_TYPES. Knows no Gradio."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..headless import graph, node_classes, shipped, workflow_file
+from ..nodes.training import Trainer
+from . import labels
 
-Place = Literal["open", "models", "more"]
 FIRST = "text_to_image"  # the tab that the app opens with, where there is such a file
+OPEN = "open"  # the place of what a person sees at first; all else stands under a heading of Advanced
+TRAINING_OPEN = ("name", "tokens", "steps")  # what is open of a node that trains
+ORDER = (  # of what is open
+    *("folder", "image", *TRAINING_OPEN, "text", "picks", "denoise", "strength", "left", "right", "top", "bottom"),
+    *("width", "height", "budget", "batch_size", "seed"),
+)
 EXACT = 2**53  # up to here a browser's numbers are whole
 NOTES = ("MarkdownNote", "Note")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One widget of one node; `value` is what the file says."""
+    """One widget of one node; `value` is what the file says, `place` OPEN or a heading of `labels.HEADINGS`."""
 
     node: str
     title: str
     entry: graph.Input
     value: Any
-    place: Place
+    place: str
     takes_picture: bool
     mask: bool  # whether the node's mask goes somewhere, so that drawing one makes sense
 
@@ -32,6 +39,15 @@ class Field:
     @property
     def is_seed(self) -> bool:
         return self.entry.type == "INT" and bool(self.entry.options.get("control_after_generate"))
+
+    @property
+    def is_open(self) -> bool:
+        return self.place == OPEN
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is the text of a prompt that a picture follows."""
+        return self.is_open and self.name == "text"
 
     @property
     def is_long(self) -> bool:
@@ -50,6 +66,9 @@ class Tab:
     shape: frozenset[tuple[str, str]]  # (node id, class) of all nodes, by which a picture finds its tab,
     titles: frozenset[tuple[str, str]]  # and (node id, title), where several tabs have the same nodes
     note: str
+    purpose: str  # one sentence
+    trains: bool
+    text_encoders: Sequence[int]  # the fields that choose one
 
     @property
     def key(self) -> str:
@@ -57,8 +76,30 @@ class Tab:
 
     @property
     def title(self) -> str:
-        words = self.key.replace("_", " ").replace("-", " ").strip()
-        return words[:1].upper() + words[1:]
+        return labels.sentence(self.key)
+
+    def label(self, field: Field) -> str:
+        """What a person calls a field: with its node's title where another of the same place has that name too."""
+        if field.name in ("text", "image"):
+            return field.title
+        if field.is_open and field.name == "batch_size":
+            return "Number of drafts"
+        name = labels.label_of(field.name, field.title)
+        others = (f for f in self.fields if f.place == field.place and f.node != field.node)
+        shared = (field.is_seed and not field.is_open) or any(
+            labels.label_of(other.name, other.title) == name for other in others
+        )
+        return f"{name} ({field.title.removeprefix('Load ')})" if shared else name
+
+    @property
+    def seeds(self) -> list[int]:
+        """The fields of the samplers' seeds: the first is the one that people see, the others follow it."""
+        return [index for index, field in enumerate(self.fields) if field.is_seed and field.place in (OPEN, "Seeds")]
+
+    @property
+    def has_drafts(self) -> bool:
+        """Whether a batch is made to pick from, so that there is no other number of pictures."""
+        return any(field.name == "picks" for field in self.fields)
 
 
 def read_all(folder: Path, nodes: node_classes.Nodes) -> tuple[list[Tab], list[str]]:
@@ -77,8 +118,14 @@ def read(path: Path, nodes: node_classes.Nodes) -> Tab:
     """Raises WorkflowError for a file that is no workflow."""
     document = workflow_file.read(path)
     prompt = graph.convert(document, graph.definitions(nodes.classes), nodes.names).prompt
-    fields = list(_fields(prompt, nodes))
-    return Tab(path, document, fields, *_features(prompt), _note(document))
+    trains = any(_is_trainer(node, nodes) for node in prompt.values() if graph.is_object(node))
+    fields = _placed(list(_fields(prompt, nodes)), prompt, nodes, trains)
+    encoders = [
+        index
+        for index, field in enumerate(fields)
+        if field.name == "model_name" and _class_of(prompt[field.node], nodes).KIND.id == "text_encoder"
+    ]
+    return Tab(path, document, fields, *_features(prompt), _note(document), _purpose(document, path), trains, encoders)
 
 
 def find(tabs: Sequence[Tab], prompt: graph.Prompt) -> Tab | None:
@@ -115,9 +162,8 @@ def _fields(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Field]:
             # The file of a mask that goes nowhere needs no button that brings one.
             takes_picture = entry.takes_files and (entry.required or node_id in masked)
             mask = takes_picture and entry.required and node_id in masked
-            place = _place(node, entry, definition.node_class, nodes.names)
             title = graph.title_of(node).removeprefix("Stable Cascade: ")
-            yield Field(node_id, title, entry, value, place, takes_picture, mask)
+            yield Field(node_id, title, entry, value, "", takes_picture, mask)
 
 
 def _links(prompt: graph.Prompt, definitions: Mapping[str, graph.Definition]) -> Iterator[tuple[str, Any]]:
@@ -133,13 +179,89 @@ def _links(prompt: graph.Prompt, definitions: Mapping[str, graph.Definition]) ->
                     pass
 
 
-def _place(node: Mapping[str, Any], entry: graph.Input, node_class: type[Any], names: Mapping[str, str]) -> Place:
-    """Loaders choose models; what a person gave a title is for people, as far as the node cannot do without it."""
-    if hasattr(node_class, "FILE_INPUT") and entry.name in (node_class.FILE_INPUT, "dtype"):
-        return "models"
+def _placed(fields: Sequence[Field], prompt: graph.Prompt, nodes: node_classes.Nodes, trains: bool) -> Sequence[Field]:
+    """The fields with their places, in the file's order."""
+    avoided = _avoided(prompt)
+    trainers = {field.node for field in fields if _is_trainer(prompt[field.node], nodes)}
+    titled = {field.node for field in fields if _is_titled(prompt[field.node], nodes.names)}
+    seed = next((field for field in fields if field.is_seed and field.node not in trainers), None)
+    budget = max((field.value for field in fields if field.name == "budget"), default=None)
+    drafts = any(field.name == "picks" for field in fields)
+
+    def is_open(field: Field) -> bool:
+        if trains and field.node not in trainers:  # what is learned, and then what to draw with it
+            return field.name == "folder" or (field.name == "text" and field.node not in avoided)
+        if field.node in trainers:
+            return field.name in TRAINING_OPEN
+        match field.name:
+            case "seed":
+                return field is seed
+            case "text":
+                return field.node not in avoided and bool(field.entry.options.get("multiline"))
+            case "image":
+                return field.takes_picture
+            case "denoise":
+                return field.value != 1
+            case "strength":
+                return field.node in titled
+            case "width" | "height":
+                return field.value != 0
+            case "budget":
+                return field.value == budget
+            case "batch_size":
+                return drafts
+        return field.name in ("folder", "picks", "left", "right", "top", "bottom") and field.entry.required
+
+    def place(field: Field) -> str:
+        if is_open(field):
+            return OPEN
+        return "Training" if field.node in trainers else labels.heading_of(field.name)
+
+    return [replace(field, place=place(field)) for field in fields]
+
+
+def _is_trainer(node: Mapping[str, Any], nodes: node_classes.Nodes) -> bool:
+    return issubclass(_class_of(node, nodes), Trainer)
+
+
+def _class_of(node: Mapping[str, Any], nodes: node_classes.Nodes) -> Any:
+    return nodes.classes.get(str(node.get("class_type")), object)
+
+
+def _is_titled(node: Mapping[str, Any], names: Mapping[str, str]) -> bool:
+    """Whether a person gave the node its title."""
     class_type = str(node["class_type"])
-    titled = graph.title_of(node) != names.get(class_type, class_type)
-    return "open" if titled and entry.required and entry.name != "filename_prefix" else "more"
+    return graph.title_of(node) != names.get(class_type, class_type)
+
+
+def _avoided(prompt: graph.Prompt) -> set[str]:
+    """The nodes of which all that comes ends in inputs called `negative`: what a picture shall not show."""
+    readers: dict[str, list[tuple[str, str]]] = {}
+    for node_id, node in prompt.items():
+        for name, value in node["inputs"].items() if graph.is_object(node.get("inputs")) else ():
+            if link := graph.link_of(value):
+                readers.setdefault(link[0], []).append((node_id, name))
+
+    def ends(node_id: str) -> set[str]:
+        found: set[str] = set()
+        seen, waiting = {node_id}, [node_id]
+        while waiting:
+            for reader, name in readers.get(waiting.pop(), []):
+                if name in ("positive", "negative"):
+                    found.add(name)
+                elif reader not in seen:
+                    seen.add(reader)
+                    waiting.append(reader)
+        return found
+
+    return {node_id for node_id in prompt if ends(node_id) == {"negative"}}
+
+
+def _purpose(document: Mapping[str, Any], path: Path) -> str:
+    """What the file says that it is for, where the editor keeps that; else which file it is."""
+    extra = document.get("extra")
+    text = extra.get("BlueprintDescription") if isinstance(extra, dict) else None
+    return f"{text[:1].upper()}{text[1:]}." if isinstance(text, str) and text else f"The workflow of {path.name}."
 
 
 def _note(document: Mapping[str, Any]) -> str:

@@ -8,14 +8,9 @@ from ..headless import graph, node_classes
 from ..nodes.training import Trainer
 from ..runtime import host, paths
 from ..runtime.training import STATES
-from .tabs import Tab
 
 LOG, CURVE = "curve.jsonl", "curve.png"
 LONGEST = 16 * 2**20  # bytes of a log that is drawn: some hundred thousand steps
-
-
-def trains(tab: Tab, nodes: node_classes.Nodes) -> bool:
-    return any(issubclass(nodes.classes[name], Trainer) for _, name in tab.shape if name in nodes.classes)
 
 
 def folders(prompt: graph.Prompt, nodes: node_classes.Nodes) -> list[Path]:

@@ -32,6 +32,23 @@ def changes(tab: Tab, values: Sequence[Any]) -> Changes:
     return found
 
 
+def with_one_seed(tab: Tab, values: Sequence[Any], parted: Any) -> list[Any]:
+    """The values with the first seed in place of the others, unless they are parted."""
+    found = list(values)
+    if parted is not True and len(found) == len(tab.fields):
+        for index in tab.seeds[1:]:
+            found[index] = found[tab.seeds[0]]
+    return found
+
+
+def number(found: Any, most: int) -> int:
+    """How many pictures are asked for. Raises WorkflowError for what is no number from 1 to `most`."""
+    if isinstance(found, bool) or not isinstance(found, int | float) or found not in range(1, most + 1):
+        shown = "nothing" if found is None else graph.show(found)
+        raise graph.WorkflowError(f"Number of pictures: expected a whole number from 1 to {most}, found {shown}")
+    return int(found)
+
+
 def workflow(tab: Tab, changed: Changes, nodes: node_classes.Nodes) -> graph.Workflow:
     """The tab's workflow with these values, as `--set` would make it."""
     definitions = graph.definitions(nodes.classes)
@@ -143,8 +160,8 @@ def refuse_leading_out(prompt: graph.Prompt, definitions: graph.Definitions) -> 
         raise graph.WorkflowError(*messages)
 
 
-def labels(tab: Tab, values: Sequence[Any]) -> Iterator[tuple[str, str]]:
+def settings(tab: Tab, values: Sequence[Any]) -> Iterator[tuple[str, str]]:
     """The settings of a picture that people want to read: the open fields, as (name, value)."""
     for field, value in zip(tab.fields, values, strict=True):
-        if field.place == "open" and value != "":
-            yield f"{field.title} {field.name}", str(value)
+        if field.is_open and value != "":
+            yield tab.label(field), str(value)

@@ -2,9 +2,11 @@
 
 import base64
 import shlex
+import time
 from collections.abc import Sequence
 from html import escape
 
+from ..cascade_core.wording import duration
 from . import values
 from .output_pictures import Origin
 from .runs import Run, Runner
@@ -17,11 +19,10 @@ def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) ->
         return _ended(runs, curves)
     run = next(run for run in runs if not run.is_over)
     which = f"picture {runs.index(run) + 1} of {len(runs)}: " if len(runs) > 1 else ""
-    if run.state == "waiting":
-        ahead = runner.ahead_of(run)
+    if run.state == "waiting" and (ahead := runner.ahead_of(run)):
         now = f"{which}waiting behind {ahead} other run{'s' * (ahead != 1)}"
     elif run.steps:
-        now = f"{which}{_shorter(run.node)}, step {run.step} of {run.steps}{_left(run)}"
+        now = f"{which}{_shorter(run.node)}, step {run.step} of {run.steps}{_left(runs)}"
     else:
         now = f"{which}{_shorter(run.node) or 'starting'}"
     share = (len(over) + (run.step / run.steps if run.steps else 0)) / len(runs)
@@ -29,8 +30,28 @@ def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) ->
     if run.preview is not None:
         lines.append(_image("Preview", "jpeg", run.preview))
     lines += [_image("Curve of the loss", "png", curve) for curve in curves]
-    lines += _list("warning", run.warnings)
     return _box("running", lines)
+
+
+def notices(runs: Sequence[Run]) -> str:
+    """What there is to know of the runs, for below their pictures: a line each, and what is longer behind a click."""
+    warnings = list(dict.fromkeys(warning for run in runs for warning in run.warnings))
+    texts = dict.fromkeys(text for run in runs for text in run.texts if text not in warnings)
+    lines = [*(_notice("warning", text) for text in warnings), *(_notice("text", text) for text in texts)]
+    return f'<div class="notices" role="note">{"".join(lines)}</div>' if lines else ""
+
+
+def _notice(kind: str, text: str) -> str:
+    """The first sentence; the others behind a click."""
+    first, _, more = text.partition(". ")
+    if not more:
+        return f'<p class="{kind}">{escape(text)}</p>'
+    return f'<details class="{kind}"><summary>{escape(first)}.</summary><p>{escape(more)}</p></details>'
+
+
+def idle(text: str) -> str:
+    """Where pictures come, before there are any."""
+    return _box("idle", [f"<p>{escape(text)}</p>"])
 
 
 def problem(messages: Sequence[str]) -> str:
@@ -52,7 +73,9 @@ def details(name: str, made: Origin | None) -> str:
         return f'<p class="details"><b>{escape(name)}</b>: no workflow in it</p>'
     if made.tab is None or made.values is None:
         return f'<p class="details"><b>{escape(name)}</b>: made by a workflow that none of the tabs has</p>'
-    rows = [f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in values.labels(made.tab, made.values)]
+    rows = [
+        f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in values.settings(made.tab, made.values)
+    ]
     command = values.command(made.tab, values.changes(made.tab, made.values))
     return (
         f'<div class="details"><p><b>{escape(name)}</b>, made by {escape(made.tab.title)}</p><dl>{"".join(rows)}</dl>'
@@ -70,14 +93,6 @@ def tried(name: str, told: Sequence[str]) -> str:
     )
 
 
-def duration(seconds: float) -> str:
-    """ "3 s", "2 min", "1 h 5 min"."""
-    if seconds < 90:
-        return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _ended(runs: Sequence[Run], curves: Sequence[bytes]) -> str:
     failed = [run for run in runs if run.state == "failed"]
     stopped = any(run.state == "stopped" for run in runs)
@@ -91,15 +106,19 @@ def _ended(runs: Sequence[Run], curves: Sequence[bytes]) -> str:
         head = "Nothing has changed since this was made: change the seed, or anything else, for another one."
     else:
         head = f"Done in {seconds}."
-    lines += _list("warning", list(dict.fromkeys(warning for run in runs for warning in run.warnings)))
-    lines += _list("text", [text for run in runs for text in run.texts])
     lines += [_image("Curve of the loss", "png", curve) for curve in curves]
     return _box("failed" if failed else "stopped" if stopped else "done", [f"<p>{escape(head)}</p>", *lines])
 
 
-def _left(run: Run) -> str:
-    left = run.seconds_left()
-    return "" if left is None else f", about {duration(left)} left"
+def _left(runs: Sequence[Run]) -> str:
+    """The time until the last of the runs is over; those that wait take as long as the one that runs."""
+    running = next(run for run in runs if not run.is_over)
+    left = running.seconds_left()
+    if left is None:
+        return ""
+    waiting = sum(run.state == "waiting" for run in runs)
+    in_all = left + waiting * (time.monotonic() - running.began + left)
+    return f", about {duration(in_all)} left{' in all' if waiting else ''}"
 
 
 def _shorter(title: str) -> str:

@@ -54,6 +54,14 @@ def _are_versions(name: str, other: str) -> bool:
     return bool(different) and all(len(word) <= 2 for word in different)
 
 
+def duration(seconds: float) -> str:
+    """ "3 s", "2 min", "1 h 5 min"."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def article(name: str) -> str:
     """The name behind its article: "an effnet"."""
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -58,8 +58,9 @@ def app(options: argparse.Namespace) -> int:
     from ..runtime import environment
 
     parts.expect("app", "app: the page")
-    if any(find_spec(name) is None for name in environment.EXTRAS["app"]):
-        raise WorkflowError('app: expected gradio, which is not installed: pip install -e ".[app]"')
+    if missing := [name for name in environment.EXTRAS["app"] if find_spec(name) is None]:
+        command = environment.how_to_install_extra("app")
+        raise WorkflowError(f"app: {missing[0]} is missing in {sys.executable}: {command}")
     if not options.workflows.is_dir():
         raise WorkflowError(f"--workflows: expected a folder, found {str(options.workflows)!r}")
     if not 0 <= options.port <= 65535:

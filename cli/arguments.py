@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TINY = "tiny (built-in)"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 DTYPES = ("auto", *DTYPE_NAMES)
+LARGEST_NUMBER, LONGEST_NUMBER = 2**64, 30  # no input takes a larger one; characters that are read of one
 LARGE_DTYPES = (*DTYPES, *QUANTISED_NAMES)  # of Stage B and C
 
 
@@ -61,10 +62,19 @@ class _ShortForm(argparse.Action):
         self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: Any, option: str | None = None
     ) -> None:
         parts = value.lower().split("x") if self.metavar == "WxH" else [value] * len(self.targets)
-        if len(parts) != len(self.targets) or not all(parts):
-            raise argparse.ArgumentError(self, f"expected {self.metavar}, found {value!r}")
+        if len(parts) != len(self.targets) or not all(map(self._fits, parts)):
+            expected = {"N": "a whole number", "TEXT": "a text"}.get(str(self.metavar), self.metavar)
+            raise argparse.ArgumentError(self, f"expected {expected}, found {value!r}")
         assignments = [f"{target}={part}" for target, part in zip(self.targets, parts, strict=True)]
         options.set = [*options.set, set_values.ShortForm(f"{option} {value}", assignments)]
+
+    def _fits(self, part: str) -> bool:
+        """Whether it can be a value at all; whether it is in range the node says, but for what no node takes."""
+        if self.metavar == "TEXT":
+            return bool(part)
+        if part == set_values.RANDOM and self.targets[0].endswith(".seed"):
+            return True
+        return part.isdecimal() and int(part[:LONGEST_NUMBER]) < LARGEST_NUMBER
 
 
 def add(parser: argparse.ArgumentParser, *options: str) -> None:

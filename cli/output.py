@@ -6,21 +6,23 @@ import codecs
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..cascade_core.errors import CascadeError, is_out_of_memory
-from ..cascade_core.wording import without_controls
+from ..cascade_core.wording import duration, without_controls
 from ..headless import graph
+from ..headless.forecast import Forecast
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 OK, FAILED, REFUSED, STOPPED = 0, 1, 2, 130
 ADVICE = "this is a fault of the program: with --debug it writes a file with all that a report of it needs"
+BAR = "{desc}: {n_fmt}/{total_fmt} |{bar}| {postfix}"
 LONGEST = 1900  # characters of a message: nobody reads more
 
 
@@ -56,8 +58,11 @@ def note(workflow: graph.Workflow) -> None:
 def complain(*messages: str) -> None:
     """Each message on a line of its own, under the command's name."""
     for message in messages:
-        cut = message if len(message) <= LONGEST else f"{message[:LONGEST]}... ({len(message):,} characters)"
-        say(f"cascade: {cut}", sys.stderr)
+        say(f"cascade: {_cut(message)}", sys.stderr)
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= LONGEST else f"{message[:LONGEST]}... ({len(message):,} characters)"
 
 
 def say(text: object, to: TextIO | None = None) -> None:
@@ -92,6 +97,7 @@ class Report:
         self._previews: list[str] = []
         self._nodes: dict[str, dict[str, Any]] = {}
         self._bar: tqdm[Any] | None = None
+        self._forecast: Forecast | None = None
         self._ahead = 0
 
     def wait(self, ahead: int) -> None:
@@ -100,18 +106,41 @@ class Report:
             say(f"waiting in the server's queue behind {ahead}", sys.stderr)
         self._ahead = ahead
 
-    def advance(self, name: str, step: float, steps: float) -> None:
-        """Show how far the running node is."""
-        if self._bar is None or self._bar.total != steps:
+    def expect(self, prompt: graph.Prompt, needed: Collection[str]) -> None:
+        """These nodes of a prompt run now."""
+        self._forecast = Forecast(prompt, needed)
+
+    def begin(self, node: str) -> None:
+        """Another node runs."""
+        if self._forecast is not None:
+            self._forecast.begin(node)
+
+    def advance(self, label: str, done: float, total: float, preview: object = None) -> None:
+        """Show how far the running node is, and how long all of the run still takes."""
+        if self._bar is None or self._bar.total != total:
             from tqdm import tqdm
 
             self._close_bar()
-            self._bar = tqdm(total=steps, desc=without_controls(name), file=sys.stderr, disable=None, leave=False)
-        self._bar.update(step - self._bar.n)
+            self._bar = tqdm(
+                total=total, desc=without_controls(label), file=sys.stderr, disable=None, leave=False, bar_format=BAR
+            )
+        if self._forecast is not None:
+            self._forecast.advance(done, total)
+            left = self._forecast.seconds_left()
+            self._bar.set_postfix_str("" if left is None else f"about {duration(left)} left in all", refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def warn(self, node: str, message: str) -> None:
+        """Tell what a node says."""
+        if self._bar is not None:
+            self._bar.clear()
+        say(_cut(f"{node}: {message}"), sys.stderr)
 
     def finish(self, done: graph.Done) -> None:
         """Tell of a node that is done, and of the files that it wrote."""
         self._close_bar()
+        if self._forecast is not None:
+            self._forecast.finish(done.node)
         fields = {"class_type": done.class_type, "title": done.title, "seconds": done.seconds, "cached": done.cached}
         self._nodes[done.node] = fields
         say(f"{done.seconds:8.2f} s  {done.name}{' (cached)' if done.cached else ''}", sys.stderr)

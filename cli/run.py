@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from importlib.util import find_spec
 
 from ..cascade_core.kinds import COMPILE_NAMES
 from ..headless import graph, workflow_file
@@ -48,19 +49,24 @@ def _run_here(options: argparse.Namespace, report: Report) -> int:
     workflow, checked, nodes = validate.check(options)
     if checked.problems and not (options.partial and checked.outputs):
         return REFUSED
+    if find_spec("PIL") is None:  # told before the work, not when a picture is written
+        raise ModuleNotFoundError(name="PIL")
     from ..runtime import host
 
-    host.configure(keeps_previews=True, compile=options.compile)
-    host.current().device()  # refuses a device that is not there, before anything runs
+    local = host.configure(keeps_previews=True, compile=options.compile)
+    local.device()  # refuses a device that is not there, before anything runs
+    report.expect(checked.prompt, checked.needed)
     try:
-        complete = perform(
-            checked,
-            workflow.editor,
-            nodes,
-            finished=report.finish,
-            refused=lambda problem: complain(problem.message),
-            partial=options.partial,
-        )
+        with local.heard_by(report):
+            complete = perform(
+                checked,
+                workflow.editor,
+                nodes,
+                finished=report.finish,
+                refused=lambda problem: complain(problem.message),
+                partial=options.partial,
+                around=report.begin,
+            )
     except graph.NodeFailure as failure:
         advice = "" if is_foreseen(failure) else f"; {ADVICE}"
         raise Failure(f"{in_words(failure)}{advice}") from failure.error

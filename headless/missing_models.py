@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from ..cascade_core.files import published
@@ -39,19 +40,40 @@ def can_be_had(file: File) -> bool:
     return not file.present and file.published is not None
 
 
-def in_one(files: Sequence[File]) -> str:
-    """Which published files are missing, how large they are in all, and how to get them where this program looks.
+@dataclass(frozen=True)
+class Missing:
+    """Published files that are not here: a line on how many and how large, their names, and what gets them."""
 
-    Files that are here, and those that nobody published, are passed over.
+    line: str
+    names: str
+    commands: Sequence[str]
+
+
+def missing_of(files: Sequence[File]) -> Missing | None:
+    """Which of the files are missing; None where none is that can be had.
+
+    Files that are here, and those that nobody published, are passed over. The commands put files where this program
+    looks.
     """
     found = {file.published: file for file in files if can_be_had(file)}
     missing = [file for file in found if file is not None]
+    if not missing:
+        return None
     names = ", ".join(f"{f.name}{f' ({f.kinds[0]})' if len(f.kinds) == 1 else ''}" for f in found.values())
     models = cast(LocalHost, host.current()).settings.models
     folder = "" if models is None else f" --models {shlex.quote(str(models))}"
-    commands = " and ".join(f"`{command}{folder}`" for command in published.commands_for(missing))
-    size = size_in_words(sum(file.size for file in missing))
-    return f"{len(missing)} model files are not here, {size} in all: {names}: get them with {commands} or choose others"
+    commands = [f"{command}{folder}" for command in published.commands_for(missing)]
+    files_are = "model files are" if len(missing) > 1 else "model file is"
+    line = f"{len(missing)} {files_are} not here, {size_in_words(sum(file.size for file in missing))} in all"
+    return Missing(line, names, commands)
+
+
+def in_one(files: Sequence[File]) -> str:
+    """The sentence about published files of which at least one is missing."""
+    missing = missing_of(files)
+    assert missing is not None
+    commands = " and ".join(f"`{command}`" for command in missing.commands)
+    return f"{missing.line}: {missing.names}: get them with {commands} or choose others"
 
 
 def _is_near(file: File, nodes: node_classes.Nodes, prompt: graph.Prompt) -> bool:

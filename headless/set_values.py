@@ -20,7 +20,7 @@ from . import graph
 Bring = Callable[[Path], str]  # brings a file from anywhere to where nodes look; returns the name that they know
 
 INSTEAD = {"Size": "Fit", "Stage C": "Stage B"}  # by title, what a short form sets where a workflow has no such node
-_RANDOM = "random"  # the value of a seed that is to be drawn
+RANDOM = "random"  # the value of a seed that is to be drawn
 _EXACT = 2**53 - 1  # the largest number that the editor keeps exactly
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -163,7 +163,7 @@ def _read_assignment(
         raise graph.WorkflowError(
             f"expected an input of {graph.where(node_id, node)} ({choices}), found {graph.show(name)}"
         )
-    if text == _RANDOM and entry.type == "INT" and entry.has_control and draws:
+    if text == RANDOM and entry.type == "INT" and entry.has_control and draws:
         return [(node_id, name, _draw(entry, graph.where(node_id, node, name), f"{node_id}.{name}"))]
     try:
         return [(node_id, name, _read(entry, text, bring))]

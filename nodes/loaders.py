@@ -56,7 +56,10 @@ class Loader:
         from ..cascade_core.files.load import load
 
         options = self._options(model_name, dtype)
-        return (load(self.KIND.id, self.path_of(model_name), placement=host.current().placement(), **options),)
+        handle = load(self.KIND.id, self.path_of(model_name), placement=host.current().placement(), **options)
+        if handle.remark:
+            host.current().warn(f"Load {self.KIND.name}", handle.remark)
+        return (handle,)
 
     def rehearse(self, model_name: str, dtype: str = "auto") -> tuple[Handle]:
         """The model as its header describes it: the models of a workflow need not all lie in memory at once."""

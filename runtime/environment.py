@@ -70,6 +70,13 @@ def how_to_install(module: str) -> str | None:
     return advice
 
 
+def how_to_install_extra(extra: str) -> str:
+    """The command that brings the libraries of an extra, for a folder as for an installed package."""
+    pack = Path(__file__).parents[1]
+    is_folder = (pack / "pyproject.toml").is_file()
+    return install_command(f'-e "{pack}[{extra}]"' if is_folder else f'"{NAME}[{extra}]"')
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)

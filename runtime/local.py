@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -143,6 +143,16 @@ class LocalHost(Host):
             audience.advance(label, done, total, preview)
 
         yield count
+
+    @contextmanager
+    def heard_by(self, audience: Audience) -> Iterator[None]:
+        """In here somebody else hears of running nodes."""
+        before = self.settings.audience
+        self.settings = replace(self.settings, audience=audience)
+        try:
+            yield
+        finally:
+            self.settings = replace(self.settings, audience=before)
 
     def request_cancel(self) -> None:
         """Stop the node that is running at its next step; for programs that run nodes in another thread."""

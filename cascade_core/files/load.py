@@ -105,6 +105,7 @@ def _handle(part: Part, module: nn.Module, name: str | None, dtype: torch.dtype,
         x0_clamp=part.x0_clamp,
         dtype=dtype,
         placement=placement or StayPut(),
+        remark=part.remark,
     )
 
 

@@ -9,7 +9,9 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+from ..kinds import STAGE_A_SCALE
 from ..models.handle import Target
+from .diffusers_config import WUERSTCHEN_SCALE
 from .header import Header
 from .metadata import PUBLISHED_FAMILY
 from .quantised import name_precision
@@ -51,6 +53,17 @@ class Part:
             if info.dtype in PRECISIONS:
                 elements[PRECISIONS[info.dtype]] += prod(info.shape)
         return elements.most_common(1)[0][0] if elements else "unknown"
+
+    @property
+    def remark(self) -> str:
+        """What a person should know of how the file was read; empty where there is nothing."""
+        config = self.header.config or {}
+        if self.kind != "stage_a" or config.get("scale_factor") != WUERSTCHEN_SCALE:
+            return ""
+        return (
+            f"{self.header.path.name}: its config.json says scale_factor {WUERSTCHEN_SCALE}, the default of the model"
+            f" before Stable Cascade, and is read as {STAGE_A_SCALE}"
+        )
 
     @property
     def bytes(self) -> int:

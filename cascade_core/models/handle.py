@@ -28,6 +28,7 @@ class Handle:
     placement: Placement
     shift: float | None = None  # that sampling by ComfyUI's nodes goes by; None: the stage's own
     compile: str = "off"  # how it is evaluated: a name of kinds.COMPILE_NAMES
+    remark: str = ""  # what a person should know of how its file was read
     base: "Handle | None" = None  # the model whose weights this shares, where something is attached to them
 
     @property

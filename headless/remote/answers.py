@@ -61,9 +61,11 @@ class Result(NamedTuple):
 
 
 class Account(NamedTuple):
-    """What became of a prompt: its results, whether it failed, and what was told of its end, by the kind of message."""
+    """What became of a prompt: its results, what its nodes say (node and text), whether it failed, and what was told of
+    its end, by the kind of message."""
 
     results: list[Result]
+    texts: list[tuple[str, str]]
     has_failed: bool
     messages: Mapping[str, Mapping[str, Any]]
 
@@ -130,7 +132,7 @@ def account(answer: Mapping[str, Any], prompt_id: str) -> Account | None:
         if not is_list(message) or len(message) != 2 or not isinstance(message[0], str) or not is_object(message[1]):
             raise Odd("messages of a prompt", message)
         messages[message[0]] = message[1]
-    return Account(_results(outputs), status.get("status_str") == "error", messages)
+    return Account(_results(outputs), _texts(outputs), status.get("status_str") == "error", messages)
 
 
 def event(answer: Mapping[str, Any]) -> Event | None:
@@ -149,8 +151,8 @@ def event(answer: Mapping[str, Any]) -> Event | None:
 def _results(outputs: Mapping[str, Any]) -> list[Result]:
     """The files in a prompt's outputs; previews are none, as they would be gone here."""
     found: list[Result] = []
-    for entry in _entries(outputs):
-        if entry.get("type") != "output" or "filename" not in entry:
+    for _, _, entry in _shown(outputs):
+        if not is_object(entry) or entry.get("type") != "output" or "filename" not in entry:
             continue
         name, folder = entry["filename"], entry.get("subfolder") or ""
         if not isinstance(name, str) or not isinstance(folder, str):
@@ -161,11 +163,16 @@ def _results(outputs: Mapping[str, Any]) -> list[Result]:
     return found
 
 
-def _entries(outputs: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What nodes show; they may show anything."""
-    for ui in outputs.values():
-        for shown in ui.values() if is_object(ui) else ():
-            yield from (entry for entry in shown if is_object(entry)) if is_list(shown) else ()
+def _texts(outputs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(node, said) for node, what, said in _shown(outputs) if what == "text" and isinstance(said, str)]
+
+
+def _shown(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """What nodes show, which may be anything: the node, what it is, and each entry."""
+    for node, ui in outputs.items():
+        for what, entries in ui.items() if is_object(ui) else ():
+            for entry in entries if is_list(entries) else ():
+                yield node, what, entry
 
 
 def _node_errors(found: Any) -> NodeErrors:

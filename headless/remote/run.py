@@ -7,7 +7,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,11 +34,20 @@ class Observer(Protocol):
     def wait(self, ahead: int) -> None:
         """So many prompts go before this one."""
 
-    def advance(self, name: str, step: float, steps: float) -> None:
-        """The node of this name has taken `step` of its `steps`."""
+    def expect(self, prompt: graph.Prompt, needed: Collection[str]) -> None:
+        """These nodes of a prompt run now."""
+
+    def begin(self, node: str) -> None:
+        """Another node runs."""
+
+    def advance(self, label: str, done: float, total: float) -> None:
+        """The node of this name has taken `done` of its `total` steps."""
 
     def finish(self, done: graph.Done) -> None:
         """A node is done; the files that it wrote come later."""
+
+    def warn(self, node: str, message: str) -> None:
+        """Nothing came, and a node says this of its result, such as that nothing is picked yet."""
 
     def add_file(self, path: Path) -> None:
         """A result lies here now."""
@@ -73,6 +82,7 @@ async def run(
         await _upload_pictures(there, workflow, definitions)
         async with there.listen() as events:
             queued = _Queued(there, workflow, definitions, observer)
+            observer.expect(workflow.prompt, workflow.prompt.keys())
             await queued.submit(partial)
             try:
                 await queued.follow(events)
@@ -127,6 +137,8 @@ class _Queued:
             await self._hear_all(events)
             account = await self.there.finished(self.prompt_id)
             problems = await self._fetch_results(account)
+            for node, text in () if account.results else account.texts:
+                self.observer.warn(self._names.get(node, node), text)
         except (ServerError, OSError) as error:
             raise RunFailed(str(error)) from error
         except asyncio.CancelledError:  # Ctrl-C
@@ -169,6 +181,8 @@ class _Queued:
         if self._node is not None:
             self._finish(self._node, now - self._since, cached=False)
         self._node, self._since = node, now
+        if node is not None:
+            self.observer.begin(node)
 
     def _finish(self, node: str, seconds: float, cached: bool) -> None:
         if node in self.prompt:

@@ -8,8 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 60  # seconds for anything that the page is expected to do
+PATIENCE = 120  # seconds for anything that the page is expected to do, on a machine with other work
 WIDE, NARROW = (1280, 900), (390, 844)
+# Open everything that is folded in the tab that can be seen, each once; whether all of it is open.
+UNFOLD = """
+const seen = [...document.querySelectorAll('.advanced button.label-wrap')].filter(button => button.offsetParent);
+const folded = seen.filter(button => !button.classList.contains('open'));
+folded.filter(button => !button.dataset.asked).forEach(button => { button.dataset.asked = true; button.click(); });
+return folded.length === 0;
+"""
 
 
 def browser_paths() -> tuple[str, str] | None:
@@ -23,8 +30,15 @@ class Page:
     """One window, as context manager; only loopback can be reached from it. `driver` is selenium's."""
 
     def __init__(
-        self, url: str, browser: str, driver: str, size: tuple[int, int] = WIDE, downloads: Path | None = None
-    ):
+        self,
+        url: str,
+        browser: str,
+        driver: str,
+        size: tuple[int, int] = WIDE,
+        downloads: Path | None = None,
+        scheme: str = "light",
+    ) -> None:
+        """scheme: what the browser says that the person prefers, "light" or "dark"."""
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
 
@@ -33,6 +47,7 @@ class Page:
         for argument in (
             *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-proxy-server"),
             *("--force-device-scale-factor=1", f"--window-size={size[0]},{size[1]}"),
+            *("--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"),
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         ):
             options.add_argument(argument)
@@ -41,11 +56,9 @@ class Page:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.url = url
         self.driver = webdriver.Chrome(options=options, service=Service(driver))
-        width, height = size
-        self.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
-        )
+        self.resize(*size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         self.requested: list[str] = []  # addresses outside this computer
 
     def __enter__(self) -> Page:
@@ -59,6 +72,12 @@ class Page:
     def __exit__(self, *_: object) -> None:
         self.driver.quit()
 
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size, and the page time to follow."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        time.sleep(0.3)
+
     def open(self) -> None:
         self.driver.get(self.url)
         self.wait("the page", lambda: self.driver.find_elements("css selector", "button.make"))
@@ -70,7 +89,7 @@ class Page:
         while not (found := condition()):
             if time.monotonic() > deadline:
                 raise AssertionError(f"waited {seconds} s for {what}; the page shows: {self.status()!r}")
-            time.sleep(0.05)
+            time.sleep(0.25)  # asking takes the page's own time
         return found
 
     def find_all(self, selector: str) -> list[Any]:
@@ -81,6 +100,12 @@ class Page:
         """The first element that can be seen; waits for it."""
         return self.wait(selector, lambda: self.find_all(selector))[0]
 
+    def unfold(self) -> None:
+        """Open Advanced, and every heading in it."""
+        self.wait("the fields", lambda: self.find_all("button.make, .pictures"))
+        self.wait("all to be open", lambda: self.driver.execute_script(UNFOLD))
+        time.sleep(0.3)
+
     def click(self, selector: str) -> None:
         element = self.find(selector)
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
@@ -90,6 +115,8 @@ class Page:
         """Type into the text field below a selector, in place of what is there, and leave it."""
         from selenium.webdriver.common.keys import Keys
 
+        if not self.find_all(f"{selector} textarea, {selector} input"):
+            self.unfold()
         field = self.find(f"{selector} textarea, {selector} input")
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", field)
         field.send_keys(Keys.CONTROL, "a")
@@ -99,6 +126,8 @@ class Page:
         time.sleep(0.2)
 
     def value(self, selector: str) -> str:
+        if not self.find_all(f"{selector} textarea, {selector} input"):
+            self.unfold()
         return str(self.find(f"{selector} textarea, {selector} input").get_attribute("value"))
 
     def tab(self, title: str) -> None:
@@ -125,7 +154,7 @@ class Page:
         return "\n".join(element.text for element in found)
 
     def state(self) -> str:
-        """running, done, failed or stopped; empty before anything ran."""
+        """running, done, failed or stopped; idle before anything ran."""
         found = self.driver.find_elements("css selector", "[id^=status-] .status")
         shown = [str(element.get_attribute("class")) for element in found if element.is_displayed()]
         return shown[0].split()[-1] if shown else ""
@@ -136,7 +165,7 @@ class Page:
             "for (const box of document.querySelectorAll('[id^=status-] .status')) box.className = 'status before'"
         )
         self.click(button)
-        self.wait("the run to begin", lambda: self.state() not in ("", "before"), 20)
+        self.wait("the run to begin", lambda: self.state() not in ("", "before", "idle"), 20)
 
     def finish(self, seconds: float = PATIENCE) -> str:
         """Wait until what runs is over -> how it ended."""

@@ -57,7 +57,10 @@ class Client:
         return self.request("POST", "/gradio_api/upload", body, kind)
 
     def button(self, tab: str, kind: str = "make") -> Button:
-        """The event of a button of a tab, found by its class and by the status that it writes."""
+        """The event of a button of a tab, found by its class and by the status that it writes.
+
+        Its number of pictures, and whether stages have seeds of their own, are at ("", "number") and ("", "parted").
+        """
         status = next(id for id, part in self.components.items() if part["props"].get("elem_id") == f"status-{tab}")
         for number, event in enumerate(self.server.config["dependencies"]):
             sources = [self._classes(id) for id, _ in event["targets"]]

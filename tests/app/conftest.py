@@ -91,24 +91,10 @@ class Server:
         return self.place / "output"
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The shipped workflows and one more, with a title and prompts of its own, put into the folder."""
-    place = tmp_path_factory.mktemp("app")
-    for name in ("input", "output", "workflows"):
-        (place / name).mkdir()
-    for path in shipped.files():
-        (place / "workflows" / path.name).write_bytes(path.read_bytes())
-    (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
-    (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")
-    with running(place, "--workflows", str(place / "workflows")) as found:
-        yield found
-
-
 @contextmanager
-def running(place: Path, *arguments: str) -> Iterator[Server]:
+def running(place: Path, *arguments: str | Path) -> Iterator[Server]:
     """`cascade app` in a folder, until the end of the block; it must live till then."""
-    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", *arguments]
+    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", *map(str, arguments)]
     temporary = place.with_name(f"{place.name}_temporary")
     temporary.mkdir(exist_ok=True)
     with (place / "log").open("w", encoding="utf-8") as log:
@@ -125,6 +111,20 @@ def running(place: Path, *arguments: str) -> Iterator[Server]:
         finally:
             process.terminate()
             process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The shipped workflows and one more, with a title and prompts of its own, put into the folder."""
+    place = tmp_path_factory.mktemp("app")
+    for name in ("input", "output", "workflows"):
+        (place / name).mkdir()
+    for path in shipped.files():
+        (place / "workflows" / path.name).write_bytes(path.read_bytes())
+    (place / "workflows" / "my_own_way.json").write_text(json.dumps(two_prompts()), "utf-8")
+    (place / "workflows" / "quick_training.json").write_text(json.dumps(quick_training()), "utf-8")
+    with running(place, "--workflows", place / "workflows") as started:
+        yield started
 
 
 def wait_for(condition: Any, seconds: float = 30) -> None:

@@ -25,7 +25,8 @@ def test_without_gradio_one_sentence_says_how_to_get_it(
     assert main(["app"]) == 2
     answer = capsys.readouterr()
     assert answer.out == ""
-    assert answer.err == 'cascade: app: expected gradio, which is not installed: pip install -e ".[app]"\n'
+    how = f'"{sys.executable}" -m pip install -e "{SHIPPED.parent}[app]"'
+    assert answer.err == f"cascade: app: gradio is missing in {sys.executable}: {how}\n"
 
 
 def test_gradio_is_imported_by_no_other_command() -> None:

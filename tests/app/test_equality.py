@@ -62,13 +62,13 @@ def seed_of(path: Path) -> int:
     return next(int(node["widgets_values"][0]) for node in nodes if "Sampler" in node["type"])
 
 
-def test_make_four_makes_the_pictures_of_a_batch_of_four(server: Server) -> None:
+def test_four_pictures_are_the_pictures_of_a_batch_of_four(server: Server) -> None:
     client = Client(server)
     (size,) = [place for place in client.button("text_to_image").places if place[1] == "batch_size"]
     quick = {place: 1 for place in client.button("text_to_image").places if place[1] == "steps"}
     quick |= {place: "5" for place in client.button("text_to_image").places if place[1] == "seed"}
     before = set(server.output.rglob("*.png"))
-    end, _ = client.run("text_to_image", quick, "make-four")
+    end, _ = client.run("text_to_image", {**quick, ("", "number"): 4})
     assert end["success"]
     four = sorted(set(server.output.rglob("*.png")) - before)
     client.run("text_to_image", {**quick, size: 4})
@@ -85,8 +85,11 @@ def test_missing_models_are_told_by_name_and_with_the_command_that_gets_them(ser
     assert end["success"] and "model files are not here, 11.8 GB in all" in told and "cascade download" in told
     verdicts = [part["props"].get("value") for part in server.config["components"] if part["type"] == "html"]
     (verdict,) = [text for text in verdicts if text and "stage_c_bf16.safetensors" in text]
-    assert "is missing" in verdict and "cascade download" in verdict
-    assert any("All models that this workflow names are here" in (text or "") for text in verdicts)
+    assert "5 model files are not here, 11.8 GB in all" in verdict and "is missing" in verdict
+    texts = [part["props"].get("value") for part in server.config["components"] if part["type"] == "textbox"]
+    assert [text for text in texts if text and text.startswith("cascade download")] == [
+        "cascade download essential big-big --text-encoder"
+    ]
 
 
 def test_a_workflow_of_ones_own_has_a_tab_of_its_own(server: Server) -> None:

@@ -80,7 +80,7 @@ def test_progress_previews_warnings_and_texts_are_told(runner: Runner) -> None:
     Slow.steps.release(STEPS)
     wait_for(lambda: run.is_over)
     assert run.state == "done" and run.preview != first and not run.is_old
-    assert run.warnings == ["Slow: began with 5"] and run.texts == ["ended 5"]
+    assert run.warnings == ["began with 5"] and run.texts == ["ended 5"]
 
 
 def test_cancel_works_within_a_step_and_the_next_run_starts_clean(runner: Runner) -> None:
@@ -153,7 +153,7 @@ def test_a_preview_that_cannot_be_made_ends_the_previews_and_not_the_run(runner:
     Slow.steps.release(STEPS)
     wait_for(lambda: run.is_over)
     assert (run.state, run.preview) == ("done", None)
-    assert run.warnings == ["Slow: began with 0", "there are no more previews of this run: out of memory"]
+    assert run.warnings == ["began with 0", "there are no more previews of this run: out of memory"]
 
 
 def test_the_same_again_is_there_already(runner: Runner) -> None:
@@ -163,6 +163,28 @@ def test_the_same_again_is_there_already(runner: Runner) -> None:
     wait_for(lambda: runs[1].is_over)
     assert [run.is_old for run in runs] == [False, True]
     assert "Nothing has changed" in wording.status(runs[1:], runner)
+
+
+def test_a_notice_is_a_line_and_is_told_once(runner: Runner) -> None:
+    run = make(runner)
+    run.warnings = ["it does not know: <castle>. It knows: circle, square"]
+    run.texts = [*run.warnings, "0.5"]
+    told = wording.notices([run, run])
+    assert told.count("does not know") == 1 and told.count("0.5") == 1
+    first, _, more = told.partition("</summary>")
+    assert first.endswith("it does not know: &lt;castle&gt;.") and more.startswith("<p>It knows: circle, square</p>")
+
+
+def test_what_is_under_way_is_found_again(runner: Runner) -> None:
+    first, second, other = make(runner), make(runner, 1), make(runner, 2, tab="other")
+    assert runner.under_way() == ()
+    runner.submit([first, second])
+    runner.submit([other])
+    assert runner.under_way() == [first, second] == runner.under_way("tab")
+    assert (runner.under_way("other"), runner.under_way("third")) == ([other], ())
+    Slow.steps.release(STEPS * 3)
+    wait_for(lambda: second.is_over)
+    assert runner.under_way() in ([other], ()) and runner.under_way("tab") == ()
 
 
 def test_what_comes_from_elsewhere_is_escaped() -> None:

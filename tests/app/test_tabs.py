@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stable_cascade_nodes.app import output_pictures, tabs, values
+from stable_cascade_nodes.app import labels, output_pictures, tabs, values
 from stable_cascade_nodes.headless import graph, node_classes, shipped, workflow_file
 from stable_cascade_nodes.headless.set_values import apply
 
@@ -34,16 +34,53 @@ def test_every_shipped_workflow_has_a_tab_with_all_of_its_widgets(nodes: node_cl
         assert tab.note.startswith("## ")
 
 
-def test_what_a_person_gave_a_title_is_open_and_models_are_apart(nodes: node_classes.Nodes) -> None:
+def test_at_first_people_see_what_they_need_and_the_rest_has_headings(nodes: node_classes.Nodes) -> None:
     tab = tabs.read(SHIPPED / "inpainting.json", nodes)
     places = {(field.title, field.name): field.place for field in tab.fields}
-    assert places["Prompt", "text"] == places["Fit", "budget"] == places["Stage C", "seed"] == "open"
-    assert places["Size", "batch_size"] == "open" and ("Size", "width") not in places  # a link has no field
-    assert places["Fit", "multiple"] == "more"
-    assert places["Load Stage C", "model_name"] == places["Load Stage C", "dtype"] == "models"
-    assert places["Stage C", "cfg_rescale"] == places["Paste Back", "feather"] == "more"
-    assert places["Picture out", "filename_prefix"] == "more"
+    seen = [("Picture", "image"), ("Prompt", "text"), ("Fit", "budget"), ("Stage C", "seed")]
+    assert {place for place, where in places.items() if where == "open"} == set(seen)
+    assert ("Size", "width") not in places  # a link has no field
+    assert places["Negative prompt", "text"] == "Prompt"
+    assert places["Fit", "multiple"] == places["Size", "batch_size"] == "Picture and size"
+    assert places["Load Stage C", "model_name"] == places["Load Stage C", "dtype"] == "Models"
+    assert places["Stage C", "cfg_rescale"] == places["Stage B", "cfg"] == "Guidance"
+    assert places["Stage B", "seed"] == "Seeds"
+    assert places["Picture out", "filename_prefix"] == "Files"
     assert [field.title for field in tab.fields if field.mask] == ["Picture"]
+
+
+def test_every_field_of_every_shipped_workflow_has_a_heading(nodes: node_classes.Nodes) -> None:
+    found, _ = tabs.read_all(SHIPPED, nodes)
+    for tab in found:
+        assert tab.purpose.endswith(".")
+        assert labels.OTHERS not in {field.place for field in tab.fields}, tab.title
+        shown = [(tab.label(field), field.place) for field in tab.fields]
+        assert len(set(shown)) == len(shown), f"{tab.title}: two fields of a heading are called alike"
+
+
+def test_a_training_begins_with_its_pictures(nodes: node_classes.Nodes) -> None:
+    tab = tabs.read(SHIPPED / "lora_training.json", nodes)
+    seen = sorted((field for field in tab.fields if field.is_open), key=lambda field: tabs.ORDER.index(field.name))
+    assert tab.trains and tab.title == "LoRA training"
+    assert [field.name for field in seen] == ["folder", "name", "tokens", "steps", "text"]
+
+
+def test_one_seed_drives_both_stages_unless_they_are_parted(nodes: node_classes.Nodes) -> None:
+    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+    sent = given(tab, Stage_C__seed="7", Stage_B__seed="9")
+    places = [(tab.fields[index].title, tab.fields[index].name) for index in tab.seeds]
+    assert places == [("Stage C", "seed"), ("Stage B", "seed")]
+    assert [values.with_one_seed(tab, sent, False)[index] for index in tab.seeds] == ["7", "7"]
+    assert values.with_one_seed(tab, sent, True) == sent
+    for odd in (None, "true", 1, [True]):
+        assert [values.with_one_seed(tab, sent, odd)[index] for index in tab.seeds] == ["7", "7"]
+
+
+@pytest.mark.parametrize("odd", [None, "4", True, 0, 13, 1.5, float("nan"), [1], 10**30])
+def test_a_number_of_pictures_that_is_none_is_refused(odd: Any) -> None:
+    with pytest.raises(graph.WorkflowError, match="Number of pictures: expected a whole number from 1 to 12, found"):
+        values.number(odd, 12)
+    assert values.number(4.0, 12) == 4
 
 
 def test_only_a_picture_whose_mask_is_used_can_be_painted_on(nodes: node_classes.Nodes) -> None:

@@ -63,6 +63,16 @@ def test_progress_and_results(there: Cascade, server: Any, folders: Path) -> Non
     assert server.prompts[0]["extra_data"] == {}
 
 
+def test_where_nothing_comes_the_nodes_say_why(there: Cascade, server: Any) -> None:
+    server.outputs = {
+        "1": {"text": ["nothing is picked of 8 pictures yet"]},
+        "2": {"images": [IMAGE | {"type": "temp"}]},
+    }
+    answer = there(PROMPT)
+    assert (answer.code, answer.lines) == (0, [])
+    assert answer.err.splitlines()[-1] == "Words: nothing is picked of 8 pictures yet"
+
+
 def test_json(there: Cascade, server: Any) -> None:
     async def cached(server: Any, id: str) -> None:
         await server.tell("execution_cached", nodes=["1"], prompt_id=id)

@@ -259,3 +259,17 @@ def test_folders_and_sets_are_loaded_again_when_any_of_their_files_changes(layou
         assert before == node.IS_CHANGED(model_name=name)
         os.utime(tmp_path / "models" / file, (1, 1))
         assert before != node.IS_CHANGED(model_name=name)
+
+
+@pytest.mark.parametrize(("scale", "is_told"), [(0.3764, True), (0.43, False)])
+def test_the_scale_of_another_model_is_told(
+    layouts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: float, is_told: bool
+) -> None:
+    folder = tmp_path / "diffusers" / "vqgan"
+    shutil.copytree(layouts / "diffusers" / "stage_a_alone", folder)
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scale_factor": scale}))
+    host.configure(models=tmp_path)
+    (handle,) = NODE_CLASS_MAPPINGS["CascadeStageALoader"]().load(model_name="vqgan/")
+    assert handle.config.scale == 0.43
+    assert ("its config.json says scale_factor 0.3764" in capsys.readouterr().err) == is_told
