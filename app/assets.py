@@ -38,8 +38,8 @@ button:disabled { opacity: 1 !important; cursor: not-allowed; background: var(--
 .tabitem:has([data-problem]) .actions::after { content: "A number is out of range: see the field in red.";
   color: var(--problem); flex-basis: 100%; font-size: .85rem; }
 @media (min-width: 768px) { .results { position: sticky; top: 8px; } }
-.pictures .grid-wrap { max-height: none !important; }
-.pictures.many .grid-wrap { max-height: 78vh !important; }
+.pictures .grid-wrap { max-height: none !important; overflow-y: hidden !important; }
+.pictures.many .grid-wrap { max-height: 78vh !important; overflow-y: auto !important; }
 .pictures:not(.many) .grid-container:not(:has(> :nth-child(2))) .thumbnail-item {
   aspect-ratio: auto !important; height: min(54vh, 700px) !important; }
 .results .html-container { padding: 0 !important; }
