@@ -6,7 +6,6 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -95,13 +94,14 @@ def decode(options: argparse.Namespace) -> int:
     from ..cascade_core.wording import size_in_words
 
     local.device()  # refuses a device that is not there
-    with errors_as_failures("choose a smaller --batch, or another --device"), ExitStack() as stack:
+    with errors_as_failures("choose a smaller --batch, or another --device"):
         shards = [latent_files.read(path) for path in paths]
         tasks = _find_tasks(shards, options.output)
-        stack.enter_context(owned(options.output))
         todo = [task for task in tasks if options.force or not task.path.exists()]
-        if todo:
-            _decode_all(options, shards, todo, report)
+        decoder = _Decoder(options, shards) if todo else None
+        with owned(options.output):
+            if decoder is not None:
+                _decode_all(options, decoder, shards, todo, report)
         psnr = {} if options.compare is None else _compare(options, tasks, report)
         latents = sum(path.stat().st_size for path in paths)
         made = sum(task.path.stat().st_size for task in tasks if task.path.exists())
@@ -136,11 +136,13 @@ def _find_tasks(shards: Sequence[latent_files.Shard], output: Path) -> list[_Tas
 
 
 def _decode_all(
-    options: argparse.Namespace, shards: Sequence[latent_files.Shard], todo: Sequence[_Task], report: pictures.Report
+    options: argparse.Namespace,
+    decoder: _Decoder,
+    shards: Sequence[latent_files.Shard],
+    todo: Sequence[_Task],
+    report: pictures.Report,
 ) -> None:
     from ..cascade_core.files.header import open_tensors
-
-    decoder = _Decoder(options, shards)
 
     def decoded() -> Iterator[tuple[_Task, Tensor]]:
         for shard in shards:

@@ -138,7 +138,7 @@ def test_a_storm(app: Server, sizes: tuple[int, int, int, int]) -> None:
         threading.Thread(target=watch),
         *(threading.Thread(target=trickle, args=(app, end)) for _ in range(slow)),
         threading.Thread(target=send, args=(lambda index: kinds[index % 20](), requests)),
-        threading.Thread(target=send, args=(lambda _: client.upload("x.png", bytes(32 * 2**20 - 1)), uploads)),
+        threading.Thread(target=send, args=(lambda i: client.upload("x.png", bytes([i]) * (32 * 2**20 - 1)), uploads)),
         threading.Thread(
             target=send, args=(lambda i: layer(client, 8 * 2**20 if i % 250 == 0 else 10_000, f"b{i}"), blobs)
         ),
