@@ -47,7 +47,7 @@ class RayCrew:
         local: dict[str, Any] = {"object_store_memory": OBJECT_STORE} if address == LOCAL else {}
         try:
             ray.init(address=address, logging_level=logging.ERROR, **local)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises plain ones, such as of a head that starts too slowly
             first = (str(error) or type(error).__name__).splitlines()[0]
             raise graph.WorkflowError(f"--ray {address}: there is no cluster: {first}") from error
         self._actor = ray.remote(_actor_class()).options(**{"num_cpus": 1, "max_restarts": 0, **options})
