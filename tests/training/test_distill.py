@@ -141,6 +141,28 @@ def test_it_learns_and_the_models_stay_as_they_are(models: DistillModels, tmp_pa
     assert report.matched and not report.unmatched and not report.unused
 
 
+@pytest.mark.parametrize("stage", ["stage_c", "stage_b"])
+def test_matching_of_distributions(models: DistillModels, tmp_path: Path, stage: str) -> None:
+    """Before anything is learned critic and teacher say the same, but for guidance; each loss trains its own half."""
+
+    def losses(folder: str, cfg: float) -> tuple[DistillTask, dict[str, torch.Tensor]]:
+        run = start(models, stage, tmp_path / folder, matching=1.0, teacher_cfg=cfg)
+        list(run.encode())
+        assert isinstance(run.task, DistillTask)
+        torch.manual_seed(0)
+        return run.task, run.task.loss(np.random.default_rng(3))
+
+    _, found = losses("even", 1.0)
+    assert found["matching"].item() == pytest.approx(0, abs=1e-12)
+    task, found = losses("guided", 3.0)
+    assert found["matching"].item() > 1e-4
+    for name, own in (("matching", "branches"), ("critic", "critic")):
+        task.module.zero_grad()
+        found[name].backward(retain_graph=True)
+        learned = {path.partition(".")[0] for path, each in task.module.named_parameters() if each.grad is not None}
+        assert learned == {own}, name
+
+
 def test_sample_pictures_are_of_few_steps(
     models: DistillModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
