@@ -19,6 +19,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,11 @@ def with_fast(studio: Studio, lora: Path) -> Studio:
 class Drawn:
     pictures: np.ndarray  # (N, 256, 256, 3) uint8
     seconds: float  # of a processor, for each
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Those of the image encoder (N, D)."""
+        return vectors(self.pictures)
 
 
 def draw(studio: Studio, way: Way, scenes: Sequence[Scene], keep: Path | None = None, weights: bytes = b"") -> Drawn:
@@ -146,7 +152,7 @@ def scenes_to_judge(count: int) -> list[Scene]:
 def row(way: Way, drawn: Drawn, taught: Drawn, scenes: Sequence[Scene]) -> dict[str, float]:
     """The table's numbers of a way, by their names."""
     right = np.mean([is_right(picture, scene) for picture, scene in zip(drawn.pictures, scenes, strict=True)])
-    distance = frechet(vectors(drawn.pictures), vectors(taught.pictures))
+    distance = frechet(drawn.vectors, taught.vectors)
     stage_c, stage_b = way.calls
     numbers = {"right": float(right), "apart": rms(drawn.pictures, taught.pictures), "Frechet": distance}
     return numbers | {"calls C": stage_c, "calls B": stage_b, "CPU": drawn.seconds}

@@ -33,7 +33,10 @@ from stable_cascade_nodes.recipes.tiny.reader import read
 WAYS = {(fast, steps): few(steps, "lcm", fast) for fast in (False, True) for steps in (1, 2)}
 MOST_BYTES = 20_000_000  # of all built-in weights
 LATER = {1: 0.05, 2: 0.02}  # by which fewer pictures may be right than the teacher's, by Stage C's steps
-CLOSER = 0.5  # of the undistilled stages' Frechet distance
+CLOSER = {
+    1: 0.5,
+    2: 0.75,
+}  # of the undistilled stages' Frechet distance; of 2,000 pictures, which tell more, .18 and .34
 SHORT, LONG = 48, 400  # pictures
 
 
@@ -124,4 +127,4 @@ def test_400_pictures(studio: Studio, fast: Studio) -> None:
             found[own] = row(WAYS[own, steps], drawn, taught, scenes)
             print(WAYS[own, steps].name, found[own])
         assert found[True]["right"] >= right - LATER[steps]
-        assert found[True]["Frechet"] <= CLOSER * found[False]["Frechet"]
+        assert found[True]["Frechet"] <= CLOSER[steps] * found[False]["Frechet"]
