@@ -83,7 +83,7 @@ PAGES = {
         885,
         (
             Column(298, (_MODELS,)),
-            Column(260, (Group("Few steps", PINK, ("LoRAApply", "LoRAApplyStageB")), (ABOUT, FILL))),
+            Column(260, (Group("Few steps", PINK, ("LoRA of Stage C", "LoRA of Stage B")), (ABOUT, FILL))),
             Column(260, (_WHAT,)),
             _STAGE_C,
             _picture((PUBLISHED, FILL), stage_b=228),
