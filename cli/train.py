@@ -1,4 +1,4 @@
-"""`cascade train`: a folder of pictures to a LoRA, a ControlNet or a fine-tuned stage; and the tiny cascade's recipe.
+"""`cascade train`: pictures to a LoRA, a ControlNet or a fine-tuned stage; distillation; the tiny cascade's recipe.
 
 The options are the core's settings of each kind of training, which the nodes that train have as widgets.
 """
@@ -32,6 +32,7 @@ WHAT = {
     "stage_c": "all of Stage C",
     "stage_b": "all of Stage B",
 }
+DISTILLED = {"stage_c": "a LoRA of Stage C", "stage_b": "a LoRA of Stage B"}
 SEVERAL = ("stage_c", "stage_b")  # kinds that may be trained on several GPUs
 STAGES = ("stage_c", "stage_b", "stage_a")  # models whose precision --dtype chooses
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
@@ -42,10 +43,22 @@ at once, at the last saved state.
 Exit code: 0 the file is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
 
 
+DISTILLING = """Learn {what} by which it does in few steps, with one pass each, what it did in many with two, and print
+the path of the finished file. PROMPTS is a text file, one prompt in a line; of each {{a|b}} one is drawn. No pictures
+are needed: the teacher draws its own, first of all. Sample the result with `lcm` at cfg 1 and the same shift.
+The state is kept in OUTPUT/training/NAME: the same command again goes on where the last one stopped, whatever stopped
+it. Ctrl-C ends the step, saves the state and stops; a second one stops at once, at the last saved state.
+Exit code: 0 the file is written, 2 a bad argument, 1 a failure, 130 Ctrl-C."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(metavar="WHAT", required=True)
     for kind, what in WHAT.items():
-        _add_trainer(kinds, kind, what)
+        _add_trainer(_add_kind(kinds, kind, what, DESCRIPTION), kind)
+    distill = kinds.add_parser("distill", help="a LoRA of Stage C or B that makes it do with few steps, one pass each")
+    stages = distill.add_subparsers(metavar="WHAT", required=True)
+    for stage, what in DISTILLED.items():
+        _add_trainer(_add_kind(stages, stage, what, DISTILLING), f"distill_{stage}")
     tiny = kinds.add_parser("tiny", help="the built-in tiny cascade, from nothing")
     tiny.add_argument("--work", metavar="DIR", type=Path, default=Path("output/training/tiny"), help="(%(default)s)")
     tiny.add_argument("--part", metavar="NAME", action="append", default=[], help="only this part; may be repeated")
@@ -53,16 +66,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tiny.set_defaults(command=_train_tiny)
 
 
-def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
-    parser = kinds.add_parser(
-        kind,
-        help=what,
-        description=DESCRIPTION.format(what=what),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the pictures are")
+def _add_kind(kinds: arguments.Commands, name: str, what: str, description: str) -> argparse.ArgumentParser:
+    about = description.format(what=what)
+    return kinds.add_parser(name, help=what, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def _add_trainer(parser: argparse.ArgumentParser, kind: str) -> None:
+    if TRAININGS[kind].learns_from == "prompts":
+        parser.add_argument("source", metavar="PROMPTS", type=Path, help="the file of the prompts")
+    else:
+        parser.add_argument("source", metavar="FOLDER", type=Path, help="where the pictures are")
+        about = "of all pictures; {name} is the file name, {caption} its .txt"
+        parser.add_argument("--caption", default="", help=about)
     parser.add_argument("--name", required=True, help="of the finished file, and of the folder of the state")
-    parser.add_argument("--caption", default="", help="of all pictures; {name} is the file name, {caption} its .txt")
     required, optional = TRAININGS[kind].required(), TRAININGS[kind].optional()
     for name, entry in (required | optional).items():
         if isinstance(entry, Setting):
@@ -127,6 +143,7 @@ def _within(number: Any, setting: Setting) -> Any:
 def train(options: argparse.Namespace) -> int:
     from ..cascade_core.training import sharded
     from ..cascade_core.training.dataset import read_dataset
+    from ..cascade_core.training.prompts import read_prompts
     from ..cascade_core.training.run import OtherTrainingError
 
     device = sharded.join()
@@ -138,7 +155,11 @@ def train(options: argparse.Namespace) -> int:
     from ..runtime.training import Training
 
     local.device()  # refuses a device that is not there
-    dataset = read_dataset(options.folder.absolute(), options.caption.strip())
+    source = options.source.absolute()
+    if TRAININGS[options.kind].learns_from == "prompts":
+        dataset = read_prompts(source)
+    else:
+        dataset = read_dataset(source, options.caption.strip())
     if sharded.rank() == 0:
         complain(dataset.in_words())
 

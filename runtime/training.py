@@ -8,7 +8,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import KINDS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..cascade_core.lora.lora import Lora
     from ..cascade_core.models.handle import Handle
     from ..cascade_core.training.dataset import Dataset
+    from ..cascade_core.training.prompts import Prompts
     from ..cascade_core.training.task import Task
 
 STATES = "training"  # folder of the states, in the output folder
@@ -42,29 +43,33 @@ class Trained:
 class Training:
     """A training that a person asked for. Nothing is computed or written before `carry_out`."""
 
-    def __init__(self, kind: str, dataset: Dataset, name: str, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, kind: str, dataset: Dataset | Prompts, name: str, inputs: Mapping[str, Any]) -> None:
         """inputs: models by their kinds, and settings as a widget gives them. CascadeError for what does not fit."""
-        from ..cascade_core.training.models import StageBModels, TrainingModels
+        from ..cascade_core.training.models import DistillModels, StageBModels, TrainingModels
 
         self.kind, self.dataset, self.name, self.about = kind, dataset, name, TRAININGS[kind]
         entries = {**self.about.required(), **self.about.optional()}
         models = {key: value for key, value in inputs.items() if isinstance(entries[key], Model)}
         self.start: Handle | None = models.pop("controlnet", None)
-        self.models: Any = StageBModels(**models) if kind == "stage_b" else TrainingModels(**models)
+        classes = {"stage_b": StageBModels, "distill_stage_c": DistillModels, "distill_stage_b": DistillModels}
+        self.models: Any = classes.get(kind, TrainingModels)(**models)
         given = {key: value for key, value in inputs.items() if not isinstance(entries[key], Model)}
         self.settings: Any = self.about.settings.read(given)
         self.folder, self.target = self._places()
 
     def check(self) -> Lora | Handle | None:
         """The result by shapes alone, or None for a stage; CascadeError where the training cannot begin."""
-        from ..cascade_core.training import controlnet, lora
+        from ..cascade_core.training import controlnet, distill, lora
 
         if self.kind == "lora":
             return lora.untrained_lora(self.models, self.settings, self.name)
+        if self.kind in distill.TASKS:
+            return distill.undistilled_lora(self.kind, self.models, self.settings, self.name)
         if self.kind != "controlnet":
             return None
         width = DETECTORS[self.settings.detector].width if self.settings.hint == "identity" else None
-        return controlnet.untrained_controlnet(self.models, self.dataset, self.settings, self.name, self.start, width)
+        dataset = cast("Dataset", self.dataset)
+        return controlnet.untrained_controlnet(self.models, dataset, self.settings, self.name, self.start, width)
 
     def carry_out(self) -> Trained:
         """Take all steps that are left, with progress, previews and cancel, and write the finished file.
@@ -86,7 +91,7 @@ class Training:
         run = start_training(
             self.kind, self.models, self.dataset, self.settings, self.folder, self.target, self.start, detector
         )
-        title = f"Train {KINDS[self.kind].name}"
+        title = self.about.title or f"Train {KINDS[self.kind].name}"
         pictures: tuple[Tensor, ...] = ()
         files: tuple[Path, ...] = ()
         here = host.current()

@@ -300,7 +300,7 @@ BASELINES = {
 
 def test_every_workflow_has_its_use_case() -> None:
     elsewhere = {"text_to_image", "published_models", "lora", "lora_training"}  # the last two: test_lora_workflows.py
-    elsewhere |= {"economical"}  # test_picking.py
+    elsewhere |= {"economical", "few_steps"}  # test_picking.py, builtin/test_few_steps.py
     assert set(shipped.names()) == {*CASES, *elsewhere}
 
 

@@ -6,7 +6,8 @@ FAMILY = "tiny"
 NAME = "tiny (built-in)"
 KINDS = ("stage_a", "stage_b", "stage_c", "effnet", "previewer", "text_encoder", "image_encoder")
 CONTROLS = ("canny", "inpainting", "super_resolution", "identity")  # the ControlNets by their hints
-LORAS = ("zig",)
+LORAS = ("zig", "fast")  # a pattern with its word; both stages in few steps
+LESSONS = ("zig",)
 
 
 def control_path(mode: str) -> Path:
@@ -20,7 +21,7 @@ def lora_path(name: str) -> Path:
 
 
 def lesson_path(name: str) -> Path:
-    """The folder of pictures from which the built-in LoRA of this name learned."""
+    """The folder of pictures from which a built-in LoRA learned."""
     return Path(__file__).parent / "lessons" / name
 
 
@@ -34,7 +35,7 @@ def built_in(kind: str) -> dict[str, Path]:
     if kind == "controlnet":
         return {f"tiny {mode} (built-in)": control_path(mode) for mode in CONTROLS if control_path(mode).exists()}
     if kind == "dataset":
-        return {f"tiny {name} (built-in)": lesson_path(name) for name in LORAS}
+        return {f"tiny {name} (built-in)": lesson_path(name) for name in LESSONS}
     if kind == "lora":
         return {f"tiny {name} (built-in)": lora_path(name) for name in LORAS if lora_path(name).exists()}
     return {NAME: weights_path(kind)} if kind in KINDS else {}

@@ -16,7 +16,7 @@ from ..models.linear import Weight
 from ..wording import first_of
 from .changes import Change
 from .lora import Lora
-from .names import Place, changeable, find, is_of_text, places
+from .names import Place, changeable, find, is_of_text, meant_for, places
 from .order import OFFICIAL, official_order, possible_orders
 
 SMALLEST_NORM = 1e-12  # DoRA divides by the norm of a row, and rows of zeros have none
@@ -33,10 +33,12 @@ class LoraReport:
     matched: tuple[str, ...]
     unused: tuple[str, ...]  # changes of the text encoder where a stage is asked, and the other way round
     unmatched: tuple[str, ...]  # changes of no weight here, or of no kind that is read
+    elsewhere: tuple[str, ...] = ()  # changes of the other stage, in a file that is for both
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} matched"]
         parts += [f"{len(self.unused)} for another part ({first_of(self.unused)})"] if self.unused else []
+        parts += [f"{len(self.elsewhere)} for the other stage"] if self.elsewhere else []
         parts += [f"{len(self.unmatched)} unmatched ({first_of(self.unmatched)})"] if self.unmatched else []
         return ", ".join(parts)
 
@@ -66,11 +68,13 @@ def fit(lora: Lora, handle: Handle, strength: float = 1.0) -> Fitted:
                 f" {KINDS[handle.kind].name} {handle.name} has {wanted}: choose the model that it was trained on"
             )
         branches.setdefault(weight, []).append(branch_of(change, tensor, rows, strength, handle.dtype))
-    left = [name for name in lora.changes if name not in found]
-    of_text = handle.kind == "text_encoder"
+    meant, of_text = meant_for(handle.kind, lora.changes), handle.kind == "text_encoder"
+    elsewhere = [name for name in lora.changes if name not in set(meant) and not is_of_text(name)]
+    left = [name for name in lora.changes if name not in found and name not in set(elsewhere)]
     unused = [name for name in left if lora.numbered or is_of_text(name) != of_text]
     unmatched = [name for name in left if name not in set(unused)]
-    return Fitted(branches, LoraReport(tuple(found), tuple(unused), (*unmatched, *lora.others)))
+    report = LoraReport(tuple(found), tuple(unused), (*unmatched, *lora.others), tuple(elsewhere))
+    return Fitted(branches, report)
 
 
 def place(lora: Lora, handle: Handle) -> dict[str, Place]:
@@ -78,7 +82,7 @@ def place(lora: Lora, handle: Handle) -> dict[str, Place]:
     if lora.numbered:
         return _numbered(lora, handle)
     known = places(handle.kind, handle.module)
-    asked = ((name, find(handle.kind, known, name)) for name in lora.changes)
+    asked = ((name, find(handle.kind, known, name)) for name in meant_for(handle.kind, lora.changes))
     return {name: place for name, place in asked if place is not None}
 
 

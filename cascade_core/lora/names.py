@@ -7,6 +7,7 @@ name is looked up in them. Those of the fused q, k, v rows mean all of them or a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from torch import nn
 
@@ -34,6 +35,7 @@ PREFIXES = {
 """Prefixes of a module's name, with underscores: kohya's, OneTrainer's, ComfyUI's, LyCORIS's, PEFT's and none."""
 
 
+OF_STAGE_B = ("lora_decoder_unet_", "stage_b_", "decoder_")  # prefixes that no name of another network has
 _ADDED = re.compile(r"(^|\.)(branches|groups)\.")  # parameters of adapters and of new tokens
 
 
@@ -81,6 +83,14 @@ def find(kind: str, known: dict[str, Place], name: str) -> Place | None:
         if asked.startswith(prefix) and asked[len(prefix) :] in known:
             return known[asked[len(prefix) :]]
     return None
+
+
+def meant_for(kind: str, names: Iterable[str]) -> list[str]:
+    """The names of a file that may be of a network of this kind: where some say Stage B, the others are not its."""
+    told = {name: flat(name).startswith(OF_STAGE_B) for name in names}
+    if kind == "stage_b":
+        return [name for name, of_stage_b in told.items() if of_stage_b] or list(told)
+    return [name for name, of_stage_b in told.items() if not of_stage_b]
 
 
 def is_of_text(name: str) -> bool:

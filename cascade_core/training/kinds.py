@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .distill_settings import DistillSettings, DistillStageBSettings
 from .setting import ADDED, OPTIONAL, REQUIRED, Setting, at_place, settings_of
 from .settings import ControlNetSettings, LoraSettings, TrainingSettings
 
@@ -29,6 +30,8 @@ class TrainingKind:
     helpful: Mapping[str, Model] = field(default_factory=dict[str, Model])  # models that it can do without
     start: Mapping[str, Model] = field(default_factory=dict[str, Model])  # a model to go on from
     left_out: frozenset[str] = frozenset()  # settings that mean nothing to it
+    learns_from: str = "pictures"  # with captions, in a folder; or "prompts", in a file
+    title: str = ""  # of its progress, where it is not to train a model of its kind
 
     def required(self) -> dict[str, Model | Setting]:
         """The inputs that a node always shows, in order."""
@@ -44,8 +47,8 @@ class TrainingKind:
     def _settings(self) -> tuple[list[Setting], list[Setting]]:
         """Those that all trainings have, and its own."""
         common = settings_of(TrainingSettings)
-        own = [each for name, each in settings_of(self.settings).items() if name not in common]
-        return [each for name, each in common.items() if name not in self.left_out], own
+        meant = [each for name, each in settings_of(self.settings).items() if name not in self.left_out]
+        return [each for each in meant if each.name in common], [each for each in meant if each.name not in common]
 
 
 EFFNET = Model("The effnet of the same family, which encodes the pictures.")
@@ -67,6 +70,9 @@ FOR_SAMPLES = {
     "stage_a": Model("With `stage_b`: makes the sample pictures in full."),
     "image_encoder": Model("Shows Stage C the pictures themselves now and then, as officially: see `image_dropout`."),
 }
+TEACHER = Model("The teacher, which the LoRA will be for. It stays as it is.")
+OF_PICTURES = {"loss_weight", "noisy_share", "caption_dropout", "image_dropout"}
+OF_LORAS = {"tokens", "token_rate", "keep", "keep_weight", "keep_count", "keep_batch"}
 TRAININGS = {
     "lora": TrainingKind("loras", LoraSettings, OF_STAGE_C, FOR_SAMPLES),
     "controlnet": TrainingKind(
@@ -82,5 +88,26 @@ TRAININGS = {
         TrainingSettings,
         OF_STAGE_B,
         left_out=frozenset({"image_dropout", "prompts", "sample_every", "sample_cfg"}),
+    ),
+    "distill_stage_c": TrainingKind(
+        "loras",
+        DistillSettings,
+        {"stage_c": TEACHER, "text_encoder": TEXT_ENCODER},
+        {name: model for name, model in FOR_SAMPLES.items() if name != "image_encoder"},
+        left_out=frozenset({"sample_cfg", *OF_PICTURES, *OF_LORAS}),
+        learns_from="prompts",
+        title="Distill Stage C",
+    ),
+    "distill_stage_b": TrainingKind(
+        "loras",
+        DistillStageBSettings,
+        {
+            "stage_b": TEACHER,
+            "stage_c": Model("Draws the latents that Stage B works out."),
+            "text_encoder": TEXT_ENCODER,
+        },
+        left_out=frozenset({"prompts", "sample_every", *OF_PICTURES, *OF_LORAS}),
+        learns_from="prompts",
+        title="Distill Stage B",
     ),
 }

@@ -30,10 +30,11 @@ from .dataset import Dataset
 from .denoising import denoising_loss
 from .examples import Conditioning
 from .models import TrainingModels
-from .preservation import Preservation, draw_prompts
+from .preservation import Preservation
+from .prompts import draw_prompts
 from .samples import paint
 from .settings import LoraSettings
-from .task import Task, stage_c_bytes
+from .task import PictureTask, stage_c_bytes
 
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
@@ -41,18 +42,19 @@ PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 class Branches(nn.Module):
     """The weights of a LoRA, in float32: the branches, and the rows of its new words."""
 
-    def __init__(self, stage_c: nn.Module, settings: LoraSettings, width: int) -> None:
-        """One of each pair of matrices is drawn, the other zero, so that nothing changes at first.
+    def __init__(self, stage: nn.Module, settings: LoraSettings, width: int = 0) -> None:
+        """width: of a word's row. One of each pair of matrices is drawn, the other zero: nothing changes at first.
 
         init "official": up is drawn, from N(0, 1); "down": down, from N(0, 1 / inputs), as others do (Hu et al. 2021).
         """
         super().__init__()
-        weights = adaptable(stage_c)
-        self.names = official_order(stage_c, settings.filters)
+        weights = adaptable(stage)
+        self.names = official_order(stage, settings.filters)
         if not self.names:
+            which = "Stage C" if isinstance(stage, StageC) else "Stage B"
             some = ", ".join(list(weights)[:3])
             raise CascadeError(
-                "filters: no weight of this Stage C lies in a module whose name contains"
+                f"filters: no weight of this {which} lies in a module whose name contains"
                 f" {' or '.join(settings.filters)}: name a part of one such as {some}"
             )
         generator = torch.Generator().manual_seed(settings.seed)
@@ -72,7 +74,7 @@ class Branches(nn.Module):
         return dict(zip(self.names, cast(Sequence[LowRank], self.branches), strict=True))
 
 
-class LoraTask(Task[LoraSettings, Branches]):
+class LoraTask(PictureTask[LoraSettings, Branches]):
     kind = "LoRA"
 
     def __init__(self, models: TrainingModels, dataset: Dataset, settings: LoraSettings, cache: Cache) -> None:

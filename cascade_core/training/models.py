@@ -46,3 +46,14 @@ class StageBModels(_Models):
     text_encoder: Handle
     effnet: Handle
     image_encoder: None = None
+
+
+@dataclass(frozen=True)
+class DistillModels(_Models):
+    """The models of a distillation of Stage C, or of Stage B where that is given and told so."""
+
+    stage_c: Handle
+    text_encoder: Handle
+    stage_b: Handle | None = None
+    stage_a: Handle | None = None
+    previewer: Handle | None = None

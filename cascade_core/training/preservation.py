@@ -5,7 +5,6 @@ This is on latents that it drew itself, once, and on the pictures that it learns
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -25,20 +24,7 @@ from .examples import Conditioning, Examples
 from .models import TrainingModels
 
 LEARNED, EMPTY = 0.25, 0.1  # shares of the pictures to learn from, and of the empty prompt
-CHOICE = re.compile(r"\{([^{}]*)\}")
 SETTINGS = replace(STAGE_C_DEFAULTS, cfg=1.5)  # latents that the network thinks likely: little guidance
-
-
-def draw_prompts(templates: Sequence[str], count: int) -> list[str]:
-    """`count` prompts, of each template in turn; of each `{a|b}` one is drawn, the same ones every time."""
-
-    def draw(number: int) -> str:
-        random, text = np.random.default_rng(number), templates[number % len(templates)]
-        while found := CHOICE.search(text):  # the innermost first
-            text = text[: found.start()] + str(random.choice(found[1].split("|"))) + text[found.end() :]
-        return text
-
-    return [draw(number) for number in range(count)] if templates else []
 
 
 @dataclass(frozen=True, eq=False)

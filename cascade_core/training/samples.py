@@ -13,14 +13,14 @@ from ..pipeline import decode_pixels, encode_text, last, preview_pixels
 from ..sampling.condition import Condition
 from ..sampling.control import Control
 from ..sampling.latent import Latent
-from ..sampling.settings import STAGE_C_DEFAULTS
+from ..sampling.settings import STAGE_C_DEFAULTS, SamplerSettings
 from ..sampling.sizes import CELL, CELL_B, stage_b_size_of
 from ..sampling.stages import sample_stage_b, sample_stage_c
-from .models import TrainingModels
+from .models import DistillModels, TrainingModels
 from .settings import TrainingSettings
 
 
-def sample_side(models: TrainingModels, size: int) -> int | None:
+def sample_side(models: TrainingModels | DistillModels, size: int) -> int | None:
     """Pixels of a square sample's side; None where nothing can show it."""
     cells = size // CELL
     if models.stage_b is not None and models.stage_a is not None:
@@ -29,21 +29,23 @@ def sample_side(models: TrainingModels, size: int) -> int | None:
 
 
 def paint(
-    models: TrainingModels,
+    models: TrainingModels | DistillModels,
     settings: TrainingSettings,
     sizes: Sequence[tuple[int, int]],
     stage_c: Handle,
     text_encoder: Handle,
     controls: Sequence[Control] = (),
+    sampler: SamplerSettings | None = None,
 ) -> list[Tensor]:
     """A picture (3, H, W) of each prompt, in full where Stage B and A are there; none where nothing can show them.
 
-    sizes: (height, width) at which the effnet would encode each; controls: one for each, or none.
+    sizes: (height, width) at which the effnet would encode each; controls: one for each, or none. sampler: settings of
+    Stage C other than the official ones.
     """
     if sample_side(models, settings.size) is None:
         return []
     negative = [encode_text(text_encoder, "")]
-    sampler = replace(STAGE_C_DEFAULTS, cfg=settings.sample_cfg)
+    sampler = sampler or replace(STAGE_C_DEFAULTS, cfg=settings.sample_cfg)
     pictures: list[Tensor] = []
     for number, prompt in enumerate(settings.prompts):
         condition = encode_text(text_encoder, prompt)
@@ -57,7 +59,11 @@ def paint(
 
 
 def _decode(
-    models: TrainingModels, latent: Tensor, condition: Condition, negative: Sequence[Condition], seed: int
+    models: TrainingModels | DistillModels,
+    latent: Tensor,
+    condition: Condition,
+    negative: Sequence[Condition],
+    seed: int,
 ) -> Tensor:
     if models.stage_b is None or models.stage_a is None:
         assert models.previewer is not None

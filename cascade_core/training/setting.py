@@ -56,6 +56,12 @@ def share(default: float, help: str, **more: Any) -> Any:
     return setting(default, help, least=0.0, most=1.0, step=0.01, round=0.001, **more)
 
 
+def again(settings: type[Any], name: str, default: Any, **more: Any) -> Any:
+    """A field of a subclass for a setting that it inherits, with another default, or whatever else is other."""
+    (old,) = (entry.metadata[DESCRIPTION] for entry in fields(settings) if entry.name == name)
+    return setting(default, **{key: value for key, value in (old | more).items() if key != "default"})
+
+
 def settings_of(settings: type[Any]) -> dict[str, Setting]:
     """The settings of a class by name, in the order of its fields."""
     return {entry.name: Setting(entry.name, **entry.metadata[DESCRIPTION]) for entry in fields(settings)}

@@ -33,14 +33,14 @@ from .denoising import add_noise, denoising_loss
 from .models import StageBModels, TrainingModels
 from .samples import paint
 from .settings import TrainingSettings
-from .task import Task
+from .task import PictureTask
 
 FACTORS = (1.0, 0.75, 0.5)  # scales at which the effnet encodes a picture; officially any from 0.5 to 1
 NO_LATENT = 0.1  # share of Stage C's latents that Stage B does without, as officially
 OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # the official shape of Stage B's noise
 
 
-class _StageTask(Task[TrainingSettings, nn.Module]):
+class _StageTask(PictureTask[TrainingSettings, nn.Module]):
     """The shared part of both: a copy to train, and the file that it becomes."""
 
     def __init__(

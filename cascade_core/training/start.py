@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,20 +11,28 @@ from ..models.handle import Handle
 from .cache import Cache
 from .controlnet import ControlNetTask
 from .dataset import Dataset
+from .distill import TASKS as DISTILLATIONS
 from .lora import LoraTask
 from .models import TrainingModels
+from .prompts import Prompts
 from .run import TrainingRun
 from .settings import LoraSettings
 from .stages import StageBTask, StageCTask
 from .task import Task
 
 CACHE = "cache"
+TASKS: dict[str, Callable[[Any, Any, Any, Cache], Task[Any, Any]]] = {
+    "lora": LoraTask,
+    "stage_c": StageCTask,
+    "stage_b": StageBTask,
+    **DISTILLATIONS,
+}
 
 
 def start_training(
     kind: str,
     models: Any,
-    dataset: Dataset,
+    dataset: Dataset | Prompts,
     settings: Any,
     folder: Path,
     target: Path,
@@ -32,15 +41,16 @@ def start_training(
 ) -> TrainingRun:
     """A run whose states lie in `folder` and whose result becomes `target`; nothing is computed yet.
 
-    kind: a key of `kinds.TRAININGS`, which says of what classes models and settings are. start: a ControlNet to go on
-    from. detector: of faces, for a ControlNet of identity hints. CascadeError where these do not go together.
+    kind: a key of `kinds.TRAININGS`, which says of what classes models and settings are, and what it learns from.
+    start: a ControlNet to go on from. detector: of faces, for a ControlNet of identity hints. CascadeError where these
+    do not go together.
     """
     cache = Cache(folder / CACHE)
     task: Task[Any, Any]
     if kind == "controlnet":
-        task = ControlNetTask(models, dataset, settings, cache, start, detector)
+        task = ControlNetTask(models, cast(Dataset, dataset), settings, cache, start, detector)
     else:
-        task = {"lora": LoraTask, "stage_c": StageCTask, "stage_b": StageBTask}[kind](models, dataset, settings, cache)
+        task = TASKS[kind](models, dataset, settings, cache)
     return TrainingRun(task, folder, target)
 
 

@@ -17,6 +17,7 @@ WITHOUT = {"lora_training"}  # makes a file: a picture is only its trial
 PROMPT_HEIGHT = 120  # pixels of the form's box for it
 MORE = {  # what a workflow is about, besides the prompt, the pictures, the size and the seed
     "economical": [("Pick", "picks")],
+    "few_steps": [("Stage C", "steps")],
     "image_to_image": [("Stage C", "denoise")],
     "image_mixing": [("Mix picture", "strength"), ("Mix second picture", "strength")],
     "outpainting": [("OutpaintPad", side) for side in ("left", "top", "right", "bottom")],

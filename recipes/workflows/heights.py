@@ -42,6 +42,7 @@ HEIGHTS = {
     "CascadeImageEncode": Heights(152, 184),
     "CascadeInpaintHint": Heights(108, 136),
     "CascadeLoRAApply": Heights(278, 344),
+    "CascadeLoRAApplyStageB": Heights(156, 192),
     "CascadeLoRATrain": Heights(1038, 1038),
     "CascadeOutpaintPad": Heights(204, 248),
     "CascadePasteBack": Heights(128, 156),

@@ -79,6 +79,16 @@ PAGES = {
             _picture(("LoRA of your own", FILL), stage_b=228),
         ),
     ),
+    "few_steps": Page(
+        885,
+        (
+            Column(298, (_MODELS,)),
+            Column(260, (Group("Few steps", PINK, ("LoRA of Stage C", "LoRA of Stage B")), (ABOUT, FILL))),
+            Column(260, (_WHAT,)),
+            _STAGE_C,
+            _picture((PUBLISHED, FILL), stage_b=228),
+        ),
+    ),
     "canny": _controlled("Picture and its edges", "CannyHint", "What the network sees", _picture((ABOUT, FILL))),
     "face_identity": _controlled(
         "Picture of the face",

@@ -90,6 +90,34 @@ def test_a_controlnet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "has no control picture" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("stage", "rate"), [("stage_c", "4.0, is 1.5"), ("stage_b", "1.1, is 1.5")])
+def test_a_distillation(tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str, rate: str) -> None:
+    (tmp_path / "prompts.txt").write_text("a {red|blue} star\n")
+    command = ["train", "distill", stage, "prompts.txt", "--name", "fast", "--steps", "2", "--size", "64"]
+    command += ["--batch-size", "2", "--count", "3", "--teacher-steps", "2"]
+    cfg = rate.partition(",")[0]
+    assert main([*command, "--teacher-cfg", cfg]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'models' / 'loras' / 'fast.safetensors'}\n"
+    assert main([*command, "--teacher-cfg", "1.5"]) == 2
+    assert f"began otherwise: teacher_cfg was {rate}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.txt", "--name", "a"], "nowhere.txt, the prompts, cannot be read"),
+        (["prompts.txt", "--name", "a", "--filters", "zzz"], "no weight of this Stage B"),
+        (["prompts.txt", "--name", "a", "--student-steps", "3"], "teacher_steps: expected a multiple of student_steps"),
+    ],
+)
+def test_bad_arguments_of_a_distillation(
+    tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a star\n")
+    assert main(["train", "distill", "stage_b", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -19,11 +19,13 @@ from stable_cascade_nodes.cascade_core.builtin import weights_path
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora, fuse_lora
-from stable_cascade_nodes.cascade_core.lora.lora import Lora, NewToken
+from stable_cascade_nodes.cascade_core.lora.lora import Lora, NewToken, lora_of
+from stable_cascade_nodes.cascade_core.lora.order import official_order
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.lora.tokens import name_tokens, with_tokens
 from stable_cascade_nodes.cascade_core.lora.write import save_lora
 from stable_cascade_nodes.cascade_core.memory import StayPut
+from stable_cascade_nodes.cascade_core.models.adapters import LowRank, adaptable
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 
 from . import files
@@ -303,3 +305,30 @@ def test_bundled_embeddings_of_others(text_encoder: Handle, tmp_path: Path) -> N
 def test_a_token_that_does_not_fit(text_encoder: Handle, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CascadeError, match=message):
         with_tokens(text_encoder.module, [zig(text_encoder, **changes)])  # type: ignore[arg-type]
+
+
+def test_one_file_for_both_stages(tiny: Callable[..., Handle], stage_c: Handle, tmp_path: Path) -> None:
+    """kohya's names say which stage is meant; the stages share names of layers of other shapes behind them."""
+    stage_b = tiny("stage_b")
+    generator = torch.Generator().manual_seed(0)
+    branches: dict[str, dict[str, LowRank]] = {}
+    for handle in (stage_c, stage_b):
+        names = official_order(handle.module, ("channelwise",))
+        shapes = ((name, adaptable(handle.module)[name].shape) for name in names)
+        branches[handle.kind] = {
+            name: LowRank(torch.randn(2, inner, generator=generator), torch.randn(out, 2, generator=generator))
+            for name, (out, inner) in shapes
+        }
+    path = tmp_path / "both.safetensors"
+    save_lora(path, lora_of("both", branches, family="tiny"), [stage_c, stage_b], dialect="kohya")
+    both = read_lora(path)
+    for handle, other in ((stage_c, stage_b), (stage_b, stage_c)):
+        attached, report = attach_lora(handle, both)
+        assert len(report.matched) == len(branches[handle.kind]) and not report.unused and not report.unmatched
+        assert len(report.elsewhere) == len(branches[other.kind])
+        for name, branch in branches[handle.kind].items():
+            path_of = name.removesuffix(".weight")
+            (found,) = attached.module.get_submodule(path_of).branches  # type: ignore[union-attr]
+            assert torch.allclose(found.delta(), branch.delta(), rtol=1e-5)
+    _, report = attach_lora(tiny("text_encoder"), both)
+    assert not report.matched and len(report.elsewhere) == len(branches["stage_b"])

@@ -82,13 +82,13 @@ def test_plain_numbers_of_an_optimiser_stay_plain(tmp_path: Path) -> None:
     assert entries["count"] == 2 and entries["sum"].tolist() == [2, 2]
 
 
-class _FullDisk:
+class FullDisk:
     """A file that takes some bytes and then none."""
 
     def __init__(self, file: Any, room: int) -> None:
         self._file, self._room = file, room
 
-    def __enter__(self) -> _FullDisk:
+    def __enter__(self) -> FullDisk:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,6 +103,9 @@ class _FullDisk:
     def seek(self, place: int) -> int:
         return self._file.seek(place)
 
+    def fileno(self) -> int:
+        return self._file.fileno()
+
 
 def test_a_full_disk_says_so_and_the_last_state_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, averaged, optimizers = trained(1)
@@ -112,7 +115,7 @@ def test_a_full_disk_says_so_and_the_last_state_stays(tmp_path: Path, monkeypatc
     original = Path.open
     module, averaged, optimizers = trained(2)
     with monkeypatch.context() as patch:
-        patch.setattr(writer.Path, "open", lambda path, mode="r", **more: _FullDisk(original(path, mode, **more), 900))
+        patch.setattr(writer.Path, "open", lambda path, mode="r", **more: FullDisk(original(path, mode, **more), 900))
         with pytest.raises(CascadeError, match="No space left on device; the state of step 1 is kept"):
             save_state(state, 2, module, averaged.kept, optimizers)
     assert state.read_bytes() == before
