@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.picture_files import UNREAD, count_in_words, count_unread, names_below
-from ..headless import latent_files
+from ..cascade_core.training import latent_files
+from ..cascade_core.training.captions import LINES, Captions, find_captions
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
 from . import arguments, pictures
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 AT_ONCE = 256 * 2**20  # bytes of resized pictures in one pass of the effnet
 UNITS = {"": None, "MB": 10**6, "GB": 10**9}
 DESCRIPTION = """Encode all pictures of FOLDER and its sub-folders, and print the path of each file that is written.
-A picture becomes one tensor (16, h, w) under its relative path; `cascade decode` makes pictures of them again.
+A picture becomes one tensor (16, h, w) under its relative path; `cascade decode` makes pictures of them again, and
+`cascade train stage_c --latents` learns from them. Captions are taken along: of `cat.png` those in `cat.txt`,
+`cat.caption` or its line in metadata.jsonl, or what --caption-field and --captions say.
 With several files they are called NAME-00001.safetensors and so on. A file appears when it is complete, and is never
 replaced: the same command again goes on where the last one stopped, also with pictures that were added. Ctrl-C writes
 what is encoded so far. A picture that cannot be read is named and left out; so are those of formats that are not read,
@@ -46,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", metavar="PX", type=arguments.count, help="shrink pictures whose longer side is more than this")
     bound = "pictures in a file, or its size such as 256MB (%(default)s)"
     add("--shard-size", metavar="N", type=_shard_size, default="1000", help=bound)
+    add("--captions", metavar="TABLE", type=Path, help="a .csv, .tsv, .jsonl, .json or .parquet of names and captions")
+    add("--caption-field", metavar="NAME", default="", help="the field of a .json beside each picture that has them")
+    lines = "what the lines of a caption's file are: one caption, or a caption each (%(default)s)"
+    add("--caption-lines", choices=LINES, default=LINES[0], help=lines)
     pictures.add_arguments(parser, batch=8, threads="threads that read pictures")
     arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=encode)
@@ -57,6 +64,7 @@ class _Prepared:
     index: int
     bytes: int  # of the file
     size: tuple[int, int]  # (H, W)
+    captions: tuple[str, ...]
     pixels: Tensor  # (1, 3, h, w), at the size at which it is encoded
 
 
@@ -98,7 +106,8 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
     writer = latent_files.Writer(options.to, origin, most, room, report.add_file)
     encoded = files = pixels = 0
 
-    reader = pictures.ahead(lambda task: _prepare(options, *task), todo, options.workers)
+    told = find_captions(options.folder, options.caption_lines, options.caption_field, options.captions)
+    reader = pictures.ahead(lambda task: _prepare(options, told, *task), todo, options.workers)
     with report.bar(len(todo)) as bar, reader as reading:
 
         def readable() -> Iterator[_Prepared]:
@@ -120,7 +129,8 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
                     if not latent.isfinite().all():
                         report.leave_out(one.name, "its latent has numbers that are not finite: try --dtype float32")
                         continue
-                    writer.add(one.name, latent.clone(), latent_files.Picture(one.size, one.index, pngs[one.name]))
+                    picture = latent_files.Picture(one.size, one.index, pngs[one.name], one.captions)
+                    writer.add(one.name, latent.clone(), picture)
                     encoded, files, pixels = encoded + 1, files + one.bytes, pixels + 3 * one.size[0] * one.size[1]
                 bar.update(len(batch))
             writer.flush(last=True)
@@ -152,7 +162,7 @@ def _read_done(target: Path, origin: latent_files.Origin) -> dict[str, latent_fi
     return found
 
 
-def _prepare(options: argparse.Namespace, index: int, name: str) -> _Prepared:
+def _prepare(options: argparse.Namespace, told: Captions, index: int, name: str) -> _Prepared:
     from ..cascade_core.images import resize_to_encode
 
     try:
@@ -162,7 +172,8 @@ def _prepare(options: argparse.Namespace, index: int, name: str) -> _Prepared:
     path = options.folder / name
     pixels = pictures.read(path, options.size)
     size = pixels.shape[-2], pixels.shape[-1]
-    return _Prepared(name, index, path.stat().st_size, size, resize_to_encode(pixels))
+    captions = tuple(filter(None, told.of(name)))
+    return _Prepared(name, index, path.stat().st_size, size, captions, resize_to_encode(pixels))
 
 
 def _digest(handle: Handle) -> str:

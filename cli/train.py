@@ -33,6 +33,7 @@ WHAT = {
     "stage_b": "all of Stage B",
 }
 SEVERAL = ("stage_c", "stage_b")  # kinds that may be trained on several GPUs
+LEARNS_FROM_LATENTS = "stage_c"
 STAGES = ("stage_c", "stage_b", "stage_a")  # models whose precision --dtype chooses
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
 Each picture needs its caption in a .txt file of the same name, or give one --caption for all.
@@ -60,7 +61,12 @@ def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
         description=DESCRIPTION.format(what=what),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the pictures are")
+    if kind == LEARNS_FROM_LATENTS:
+        parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", help="where the pictures are")
+        about = "what `cascade encode --to` wrote, with captions, instead of FOLDER"
+        parser.add_argument("--latents", metavar="FILE", type=Path, nargs="+", default=[], help=about)
+    else:
+        parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the pictures are")
     parser.add_argument("--name", required=True, help="of the finished file, and of the folder of the state")
     parser.add_argument("--caption", default="", help="of all pictures; {name} is the file name, {caption} its .txt")
     required, optional = TRAININGS[kind].required(), TRAININGS[kind].optional()
@@ -127,6 +133,7 @@ def _within(number: Any, setting: Setting) -> Any:
 def train(options: argparse.Namespace) -> int:
     from ..cascade_core.training import sharded
     from ..cascade_core.training.dataset import read_dataset
+    from ..cascade_core.training.latent_set import read_latents
     from ..cascade_core.training.run import OtherTrainingError
 
     device = sharded.join()
@@ -138,7 +145,13 @@ def train(options: argparse.Namespace) -> int:
     from ..runtime.training import Training
 
     local.device()  # refuses a device that is not there
-    dataset = read_dataset(options.folder.absolute(), options.caption.strip())
+    latents = getattr(options, "latents", [])
+    if bool(latents) == (options.folder is not None):
+        raise WorkflowError("train stage_c: expected FOLDER, or --latents FILE: one of the two")
+    if latents:
+        dataset = read_latents([path.absolute() for path in latents])
+    else:
+        dataset = read_dataset(options.folder.absolute(), options.caption.strip())
     if sharded.rank() == 0:
         complain(dataset.in_words())
 
@@ -164,11 +177,13 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
     """The loaded models, where any are named, and the settings."""
     about = TRAININGS[options.kind]
     given: dict[str, Any] = {}
+    unneeded = {"effnet"} if getattr(options, "latents", []) else set[str]()
+    unneeded |= {"stage_c"} if getattr(options, "architecture", "") else set[str]()
     for name, entry in (about.required() | about.optional()).items():
         value = getattr(options, name)
         if isinstance(entry, Setting):
             given[name] = "\n".join(value) if entry.several_lines else value
-        elif value is not None:
+        elif value is not None and name not in unneeded:
             given[name] = _load(name, value, options.dtype)
     built_in = any(getattr(value, "family", None) == builtin.FAMILY for value in given.values())
     for name, entry in (about.required() | about.optional()).items():

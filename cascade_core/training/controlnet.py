@@ -36,7 +36,7 @@ from .hint_makers import CHANNELS, CachedHints, fits_family
 from .models import TrainingModels
 from .samples import paint
 from .settings import BOTTLENECK_OF_HINT, ControlNetSettings
-from .task import Task, stage_c_bytes
+from .task import PictureTask, stage_c_bytes
 
 ALL_BLOCKS = 31  # a Stage C with so few residual blocks gets a map for each
 FEWEST_FEATURES = 128  # least number of features that are projected
@@ -97,7 +97,7 @@ def build_controlnet(config: ControlNetConfig, effnet: nn.Module, seed: int) -> 
     return net
 
 
-class ControlNetTask(Task[ControlNetSettings, ControlNet]):
+class ControlNetTask(PictureTask[ControlNetSettings, ControlNet]):
     kind = "ControlNet"
 
     def __init__(

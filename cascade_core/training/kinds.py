@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .setting import ADDED, OPTIONAL, REQUIRED, Setting, at_place, settings_of
 from .settings import ControlNetSettings, LoraSettings, TrainingSettings
+from .stage_settings import StageCSettings
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ TRAININGS = {
         FOR_SAMPLES,
         {"controlnet": Model("Go on from this ControlNet, made for the same hints, instead of a new one.")},
     ),
-    "stage_c": TrainingKind("diffusion_models", TrainingSettings, OF_STAGE_C, FOR_SAMPLES),
+    "stage_c": TrainingKind("diffusion_models", StageCSettings, OF_STAGE_C, FOR_SAMPLES),
     "stage_b": TrainingKind(
         "diffusion_models",
         TrainingSettings,

@@ -33,7 +33,7 @@ from .models import TrainingModels
 from .preservation import Preservation, draw_prompts
 from .samples import paint
 from .settings import LoraSettings
-from .task import Task, stage_c_bytes
+from .task import PictureTask, stage_c_bytes
 
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
@@ -72,7 +72,7 @@ class Branches(nn.Module):
         return dict(zip(self.names, cast(Sequence[LowRank], self.branches), strict=True))
 
 
-class LoraTask(Task[LoraSettings, Branches]):
+class LoraTask(PictureTask[LoraSettings, Branches]):
     kind = "LoRA"
 
     def __init__(self, models: TrainingModels, dataset: Dataset, settings: LoraSettings, cache: Cache) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..models.family import check_family
 from ..models.handle import Handle
@@ -25,16 +25,22 @@ class _Models:
 
 
 @dataclass(frozen=True)
-class TrainingModels(_Models):
-    """The models of a training beside or of Stage C."""
+class StageCModels(_Models):
+    """The models of a training beside or of Stage C that learns from latents."""
 
     stage_c: Handle
     text_encoder: Handle
-    effnet: Handle
     image_encoder: Handle | None = None  # pictures' embeddings are shown to Stage C now and then
     previewer: Handle | None = None  # shows samples
     stage_b: Handle | None = None  # with Stage A: shows them in full
     stage_a: Handle | None = None
+
+
+@dataclass(frozen=True)
+class TrainingModels(StageCModels):
+    """The models of one that learns from pictures."""
+
+    effnet: Handle = field(kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Preservation:
 
     def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
         drawn = [(self._key(i), lambda i=i: self._draw(i)) for i in range(len(self.prompts))]
-        return [*drawn, *self.examples.caption_tasks([*self.prompts, "", *self._plain.values()])]
+        return [*drawn, *self.examples.texts.tasks([*self.prompts, "", *self._plain.values()])]
 
     def draw(self, random: np.random.Generator, batch: Sequence[int], count: int) -> Preserved:
         """`count` examples of the size of the batch that is learned from."""

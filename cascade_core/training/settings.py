@@ -5,14 +5,15 @@ Imports no torch: nodes and the command read from here what they offer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from ..errors import CascadeError
 from ..kinds import FACE_DETECTORS
 from .plan import OPTIMIZERS, Plan
-from .setting import REQUIRED, lines_of, parts_of, setting, settings_of, share
+from .setting import ADDED, REQUIRED, lines_of, parts_of, setting, settings_of, share
 
 SCHEDULES = {"constant": 1.0, "cosine": 0.3}  # share of the steps before the learning rate goes down to zero
 BOTTLENECK_OF_HINT = {
@@ -121,6 +122,35 @@ class TrainingSettings:
         4.0, "Guidance of the sample pictures.", least=0.0, most=50.0, step=0.1, round=0.01, may_change=True
     )
 
+    ema: float = share(
+        0.0,
+        "Share of the averaged weights that stays when the new ones come in; the average is what the file has: 0.9"
+        " officially; 0 keeps none.",
+        place=ADDED,
+    )
+    ema_every: int = setting(
+        100, "Steps after which the average takes new weights in: 100 officially.", least=1, most=10000, place=ADDED
+    )
+    ema_start: int = setting(
+        5000,
+        "Steps before which the average is the weights themselves: 5000 officially.",
+        least=0,
+        most=1000000,
+        place=ADDED,
+    )
+    ema_on_cpu: bool = setting(
+        False, "Keep the average in the computer's memory, not the GPU's.", may_change=True, place=ADDED
+    )
+    gradient_limit: float = setting(
+        1.0,
+        "Longest gradient that a step may take, longer ones are shortened to it: 1 officially; 0 is no limit.",
+        least=0.0,
+        most=1000.0,
+        step=0.1,
+        round=0.01,
+        place=ADDED,
+    )
+
     def __post_init__(self) -> None:
         for name, each in settings_of(type(self)).items():
             each.check(getattr(self, name))
@@ -145,7 +175,11 @@ class TrainingSettings:
             optimizer=self.optimizer,
             betas=(0.9, 0.999),
             accumulate=self.accumulate,
-            ema=None,
+            clip=self.gradient_limit or math.inf,
+            ema=self.ema or None,
+            ema_every=self.ema_every,
+            ema_start=self.ema_start,
+            ema_on_cpu=self.ema_on_cpu,
             seed=self.seed,
         )
 
@@ -286,9 +320,13 @@ class ControlNetSettings(TrainingSettings):
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """In words, which settings differ."""
-    return [
-        f"{name} was {before.get(name)}, is {after.get(name)}"
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
-    ]
+    """In words, which settings differ; of settings that have parts, which parts."""
+    found: list[str] = []
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            parts = changed(cast(dict[str, Any], old), cast(dict[str, Any], new))
+            found += [f"{name}.{part}" for part in parts]
+        elif old != new:
+            found.append(f"{name} was {old}, is {new}")
+    return found

@@ -1,13 +1,13 @@
-"""Fine-tuning Stage C or Stage B: all of its weights, as copies in float32."""
+"""Training all weights of Stage C or Stage B: those of a model, as copies in float32, or of a new one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -30,9 +30,12 @@ from .buckets import CELL
 from .cache import Cache, Entry, key_of
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
-from .models import StageBModels, TrainingModels
+from .examples import Batches, Examples
+from .latent_set import EncodedExamples, LatentSet
+from .models import StageBModels, StageCModels
 from .samples import paint
 from .settings import TrainingSettings
+from .stage_settings import StageCSettings
 from .task import Task
 
 FACTORS = (1.0, 0.75, 0.5)  # scales at which the effnet encodes a picture; officially any from 0.5 to 1
@@ -41,28 +44,40 @@ OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # the official shape of Stage B's 
 
 
 class _StageTask(Task[TrainingSettings, nn.Module]):
-    """The shared part of both: a copy to train, and the file that it becomes."""
+    """The shared part of both: the weights to train, and the file that they become."""
+
+    LEARNS_BY: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
-        models: TrainingModels | StageBModels,
+        models: StageCModels | StageBModels,
         base: Handle,
-        dataset: Dataset,
+        dataset: Dataset | LatentSet,
+        source: Batches,
         settings: TrainingSettings,
         cache: Cache,
+        is_new: bool = False,
     ) -> None:
+        """source: of batches, of the data set. is_new: the base itself is trained, and no copy of it."""
         sharded.check_batch(settings.batch_size)
-        super().__init__(models, dataset, settings, cache)
-        self.base = base
+        super().__init__(settings, cache)
+        self.base, self.dataset, self.source = base, dataset, source
+        self.fingerprints = models.fingerprints(*self.LEARNS_BY)
         if any(isinstance(child, Held) for child in base.module.modules()):
             raise CascadeError(
                 f"{KINDS[base.kind].name} {base.name} has quantised weights, over which a LoRA can be trained, but not"
                 " all of the stage: load its bfloat16 or float32 file, with a dtype of these"
             )
         with torch.inference_mode(False), torch.no_grad():
-            self.module = deepcopy(base.module).float().requires_grad_(True)
+            self.module = (base.module if is_new else deepcopy(base.module)).float().requires_grad_(True)
         cast(StageC | StageB, self.module).checkpointing = settings.checkpointing
         self.device = torch.device("cpu")
+
+    def origin(self) -> Mapping[str, Any]:
+        return {"settings": self.settings.fixed(), "models": self.fingerprints, "data": self.dataset.fingerprints()}
+
+    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
+        return self.source.tasks()
 
     @contextmanager
     def begin(self) -> Generator[None]:
@@ -80,7 +95,8 @@ class _StageTask(Task[TrainingSettings, nn.Module]):
         names = {dtype: name for name, dtype in DTYPES.items()}
         base, module = self.base, self.module
         if sharded.count() > 1:
-            module = deepcopy(base.module)
+            with torch.device("meta"):
+                module = KINDS[base.kind].network_class()(base.config)
             module.load_state_dict(sharded.whole_state(self.module), assign=True)
         if sharded.rank() > 0:
             return
@@ -89,17 +105,25 @@ class _StageTask(Task[TrainingSettings, nn.Module]):
 
 
 class StageCTask(_StageTask):
-    kind = "Stage C"
+    """Learns from pictures, or from latents of them; with an architecture in its settings models.stage_c is new."""
 
-    def __init__(self, models: TrainingModels, dataset: Dataset, settings: TrainingSettings, cache: Cache) -> None:
-        super().__init__(models, models.stage_c, dataset, settings, cache)
+    kind = "Stage C"
+    LEARNS_BY = ("stage_c", "text_encoder", "effnet", "image_encoder")
+
+    def __init__(
+        self, models: StageCModels, dataset: Dataset | LatentSet, settings: StageCSettings, cache: Cache
+    ) -> None:
+        encoded = isinstance(dataset, LatentSet)
+        source = (EncodedExamples if encoded else Examples)(cast(Any, models), cast(Any, dataset), settings, cache)
+        is_new = settings.architecture is not None
+        super().__init__(models, models.stage_c, dataset, source, settings, cache, is_new)
         self.models = models
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
-        batch = self.examples.batch(random, self.base)
+        batch = self.source.batch(random, self.base)
         own = sharded.share(len(batch.indices))
         noised = batch.noised.part(own, self.device)
-        conditioning = self.examples.conditioning(batch).part(own, self.device, torch.float32)
+        conditioning = self.source.conditioning(batch).part(own, self.device, torch.float32)
         with self.autocast():
             return {"denoising": denoising_loss(noised, lambda x, r: self.module(x, r, *conditioning))}
 
@@ -120,12 +144,13 @@ class StageBTask(_StageTask):
     LEARNS_BY = ("stage_b", "stage_a", "text_encoder", "effnet")
 
     def __init__(self, models: StageBModels, dataset: Dataset, settings: TrainingSettings, cache: Cache) -> None:
-        super().__init__(models, models.stage_b, dataset, settings, cache)
+        self.examples = Examples(models, dataset, settings, cache)
+        super().__init__(models, models.stage_b, dataset, self.examples, settings, cache)
         self.models = models
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
         pictures = [(self._key(i), lambda i=i: self._encode(i)) for i in range(len(self.examples.sizes))]
-        return [*pictures, *self.examples.caption_tasks(self.examples.captions)]
+        return [*pictures, *self.examples.texts.tasks(self.examples.captions)]
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
         settings, device = self.settings, self.device

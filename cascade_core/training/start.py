@@ -23,7 +23,7 @@ CACHE = "cache"
 def start_training(
     kind: str,
     models: Any,
-    dataset: Dataset,
+    dataset: Any,
     settings: Any,
     folder: Path,
     target: Path,
@@ -32,7 +32,8 @@ def start_training(
 ) -> TrainingRun:
     """A run whose states lie in `folder` and whose result becomes `target`; nothing is computed yet.
 
-    kind: a key of `kinds.TRAININGS`, which says of what classes models and settings are. start: a ControlNet to go on
+    kind: a key of `kinds.TRAININGS`, which says of what classes models and settings are. dataset: a Dataset, or a
+    LatentSet for Stage C. start: a ControlNet to go on
     from. detector: of faces, for a ControlNet of identity hints. CascadeError where these do not go together.
     """
     cache = Cache(folder / CACHE)

@@ -29,7 +29,7 @@ def save_state(
 ) -> None:
     """Write the state after `step` steps; the old one stays until the new one is whole. `origin` is any text."""
     tensors = {f"weights.{name}": tensor for name, tensor in sharded.whole_state(module).items()}
-    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
+    tensors |= {f"averaged.{name}": sharded.whole(tensor) for name, tensor in averaged.items()}
     numbers: list[str] = []  # names of values that an optimiser holds as plain numbers
     for number, optimizer in enumerate(optimizers):
         for index, entries in optimizer.state_dict()["state"].items():
@@ -105,7 +105,7 @@ def _fill(path: Path, head: Head, module: nn.Module, averaged: Mapping[str, Tens
             if part == "weights":
                 weights[name] = value
             elif part == "averaged":
-                averaged[name].copy_(value)
+                averaged[name].copy_(sharded.part_of(value, averaged[name]))
             else:
                 number, index, entry = name.split(".", 2)
                 kept = value.item() if key in head.numbers else value

@@ -24,32 +24,21 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Task(ABC, Generic[Settings, Module]):
-    """Everything that a run needs to know of what is trained: all tasks learn from a data set by frozen models."""
+    """Everything that a run needs to know of what is trained."""
 
     kind: ClassVar[str]  # a word for messages and states
-    LEARNS_BY: ClassVar[tuple[str, ...]] = ("stage_c", "text_encoder", "effnet", "image_encoder")
     module: Module  # the trained weights, all of their state, and nothing else
 
-    def __init__(
-        self,
-        models: TrainingModels | StageBModels,
-        dataset: Dataset,
-        settings: Settings,
-        cache: Cache,
-        text: bool = True,
-    ) -> None:
-        """text: cache the captions' encodings."""
-        self.dataset, self.settings, self.cache = dataset, settings, cache
-        self.examples = Examples(models, dataset, settings, cache, text=text)
-        self.fingerprints = models.fingerprints(*self.LEARNS_BY)
+    def __init__(self, settings: Settings, cache: Cache) -> None:
+        self.settings, self.cache = settings, cache
 
+    @abstractmethod
     def origin(self) -> Mapping[str, Any]:
         """Everything that decides, beside the seed and the step, what is learned; JSON."""
-        return {"settings": self.settings.fixed(), "models": self.fingerprints, "data": self.dataset.fingerprints()}
 
+    @abstractmethod
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
         """Keys that have to be in the cache before the first step, and how their entries are computed."""
-        return self.examples.tasks()
 
     @abstractmethod
     def begin(self) -> AbstractContextManager[None]:
@@ -66,6 +55,32 @@ class Task(ABC, Generic[Settings, Module]):
     @abstractmethod
     def write(self, path: Path) -> None:
         """Write the finished file, whole or not at all."""
+
+
+class PictureTask(Task[Settings, Module]):
+    """The shared part of those that learn from a data set by frozen models."""
+
+    LEARNS_BY: ClassVar[tuple[str, ...]] = ("stage_c", "text_encoder", "effnet", "image_encoder")
+
+    def __init__(
+        self,
+        models: TrainingModels | StageBModels,
+        dataset: Dataset,
+        settings: Settings,
+        cache: Cache,
+        text: bool = True,
+    ) -> None:
+        """text: cache the captions' encodings."""
+        super().__init__(settings, cache)
+        self.dataset = dataset
+        self.examples = Examples(models, dataset, settings, cache, text=text)
+        self.fingerprints = models.fingerprints(*self.LEARNS_BY)
+
+    def origin(self) -> Mapping[str, Any]:
+        return {"settings": self.settings.fixed(), "models": self.fingerprints, "data": self.dataset.fingerprints()}
+
+    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
+        return self.examples.tasks()
 
 
 def stage_c_bytes(models: TrainingModels, settings: TrainingSettings, batch: int) -> int:

@@ -1,6 +1,8 @@
-"""Trains a small LoRA in children that are killed at random moments, each going on where the last one was killed.
+"""Trains something small in children that are killed at random moments, each going on where the last one was killed.
 
-    python killed_runs.py FOLDER KILLS SEED
+    python killed_runs.py FOLDER KILLS SEED KIND
+
+KIND is lora, of the pictures in FOLDER, or stage_c: a new one, of latents that are written there.
 
 Prints, for each kill, the step of the state that is left, and for each finished training its file's digest; the first
 line is the digest of one that was never stopped. Forked, so that imports and models are paid once.
@@ -15,20 +17,27 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
-from stable_cascade_nodes.cascade_core.training.models import TrainingModels
+from stable_cascade_nodes.cascade_core.training.from_scratch import new_stage_c
+from stable_cascade_nodes.cascade_core.training.latent_set import read_latents
+from stable_cascade_nodes.cascade_core.training.models import StageCModels, TrainingModels
+from stable_cascade_nodes.cascade_core.training.run import TrainingRun
 from stable_cascade_nodes.cascade_core.training.settings import LoraSettings
-from stable_cascade_nodes.cascade_core.training.start import train_lora
+from stable_cascade_nodes.cascade_core.training.stage_settings import StageCSettings
+from stable_cascade_nodes.cascade_core.training.start import start_training, train_lora
 from stable_cascade_nodes.cascade_core.training.state import read_head
 
 TINY = "tiny (built-in)"
 STEPS, SAVE_EVERY = 12, 3
+FINISHED = "finished/net.safetensors"
 
 
 def models() -> TrainingModels:
@@ -36,37 +45,55 @@ def models() -> TrainingModels:
     return TrainingModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
 
 
-def settings() -> LoraSettings:
-    return LoraSettings(
-        size=64,
-        steps=STEPS,
-        batch_size=2,
-        learning_rate=1e-2,
-        optimizer="adamw",
-        save_every=SAVE_EVERY,
+COMMON: dict[str, Any] = {
+    "size": 64,
+    "steps": STEPS,
+    "batch_size": 2,
+    "learning_rate": 1e-2,
+    "optimizer": "adamw",
+    "save_every": SAVE_EVERY,
+    "sample_every": 6,
+    "ema": 0.9,
+    "ema_every": 2,
+    "ema_start": 4,
+}
+
+
+def lora_run(parts: TrainingModels, data: Path, folder: Path) -> TrainingRun:
+    settings = LoraSettings(
+        **COMMON,
         prompts=("a [zig]",),
-        sample_every=6,
         tokens=(("[zig]", "^star$"),),
         keep=("a red circle",),
         keep_weight=1.0,
         keep_count=2,
     )
+    return train_lora(parts, read_dataset(data, "a [zig]"), settings, folder, folder / FINISHED)[0]
 
 
-def train(parts: TrainingModels, data: Path, folder: Path) -> None:
-    dataset = read_dataset(data, "a [zig]")
-    run, _ = train_lora(parts, dataset, settings(), folder, folder / "finished" / "lora.safetensors")
+def stage_c_run(parts: TrainingModels, data: Path, folder: Path) -> TrainingRun:
+    settings = StageCSettings(**COMMON, prompts=("a star",), architecture=PRESETS["stage_c"]["tiny"])
+    models = StageCModels(new_stage_c(settings, parts.text_encoder), parts.text_encoder, previewer=parts.previewer)
+    latents = read_latents([data / "latents.safetensors"])
+    return start_training("stage_c", models, latents, settings, folder, folder / FINISHED)
+
+
+RUNS = {"lora": lora_run, "stage_c": stage_c_run}
+
+
+def train(kind: str, parts: TrainingModels, data: Path, folder: Path) -> None:
+    run = RUNS[kind](parts, data, folder)
     for _ in run.encode():
         pass
     for _ in run.train():
         pass
 
 
-def child(parts: TrainingModels, data: Path, folder: Path, kill_after: float | None) -> bool:
+def child(kind: str, parts: TrainingModels, data: Path, folder: Path, kill_after: float | None) -> bool:
     """Whether a forked training came to its end before it was killed."""
     number = os.fork()
     if number == 0:
-        train(parts, data, folder)
+        train(kind, parts, data, folder)
         os._exit(0)
     if kill_after is not None:
         time.sleep(kill_after)
@@ -79,7 +106,7 @@ def child(parts: TrainingModels, data: Path, folder: Path, kill_after: float | N
 
 def digests(folder: Path) -> str:
     """A digest of the finished file and of the last state."""
-    files = folder / "finished" / "lora.safetensors", folder / "state.safetensors"
+    files = folder / FINISHED, folder / "state.safetensors"
     return " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files)
 
 
@@ -90,18 +117,18 @@ def check_whole(folder: Path) -> None:
             load_file(path)
 
 
-def main(folder: Path, kills: int, seed: int) -> None:
+def main(folder: Path, kills: int, seed: int, kind: str) -> None:
     torch.set_num_threads(1)
     data, parts, chance = folder / "pictures", models(), random.Random(seed)
     started = time.monotonic()
-    if not child(parts, data, folder / "never", None):
+    if not child(kind, parts, data, folder / "never", None):
         raise SystemExit("the training that was never stopped was")
     whole = time.monotonic() - started
     print("finished", digests(folder / "never"), flush=True)
     killed = trial = 0
     while killed < kills:
         place = folder / f"trial{trial}"
-        if child(parts, data, place, chance.uniform(0, 0.7 * whole)):
+        if child(kind, parts, data, place, chance.uniform(0, 0.7 * whole)):
             print("finished", digests(place), flush=True)
             trial += 1
             continue
@@ -110,9 +137,9 @@ def main(folder: Path, kills: int, seed: int) -> None:
         state = place / "state.safetensors"
         print("killed", read_head(state).step if state.exists() else 0, flush=True)
     place = folder / f"trial{trial}"
-    child(parts, data, place, None)
+    child(kind, parts, data, place, None)
     print("finished", digests(place), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
