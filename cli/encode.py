@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.picture_files import UNREAD, count_in_words, count_unread, names_below
+from ..cascade_core.reading import open_file
+from ..cascade_core.tars import is_tar
 from ..cascade_core.training import latent_files
 from ..cascade_core.training.captions import LINES, Captions, find_captions
 from ..headless.graph import WorkflowError
@@ -40,7 +43,7 @@ Exit code: 0 all is encoded, 1 a picture was left out or a failure, 2 a bad argu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
-    add("folder", metavar="FOLDER", type=Path, help="where the pictures are")
+    add("folder", metavar="FOLDER", type=Path, help="where the pictures are, in files or tar archives; or an archive")
     add("--to", metavar="NAME.safetensors", type=Path, required=True, help="the file to write")
     add("--effnet", metavar="NAME", default=arguments.TINY, help="the encoder's model (%(default)s)")
     add("--dtype", choices=arguments.DTYPES, default="auto", help="precision of its weights (%(default)s)")
@@ -70,7 +73,7 @@ class _Prepared:
 
 def encode(options: argparse.Namespace) -> int:
     report = pictures.Report("encode", options.json)
-    if not options.folder.is_dir():
+    if not options.folder.is_dir() and not is_tar(options.folder):
         raise WorkflowError(f"encode: expected a folder of pictures, found {str(options.folder)!r}")
     if options.to.suffix != latent_files.SUFFIX or options.to.is_dir():
         expected = f"a file name that ends in {latent_files.SUFFIX}"
@@ -78,6 +81,10 @@ def encode(options: argparse.Namespace) -> int:
     local = configure(options)
     from ..nodes import loaders
 
+    try:
+        told = find_captions(options.folder, options.caption_lines, options.caption_field, options.captions)
+    except CascadeError as error:
+        raise WorkflowError(f"--captions: {error}") from error
     names, unread = names_below(options.folder), names_below(options.folder, suffixes=UNREAD)
     if not names and unread:
         counted = count_in_words(0, count_unread(unread))
@@ -88,10 +95,12 @@ def encode(options: argparse.Namespace) -> int:
     local.device()  # refuses a device that is not there
     with errors_as_failures(pictures.LESS_MEMORY):
         effnet = arguments.load_model(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)
-        return _encode_all(options, effnet, names, report)
+        return _encode_all(options, effnet, names, told, report)
 
 
-def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str], report: pictures.Report) -> int:
+def _encode_all(
+    options: argparse.Namespace, effnet: Handle, names: Sequence[str], told: Captions, report: pictures.Report
+) -> int:
     import torch
 
     from ..cascade_core.images import encode_resized
@@ -106,7 +115,6 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
     writer = latent_files.Writer(options.to, origin, most, room, report.add_file)
     encoded = files = pixels = 0
 
-    told = find_captions(options.folder, options.caption_lines, options.caption_field, options.captions)
     reader = pictures.ahead(lambda task: _prepare(options, told, *task), todo, options.workers)
     with report.bar(len(todo)) as bar, reader as reading:
 
@@ -173,7 +181,9 @@ def _prepare(options: argparse.Namespace, told: Captions, index: int, name: str)
     pixels = pictures.read(path, options.size)
     size = pixels.shape[-2], pixels.shape[-1]
     captions = tuple(filter(None, told.of(name)))
-    return _Prepared(name, index, path.stat().st_size, size, captions, resize_to_encode(pixels))
+    with open_file(path) as file:
+        length = file.seek(0, os.SEEK_END)
+    return _Prepared(name, index, length, size, captions, resize_to_encode(pixels))
 
 
 def _digest(handle: Handle) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core import builtin
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.training.captions import LINES
 from ..cascade_core.training.kinds import TRAININGS, Model
 from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
@@ -36,7 +37,8 @@ SEVERAL = ("stage_c", "stage_b")  # kinds that may be trained on several GPUs
 LEARNS_FROM_LATENTS = "stage_c"
 STAGES = ("stage_c", "stage_b", "stage_a")  # models whose precision --dtype chooses
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
-Each picture needs its caption in a .txt file of the same name, or give one --caption for all.
+Each picture needs its caption: in a .txt or .caption file of the same name, a line of metadata.jsonl, the name of a
+folder such as `10_zig cat`, or one --caption for all. FOLDER may be a tar archive, or have some in it.
 The state is kept in OUTPUT/training/NAME, with the curve of the loss and sample pictures: the same command again goes
 on where the last one stopped, whatever stopped it. Ctrl-C ends the step, saves the state and stops; a second one stops
 at once, at the last saved state.
@@ -69,6 +71,10 @@ def _add_trainer(kinds: arguments.Commands, kind: str, what: str) -> None:
         parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the pictures are")
     parser.add_argument("--name", required=True, help="of the finished file, and of the folder of the state")
     parser.add_argument("--caption", default="", help="of all pictures; {name} is the file name, {caption} its .txt")
+    lines = (
+        "what the lines of a caption's file are: one caption, or a caption each, of which one is drawn (%(default)s)"
+    )
+    parser.add_argument("--caption-lines", choices=LINES, default=LINES[0], help=lines)
     required, optional = TRAININGS[kind].required(), TRAININGS[kind].optional()
     for name, entry in (required | optional).items():
         if isinstance(entry, Setting):
@@ -151,7 +157,7 @@ def train(options: argparse.Namespace) -> int:
     if latents:
         dataset = read_latents([path.absolute() for path in latents])
     else:
-        dataset = read_dataset(options.folder.absolute(), options.caption.strip())
+        dataset = read_dataset(options.folder.absolute(), options.caption.strip(), options.caption_lines)
     if sharded.rank() == 0:
         complain(dataset.in_words())
 

@@ -13,10 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CascadeError
 from ..reading import LARGEST_TEXT, is_hidden, parse_json, read_text, walk
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LONGEST = 2**20  # bytes of a caption's file
 SUFFIXES = (".txt", ".caption")
@@ -102,6 +105,14 @@ def captions_of_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     if not captions or not tags:
         return captions or tags
     return tuple(f"{caption}, {tags[0]}" for caption in captions)
+
+
+def shuffled(caption: str, kept: int, random: np.random.Generator) -> str:
+    """The caption with its parts between commas in another order, the first `kept` of them in their places."""
+    parts = [part.strip() for part in caption.split(",")]
+    last = parts[kept:]
+    random.shuffle(last)
+    return ", ".join([*parts[:kept], *last])
 
 
 def captions_in(value: Any) -> tuple[str, ...]:

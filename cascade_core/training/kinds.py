@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .controlnet_settings import ControlNetSettings
 from .setting import ADDED, OPTIONAL, REQUIRED, Setting, at_place, settings_of
-from .settings import ControlNetSettings, LoraSettings, TrainingSettings
+from .settings import LoraSettings, TrainingSettings
 from .stage_settings import StageCSettings
 
 
@@ -82,6 +83,6 @@ TRAININGS = {
         "diffusion_models",
         TrainingSettings,
         OF_STAGE_B,
-        left_out=frozenset({"image_dropout", "prompts", "sample_every", "sample_cfg"}),
+        left_out=frozenset({"image_dropout", "prompts", "sample_every", "sample_cfg", "unmasked_weight"}),
     ),
 }

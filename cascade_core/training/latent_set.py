@@ -6,6 +6,7 @@ batch then reads its own rows from the files and the indices alone; in memory re
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,9 +23,10 @@ from ..kinds import STAGE_C_CHANNELS
 from ..models.family import check_family
 from ..wording import first_of
 from . import latent_files
-from .buckets import draw_batch
 from .cache import Cache, Entry, key_of
 from .examples import Batches
+from .held_out import check_sides
+from .loss_weight import loss_weight
 from .models import StageCModels
 from .settings import TrainingSettings
 from .texts import Texts
@@ -72,19 +74,22 @@ class EncodedExamples(Batches):
         check_family(models.text_encoder, "latents", latents.origin.family)
         if models.image_encoder is not None:
             raise CascadeError("image_encoder: latents have no pictures to show it: leave it out")
+        if settings.unmasked_weight < 1:
+            raise CascadeError("unmasked_weight: latents have no masks: leave it at 1")
         self.settings, self.cache, self.set = settings, cache, latents
         self.texts = Texts(models.text_encoder, None)
+        self.loss_weight = loss_weight(settings.loss_weight, models.stage.target)
         self.keys = [key_of("latents", *each) for each in latents.fingerprints().items()]
         self._index = lru_cache(maxsize=OPEN_INDICES)(self._read_index)
         self._first: np.ndarray[Any, Any] | None = None  # the number of each file's first latent
-        self._groups: list[Sequence[int]] = []  # the latents of each size
+        self._groups: dict[bool, list[Sequence[int]]] = {False: [], True: []}  # the latents of each size
 
     def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
         return [(key, lambda path=path: self._look(path)) for key, path in zip(self.keys, self.set.files, strict=True)]
 
-    def draw(self, random: np.random.Generator) -> list[int]:
+    def groups(self, held_out: bool) -> Sequence[Sequence[int]]:
         self._prepare()
-        return draw_batch(self._groups, self.settings.batch_size, random)
+        return self._groups[held_out]
 
     def latents(self, indices: Sequence[int]) -> Tensor:
         return torch.stack([self.latent(index) for index in indices])
@@ -107,7 +112,7 @@ class EncodedExamples(Batches):
 
     def __len__(self) -> int:
         self._prepare()
-        return sum(map(len, self._groups))
+        return sum(len(group) for side in self._groups.values() for group in side)
 
     def _read_index(self, number: int) -> Entry:
         return self.cache.get(self.keys[number])
@@ -123,14 +128,20 @@ class EncodedExamples(Batches):
         if self._first is not None:
             return
         firsts = [0]
-        sizes: dict[tuple[int, int], list[Any]] = {}
+        found: dict[tuple[bool, int, int], list[Any]] = {}
         for key in self.keys:
-            own, first = self.cache.get(key)["sizes"].numpy(), firsts[-1]
-            for size in np.unique(own, axis=0):
-                (rows,) = (own == size).all(1).nonzero()
-                sizes.setdefault((int(size[0]), int(size[1])), []).append((first + rows).astype(np.int32))
+            entry, first = self.cache.get(key), firsts[-1]
+            own, held = entry["sizes"].numpy(), entry["marks"].numpy() < self.settings.held_out * 2**32
+            for height, width in np.unique(own, axis=0).tolist():
+                alike = (own == (height, width)).all(1)
+                for side in (False, True):
+                    (rows,) = (alike & (held == side)).nonzero()
+                    if len(rows):
+                        found.setdefault((side, height, width), []).append((first + rows).astype(np.int32))
             firsts.append(first + len(own))
-        self._groups = [cast(Any, np.concatenate(sizes[size])) for size in sorted(sizes)]
+        for side, *size in sorted(found):
+            self._groups[side].append(cast(Any, np.concatenate(found[side, size[0], size[1]])))
+        check_sides(self._groups, self.settings.held_out)
         self._first = np.array(firsts[:-1])
 
     def _look(self, path: Path) -> Entry:
@@ -148,6 +159,7 @@ class EncodedExamples(Batches):
         return {
             "starts": torch.tensor([tensor.start for tensor in tensors], dtype=torch.int64),
             "sizes": torch.tensor([tensor.shape[1:] for tensor in tensors], dtype=torch.int32),
+            "marks": torch.as_tensor([zlib.crc32(name.encode()) for name in names]),
             "captions": torch.as_tensor(np.cumsum([0, *map(len, captions)])),
             "letters": torch.as_tensor(np.cumsum([0, *map(len, texts)])),
             "text": torch.frombuffer(bytearray(b"".join(texts) or b" "), dtype=torch.uint8),

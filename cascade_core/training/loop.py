@@ -81,19 +81,26 @@ class Averaged:
 
 
 def train(
-    module: nn.Module, loss: Loss, plan: Plan, state: Path, save_every: int = 500, origin: str = ""
+    module: nn.Module,
+    loss: Loss,
+    plan: Plan,
+    state: Path,
+    save_every: int = 500,
+    origin: str = "",
+    learned: Mapping[str, Tensor] | None = None,
 ) -> Iterator[tuple[Progress, Averaged]]:
     """Train `module` until `plan.steps`, from `state` if that file exists; yields after every step,
     and once where none is left.
 
     `loss(random)` returns named scalars; their sum is minimised. The state, with `origin` in it, is saved every
     `save_every` steps, at the end, and where the caller stops (closes the generator), under a temporary name first.
+    learned: what the loss learns beside the module's weights, in place; saved with them.
     """
     optimizers = make_optimizers(
         module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas, muon=plan.muon, faster=plan.faster
     )
     averaged = Averaged(module, plan)
-    done = saved = load_state(state, module, averaged.kept, optimizers) if state.exists() else 0
+    done = saved = load_state(state, module, averaged.kept, optimizers, learned) if state.exists() else 0
     if done >= plan.steps:
         yield Progress(done, {}, 0.0), averaged
 
@@ -107,13 +114,13 @@ def train(
         module.zero_grad(set_to_none=True)
         averaged.update(step)
         if (step + 1) % save_every == 0 or step + 1 == plan.steps:
-            save_state(state, step + 1, module, averaged.kept, optimizers, origin)
+            save_state(state, step + 1, module, averaged.kept, optimizers, origin, learned)
             saved = step + 1
         try:
             yield Progress(step + 1, losses, plan.rate(step)), averaged
         except GeneratorExit:
             if saved != step + 1 and sharded.count() == 1:  # other processes may be in another step
-                save_state(state, step + 1, module, averaged.kept, optimizers, origin)
+                save_state(state, step + 1, module, averaged.kept, optimizers, origin, learned)
             raise
 
 

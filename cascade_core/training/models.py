@@ -13,9 +13,13 @@ class _Models:
     """The shared part: models by name, all of the family of the first, and their fingerprints."""
 
     def __post_init__(self) -> None:
-        first, *_ = self.named().values()
         for name, handle in self.named().items():
-            check_family(first, name, handle.family)
+            check_family(self.stage, name, handle.family)
+
+    @property
+    def stage(self) -> Handle:
+        """The stage that is trained, or beside which something is."""
+        return next(iter(self.named().values()))
 
     def named(self) -> dict[str, Handle]:
         return {name: handle for name, handle in vars(self).items() if handle is not None}

@@ -52,7 +52,7 @@ def make_optimizers(
 def _make(
     name: str, groups: Sequence[dict[str, Any]], rate: float, betas: tuple[float, float]
 ) -> torch.optim.Optimizer:
-    if name in ("adamw", "muon"):  # the weights that are no matrices of a block
+    if name in ("adamw", "muon"):  # muon: for the weights that are no matrices of a block
         return torch.optim.AdamW(groups, lr=rate, betas=betas)
     if name == "adafactor":
         return torch.optim.Adafactor(groups, lr=rate)

@@ -11,18 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from ..errors import CascadeError
-from ..kinds import FACE_DETECTORS
 from .plan import OPTIMIZERS, Plan
 from .setting import ADDED, REQUIRED, lines_of, parts_of, setting, settings_of, share
 
 SCHEDULES = {"constant": 1.0, "cosine": 0.3}  # share of the steps before the learning rate goes down to zero
-BOTTLENECK_OF_HINT = {
-    "own": "effnet",
-    "canny": "effnet",
-    "inpainting": "effnet",
-    "super_resolution": "large",
-    "identity": "simple",
-}
 
 
 @dataclass(frozen=True)
@@ -92,14 +84,16 @@ class TrainingSettings:
     warmup: int = setting(1, "Steps in which the learning rate rises from zero.", least=1, most=100000)
     optimizer: str = setting(
         "adamw",
-        "adamw, officially; adamw8bit needs bitsandbytes and keeps a quarter as much; adafactor keeps next to nothing.",
+        "adamw, officially; adamw8bit needs bitsandbytes and keeps a quarter as much; adafactor keeps next to nothing;"
+        " muon learns a new network in fewer steps.",
         choices=OPTIMIZERS,
     )
     loss_weight: str = setting(
         "auto",
         "How errors count at different noise: p2, officially, counts nearly clean ones little; auto is that for the"
-        " published models, and constant for the built-in ones.",
-        choices=("auto", "p2", "constant"),
+        " published models, and constant for the built-in ones; min_snr limits how much clean ones count; adaptive, as"
+        " official fine-tuning has it, counts all noise alike.",
+        choices=("auto", "p2", "constant", "min_snr", "adaptive"),
     )
     noisy_share: float = share(
         0.0,
@@ -151,6 +145,43 @@ class TrainingSettings:
         place=ADDED,
     )
 
+    held_out: float = share(
+        0.0,
+        "Share of the pictures that is not learned from, but tells how well others are predicted; 0: none.",
+        place=ADDED,
+    )
+    validate_every: int = setting(
+        100,
+        "With `held_out`: steps after which these pictures are predicted, always at the same noise.",
+        least=1,
+        most=100000,
+        may_change=True,
+        place=ADDED,
+    )
+    patience: int = setting(
+        0,
+        "With `held_out`: stop where so many validations in a row were no better; 0: never.",
+        least=0,
+        most=1000,
+        may_change=True,
+        place=ADDED,
+    )
+
+    shuffle_tags: bool = setting(
+        False,
+        "Bring the parts of a caption between commas into another order each time, so that the order means nothing.",
+        place=ADDED,
+    )
+    keep_tags: int = setting(
+        1, "With `shuffle_tags`: so many parts stay in front, such as a new word.", least=0, most=100, place=ADDED
+    )
+    unmasked_weight: float = share(
+        1.0,
+        "How much errors count outside of masks, which lie beside the pictures (`cat-masklabel.png`) or in their"
+        " transparency: 1 is without masks, 0 learns nothing there.",
+        place=ADDED,
+    )
+
     def __post_init__(self) -> None:
         for name, each in settings_of(type(self)).items():
             each.check(getattr(self, name))
@@ -165,6 +196,10 @@ class TrainingSettings:
         """Whether sample pictures are due after so many steps: every so often, and at the end."""
         due = self.sample_every and (step >= self.steps or step % self.sample_every == 0)
         return bool(self.prompts and due)
+
+    def validates_after(self, step: int) -> bool:
+        """Whether what is held out is predicted after so many steps: every so often, and at the end."""
+        return bool(self.held_out) and (step >= self.steps or step % self.validate_every == 0)
 
     def plan(self) -> Plan:
         return Plan(
@@ -282,41 +317,6 @@ class LoraSettings(TrainingSettings):
 
     def plan(self) -> Plan:
         return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
-
-
-@dataclass(frozen=True)
-class ControlNetSettings(TrainingSettings):
-    """The settings of a ControlNet. `detector` is a name: whoever begins the training brings the detector itself."""
-
-    hint: str = setting(
-        "own",
-        "What it is steered by: own control pictures, which lie under the pictures' names in the data set's sub-folder"
-        " `control`; or edges, holes, small pictures or faces that are made of the pictures themselves.",
-        choices=tuple(BOTTLENECK_OF_HINT),
-        place=REQUIRED,
-    )
-    bottleneck: str = setting(
-        "auto",
-        "How a new one sees hints: effnet by pixels; simple and large by one value for each cell of the latent. auto is"
-        " what the published ones have.",
-        choices=("auto", "effnet", "simple", "large"),
-    )
-    detector: str = setting(
-        FACE_DETECTORS[0], "Who finds the faces, for identity alone.", choices=FACE_DETECTORS, may_change=True
-    )
-    offset_noise: float = share(
-        0.0,
-        "Noise that is the same all over the picture, so that brightness is learned: 0.1 officially for inpainting and"
-        " super-resolution, else 0.",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.bottleneck == "effnet" and BOTTLENECK_OF_HINT[self.hint] != "effnet":
-            raise CascadeError(
-                f"bottleneck: effnet takes pixels, but {self.hint} hints have one value for each cell of the latent:"
-                " choose auto, simple or large"
-            )
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,17 +36,15 @@ from .models import StageBModels, StageCModels
 from .samples import paint
 from .settings import TrainingSettings
 from .stage_settings import StageCSettings
-from .task import Task
+from .task import SourceTask
 
 FACTORS = (1.0, 0.75, 0.5)  # scales at which the effnet encodes a picture; officially any from 0.5 to 1
 NO_LATENT = 0.1  # share of Stage C's latents that Stage B does without, as officially
 OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # the official shape of Stage B's noise
 
 
-class _StageTask(Task[TrainingSettings, nn.Module]):
+class _StageTask(SourceTask[TrainingSettings, nn.Module]):
     """The shared part of both: the weights to train, and the file that they become."""
-
-    LEARNS_BY: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -60,9 +58,12 @@ class _StageTask(Task[TrainingSettings, nn.Module]):
     ) -> None:
         """source: of batches, of the data set. is_new: the base itself is trained, and no copy of it."""
         sharded.check_batch(settings.batch_size)
-        super().__init__(settings, cache)
-        self.base, self.dataset, self.source = base, dataset, source
-        self.fingerprints = models.fingerprints(*self.LEARNS_BY)
+        if sharded.count() > 1 and settings.optimizer == "muon":
+            raise CascadeError(
+                "optimizer: muon needs whole matrices, which several processes have parts of: choose adamw"
+            )
+        super().__init__(models, dataset, source, settings, cache)
+        self.base = base
         if any(isinstance(child, Held) for child in base.module.modules()):
             raise CascadeError(
                 f"{KINDS[base.kind].name} {base.name} has quantised weights, over which a LoRA can be trained, but not"
@@ -72,12 +73,6 @@ class _StageTask(Task[TrainingSettings, nn.Module]):
             self.module = (base.module if is_new else deepcopy(base.module)).float().requires_grad_(True)
         cast(StageC | StageB, self.module).checkpointing = settings.checkpointing
         self.device = torch.device("cpu")
-
-    def origin(self) -> Mapping[str, Any]:
-        return {"settings": self.settings.fixed(), "models": self.fingerprints, "data": self.dataset.fingerprints()}
-
-    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
-        return self.source.tasks()
 
     @contextmanager
     def begin(self) -> Generator[None]:
@@ -108,14 +103,13 @@ class StageCTask(_StageTask):
     """Learns from pictures, or from latents of them; with an architecture in its settings models.stage_c is new."""
 
     kind = "Stage C"
-    LEARNS_BY = ("stage_c", "text_encoder", "effnet", "image_encoder")
 
     def __init__(
-        self, models: StageCModels, dataset: Dataset | LatentSet, settings: StageCSettings, cache: Cache
+        self, models: StageCModels, dataset: Dataset | LatentSet, settings: TrainingSettings, cache: Cache
     ) -> None:
         encoded = isinstance(dataset, LatentSet)
         source = (EncodedExamples if encoded else Examples)(cast(Any, models), cast(Any, dataset), settings, cache)
-        is_new = settings.architecture is not None
+        is_new = isinstance(settings, StageCSettings) and settings.architecture is not None
         super().__init__(models, models.stage_c, dataset, source, settings, cache, is_new)
         self.models = models
 
@@ -125,7 +119,8 @@ class StageCTask(_StageTask):
         noised = batch.noised.part(own, self.device)
         conditioning = self.source.conditioning(batch).part(own, self.device, torch.float32)
         with self.autocast():
-            return {"denoising": denoising_loss(noised, lambda x, r: self.module(x, r, *conditioning))}
+            loss = denoising_loss(noised, lambda x, r: self.module(x, r, *conditioning), self.source.loss_weight)
+        return {"denoising": loss}
 
     def samples(self) -> list[Tensor]:
         if sharded.count() > 1:
@@ -162,13 +157,13 @@ class StageBTask(_StageTask):
         effnet = effnet * torch.as_tensor(random.random((len(batch), 1, 1, 1)) >= NO_LATENT)
         _, pooled = self.examples.encodings(self.examples.captions_of(batch, random))
         noise = pyramid_noise(clean)
-        noised = add_noise(clean, self.base, settings.loss_weight, settings.noisy_share, noise=noise)
+        weight = self.source.loss_weight
+        noised = add_noise(clean, self.base, weight, settings.noisy_share, noise=noise)
         own = sharded.share(len(batch))
         effnet, pooled = effnet[own].to(device), pooled[own].to(device)
         with self.autocast():
-            return {
-                "denoising": denoising_loss(noised.part(own, device), lambda x, r: self.module(x, r, effnet, pooled))
-            }
+            loss = denoising_loss(noised.part(own, device), lambda x, r: self.module(x, r, effnet, pooled), weight)
+        return {"denoising": loss}
 
     def samples(self) -> list[Tensor]:
         """No pictures: what Stage B learns is finer than what a small sample shows."""

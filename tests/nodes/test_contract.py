@@ -58,6 +58,12 @@ LATER_TRAINING_OPTIONS = {
     "ema_start": "INT",
     "ema_on_cpu": "BOOLEAN",
     "gradient_limit": "FLOAT",
+    "held_out": "FLOAT",
+    "validate_every": "INT",
+    "patience": "INT",
+    "shuffle_tags": "BOOLEAN",
+    "keep_tags": "INT",
+    "unmasked_weight": "FLOAT",
 }
 
 # Ids, input names and their order, output types and their order are a file format: only ever add, and only at the end
