@@ -103,24 +103,29 @@ class TrainingRun:
                     last = progress.step >= plan.steps or has_ended(values, settings.patience)
                     if log and progress.losses:
                         log.add(progress, seconds=round(time.monotonic() - started, 4), **more)
-                    report = Report(progress)
-                    if settings.samples_after(progress.step):
-                        with torch.no_grad(), averaged.shown():
-                            pictures = self.task.samples()
-                        files = log.save_samples(progress.step, pictures) if log else []
-                        report = Report(progress, tuple(pictures), tuple(files))
+                    is_shown = last or settings.samples_after(progress.step)
+                    with averaged.shown() if is_shown else nullcontext():
+                        report = self._sample(progress, log)
+                        if last:
+                            self.target.parent.mkdir(parents=True, exist_ok=True)
+                            self.task.write(self.target)
                     if log and (last or progress.step % settings.save_every == 0):
                         log.save_curve()
                         write_report(self.folder, self.target.stem, log.lines, asdict(settings), self._facts())
-                    if last:
-                        self.target.parent.mkdir(parents=True, exist_ok=True)
-                        with averaged.shown():
-                            self.task.write(self.target)
                     yield report
                     if last:
                         break
                     started = time.monotonic()
             sharded.wait()
+
+    def _sample(self, progress: Progress, log: RunLog | None) -> Report:
+        """The report of a step, with sample pictures where they are due."""
+        if not self.task.settings.samples_after(progress.step):
+            return Report(progress)
+        with torch.no_grad():
+            pictures = self.task.samples()
+        files = log.save_samples(progress.step, pictures) if log else []
+        return Report(progress, tuple(pictures), tuple(files))
 
     def _facts(self) -> dict[str, str]:
         """What the report tells beside the log: of the data, the weights and the memory."""
