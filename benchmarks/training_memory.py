@@ -41,7 +41,7 @@ def step(module: StageC, branches: nn.Module, optimizer: torch.optim.Optimizer, 
     """One step of the trainer, on zeros."""
     config = cast(StageCConfig, module.config)
     x = torch.zeros(batch, config.channels, cells, cells)
-    noised = Noised(x, torch.zeros(batch), x.clone(), torch.ones(batch))
+    noised = Noised(x, torch.zeros(batch), x.clone(), torch.ones(batch), torch.zeros(batch))
     shapes = (TOKENS, config.c_clip_text), (1, config.c_clip_text_pooled), (1, config.c_clip_img)
     said = [torch.zeros(batch, *shape, dtype=DTYPE) for shape in shapes]
 

@@ -7,13 +7,18 @@ memory manager stands behind the same protocol in the nodes.
 
 import math
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+from .wording import size_in_words
 
 SMALL = 128 * 2**20  # bytes; Stage A, the effnet and the previewer are below, every diffusion model is far above
 
@@ -153,3 +158,15 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 def _size(module: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in _tensors(module))
+
+
+def most_memory() -> str:
+    """The most memory that this process had so far, and on a GPU its tensors, in words; empty where nobody knows."""
+    told: list[str] = []
+    if find_spec("resource"):
+        resource: Any = import_module("resource")
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        told.append(f"{size_in_words(used)} of this process")
+    if torch.cuda.is_available():
+        told.append(f"{size_in_words(torch.cuda.max_memory_allocated())} on the GPU")
+    return ", ".join(told)

@@ -17,6 +17,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any, BinaryIO
 
+from . import tars
 from .errors import CascadeError
 
 LARGEST_TEXT = 32 * 2**20  # bytes of a text or a JSON; the largest workflows and vocabularies have a few million
@@ -27,9 +28,11 @@ _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,4})")  # of a process su
 
 
 def open_file(path: Path) -> BinaryIO:
-    """A regular file, to be read; OSError for anything else, which is not opened: a pipe would never end."""
+    """A regular file, also one in a tar; OSError for anything else, which is not opened: a pipe would never end."""
     try:
         is_regular = S_ISREG(path.stat().st_mode)
+    except NotADirectoryError:
+        return tars.open_member(path)
     except ValueError as error:
         raise OSError(errno.EINVAL, "no file can have that name") from error
     if not is_regular:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.owner import owned
-from ..headless import latent_files
+from ..cascade_core.training import latent_files
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
-from ..runtime import host
+from ..runtime import host, paths
 from . import arguments, pictures
 from .output import errors_as_failures
 
@@ -124,7 +125,7 @@ def _find_tasks(shards: Sequence[latent_files.Shard], output: Path) -> list[_Tas
         for name, picture in shard.pictures.items():
             if name in tasks:  # two processes encoded the same folder
                 continue
-            path = latent_files.png_path(output, picture.png)
+            path = _png_path(output, picture.png)
             if path is None or picture.png.casefold() in targets:
                 why = "leads out of --output, or is no plain path" if path is None else "is named twice"
                 raise WorkflowError(
@@ -277,3 +278,14 @@ def _guidance(text: str) -> float:
     if not math.isfinite(number):
         raise argparse.ArgumentTypeError(f"expected a number, found {text!r}")
     return number
+
+
+def _png_path(root: Path, png: str) -> Path | None:
+    """The path of a decoded picture under `root`; None for what is no plain relative path, or leads out of there."""
+    plain = png.endswith(".png") and not any(part in ("", ".", "..") for part in png.split("/")) and "\\" not in png
+    if not plain or (os.name == "nt" and set(png) & set(':*?"<>|')):
+        return None
+    try:
+        return paths.inside(root, png)
+    except CascadeError:
+        return None

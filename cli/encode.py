@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.owner import owned
 from ..cascade_core.files.picture_files import UNREAD, count_in_words, count_unread, names_below
-from ..headless import latent_files
+from ..cascade_core.reading import open_file
+from ..cascade_core.tars import is_tar
+from ..cascade_core.training import latent_files
+from ..cascade_core.training.captions import LINES, Captions, find_captions
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
 from . import arguments, pictures
@@ -26,8 +30,10 @@ if TYPE_CHECKING:
 
 UNITS = {"": None, "MB": 10**6, "GB": 10**9}
 DESCRIPTION = """Encode all pictures of FOLDER and its sub-folders, and print the path of each file that is written.
-A picture becomes one tensor (16, h, w) under its relative path; `cascade decode` makes pictures of them again.
-Each is encoded by itself, so that its latent is the same, to the bit, in every run.
+A picture becomes one tensor (16, h, w) under its relative path; `cascade decode` makes pictures of them again, and
+`cascade train stage_c --latents` learns from them. Each is encoded by itself, so that its latent is the same, to the
+bit, in every run. Captions are taken along: of `cat.png` those in `cat.txt`, `cat.caption` or its line in
+metadata.jsonl, or what --caption-field and --captions say.
 With several files they are called NAME-00001.safetensors and so on. A file appears when it is complete, and is never
 replaced: the same command again goes on where the last one stopped, also with pictures that were added. Ctrl-C writes
 what is encoded so far. A picture that cannot be read is named and left out; so are those of formats that are not read,
@@ -38,7 +44,7 @@ Exit code: 0 all is encoded, 1 a picture was left out or a failure, 2 a bad argu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
-    add("folder", metavar="FOLDER", type=Path, help="where the pictures are")
+    add("folder", metavar="FOLDER", type=Path, help="where the pictures are, in files or tar archives; or an archive")
     add("--to", metavar="NAME.safetensors", type=Path, required=True, help="the file to write")
     add("--effnet", metavar="NAME", default=arguments.TINY, help="the encoder's model (%(default)s)")
     add("--dtype", choices=arguments.DTYPES, default="auto", help="precision of its weights (%(default)s)")
@@ -47,6 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", metavar="PX", type=arguments.count, help="shrink pictures whose longer side is more than this")
     bound = "pictures in a file, or its size such as 256MB (%(default)s)"
     add("--shard-size", metavar="N", type=_shard_size, default="1000", help=bound)
+    add("--captions", metavar="TABLE", type=Path, help="a .csv, .tsv, .jsonl, .json or .parquet of names and captions")
+    add("--caption-field", metavar="NAME", default="", help="the field of a .json beside each picture that has them")
+    lines = "what the lines of a caption's file are: one caption, or a caption each (%(default)s)"
+    add("--caption-lines", choices=LINES, default=LINES[0], help=lines)
     alone = "of no effect: each picture is encoded by itself, so that it comes out the same whatever else is encoded"
     add("--batch", metavar="N", type=arguments.count, help=alone)
     pictures.add_workers(parser, "threads that read pictures")
@@ -60,12 +70,13 @@ class _Prepared:
     index: int
     bytes: int  # of the file
     size: tuple[int, int]  # (H, W)
+    captions: tuple[str, ...]
     pixels: Tensor  # (1, 3, h, w), at the size at which it is encoded
 
 
 def encode(options: argparse.Namespace) -> int:
     report = pictures.Report("encode", options.json)
-    if not options.folder.is_dir():
+    if not options.folder.is_dir() and not is_tar(options.folder):
         raise WorkflowError(f"encode: expected a folder of pictures, found {str(options.folder)!r}")
     if options.to.suffix != latent_files.SUFFIX or options.to.is_dir():
         expected = f"a file name that ends in {latent_files.SUFFIX}"
@@ -73,6 +84,10 @@ def encode(options: argparse.Namespace) -> int:
     local = configure(options)
     from ..nodes import loaders
 
+    try:
+        told = find_captions(options.folder, options.caption_lines, options.caption_field, options.captions)
+    except CascadeError as error:
+        raise WorkflowError(f"--captions: {error}") from error
     names, unread = names_below(options.folder), names_below(options.folder, suffixes=UNREAD)
     if not names and unread:
         counted = count_in_words(0, count_unread(unread))
@@ -84,10 +99,12 @@ def encode(options: argparse.Namespace) -> int:
     with errors_as_failures("choose a smaller --size, fewer --workers, or another --device"):
         effnet = arguments.load_model(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)
         with owned(options.to.parent, options.to.name):
-            return _encode_all(options, effnet, names, report)
+            return _encode_all(options, effnet, names, told, report)
 
 
-def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str], report: pictures.Report) -> int:
+def _encode_all(
+    options: argparse.Namespace, effnet: Handle, names: Sequence[str], told: Captions, report: pictures.Report
+) -> int:
     import torch
 
     from ..cascade_core.images import encode_resized
@@ -102,7 +119,7 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
     writer = latent_files.Writer(options.to, origin, most, room, report.add_file)
     encoded = files = pixels = 0
 
-    reader = pictures.ahead(lambda task: _prepare(options, *task), todo, options.workers)
+    reader = pictures.ahead(lambda task: _prepare(options, told, *task), todo, options.workers)
     with report.bar(len(todo)) as bar, reader as reading:
 
         def readable() -> Iterator[_Prepared]:
@@ -121,7 +138,7 @@ def _encode_all(options: argparse.Namespace, effnet: Handle, names: Sequence[str
                 if not latent.isfinite().all():
                     report.leave_out(one.name, "its latent has numbers that are not finite: try --dtype float32")
                     continue
-                writer.add(one.name, latent, latent_files.Picture(one.size, one.index, pngs[one.name]))
+                writer.add(one.name, latent, latent_files.Picture(one.size, one.index, pngs[one.name], one.captions))
                 encoded, files, pixels = encoded + 1, files + one.bytes, pixels + 3 * one.size[0] * one.size[1]
             writer.flush(last=True)
         except BaseException:  # Ctrl-C, out of memory: what is encoded stays
@@ -152,7 +169,7 @@ def _read_done(target: Path, origin: latent_files.Origin) -> dict[str, latent_fi
     return found
 
 
-def _prepare(options: argparse.Namespace, index: int, name: str) -> _Prepared:
+def _prepare(options: argparse.Namespace, told: Captions, index: int, name: str) -> _Prepared:
     from ..cascade_core.images import resize_to_encode
 
     try:
@@ -162,7 +179,10 @@ def _prepare(options: argparse.Namespace, index: int, name: str) -> _Prepared:
     path = options.folder / name
     pixels = pictures.read(path, options.size)
     size = pixels.shape[-2], pixels.shape[-1]
-    return _Prepared(name, index, path.stat().st_size, size, resize_to_encode(pixels))
+    captions = tuple(filter(None, told.of(name)))
+    with open_file(path) as file:
+        length = file.seek(0, os.SEEK_END)
+    return _Prepared(name, index, length, size, captions, resize_to_encode(pixels))
 
 
 def _digest(handle: Handle) -> str:

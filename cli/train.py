@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core import builtin
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.training.captions import LINES
 from ..cascade_core.training.kinds import TRAININGS, Model
 from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
@@ -34,9 +35,11 @@ WHAT = {
 }
 DISTILLED = {"stage_c": "a LoRA of Stage C", "stage_b": "a LoRA of Stage B"}
 SEVERAL = ("stage_c", "stage_b")  # kinds that may be trained on several GPUs
+LEARNS_FROM_LATENTS = "stage_c"
 STAGES = ("stage_c", "stage_b", "stage_a")  # models whose precision --dtype chooses
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
-Each picture needs its caption in a .txt file of the same name, or give one --caption for all.
+Each picture needs its caption: in a .txt or .caption file of the same name, a line of metadata.jsonl, the name of a
+folder such as `10_zig cat`, or one --caption for all. FOLDER may be a tar archive, or have some in it.
 The state is kept in OUTPUT/training/NAME, with the curve of the loss and sample pictures: the same command again goes
 on where the last one stopped, whatever stopped it. Ctrl-C ends the step, saves the state and stops; a second one stops
 at once, at the last saved state.
@@ -75,9 +78,7 @@ def _add_trainer(parser: argparse.ArgumentParser, kind: str) -> None:
     if TRAININGS[kind].learns_from == "prompts":
         parser.add_argument("source", metavar="PROMPTS", type=Path, help="the file of the prompts")
     else:
-        parser.add_argument("source", metavar="FOLDER", type=Path, help="where the pictures are")
-        about = "of all pictures; {name} is the file name, {caption} its .txt"
-        parser.add_argument("--caption", default="", help=about)
+        _add_pictures(parser, or_latents=kind == LEARNS_FROM_LATENTS)
     parser.add_argument("--name", required=True, help="of the finished file, and of the folder of the state")
     required, optional = TRAININGS[kind].required(), TRAININGS[kind].optional()
     for name, entry in (required | optional).items():
@@ -91,6 +92,18 @@ def _add_trainer(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="where states are kept (./output)")
     arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=train, kind=kind)
+
+
+def _add_pictures(parser: argparse.ArgumentParser, or_latents: bool) -> None:
+    several: dict[str, Any] = {"nargs": "?"} if or_latents else {}
+    parser.add_argument("source", metavar="FOLDER", type=Path, help="where the pictures are", **several)
+    if or_latents:
+        about = "what `cascade encode --to` wrote, with captions, instead of FOLDER"
+        parser.add_argument("--latents", metavar="FILE", type=Path, nargs="+", default=[], help=about)
+    parser.add_argument("--caption", default="", help="of all pictures; {name} is the file name, {caption} its .txt")
+    lines = "one caption, or a caption each, of which one is drawn (%(default)s)"
+    about = f"what the lines of a caption's file are: {lines}"
+    parser.add_argument("--caption-lines", choices=LINES, default=LINES[0], help=about)
 
 
 def _add_model(parser: argparse.ArgumentParser, kind: str, about: str, needed: bool) -> None:
@@ -143,6 +156,7 @@ def _within(number: Any, setting: Setting) -> Any:
 def train(options: argparse.Namespace) -> int:
     from ..cascade_core.training import sharded
     from ..cascade_core.training.dataset import read_dataset
+    from ..cascade_core.training.latent_set import read_latents
     from ..cascade_core.training.prompts import read_prompts
     from ..cascade_core.training.run import OtherTrainingError
 
@@ -155,11 +169,15 @@ def train(options: argparse.Namespace) -> int:
     from ..runtime.training import Training
 
     local.device()  # refuses a device that is not there
-    source = options.source.absolute()
-    if TRAININGS[options.kind].learns_from == "prompts":
-        dataset = read_prompts(source)
+    latents = getattr(options, "latents", [])
+    if bool(latents) == (options.source is not None):
+        raise WorkflowError("train stage_c: expected FOLDER, or --latents FILE: one of the two")
+    if latents:
+        dataset = read_latents([path.absolute() for path in latents])
+    elif TRAININGS[options.kind].learns_from == "prompts":
+        dataset = read_prompts(options.source.absolute())
     else:
-        dataset = read_dataset(source, options.caption.strip())
+        dataset = read_dataset(options.source.absolute(), options.caption.strip(), options.caption_lines)
     if sharded.rank() == 0:
         complain(dataset.in_words())
 
@@ -185,11 +203,13 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
     """The loaded models, where any are named, and the settings."""
     about = TRAININGS[options.kind]
     given: dict[str, Any] = {}
+    unneeded = {"effnet"} if getattr(options, "latents", []) else set[str]()
+    unneeded |= {"stage_c"} if getattr(options, "architecture", "") else set[str]()
     for name, entry in (about.required() | about.optional()).items():
         value = getattr(options, name)
         if isinstance(entry, Setting):
             given[name] = "\n".join(value) if entry.several_lines else value
-        elif value is not None:
+        elif value is not None and name not in unneeded:
             given[name] = _load(name, value, options.dtype)
     built_in = any(getattr(value, "family", None) == builtin.FAMILY for value in given.values())
     for name, entry in (about.required() | about.optional()).items():

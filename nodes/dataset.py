@@ -52,7 +52,8 @@ class CascadeDataset:
         """The names, times and sizes of all files: whatever is added, taken away or edited counts."""
         from ..cascade_core.training.dataset import MOST_ENTRIES
 
-        found = walk(cls._path(folder), is_hidden, MOST_ENTRIES)
+        place = cls._path(folder)
+        found = [(place.parent, [], [place.name])] if place.is_file() else walk(place, is_hidden, MOST_ENTRIES)
         states = ((path, path.lstat()) for parent, _, names in found for path in map(parent.joinpath, names))
         return " ".join(f"{path.name} {state.st_mtime_ns} {state.st_size}" for path, state in states)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..cascade_core.lora.lora import Lora
     from ..cascade_core.models.handle import Handle
     from ..cascade_core.training.dataset import Dataset
+    from ..cascade_core.training.latent_set import LatentSet
     from ..cascade_core.training.prompts import Prompts
     from ..cascade_core.training.task import Task
 
@@ -43,18 +44,21 @@ class Trained:
 class Training:
     """A training that a person asked for. Nothing is computed or written before `carry_out`."""
 
-    def __init__(self, kind: str, dataset: Dataset | Prompts, name: str, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, kind: str, dataset: Dataset | LatentSet | Prompts, name: str, inputs: Mapping[str, Any]) -> None:
         """inputs: models by their kinds, and settings as a widget gives them. CascadeError for what does not fit."""
-        from ..cascade_core.training.models import DistillModels, StageBModels, TrainingModels
+        from ..cascade_core.training.models import StageBModels, StageCModels, TrainingModels
 
-        self.kind, self.dataset, self.name, self.about = kind, dataset, name, TRAININGS[kind]
+        self.dataset: Any = dataset
+        self.kind, self.name, self.about = kind, name, TRAININGS[kind]
         entries = {**self.about.required(), **self.about.optional()}
         models = {key: value for key, value in inputs.items() if isinstance(entries[key], Model)}
         self.start: Handle | None = models.pop("controlnet", None)
-        classes = {"stage_b": StageBModels, "distill_stage_c": DistillModels, "distill_stage_b": DistillModels}
-        self.models: Any = classes.get(kind, TrainingModels)(**models)
         given = {key: value for key, value in inputs.items() if not isinstance(entries[key], Model)}
         self.settings: Any = self.about.settings.read(given)
+        if getattr(self.settings, "architecture", None) is not None:
+            models["stage_c"] = self._new_stage_c(models)
+        pictured = StageBModels if kind == "stage_b" else TrainingModels
+        self.models: Any = (pictured if "effnet" in models else StageCModels)(**models)
         self.folder, self.target = self._places()
 
     def check(self) -> Lora | Handle | None:
@@ -110,6 +114,13 @@ class Training:
         for note in run.notes:
             here.warn(title, note)
         return Trained(run.task, pictures, files or (self.folder / CURVE,))
+
+    def _new_stage_c(self, models: Mapping[str, Any]) -> Handle:
+        from ..cascade_core.training.from_scratch import new_stage_c
+
+        here = host.current()
+        encoders = models["text_encoder"], models.get("image_encoder")
+        return new_stage_c(self.settings, *encoders, device=here.device(), placement=here.placement())
 
     def sample_shape(self) -> tuple[int, int, int]:
         """Number, height and width of the sample pictures that `carry_out` will give, or of the curve."""

@@ -36,7 +36,7 @@ FLOORS = {
 
 # The core from bottom to top: a file imports from its own level and from below.
 LEVELS = (
-    ("errors", "kinds", "libraries", "memory", "reading", "wording"),
+    ("errors", "kinds", "libraries", "memory", "reading", "tars", "wording"),
     ("models",),
     ("files",),
     ("sampling",),

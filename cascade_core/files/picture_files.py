@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from .. import tars
 from ..errors import CascadeError
 from ..reading import MOST_ENTRIES, is_hidden, open_file, walk
 
@@ -51,12 +52,32 @@ def names_below(folder: Path, suffixes: Iterable[str] = SUFFIXES, most: int = MO
     found that nobody can use. most: of the files and folders there. Raises CascadeError.
     """
     endings = tuple(suffixes)
-    return sorted(
-        (parent / name).relative_to(folder).as_posix()
-        for parent, _, names in walk(folder, is_hidden, most)
-        for name in names
-        if not is_hidden(name) and name.lower().endswith(endings)
-    )
+    return sorted(name for name in files_below(folder, most) if name.lower().endswith(endings))
+
+
+def files_below(folder: Path, most: int = MOST_ENTRIES) -> Iterator[str]:
+    """The paths of all files in a folder, its sub-folders and the tar archives there, or in an archive; none hidden.
+
+    Relative to the folder, and with "/". Raises CascadeError.
+    """
+    if tars.is_tar(folder):
+        yield from _in_archive(folder, "")
+        return
+    for parent, _, names in walk(folder, is_hidden, most):
+        for name in filter(lambda name: not is_hidden(name), names):
+            below = (parent / name).relative_to(folder).as_posix()
+            if tars.is_tar(parent / name):
+                yield from _in_archive(parent / name, f"{below}/")
+            else:
+                yield below
+
+
+def _in_archive(tar: Path, prefix: str) -> Iterator[str]:
+    try:
+        names = tars.names_in(tar)
+    except OSError as error:
+        raise CascadeError(f"{tar} cannot be read: {error.strerror}") from error
+    yield from (f"{prefix}{name}" for name in names if not any(map(is_hidden, name.split("/"))))
 
 
 def count_unread(names: Iterable[str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -48,6 +49,7 @@ def read_safetensors(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, T
             raise ValueError(f"it has {len(entries):,} tensors, expected {MOST_TENSORS:,} at most")
         tensors = {name: _tensor(name, entry, path) for name, entry in entries.items()}
         end = 8 + length + _end_of_tensors(entries, tensors)
+        starts = {name: 8 + length + entries[name]["data_offsets"][0] for name in tensors}
     except ValueError as error:
         raise CascadeError(damaged(path.name, f"its header is wrong: {error}")) from error
     if end != size:
@@ -57,7 +59,7 @@ def read_safetensors(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, T
             else f"it has {size - end:,} bytes too many"
         )
         raise CascadeError(damaged(path.name, found))
-    return tensors, metadata
+    return {name: replace(tensor, start=starts[name]) for name, tensor in tensors.items()}, metadata
 
 
 def _parse(raw: bytes) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _NAMES = {
@@ -29,3 +29,4 @@ class TensorInfo:
     dtype: str  # safetensors' name: a key of BITS
     shape: tuple[int, ...]
     file: Path
+    start: int | None = field(default=None, compare=False)  # its first byte in a safetensors file

@@ -1,7 +1,8 @@
-"""Training: a folder of pictures to a LoRA, a ControlNet or a fine-tuned stage, stopped and resumed at will.
+"""Training: pictures or latents to a LoRA, a ControlNet or a stage, stopped and resumed at will.
 
-`setting`, `settings` and `kinds` describe trainings for people, without torch. `dataset`, `buckets`, `cache` and
-`examples`, or `prompts` and `trajectories`, are what they learn from; `lora`, `controlnet`, `stages` and `distill` are
-the tasks; `loop` takes the steps, `state` saves them, `run_log` shows them, and `run` joins all of it in a folder of
-its own.
+`setting`, the files of settings, `architecture` and `kinds` describe trainings for people, without torch. `dataset`,
+`data_folders`, `captions`, `latent_files` and `latent_set`, or `prompts` and `trajectories`, are what they learn from;
+`buckets`, `cache`, `texts` and `examples` make batches of it; `lora`, `controlnet`, `stages` and `distill` are the
+tasks, `from_scratch` a new Stage C; `loop` takes the steps, `state` saves them, `validation`, `run_log` and `report`
+show them, and `run` joins all of it in a folder of its own.
 """

@@ -30,12 +30,12 @@ from ..sampling import control as sampling
 from ..sampling.activations import controlnet_bytes
 from .buckets import CELL
 from .cache import Cache, Entry, fingerprint
+from .controlnet_settings import BOTTLENECK_OF_HINT, ControlNetSettings
 from .dataset import Dataset
 from .denoising import denoising_loss
 from .hint_makers import CHANNELS, CachedHints, fits_family
 from .models import TrainingModels
 from .samples import paint
-from .settings import BOTTLENECK_OF_HINT, ControlNetSettings
 from .task import PictureTask, stage_c_bytes
 
 ALL_BLOCKS = 31  # a Stage C with so few residual blocks gets a map for each
@@ -146,7 +146,8 @@ class ControlNetTask(PictureTask[ControlNetSettings, ControlNet]):
         def predict(x: Tensor, condition: Tensor) -> Tensor:
             return self.stage_c.module(x.to(dtype), condition, *conditioning, control=maps)
 
-        return {"denoising": denoising_loss(batch.noised.part(slice(None), device), predict)}
+        noised = batch.noised.part(slice(None), device)
+        return {"denoising": denoising_loss(noised, predict, self.examples.loss_weight)}
 
     def samples(self) -> list[Tensor]:
         numbers = [i % len(self.examples.sizes) for i in range(len(self.settings.prompts))]

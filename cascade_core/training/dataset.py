@@ -1,7 +1,8 @@
 """A folder of pictures with their captions, which people bring to a training.
 
-Pictures lie in the folder and its sub-folders, each with its caption in a text file of the same name, or with one
-caption for all. Control pictures, for a ControlNet, lie under the same names in the folder's sub-folder `control`.
+Pictures lie in the folder and its sub-folders, or in tar archives there, each with its caption in a text file of the
+same name or as `captions` has it, or with one caption for all. `data_folders` has other trainers' customs. Control
+pictures, for a ControlNet, lie under the same names in the folder's sub-folder `control`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from PIL import ImageOps
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..files.picture_files import SUFFIXES, UNREAD, count_in_words, count_unread, names_below, opened, values
-from ..reading import digest, read_text
+from ..files.picture_files import SUFFIXES, UNREAD, count_in_words, count_unread, files_below, opened, values
+from ..reading import digest
+from ..tars import is_tar
 from ..wording import first_of
+from .captions import LINES, Captions, find_captions
+from .data_folders import count_unused, folder_of, is_label, mask_of
 
 MOST_ENTRIES = 200_000  # files and folders in the folder of a data set: pictures, captions and control pictures
-LONGEST_CAPTION = 2**20  # bytes
 CONTROL = "control"  # the sub-folder of control pictures
 ADVICE = "repair it, or take it out of the folder"
 NAME, CAPTION = "{name}", "{caption}"  # in a caption for all: the picture's file name, and its own caption
@@ -34,6 +37,13 @@ class Example:
     caption: str
     size: tuple[int, int]  # (height, width) in pixels, upright
     control: Path | None = None
+    others: tuple[str, ...] = ()  # captions beside `caption`, of which one is drawn each time
+    mask: Path | None = None  # where its errors count
+    repeats: int = 1  # how often it counts
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        return self.caption, *self.others
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Dataset:
     examples: tuple[Example, ...]
     unread: Mapping[str, int] = field(default_factory=dict[str, int])  # skipped pictures by their formats
     damaged: tuple[str, ...] = ()  # names of those left out because they cannot be read
+    unused: Mapping[str, int] = field(default_factory=dict[str, int])  # other files by what they are
 
     @property
     def leaves_out(self) -> bool:
@@ -50,10 +61,16 @@ class Dataset:
 
     def in_words(self) -> str:
         """How many pictures were found, how many of them are used, of what formats the others are, and which fail."""
-        count = count_in_words(len(self.examples), self.unread)
-        if not self.damaged:
-            return count
-        return f"{count}; left out, as {len(self.damaged)} more cannot be read: {first_of(self.damaged)}"
+        told = [count_in_words(len(self.examples), self.unread)]
+        if self.damaged:
+            told.append(f"left out, as {len(self.damaged)} more cannot be read: {first_of(self.damaged)}")
+        if masked := sum(example.mask is not None for example in self.examples):
+            told.append(f"with masks: {masked}")
+        if repeated := sum(example.repeats for example in self.examples if example.repeats > 1):
+            told.append(f"counted {repeated + sum(each.repeats == 1 for each in self.examples)} times by their folders")
+        if self.unused:
+            told.append(f"not used: {', '.join(f'{count} {kind}' for kind, count in self.unused.items())}")
+        return "; ".join(told)
 
     def with_controls(self) -> Dataset:
         """Each picture with its control picture; CascadeError for one that has none, or one of another aspect."""
@@ -80,24 +97,26 @@ class Dataset:
         return {example.name: _fingerprint(example) for example in self.examples}
 
 
-def read_dataset(folder: Path, caption: str = "") -> Dataset:
-    """The pictures of `folder`, in an order that is the same on every system.
+def read_dataset(folder: Path, caption: str = "", lines: str = LINES[0]) -> Dataset:
+    """The pictures of `folder`, or of a tar archive, in an order that is the same on every system.
 
     caption: of every picture; `{name}` is its file name without ending, `{caption}` what its text file says. Empty:
-    each picture's own text file. Pictures that cannot be read are left out. CascadeError names the first caption that
-    is missing or cannot be read, and the first picture where none can be.
+    each picture's own text file. lines: what its lines are, of captions.LINES. Pictures that cannot be read are left
+    out. CascadeError names the first caption that is missing or cannot be read, and the first picture where none can
+    be.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and not is_tar(folder):
         raise CascadeError(f"{folder} is no folder: name the folder in which the pictures are")
-    names, skipped = (
-        [name for name in names_below(folder, suffixes, MOST_ENTRIES) if not name.startswith(f"{CONTROL}/")]
-        for suffixes in (SUFFIXES, UNREAD)
-    )
-    unread = count_unread(skipped)
+    there = sorted(name for name in files_below(folder, MOST_ENTRIES) if not name.startswith(f"{CONTROL}/"))
+    pictures = [name for name in there if name.lower().endswith(SUFFIXES)]
+    names = [name for name in pictures if not is_label(name)]
+    labels = {*pictures} - {*names}
+    unread = count_unread(name for name in there if name.lower().endswith(tuple(UNREAD)))
     if not names and unread:
         raise CascadeError(f"There is no picture in {folder} that can be read; {count_in_words(0, unread)}")
     if not names:
         raise CascadeError(f"There are no pictures in {folder}: put some there, with their captions in .txt files")
+    captions = find_captions(folder, lines)
     examples: list[Example] = []
     damaged: dict[str, CascadeError] = {}
     for name in names:
@@ -106,10 +125,13 @@ def read_dataset(folder: Path, caption: str = "") -> Dataset:
         except CascadeError as error:
             damaged[name] = error
         else:
-            examples.append(_example(folder, name, caption, size))
+            example = _example(captions, name, caption, size)
+            mask = mask_of(name, labels)
+            examples.append(replace(example, mask=folder / mask if mask else None, repeats=folder_of(name)[0]))
     if not examples:
         raise next(iter(damaged.values()))
-    return Dataset(folder, tuple(examples), unread, tuple(damaged))
+    masks = {example.mask.relative_to(folder).as_posix() for example in examples if example.mask}
+    return Dataset(folder, tuple(examples), unread, tuple(damaged), count_unused(there, names, masks))
 
 
 def read_pixels(path: Path) -> Tensor:
@@ -117,6 +139,15 @@ def read_pixels(path: Path) -> Tensor:
     with opened(path, f"{path} cannot be read", ADVICE, most=1) as file:
         pixels = values(ImageOps.exif_transpose(file), "RGB")
     return torch.as_tensor(pixels).permute(2, 0, 1).contiguous()
+
+
+def read_mask(example: Example) -> Tensor:
+    """(1, H, W) in 0..1: 1 where the example's errors count, by its mask or else by its transparency."""
+    path = example.mask or example.picture
+    with opened(path, f"{path} cannot be read", ADVICE, most=1) as file:
+        channels = values(ImageOps.exif_transpose(file), "RGBA")
+    shown = channels[..., :3].mean(-1) if example.mask else channels[..., 3]
+    return torch.as_tensor(shown)[None].contiguous()
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -137,26 +168,27 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
     return [f"pictures were {what} ({first_of(names)})" for what, names in parts.items() if names]
 
 
-def _example(folder: Path, name: str, template: str, size: tuple[int, int]) -> Example:
-    path = folder / name
-    own = _own_caption(path) if not template or CAPTION in template else ""
-    caption = template.replace(CAPTION, own).replace(NAME, path.stem) if template else own
-    return Example(name, path, caption, size)
+def _example(captions: Captions, name: str, template: str, size: tuple[int, int]) -> Example:
+    path = captions.folder / name
+    own = _own_captions(captions, name) if not template or CAPTION in template else ("",)
+    first, *others = [template.replace(CAPTION, text).replace(NAME, path.stem) if template else text for text in own]
+    return Example(name, path, first, size, others=tuple(others))
 
 
-def _own_caption(picture: Path) -> str:
-    text = picture.with_suffix(".txt")
-    try:
-        return " ".join(read_text(text, LONGEST_CAPTION).split())
-    except FileNotFoundError:
+def _own_captions(captions: Captions, name: str) -> tuple[str, ...]:
+    """The captions of a picture, or what its folder's name stands for; CascadeError where there is neither."""
+    found = captions.of(name) or tuple(filter(None, [folder_of(name)[1]]))
+    if not found:
+        path = captions.folder / name
         raise CascadeError(
-            f"{picture} has no caption: write one into {text.name} beside it, or give one caption for all pictures"
-        ) from None
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise CascadeError(f"{text}, the caption of {picture.name}, cannot be read as UTF-8 text ({why})") from error
+            f"{path} has no caption: write one into {path.with_suffix('.txt').name} beside it, or give one caption for"
+            " all pictures"
+        )
+    return found
 
 
 def _fingerprint(example: Example) -> str:
     parts = [digest(example.picture), example.caption, digest(example.control) if example.control else ""]
+    if example.others or example.mask or example.repeats > 1:  # so that other sets keep the digests that they had
+        parts += [*example.others, digest(example.mask) if example.mask else "", str(example.repeats)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

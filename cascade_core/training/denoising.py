@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..models.handle import Handle
 from ..sampling.process import TARGETS, Process
+from . import sharded
+from .loss_weight import LossWeight
 
 NOISIEST = 0.1  # share of the times that are called the noisiest
 Predict = Callable[[Tensor, Tensor], Tensor]  # x (B, C, h, w), noise condition (B,) -> the network's prediction
@@ -23,26 +25,27 @@ class Noised:
     condition: Tensor  # (B,)
     target: Tensor  # (B, C, h, w)
     weight: Tensor  # (B,)
+    log_snr: Tensor  # (B,) logarithm of signal over noise
+    area: Tensor | None = None  # (B, 1, h, w) how much the errors of each cell count; None: all alike
 
     def part(self, share: slice, device: torch.device) -> Noised:
         """A share of the rows, on another device."""
-        return Noised(*(each[share].to(device) for each in (self.x, self.condition, self.target, self.weight)))
+        every = self.x, self.condition, self.target, self.weight, self.log_snr, self.area
+        return Noised(*(None if each is None else each[share].to(device) for each in every))  # pyright: ignore[reportArgumentType]  (the last alone may be None)
 
 
 def add_noise(
     clean: Tensor,
     handle: Handle,
-    loss_weight: str,
+    loss_weight: LossWeight,
     noisy_share: float = 0.0,
     offset: float = 0.0,
     noise: Tensor | None = None,
 ) -> Noised:
     """Draw times and noise by torch's own generator, on the CPU, for clean latents (B, C, h, w) on it.
 
-    Times are uniform in 0.001..1; noisy_share of them in the noisiest tenth, where the layout is decided. p2: errors
-    count by b², so that what is nearly clean counts little (Choi et al. 2022, with both of its constants 1); auto: that
-    for networks that predict the noise, as officially, and no weight for others. offset: of noise that is the same all
-    over a channel. noise: instead of ordinary noise.
+    Times are uniform in 0.001..1; noisy_share of them in the noisiest tenth, where the layout is decided. offset: of
+    noise that is the same all over a channel. noise: instead of ordinary noise.
     """
     early = torch.rand(len(clean))
     if noisy_share:
@@ -51,19 +54,29 @@ def add_noise(
     noise = torch.randn_like(clean) if noise is None else noise
     if offset:
         noise = noise + offset * torch.randn(*clean.shape[:2], 1, 1)
-    by_noise = loss_weight == "p2" or (loss_weight == "auto" and handle.target == "epsilon")
-    return noised_at(times, clean, noise, Process(TARGETS[handle.target]), by_noise)
+    return noised_at(times, clean, noise, Process(TARGETS[handle.target]), loss_weight)
 
 
-def noised_at(times: Tensor, clean: Tensor, noise: Tensor, process: Process, by_noise: bool = False) -> Noised:
-    """Clean latents (B, C, h, w) with this noise at times (B,). by_noise: errors count by b², else all alike."""
+def noised_at(
+    times: Tensor, clean: Tensor, noise: Tensor, process: Process, loss_weight: LossWeight | None = None
+) -> Noised:
+    """Clean latents (B, C, h, w) with this noise at times (B,). loss_weight: how errors count; None: all alike."""
     a, b = process.coefficients(times)
-    condition = process.schedule.noise_condition(process.schedule.log_snr(times))
-    weight = b.flatten() ** 2 if by_noise else torch.ones(len(clean))
-    return Noised(a * clean + b * noise, condition, process.target.of(clean, noise, a, b), weight)
+    log_snr = process.schedule.log_snr(times)
+    condition = process.schedule.noise_condition(log_snr)
+    weight = torch.ones(len(clean)) if loss_weight is None else loss_weight.of(log_snr)
+    return Noised(a * clean + b * noise, condition, process.target.of(clean, noise, a, b), weight, log_snr)
 
 
-def denoising_loss(noised: Noised, predict: Predict) -> Tensor:
-    """The weighted mean squared error, a scalar."""
-    error = predict(noised.x, noised.condition).float() - noised.target
-    return (error.square().flatten(1).mean(1) * noised.weight).mean()
+def denoising_loss(noised: Noised, predict: Predict, loss_weight: LossWeight | None = None) -> Tensor:
+    """The weighted mean squared error, a scalar; `loss_weight` learns from the errors of all processes.
+
+    Without gradients, where nothing is learned, all errors count alike.
+    """
+    squares = (predict(noised.x, noised.condition).float() - noised.target).square()
+    errors = (squares if noised.area is None else squares * noised.area).flatten(1).mean(1)
+    if not torch.is_grad_enabled():
+        return errors.mean()
+    if loss_weight is not None and loss_weight.learned:
+        loss_weight.learn(sharded.joined(noised.log_snr), sharded.joined(errors.detach()))
+    return (errors * noised.weight).mean()

@@ -28,7 +28,7 @@ from .cache import Cache, Entry
 from .denoising import Noised, denoising_loss, noised_at
 from .distill_settings import DistillSettings
 from .lora import Branches
-from .models import DistillModels
+from .models import StageCModels
 from .prompts import Prompts, draw_prompts
 from .samples import paint
 from .task import Task
@@ -52,7 +52,7 @@ class DistillTask(Task[DistillSettings, Student]):
 
     STAGE: ClassVar[str]
 
-    def __init__(self, models: DistillModels, prompts: Prompts, settings: DistillSettings, cache: Cache) -> None:
+    def __init__(self, models: StageCModels, prompts: Prompts, settings: DistillSettings, cache: Cache) -> None:
         super().__init__(settings, cache)
         self.models, self.prompts = models, prompts
         self.teacher = models.named()[self.STAGE]
@@ -175,7 +175,7 @@ class DistillStageB(DistillTask):
 TASKS = {"distill_stage_c": DistillStageC, "distill_stage_b": DistillStageB}
 
 
-def undistilled_lora(kind: str, models: DistillModels, settings: DistillSettings, name: str) -> Lora:
+def undistilled_lora(kind: str, models: StageCModels, settings: DistillSettings, name: str) -> Lora:
     """The LoRA that a distillation begins with; CascadeError where it cannot begin."""
     teacher = models.named()[TASKS[kind].STAGE]
     return lora_of(name, {teacher.kind: Branches(teacher.module, settings).by_name()}, family=teacher.family)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .controlnet_settings import ControlNetSettings
 from .distill_settings import DistillSettings, DistillStageBSettings
 from .setting import ADDED, OPTIONAL, REQUIRED, Setting, at_place, settings_of
-from .settings import ControlNetSettings, LoraSettings, TrainingSettings
+from .settings import LoraSettings, TrainingSettings
+from .stage_settings import StageCSettings
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ FOR_SAMPLES = {
     "image_encoder": Model("Shows Stage C the pictures themselves now and then, as officially: see `image_dropout`."),
 }
 TEACHER = Model("The teacher, which the LoRA will be for. It stays as it is.")
-OF_PICTURES = {"loss_weight", "noisy_share", "caption_dropout", "image_dropout"}
+VALIDATION = {"held_out", "validate_every", "patience"}
+OF_CAPTIONS = {"caption_dropout", "shuffle_tags", "keep_tags"}
+OF_PICTURES = {"loss_weight", "noisy_share", "image_dropout", "unmasked_weight", *OF_CAPTIONS, *VALIDATION}
 OF_LORAS = {"tokens", "token_rate", "keep", "keep_weight", "keep_count", "keep_batch"}
 TRAININGS = {
     "lora": TrainingKind("loras", LoraSettings, OF_STAGE_C, FOR_SAMPLES),
@@ -82,12 +86,12 @@ TRAININGS = {
         FOR_SAMPLES,
         {"controlnet": Model("Go on from this ControlNet, made for the same hints, instead of a new one.")},
     ),
-    "stage_c": TrainingKind("diffusion_models", TrainingSettings, OF_STAGE_C, FOR_SAMPLES),
+    "stage_c": TrainingKind("diffusion_models", StageCSettings, OF_STAGE_C, FOR_SAMPLES),
     "stage_b": TrainingKind(
         "diffusion_models",
         TrainingSettings,
         OF_STAGE_B,
-        left_out=frozenset({"image_dropout", "prompts", "sample_every", "sample_cfg"}),
+        left_out=frozenset({"image_dropout", "prompts", "sample_every", "sample_cfg", "unmasked_weight"}),
     ),
     "distill_stage_c": TrainingKind(
         "loras",

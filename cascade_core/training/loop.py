@@ -6,7 +6,8 @@ made from (seed, n). With the state saved by `state.py`, a stopped run goes on a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,48 +33,74 @@ class Progress:
 
 
 class Averaged:
-    """Exponential moving average of the weights (buffers are copied); its horizon grows with the steps done.
+    """Exponential moving average of the weights (buffers are copied), by the plan's schedule.
 
     Without a decay there is none, and no memory taken: `tensors` are the module's own.
     """
 
-    def __init__(self, module: nn.Module, decay: float | None) -> None:
-        self.decay = decay
-        self._module = module
-        own = {} if decay is None else module.state_dict()
-        self.kept = {name: tensor.detach().clone() for name, tensor in own.items()}
+    def __init__(self, module: nn.Module, plan: Plan) -> None:
+        self.plan, self._module = plan, module
+        own = {} if plan.ema is None else module.state_dict()
+        self.kept = {name: self._placed(tensor.detach().clone()) for name, tensor in own.items()}
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
-        return self._module.state_dict() if self.decay is None else self.kept
+        return self._module.state_dict() if self.plan.ema is None else self.kept
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        if self.decay is None:
+        stays = self.plan.stays(step)
+        if stays is None:
             return
-        decay = min(self.decay, (1 + step) / (10 + step))
         parameters = dict(self._module.named_parameters())
         for name, tensor in self._module.state_dict().items():
             if name in parameters:
-                self.kept[name].lerp_(tensor, 1 - decay)
+                self.kept[name].lerp_(self._placed(tensor), 1 - stays)
             else:
                 self.kept[name].copy_(tensor)
 
+    @contextmanager
+    def shown(self) -> Generator[None]:
+        """The module has the average; afterwards its own weights, to the last bit."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        own = self._module.state_dict()
+        for name, kept in self.kept.items():
+            mine = own[name].clone()
+            own[name].copy_(kept)
+            kept.copy_(mine)
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.cpu() if self.plan.ema_on_cpu else tensor
+
 
 def train(
-    module: nn.Module, loss: Loss, plan: Plan, state: Path, save_every: int = 500, origin: str = ""
+    module: nn.Module,
+    loss: Loss,
+    plan: Plan,
+    state: Path,
+    save_every: int = 500,
+    origin: str = "",
+    learned: Mapping[str, Tensor] | None = None,
 ) -> Iterator[tuple[Progress, Averaged]]:
     """Train `module` until `plan.steps`, from `state` if that file exists; yields after every step,
     and once where none is left.
 
     `loss(random)` returns named scalars; their sum is minimised. The state, with `origin` in it, is saved every
     `save_every` steps, at the end, and where the caller stops (closes the generator), under a temporary name first.
+    learned: what the loss learns beside the module's weights, in place; saved with them.
     """
     optimizers = make_optimizers(
         module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas, muon=plan.muon, faster=plan.faster
     )
-    averaged = Averaged(module, plan.ema)
-    done = saved = load_state(state, module, averaged.kept, optimizers) if state.exists() else 0
+    averaged = Averaged(module, plan)
+    done = saved = load_state(state, module, averaged.kept, optimizers, learned) if state.exists() else 0
     if done >= plan.steps:
         yield Progress(done, {}, 0.0), averaged
 
@@ -87,13 +114,13 @@ def train(
         module.zero_grad(set_to_none=True)
         averaged.update(step)
         if (step + 1) % save_every == 0 or step + 1 == plan.steps:
-            save_state(state, step + 1, module, averaged.kept, optimizers, origin)
+            save_state(state, step + 1, module, averaged.kept, optimizers, origin, learned)
             saved = step + 1
         try:
             yield Progress(step + 1, losses, plan.rate(step)), averaged
         except GeneratorExit:
             if saved != step + 1 and sharded.count() == 1:  # other processes may be in another step
-                save_state(state, step + 1, module, averaged.kept, optimizers, origin)
+                save_state(state, step + 1, module, averaged.kept, optimizers, origin, learned)
             raise
 
 

@@ -109,7 +109,7 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         if self.preservation is None:
             conditioning = Conditioning(*self._encode(batch.captions), batch.images)
             predict = partial(self._call, self.stage_c, conditioning, device)
-            return {"denoising": denoising_loss(new, predict)}
+            return {"denoising": denoising_loss(new, predict, self.examples.loss_weight)}
         # What is learned and what shall stay go through the network together.
         count = len(batch.indices)
         preserved = self.preservation.draw(random, batch.indices, settings.keep_batch or count)
@@ -122,7 +122,7 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         after = self._call(self.stage_c, conditioning, device, x, condition)
         learned, unchanged = after[:count], after[count:]
         return {
-            "denoising": denoising_loss(new, lambda x, condition: learned),
+            "denoising": denoising_loss(new, lambda x, condition: learned, self.examples.loss_weight),
             "keeping": settings.keep_weight * (unchanged.float() - before.float()).square().mean(),
         }
 

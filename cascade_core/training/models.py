@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..models.family import check_family
 from ..models.handle import Handle
@@ -13,9 +13,13 @@ class _Models:
     """The shared part: models by name, all of the family of the first, and their fingerprints."""
 
     def __post_init__(self) -> None:
-        first, *_ = self.named().values()
         for name, handle in self.named().items():
-            check_family(first, name, handle.family)
+            check_family(self.stage, name, handle.family)
+
+    @property
+    def stage(self) -> Handle:
+        """The stage that is trained, or beside which something is."""
+        return next(iter(self.named().values()))
 
     def named(self) -> dict[str, Handle]:
         return {name: handle for name, handle in vars(self).items() if handle is not None}
@@ -25,16 +29,22 @@ class _Models:
 
 
 @dataclass(frozen=True)
-class TrainingModels(_Models):
-    """The models of a training beside or of Stage C."""
+class StageCModels(_Models):
+    """The models of a training beside or of Stage C that learns from latents, or of what a teacher draws."""
 
     stage_c: Handle
     text_encoder: Handle
-    effnet: Handle
     image_encoder: Handle | None = None  # pictures' embeddings are shown to Stage C now and then
     previewer: Handle | None = None  # shows samples
     stage_b: Handle | None = None  # with Stage A: shows them in full
     stage_a: Handle | None = None
+
+
+@dataclass(frozen=True)
+class TrainingModels(StageCModels):
+    """The models of one that learns from pictures."""
+
+    effnet: Handle = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -46,14 +56,3 @@ class StageBModels(_Models):
     text_encoder: Handle
     effnet: Handle
     image_encoder: None = None
-
-
-@dataclass(frozen=True)
-class DistillModels(_Models):
-    """The models of a distillation of Stage C, or of Stage B where that is given and told so."""
-
-    stage_c: Handle
-    text_encoder: Handle
-    stage_b: Handle | None = None
-    stage_a: Handle | None = None
-    previewer: Handle | None = None

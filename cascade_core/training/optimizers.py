@@ -31,6 +31,7 @@ def make_optimizers(
     rate (Liu et al. 2025). CascadeError where a package is missing.
     """
     trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    muon |= name == "muon"
     matrices = [p for name, p in trained if muon and p.ndim == 2 and "_blocks." in name and "mapper" not in name]
     taken = {id(p) for p in matrices}
     others = [p for _, p in trained if id(p) not in taken]
@@ -51,7 +52,7 @@ def make_optimizers(
 def _make(
     name: str, groups: Sequence[dict[str, Any]], rate: float, betas: tuple[float, float]
 ) -> torch.optim.Optimizer:
-    if name == "adamw":
+    if name in ("adamw", "muon"):  # muon: for the weights that are no matrices of a block
         return torch.optim.AdamW(groups, lr=rate, betas=betas)
     if name == "adafactor":
         return torch.optim.Adafactor(groups, lr=rate)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
+OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,10 @@ class Plan:
     muon: bool = False  # the blocks' matrices by Muon (Jordan 2024) instead of AdamW: dearer steps, fewer of them
     accumulate: int = 1  # losses whose gradients make one step
     clip: float = 1.0
-    ema: float | None = 0.999  # None keeps no average of the weights
+    ema: float | None = 0.999  # share of the average that stays; None keeps no average of the weights
+    ema_every: int = 1  # steps
+    ema_start: int | None = None  # the average is the weights until then; None: it forgets less and less from the start
+    ema_on_cpu: bool = False
     seed: int = 0
     faster: Mapping[str, float] = field(default_factory=dict[str, float])  # parameters with other rates, see optimizers
 
@@ -34,3 +37,11 @@ class Plan:
             return warm
         progress = max(0.0, (step / self.steps - self.flat) / (1 - self.flat))
         return warm * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+
+    def stays(self, step: int) -> float | None:
+        """Share of the average that stays after step 0, 1, ...; None where nothing is taken in."""
+        if self.ema is None or (step + 1) % self.ema_every:
+            return None
+        if self.ema_start is None:
+            return min(self.ema, (1 + step) / (10 + step))
+        return self.ema if step + 1 > self.ema_start else 0.0

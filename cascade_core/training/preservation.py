@@ -45,13 +45,14 @@ class Preservation:
     ) -> None:
         self.models = models
         self.examples, self.prompts = examples, list(prompts)
-        self._plain = {example.caption: plain_caption(example.caption) for example in examples.dataset.examples}
+        told = (caption for example in examples.dataset.examples for caption in example.captions)
+        self._plain = {caption: plain_caption(caption) for caption in told}
         self._stage_c = fingerprint(models.stage_c.module)
         self._text_encoder = fingerprint(models.text_encoder.module)
 
     def tasks(self) -> list[tuple[str, Callable[[], Entry]]]:
         drawn = [(self._key(i), lambda i=i: self._draw(i)) for i in range(len(self.prompts))]
-        return [*drawn, *self.examples.caption_tasks([*self.prompts, "", *self._plain.values()])]
+        return [*drawn, *self.examples.texts.tasks([*self.prompts, "", *self._plain.values()])]
 
     def draw(self, random: np.random.Generator, batch: Sequence[int], count: int) -> Preserved:
         """`count` examples of the size of the batch that is learned from."""
@@ -70,8 +71,9 @@ class Preservation:
                 clean.append(self.examples.cache.get(self._key(number))["latent"])
         sequence, pooled = self.examples.encodings(captions)
         images = torch.zeros(count, 1, self.models.stage_c.config.c_clip_img)
-        models, settings = self.models, self.examples.settings
-        noised = add_noise(torch.stack(clean), models.stage_c, settings.loss_weight, settings.noisy_share)
+        examples = self.examples
+        share = examples.settings.noisy_share
+        noised = add_noise(torch.stack(clean), self.models.stage_c, examples.loss_weight, share)
         return Preserved(captions, Conditioning(sequence, pooled, images), images, noised)
 
     def _key(self, number: int) -> str:

@@ -6,9 +6,10 @@ The folder has `state.safetensors` (from which the same run goes on), `cache`, `
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,18 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..files.atomic import sweep
+from ..memory import most_memory
 from ..reading import parse_json
 from . import sharded
 from .dataset import differences
 from .loop import Progress, train
-from .run_log import SAMPLES, RunLog
+from .report import write_report
+from .run_log import CURVE_LINES, SAMPLES, RunLog, read_lines
 from .settings import changed
 from .state import Head, read_head
 from .task import Task
+from .validation import NAME as VALIDATION
+from .validation import has_ended, validate
 
 STATE = "state.safetensors"
 
@@ -48,7 +53,7 @@ class TrainingRun:
     def __init__(self, task: Task[Any, Any], folder: Path, target: Path) -> None:
         """target: the finished file. OtherTrainingError where the folder has the state of something else."""
         self.task, self.folder, self.target = task, folder, target
-        self.origin = json.loads(json.dumps({"what": task.kind, **task.origin()}))  # tuples become lists, as in a state
+        self.origin = _plain({"what": task.kind, **task.origin()})
         self.state = folder / STATE
         self.done = self._check()
         self.notes: list[str] = []  # sentences for people, of what was not as a run leaves it
@@ -73,32 +78,66 @@ class TrainingRun:
             log = RunLog(self.folder, self.done) if sharded.rank() == 0 else None
             if log and log.odd:
                 self.notes.append(f"{log.odd} lines in {self.folder} that no run wrote were left out of its curve")
+            values = self._validations()
+            plan = settings.plan()
+            if has_ended(values, settings.patience):
+                plan = replace(plan, steps=self.done)
             steps = train(
                 self.task.module,
                 self.task.loss,
-                settings.plan(),
+                plan,
                 self.state,
                 settings.save_every,
                 json.dumps(self.origin),
+                self.task.learned(),
             )
             with closing(log) if log else nullcontext(), closing(steps):  # pyright: ignore[reportArgumentType]  (a generator closes)
-                for progress, _ in steps:
-                    last = progress.step >= settings.steps
+                started = time.monotonic()
+                for progress, averaged in steps:
+                    more: dict[str, float] = {}
+                    if progress.losses and settings.validates_after(progress.step):
+                        with averaged.shown():
+                            more = {VALIDATION: validate(self.task, settings.seed)}
+                        values.append(more[VALIDATION])
+                    last = progress.step >= plan.steps or has_ended(values, settings.patience)
                     if log and progress.losses:
-                        log.add(progress)
-                    report = Report(progress)
-                    if settings.samples_after(progress.step):
-                        with torch.no_grad():
-                            pictures = self.task.samples()
-                        files = log.save_samples(progress.step, pictures) if log else []
-                        report = Report(progress, tuple(pictures), tuple(files))
+                        log.add(progress, seconds=round(time.monotonic() - started, 4), **more)
+                    is_shown = last or settings.samples_after(progress.step)
+                    with averaged.shown() if is_shown else nullcontext():
+                        report = self._sample(progress, log)
+                        if last:
+                            self.target.parent.mkdir(parents=True, exist_ok=True)
+                            self.task.write(self.target)
                     if log and (last or progress.step % settings.save_every == 0):
                         log.save_curve()
-                    if last:
-                        self.target.parent.mkdir(parents=True, exist_ok=True)
-                        self.task.write(self.target)
+                        write_report(self.folder, self.target.stem, log.lines, asdict(settings), self._facts())
                     yield report
+                    if last:
+                        break
+                    started = time.monotonic()
             sharded.wait()
+
+    def _sample(self, progress: Progress, log: RunLog | None) -> Report:
+        """The report of a step, with sample pictures where they are due."""
+        if not self.task.settings.samples_after(progress.step):
+            return Report(progress)
+        with torch.no_grad():
+            pictures = self.task.samples()
+        files = log.save_samples(progress.step, pictures) if log else []
+        return Report(progress, tuple(pictures), tuple(files))
+
+    def _facts(self) -> dict[str, str]:
+        """What the report tells beside the log: of the data, the weights and the memory."""
+        parameters = sum(parameter.numel() for parameter in self.task.module.parameters())
+        facts = {"trained": f"{self.task.kind}, {parameters:,} values", **self.task.facts()}
+        if memory := most_memory():
+            facts["memory at most"] = memory
+        return facts
+
+    def _validations(self) -> list[float]:
+        """The validations of the steps so far, by the log."""
+        lines, _ = read_lines(self.folder / CURVE_LINES)
+        return [line[VALIDATION] for line in lines if VALIDATION in line and line["step"] <= self.done]
 
     def _origin_of(self, head: Head) -> dict[str, Any]:
         """The origin that a state tells of; CascadeError for one of another version."""
@@ -119,6 +158,8 @@ class TrainingRun:
             return 0
         head = read_head(self.state)
         before = self._origin_of(head)
+        # A setting that the state's version did not have yet was as it is by default.
+        before["settings"] = _plain(type(self.task.settings)().fixed()) | before.get("settings", {})
         reasons = [
             *changed(_flat(before), _flat(self.origin)),
             *differences(before.get("data", {}), self.origin.get("data", {})),
@@ -134,6 +175,11 @@ class TrainingRun:
                 " for: ask for more, or choose another name"
             )
         return head.step
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it, and with it a state: tuples become lists."""
+    return json.loads(json.dumps(values))
 
 
 def _flat(origin: Mapping[str, Any]) -> dict[str, Any]:

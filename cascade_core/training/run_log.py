@@ -19,9 +19,10 @@ from ..files.atomic import durable
 from ..reading import parse_json, read_text
 from .loop import Progress
 
-CURVE, SAMPLES = "curve.png", "samples"
+CURVE, CURVE_LINES, SAMPLES = "curve.png", "curve.jsonl", "samples"
 CURVE_SIZE = HEIGHT, WIDTH = 420, 900  # pixels
 MARGIN, LINES = 60, 4
+NO_LOSSES = ("step", "rate", "validation", "seconds")
 LARGEST = 1e300  # of a loss, a rate or a step
 RAW, SMOOTH, INK, GRID = "#c8d4ea", "#1f4e9c", "#222222", "#e6e6e6"
 
@@ -34,21 +35,23 @@ class RunLog:
 
     def __init__(self, folder: Path, done: int) -> None:
         self.folder = folder
-        lines, self.odd = read_lines(folder / "curve.jsonl")
+        lines, self.odd = read_lines(folder / CURVE_LINES)
         self.lines = [line for line in lines if line["step"] <= done]
-        with durable(folder / "curve.jsonl") as temporary:
+        with durable(folder / CURVE_LINES) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
         self._board = _board(folder / "tensorboard", done)
 
-    def add(self, progress: Progress) -> None:
-        line = {"step": progress.step, "rate": progress.rate, **progress.losses}
+    def add(self, progress: Progress, **more: float) -> None:
+        """A line for a step; more: numbers that are no losses."""
+        line = {"step": progress.step, "rate": progress.rate, **progress.losses, **more}
         self.lines.append(line)
-        with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / CURVE_LINES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         if self._board is not None:
             for name, value in progress.losses.items():
                 self._board.add_scalar(f"loss/{name}", value, progress.step)
-            self._board.add_scalar("rate", progress.rate, progress.step)
+            for name, value in {"rate": progress.rate, **more}.items():
+                self._board.add_scalar(name, value, progress.step)
 
     def save_samples(self, step: int, pictures: Sequence[Tensor]) -> list[Path]:
         """Write sample pictures (3, H, W) of a step; returns their files."""
@@ -107,7 +110,7 @@ def draw_curve(lines: Sequence[Mapping[str, float]]) -> Image.Image:
 
 
 def _total(line: Mapping[str, float]) -> float:
-    return sum(value for name, value in line.items() if name not in ("step", "rate"))
+    return sum(value for name, value in line.items() if name not in NO_LOSSES)
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, float]], int]:

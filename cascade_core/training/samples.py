@@ -16,11 +16,11 @@ from ..sampling.latent import Latent
 from ..sampling.settings import STAGE_C_DEFAULTS, SamplerSettings
 from ..sampling.sizes import CELL, CELL_B, stage_b_size_of
 from ..sampling.stages import sample_stage_b, sample_stage_c
-from .models import DistillModels, TrainingModels
+from .models import StageCModels
 from .settings import TrainingSettings
 
 
-def sample_side(models: TrainingModels | DistillModels, size: int) -> int | None:
+def sample_side(models: StageCModels, size: int) -> int | None:
     """Pixels of a square sample's side; None where nothing can show it."""
     cells = size // CELL
     if models.stage_b is not None and models.stage_a is not None:
@@ -29,7 +29,7 @@ def sample_side(models: TrainingModels | DistillModels, size: int) -> int | None
 
 
 def paint(
-    models: TrainingModels | DistillModels,
+    models: StageCModels,
     settings: TrainingSettings,
     sizes: Sequence[tuple[int, int]],
     stage_c: Handle,
@@ -59,11 +59,7 @@ def paint(
 
 
 def _decode(
-    models: TrainingModels | DistillModels,
-    latent: Tensor,
-    condition: Condition,
-    negative: Sequence[Condition],
-    seed: int,
+    models: StageCModels, latent: Tensor, condition: Condition, negative: Sequence[Condition], seed: int
 ) -> Tensor:
     if models.stage_b is None or models.stage_a is None:
         assert models.previewer is not None

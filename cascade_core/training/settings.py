@@ -5,23 +5,16 @@ Imports no torch: nodes and the command read from here what they offer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from ..errors import CascadeError
-from ..kinds import FACE_DETECTORS
 from .plan import OPTIMIZERS, Plan
-from .setting import REQUIRED, lines_of, parts_of, setting, settings_of, share
+from .setting import ADDED, REQUIRED, lines_of, parts_of, setting, settings_of, share
 
 SCHEDULES = {"constant": 1.0, "cosine": 0.3}  # share of the steps before the learning rate goes down to zero
-BOTTLENECK_OF_HINT = {
-    "own": "effnet",
-    "canny": "effnet",
-    "inpainting": "effnet",
-    "super_resolution": "large",
-    "identity": "simple",
-}
 
 
 @dataclass(frozen=True)
@@ -91,14 +84,16 @@ class TrainingSettings:
     warmup: int = setting(1, "Steps in which the learning rate rises from zero.", least=1, most=100000)
     optimizer: str = setting(
         "adamw",
-        "adamw, officially; adamw8bit needs bitsandbytes and keeps a quarter as much; adafactor keeps next to nothing.",
+        "adamw, officially; adamw8bit needs bitsandbytes and keeps a quarter as much; adafactor keeps next to nothing;"
+        " muon learns a new network in fewer steps.",
         choices=OPTIMIZERS,
     )
     loss_weight: str = setting(
         "auto",
         "How errors count at different noise: p2, officially, counts nearly clean ones little; auto is that for the"
-        " published models, and constant for the built-in ones.",
-        choices=("auto", "p2", "constant"),
+        " published models, and constant for the built-in ones; min_snr limits how much clean ones count; adaptive, as"
+        " official fine-tuning has it, counts all noise alike.",
+        choices=("auto", "p2", "constant", "min_snr", "adaptive"),
     )
     noisy_share: float = share(
         0.0,
@@ -121,6 +116,72 @@ class TrainingSettings:
         4.0, "Guidance of the sample pictures.", least=0.0, most=50.0, step=0.1, round=0.01, may_change=True
     )
 
+    ema: float = share(
+        0.0,
+        "Share of the averaged weights that stays when the new ones come in; the average is what the file has: 0.9"
+        " officially; 0 keeps none.",
+        place=ADDED,
+    )
+    ema_every: int = setting(
+        100, "Steps after which the average takes new weights in: 100 officially.", least=1, most=10000, place=ADDED
+    )
+    ema_start: int = setting(
+        5000,
+        "Steps before which the average is the weights themselves: 5000 officially.",
+        least=0,
+        most=1000000,
+        place=ADDED,
+    )
+    ema_on_cpu: bool = setting(
+        False, "Keep the average in the computer's memory, not the GPU's.", may_change=True, place=ADDED
+    )
+    gradient_limit: float = setting(
+        1.0,
+        "Longest gradient that a step may take, longer ones are shortened to it: 1 officially; 0 is no limit.",
+        least=0.0,
+        most=1000.0,
+        step=0.1,
+        round=0.01,
+        place=ADDED,
+    )
+
+    held_out: float = share(
+        0.0,
+        "Share of the pictures that is not learned from, but tells how well others are predicted; 0: none.",
+        place=ADDED,
+    )
+    validate_every: int = setting(
+        100,
+        "With `held_out`: steps after which these pictures are predicted, always at the same noise.",
+        least=1,
+        most=100000,
+        may_change=True,
+        place=ADDED,
+    )
+    patience: int = setting(
+        0,
+        "With `held_out`: stop where so many validations in a row were no better; 0: never.",
+        least=0,
+        most=1000,
+        may_change=True,
+        place=ADDED,
+    )
+
+    shuffle_tags: bool = setting(
+        False,
+        "Bring the parts of a caption between commas into another order each time, so that the order means nothing.",
+        place=ADDED,
+    )
+    keep_tags: int = setting(
+        1, "With `shuffle_tags`: so many parts stay in front, such as a new word.", least=0, most=100, place=ADDED
+    )
+    unmasked_weight: float = share(
+        1.0,
+        "How much errors count outside of masks, which lie beside the pictures (`cat-masklabel.png`) or in their"
+        " transparency: 1 is without masks, 0 learns nothing there.",
+        place=ADDED,
+    )
+
     def __post_init__(self) -> None:
         for name, each in settings_of(type(self)).items():
             each.check(getattr(self, name))
@@ -136,6 +197,10 @@ class TrainingSettings:
         due = self.sample_every and (step >= self.steps or step % self.sample_every == 0)
         return bool(self.prompts and due)
 
+    def validates_after(self, step: int) -> bool:
+        """Whether what is held out is predicted after so many steps: every so often, and at the end."""
+        return bool(self.held_out) and (step >= self.steps or step % self.validate_every == 0)
+
     def plan(self) -> Plan:
         return Plan(
             steps=self.steps,
@@ -145,7 +210,11 @@ class TrainingSettings:
             optimizer=self.optimizer,
             betas=(0.9, 0.999),
             accumulate=self.accumulate,
-            ema=None,
+            clip=self.gradient_limit or math.inf,
+            ema=self.ema or None,
+            ema_every=self.ema_every,
+            ema_start=self.ema_start,
+            ema_on_cpu=self.ema_on_cpu,
             seed=self.seed,
         )
 
@@ -250,45 +319,14 @@ class LoraSettings(TrainingSettings):
         return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
 
 
-@dataclass(frozen=True)
-class ControlNetSettings(TrainingSettings):
-    """The settings of a ControlNet. `detector` is a name: whoever begins the training brings the detector itself."""
-
-    hint: str = setting(
-        "own",
-        "What it is steered by: own control pictures, which lie under the pictures' names in the data set's sub-folder"
-        " `control`; or edges, holes, small pictures or faces that are made of the pictures themselves.",
-        choices=tuple(BOTTLENECK_OF_HINT),
-        place=REQUIRED,
-    )
-    bottleneck: str = setting(
-        "auto",
-        "How a new one sees hints: effnet by pixels; simple and large by one value for each cell of the latent. auto is"
-        " what the published ones have.",
-        choices=("auto", "effnet", "simple", "large"),
-    )
-    detector: str = setting(
-        FACE_DETECTORS[0], "Who finds the faces, for identity alone.", choices=FACE_DETECTORS, may_change=True
-    )
-    offset_noise: float = share(
-        0.0,
-        "Noise that is the same all over the picture, so that brightness is learned: 0.1 officially for inpainting and"
-        " super-resolution, else 0.",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.bottleneck == "effnet" and BOTTLENECK_OF_HINT[self.hint] != "effnet":
-            raise CascadeError(
-                f"bottleneck: effnet takes pixels, but {self.hint} hints have one value for each cell of the latent:"
-                " choose auto, simple or large"
-            )
-
-
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """In words, which settings differ."""
-    return [
-        f"{name} was {before.get(name)}, is {after.get(name)}"
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
-    ]
+    """In words, which settings differ; of settings that have parts, which parts."""
+    found: list[str] = []
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            parts = changed(cast(dict[str, Any], old), cast(dict[str, Any], new))
+            found += [f"{name}.{part}" for part in parts]
+        elif old != new:
+            found.append(f"{name} was {old}, is {new}")
+    return found

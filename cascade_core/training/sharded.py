@@ -100,6 +100,15 @@ def part_of(value: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(value.to(divided.device, divided.dtype), divided.device_mesh, divided.placements)
 
 
+def joined(value: Tensor) -> Tensor:
+    """The rows of all processes, in their order."""
+    if count() == 1:
+        return value
+    parts = [torch.empty_like(value) for _ in range(count())]
+    dist.all_gather(parts, value.contiguous())  # pyright: ignore[reportUnknownMemberType]  (half typed)
+    return torch.cat(parts)
+
+
 def mean(losses: dict[str, float]) -> dict[str, float]:
     """The means of losses over all processes."""
     if count() == 1:

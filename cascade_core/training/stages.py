@@ -1,4 +1,4 @@
-"""Fine-tuning Stage C or Stage B: all of its weights, as copies in float32."""
+"""Training all weights of Stage C or Stage B: those of a model, as copies in float32, or of a new one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,29 +30,39 @@ from .buckets import CELL
 from .cache import Cache, Entry, key_of
 from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
-from .models import StageBModels, TrainingModels
+from .examples import Batches, Examples
+from .latent_set import EncodedExamples, LatentSet
+from .models import StageBModels, StageCModels
 from .samples import paint
 from .settings import TrainingSettings
-from .task import PictureTask
+from .stage_settings import StageCSettings
+from .task import SourceTask
 
 FACTORS = (1.0, 0.75, 0.5)  # scales at which the effnet encodes a picture; officially any from 0.5 to 1
 NO_LATENT = 0.1  # share of Stage C's latents that Stage B does without, as officially
 OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # the official shape of Stage B's noise
 
 
-class _StageTask(PictureTask[TrainingSettings, nn.Module]):
-    """The shared part of both: a copy to train, and the file that it becomes."""
+class _StageTask(SourceTask[TrainingSettings, nn.Module]):
+    """The shared part of both: the weights to train, and the file that they become."""
 
     def __init__(
         self,
-        models: TrainingModels | StageBModels,
+        models: StageCModels | StageBModels,
         base: Handle,
-        dataset: Dataset,
+        dataset: Dataset | LatentSet,
+        source: Batches,
         settings: TrainingSettings,
         cache: Cache,
+        is_new: bool = False,
     ) -> None:
+        """source: of batches, of the data set. is_new: the base itself is trained, and no copy of it."""
         sharded.check_batch(settings.batch_size)
-        super().__init__(models, dataset, settings, cache)
+        if sharded.count() > 1 and settings.optimizer == "muon":
+            raise CascadeError(
+                "optimizer: muon needs whole matrices, which several processes have parts of: choose adamw"
+            )
+        super().__init__(models, dataset, source, settings, cache)
         self.base = base
         if any(isinstance(child, Held) for child in base.module.modules()):
             raise CascadeError(
@@ -60,7 +70,7 @@ class _StageTask(PictureTask[TrainingSettings, nn.Module]):
                 " all of the stage: load its bfloat16 or float32 file, with a dtype of these"
             )
         with torch.inference_mode(False), torch.no_grad():
-            self.module = deepcopy(base.module).float().requires_grad_(True)
+            self.module = (base.module if is_new else deepcopy(base.module)).float().requires_grad_(True)
         cast(StageC | StageB, self.module).checkpointing = settings.checkpointing
         self.device = torch.device("cpu")
 
@@ -80,7 +90,8 @@ class _StageTask(PictureTask[TrainingSettings, nn.Module]):
         names = {dtype: name for name, dtype in DTYPES.items()}
         base, module = self.base, self.module
         if sharded.count() > 1:
-            module = deepcopy(base.module)
+            with torch.device("meta"):
+                module = KINDS[base.kind].network_class()(base.config)
             module.load_state_dict(sharded.whole_state(self.module), assign=True)
         if sharded.rank() > 0:
             return
@@ -89,19 +100,27 @@ class _StageTask(PictureTask[TrainingSettings, nn.Module]):
 
 
 class StageCTask(_StageTask):
+    """Learns from pictures, or from latents of them; with an architecture in its settings models.stage_c is new."""
+
     kind = "Stage C"
 
-    def __init__(self, models: TrainingModels, dataset: Dataset, settings: TrainingSettings, cache: Cache) -> None:
-        super().__init__(models, models.stage_c, dataset, settings, cache)
+    def __init__(
+        self, models: StageCModels, dataset: Dataset | LatentSet, settings: TrainingSettings, cache: Cache
+    ) -> None:
+        encoded = isinstance(dataset, LatentSet)
+        source = (EncodedExamples if encoded else Examples)(cast(Any, models), cast(Any, dataset), settings, cache)
+        is_new = isinstance(settings, StageCSettings) and settings.architecture is not None
+        super().__init__(models, models.stage_c, dataset, source, settings, cache, is_new)
         self.models = models
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
-        batch = self.examples.batch(random, self.base)
+        batch = self.source.batch(random, self.base)
         own = sharded.share(len(batch.indices))
         noised = batch.noised.part(own, self.device)
-        conditioning = self.examples.conditioning(batch).part(own, self.device, torch.float32)
+        conditioning = self.source.conditioning(batch).part(own, self.device, torch.float32)
         with self.autocast():
-            return {"denoising": denoising_loss(noised, lambda x, r: self.module(x, r, *conditioning))}
+            loss = denoising_loss(noised, lambda x, r: self.module(x, r, *conditioning), self.source.loss_weight)
+        return {"denoising": loss}
 
     def samples(self) -> list[Tensor]:
         if sharded.count() > 1:
@@ -120,12 +139,13 @@ class StageBTask(_StageTask):
     LEARNS_BY = ("stage_b", "stage_a", "text_encoder", "effnet")
 
     def __init__(self, models: StageBModels, dataset: Dataset, settings: TrainingSettings, cache: Cache) -> None:
-        super().__init__(models, models.stage_b, dataset, settings, cache)
+        self.examples = Examples(models, dataset, settings, cache)
+        super().__init__(models, models.stage_b, dataset, self.examples, settings, cache)
         self.models = models
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
         pictures = [(self._key(i), lambda i=i: self._encode(i)) for i in range(len(self.examples.sizes))]
-        return [*pictures, *self.examples.caption_tasks(self.examples.captions)]
+        return [*pictures, *self.examples.texts.tasks(self.examples.captions)]
 
     def loss(self, random: np.random.Generator) -> dict[str, Tensor]:
         settings, device = self.settings, self.device
@@ -137,13 +157,13 @@ class StageBTask(_StageTask):
         effnet = effnet * torch.as_tensor(random.random((len(batch), 1, 1, 1)) >= NO_LATENT)
         _, pooled = self.examples.encodings(self.examples.captions_of(batch, random))
         noise = pyramid_noise(clean)
-        noised = add_noise(clean, self.base, settings.loss_weight, settings.noisy_share, noise=noise)
+        weight = self.source.loss_weight
+        noised = add_noise(clean, self.base, weight, settings.noisy_share, noise=noise)
         own = sharded.share(len(batch))
         effnet, pooled = effnet[own].to(device), pooled[own].to(device)
         with self.autocast():
-            return {
-                "denoising": denoising_loss(noised.part(own, device), lambda x, r: self.module(x, r, effnet, pooled))
-            }
+            loss = denoising_loss(noised.part(own, device), lambda x, r: self.module(x, r, effnet, pooled), weight)
+        return {"denoising": loss}
 
     def samples(self) -> list[Tensor]:
         """No pictures: what Stage B learns is finer than what a small sample shows."""

@@ -14,7 +14,6 @@ from .dataset import Dataset
 from .distill import TASKS as DISTILLATIONS
 from .lora import LoraTask
 from .models import TrainingModels
-from .prompts import Prompts
 from .run import TrainingRun
 from .settings import LoraSettings
 from .stages import StageBTask, StageCTask
@@ -32,7 +31,7 @@ TASKS: dict[str, Callable[[Any, Any, Any, Cache], Task[Any, Any]]] = {
 def start_training(
     kind: str,
     models: Any,
-    dataset: Dataset | Prompts,
+    dataset: Any,
     settings: Any,
     folder: Path,
     target: Path,
@@ -41,9 +40,9 @@ def start_training(
 ) -> TrainingRun:
     """A run whose states lie in `folder` and whose result becomes `target`; nothing is computed yet.
 
-    kind: a key of `kinds.TRAININGS`, which says of what classes models and settings are, and what it learns from.
-    start: a ControlNet to go on from. detector: of faces, for a ControlNet of identity hints. CascadeError where these
-    do not go together.
+    kind: a key of `kinds.TRAININGS`, which says of what classes models and settings are. dataset: a Dataset, a
+    LatentSet for Stage C, Prompts for a distillation. start: a ControlNet to go on from. detector: of faces, for a
+    ControlNet of identity hints. CascadeError where these do not go together.
     """
     cache = Cache(folder / CACHE)
     task: Task[Any, Any]

@@ -22,14 +22,25 @@ from ..wording import printable
 from . import sharded
 
 Optimizers = Sequence[torch.optim.Optimizer]
+Tensors = Mapping[str, Tensor]
 
 
 def save_state(
-    path: Path, step: int, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers, origin: str = ""
+    path: Path,
+    step: int,
+    module: nn.Module,
+    averaged: Tensors,
+    optimizers: Optimizers,
+    origin: str = "",
+    learned: Tensors | None = None,
 ) -> None:
-    """Write the state after `step` steps; the old one stays until the new one is whole. `origin` is any text."""
+    """Write the state after `step` steps; the old one stays until the new one is whole.
+
+    origin: any text. learned: what the loss knows of the steps so far.
+    """
     tensors = {f"weights.{name}": tensor for name, tensor in sharded.whole_state(module).items()}
-    tensors |= {f"averaged.{name}": tensor for name, tensor in averaged.items()}
+    tensors |= {f"averaged.{name}": sharded.whole(tensor) for name, tensor in averaged.items()}
+    tensors |= {f"learned.{name}": tensor for name, tensor in (learned or {}).items()}
     numbers: list[str] = []  # names of values that an optimiser holds as plain numbers
     for number, optimizer in enumerate(optimizers):
         for index, entries in optimizer.state_dict()["state"].items():
@@ -73,11 +84,13 @@ def read_head(path: Path) -> Head:
         raise _unreadable(path, error) from error
 
 
-def load_state(path: Path, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers) -> int:
-    """Fill module, average and optimisers from `path`; returns the number of steps done."""
+def load_state(
+    path: Path, module: nn.Module, averaged: Tensors, optimizers: Optimizers, learned: Tensors | None = None
+) -> int:
+    """Fill module, average, optimisers and what was learned beside from `path`; returns the number of steps done."""
     head = read_head(path)
     try:
-        _fill(path, head, module, averaged, optimizers)
+        _fill(path, head, module, {"averaged": averaged, "learned": learned or {}}, optimizers)
     except CascadeError:
         raise
     except (OSError, SafetensorError, LookupError, ValueError, RuntimeError, TypeError) as error:
@@ -95,7 +108,7 @@ def _unreadable(path: Path, error: Exception) -> CascadeError:
     )
 
 
-def _fill(path: Path, head: Head, module: nn.Module, averaged: Mapping[str, Tensor], optimizers: Optimizers) -> None:
+def _fill(path: Path, head: Head, module: nn.Module, kept: Mapping[str, Tensors], optimizers: Optimizers) -> None:
     states: list[dict[int, dict[str, Any]]] = [{} for _ in optimizers]
     weights: dict[str, Tensor] = {}
     with cast(Any, safe_open)(path, framework="pt") as file:
@@ -104,19 +117,19 @@ def _fill(path: Path, head: Head, module: nn.Module, averaged: Mapping[str, Tens
             value: Tensor = file.get_tensor(key)
             if part == "weights":
                 weights[name] = value
-            elif part == "averaged":
-                averaged[name].copy_(value)
+            elif part in kept:
+                kept[part][name].copy_(sharded.part_of(value, kept[part][name]))
             else:
                 number, index, entry = name.split(".", 2)
-                kept = value.item() if key in head.numbers else value
-                states[int(number)].setdefault(int(index), {})[entry] = kept
+                plain = value.item() if key in head.numbers else value
+                states[int(number)].setdefault(int(index), {})[entry] = plain
     now = module.state_dict()
     module.load_state_dict({name: sharded.part_of(tensor, now[name]) for name, tensor in weights.items()})
     for number, (optimizer, entries) in enumerate(zip(optimizers, states, strict=True)):
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        for index, kept in entries.items():
-            for name, value in kept.items():
+        for index, own in entries.items():
+            for name, value in own.items():
                 if f"optimizer.{number}.{index}.{name}" not in head.numbers:
-                    kept[name] = sharded.part_of(value, parameters[index])
+                    own[name] = sharded.part_of(value, parameters[index])
         groups: Any = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": entries, "param_groups": groups})

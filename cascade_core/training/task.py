@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -15,8 +15,9 @@ from ..sampling.activations import training_bytes
 from .buckets import CELL
 from .cache import Cache, Entry
 from .dataset import Dataset
-from .examples import Examples
-from .models import StageBModels, TrainingModels
+from .examples import Batches, Examples
+from .latent_set import LatentSet
+from .models import StageBModels, StageCModels, TrainingModels
 from .settings import TrainingSettings
 
 Settings = TypeVar("Settings", bound=TrainingSettings)
@@ -40,6 +41,18 @@ class Task(ABC, Generic[Settings, Module]):
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
         """Keys that have to be in the cache before the first step, and how their entries are computed."""
 
+    def learned(self) -> Mapping[str, Tensor]:
+        """What is learned beside the module's weights, and is kept with them in a state; changed in place."""
+        return {}
+
+    def facts(self) -> dict[str, str]:
+        """What a report tells of what is learned from, by name."""
+        return {}
+
+    def held_out(self) -> AbstractContextManager[None]:
+        """Within it, losses are of what is held out of training."""
+        return nullcontext()
+
     @abstractmethod
     def begin(self) -> AbstractContextManager[None]:
         """Bring everything to where it computes; in the end leave every model as it was."""
@@ -57,10 +70,41 @@ class Task(ABC, Generic[Settings, Module]):
         """Write the finished file, whole or not at all."""
 
 
-class PictureTask(Task[Settings, Module]):
-    """The shared part of those that learn from a data set by frozen models."""
+class SourceTask(Task[Settings, Module]):
+    """The shared part of those that learn from a data set by frozen models, in batches of a source."""
 
     LEARNS_BY: ClassVar[tuple[str, ...]] = ("stage_c", "text_encoder", "effnet", "image_encoder")
+
+    def __init__(
+        self,
+        models: StageCModels | StageBModels,
+        dataset: Dataset | LatentSet,
+        source: Batches,
+        settings: Settings,
+        cache: Cache,
+    ) -> None:
+        super().__init__(settings, cache)
+        self.dataset, self.source = dataset, source
+        self.fingerprints = models.fingerprints(*self.LEARNS_BY)
+
+    def origin(self) -> Mapping[str, Any]:
+        return {"settings": self.settings.fixed(), "models": self.fingerprints, "data": self.dataset.fingerprints()}
+
+    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
+        return self.source.tasks()
+
+    def learned(self) -> Mapping[str, Tensor]:
+        return self.source.loss_weight.learned
+
+    def facts(self) -> dict[str, str]:
+        return {"data": self.dataset.in_words()}
+
+    def held_out(self) -> AbstractContextManager[None]:
+        return self.source.held_out()
+
+
+class PictureTask(SourceTask[Settings, Module]):
+    """The shared part of those that learn from pictures alone."""
 
     def __init__(
         self,
@@ -71,16 +115,8 @@ class PictureTask(Task[Settings, Module]):
         text: bool = True,
     ) -> None:
         """text: cache the captions' encodings."""
-        super().__init__(settings, cache)
-        self.dataset = dataset
         self.examples = Examples(models, dataset, settings, cache, text=text)
-        self.fingerprints = models.fingerprints(*self.LEARNS_BY)
-
-    def origin(self) -> Mapping[str, Any]:
-        return {"settings": self.settings.fixed(), "models": self.fingerprints, "data": self.dataset.fingerprints()}
-
-    def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
-        return self.examples.tasks()
+        super().__init__(models, dataset, self.examples, settings, cache)
 
 
 def stage_c_bytes(models: TrainingModels, settings: TrainingSettings, batch: int) -> int:

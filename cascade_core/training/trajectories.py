@@ -27,7 +27,7 @@ from ..sampling.sizes import CELL, stage_b_size_of
 from ..sampling.stages import Run, sample_stage_b, sample_stage_c
 from .cache import Cache, Entry, fingerprint, key_of
 from .distill_settings import DistillSettings
-from .models import DistillModels
+from .models import StageCModels
 
 GROUP = 16  # trajectories that are drawn together, and lie in a file
 ROWS = 4  # of a file in a batch
@@ -50,7 +50,7 @@ class Trajectories:
     """Those of `stage`, one for each prompt."""
 
     def __init__(
-        self, models: DistillModels, stage: Handle, prompts: Sequence[str], settings: DistillSettings, cache: Cache
+        self, models: StageCModels, stage: Handle, prompts: Sequence[str], settings: DistillSettings, cache: Cache
     ) -> None:
         self.models, self.stage, self.prompts, self.settings, self.cache = models, stage, prompts, settings, cache
         names = ("stage_c", "text_encoder", stage.kind)

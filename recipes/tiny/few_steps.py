@@ -25,7 +25,7 @@ from ...cascade_core.lora.read import read_lora
 from ...cascade_core.lora.write import save_lora
 from ...cascade_core.models.handle import Handle
 from ...cascade_core.training.distill_settings import DistillSettings, DistillStageBSettings
-from ...cascade_core.training.models import DistillModels
+from ...cascade_core.training.models import StageCModels
 from ...cascade_core.training.prompts import read_prompts
 from ...cascade_core.training.start import start_training
 from .captions import sample_caption
@@ -64,7 +64,7 @@ def built_in(kind: str) -> Handle:
 
 def distill(stage: str, work: Path) -> None:
     """Take all steps of a stage that are left; what was learned lies in WORK."""
-    models = DistillModels(**{kind: built_in(kind) for kind in ("stage_c", "text_encoder", "stage_b")})
+    models = StageCModels(**{kind: built_in(kind) for kind in ("stage_c", "text_encoder", "stage_b")})
     prompts = read_prompts(work / "prompts.txt")
     run = start_training(f"distill_{stage}", models, prompts, SETTINGS[stage], work / stage, _learned(work, stage))
     started, losses = time.process_time(), list[float]()

@@ -96,7 +96,8 @@ class Denoising:
         a, b, condition = self.coefficients(t)
         noise = torch.randn_like(clean)
         target = PROCESS.target.of(clean, noise, a, b)
-        return Noised(a * clean + b * noise, condition, target, torch.ones_like(t))
+        log_snr = 2 * (a / b).log().flatten()
+        return Noised(a * clean + b * noise, condition, target, torch.ones_like(t), log_snr)
 
     def loss(
         self, clean: Tensor, t: Tensor, predict: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None = None

@@ -52,6 +52,19 @@ TRAINING_OPTIONS = {
     "save_every": "INT",
     "sample_cfg": "FLOAT",
 }
+LATER_TRAINING_OPTIONS = {
+    "ema": "FLOAT",
+    "ema_every": "INT",
+    "ema_start": "INT",
+    "ema_on_cpu": "BOOLEAN",
+    "gradient_limit": "FLOAT",
+    "held_out": "FLOAT",
+    "validate_every": "INT",
+    "patience": "INT",
+    "shuffle_tags": "BOOLEAN",
+    "keep_tags": "INT",
+    "unmasked_weight": "FLOAT",
+}
 
 # Ids, input names and their order, output types and their order are a file format: only ever add, and only at the end
 # of `optional`. id: (required, optional, outputs)
@@ -172,6 +185,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
             "keep_count": "INT",
             "keep_batch": "INT",
             "dialect": "COMBO",
+            **LATER_TRAINING_OPTIONS,
         },
         ("CASCADE_LORA", "STRING", "IMAGE"),
     ),
@@ -183,6 +197,7 @@ FROZEN: dict[str, tuple[dict[str, str], dict[str, str], tuple[str, ...]]] = {
             "bottleneck": "COMBO",
             "detector": "COMBO",
             "offset_noise": "FLOAT",
+            **LATER_TRAINING_OPTIONS,
         },
         ("CASCADE_CONTROLNET", "STRING", "IMAGE"),
     ),

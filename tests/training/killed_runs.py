@@ -1,8 +1,8 @@
-"""Trains a small LoRA in children that are killed at random moments, each going on where the last one was killed.
+"""Trains something small in children that are killed at random moments, each going on where the last one was killed.
 
     python killed_runs.py FOLDER KILLS SEED KIND
 
-KIND is lora or distill.
+KIND is lora, of the pictures in FOLDER, stage_c: a new one, of latents that are written there, or distill, of prompts.
 
 Prints, for each kill, the step of the state that is left, and for each finished training its file's digest; the first
 line is the digest of one that was never stopped. Forked, so that imports and models are paid once.
@@ -16,7 +16,6 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +24,27 @@ from safetensors.torch import load_file
 
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.load import load
-from stable_cascade_nodes.cascade_core.models.handle import Handle
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
 from stable_cascade_nodes.cascade_core.training.distill_settings import DistillSettings
-from stable_cascade_nodes.cascade_core.training.models import DistillModels, TrainingModels
+from stable_cascade_nodes.cascade_core.training.from_scratch import new_stage_c
+from stable_cascade_nodes.cascade_core.training.latent_set import read_latents
+from stable_cascade_nodes.cascade_core.training.models import StageCModels, TrainingModels
 from stable_cascade_nodes.cascade_core.training.prompts import Prompts
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
 from stable_cascade_nodes.cascade_core.training.settings import LoraSettings
+from stable_cascade_nodes.cascade_core.training.stage_settings import StageCSettings
 from stable_cascade_nodes.cascade_core.training.start import start_training, train_lora
 from stable_cascade_nodes.cascade_core.training.state import read_head
 
 TINY = "tiny (built-in)"
 STEPS, SAVE_EVERY = 12, 3
+FINISHED = "finished/net.safetensors"
 
-Start = Callable[[Path, dict[str, Handle]], TrainingRun]  # a run in this folder, of these models
 
-
-def models() -> dict[str, Handle]:
+def models() -> TrainingModels:
     kinds = ("stage_c", "text_encoder", "effnet", "previewer")
-    return {kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds}
+    return TrainingModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
 
 
 COMMON: dict[str, Any] = {
@@ -53,39 +54,55 @@ COMMON: dict[str, Any] = {
     "learning_rate": 1e-2,
     "optimizer": "adamw",
     "save_every": SAVE_EVERY,
-    "prompts": ("a [zig]",),
     "sample_every": 6,
+    "ema": 0.9,
+    "ema_every": 2,
+    "ema_start": 4,
 }
 
 
-def lora(folder: Path, parts: dict[str, Handle]) -> TrainingRun:
+def lora_run(parts: TrainingModels, data: Path, folder: Path) -> TrainingRun:
     settings = LoraSettings(
-        **COMMON, tokens=(("[zig]", "^star$"),), keep=("a red circle",), keep_weight=1.0, keep_count=2
+        **COMMON,
+        prompts=("a [zig]",),
+        tokens=(("[zig]", "^star$"),),
+        keep=("a red circle",),
+        keep_weight=1.0,
+        keep_count=2,
     )
-    data = read_dataset(folder.parent / "pictures", "a [zig]")
-    return train_lora(TrainingModels(**parts), data, settings, folder, folder / "finished" / "lora.safetensors")[0]
+    return train_lora(parts, read_dataset(data, "a [zig]"), settings, folder, folder / FINISHED)[0]
 
 
-def distill(folder: Path, parts: dict[str, Handle]) -> TrainingRun:
-    settings = DistillSettings(**COMMON, teacher_steps=4, count=20)
-    given = DistillModels(**{kind: part for kind, part in parts.items() if kind != "effnet"})
-    prompts = Prompts(folder, ("a {red|blue} star", "a heart"))
-    target = folder / "finished" / "lora.safetensors"
-    return start_training("distill_stage_c", given, prompts, settings, folder, target)
+def stage_c_run(parts: TrainingModels, data: Path, folder: Path) -> TrainingRun:
+    settings = StageCSettings(**COMMON, prompts=("a star",), architecture=PRESETS["stage_c"]["tiny"])
+    models = StageCModels(new_stage_c(settings, parts.text_encoder), parts.text_encoder, previewer=parts.previewer)
+    latents = read_latents([data / "latents.safetensors"])
+    return start_training("stage_c", models, latents, settings, folder, folder / FINISHED)
 
 
-START: dict[str, Start] = {"lora": lora, "distill": distill}
+def distill_run(parts: TrainingModels, data: Path, folder: Path) -> TrainingRun:
+    settings = DistillSettings(**COMMON, prompts=("a star",), teacher_steps=4, count=20)
+    models = StageCModels(parts.stage_c, parts.text_encoder, previewer=parts.previewer)
+    prompts = Prompts(data, ("a {red|blue} star", "a heart"))
+    return start_training("distill_stage_c", models, prompts, settings, folder, folder / FINISHED)
 
 
-def child(start: Start, parts: dict[str, Handle], folder: Path, kill_after: float | None) -> bool:
+RUNS = {"lora": lora_run, "stage_c": stage_c_run, "distill": distill_run}
+
+
+def train(kind: str, parts: TrainingModels, data: Path, folder: Path) -> None:
+    run = RUNS[kind](parts, data, folder)
+    for _ in run.encode():
+        pass
+    for _ in run.train():
+        pass
+
+
+def child(kind: str, parts: TrainingModels, data: Path, folder: Path, kill_after: float | None) -> bool:
     """Whether a forked training came to its end before it was killed."""
     number = os.fork()
     if number == 0:
-        run = start(folder, parts)
-        for _ in run.encode():
-            pass
-        for _ in run.train():
-            pass
+        train(kind, parts, data, folder)
         os._exit(0)
     if kill_after is not None:
         time.sleep(kill_after)
@@ -98,7 +115,7 @@ def child(start: Start, parts: dict[str, Handle], folder: Path, kill_after: floa
 
 def digests(folder: Path) -> str:
     """A digest of the finished file and of the last state."""
-    files = folder / "finished" / "lora.safetensors", folder / "state.safetensors"
+    files = folder / FINISHED, folder / "state.safetensors"
     return " ".join(hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files)
 
 
@@ -109,18 +126,18 @@ def check_whole(folder: Path) -> None:
             load_file(path)
 
 
-def main(folder: Path, kills: int, seed: int, start: Start) -> None:
+def main(folder: Path, kills: int, seed: int, kind: str) -> None:
     torch.set_num_threads(1)
-    parts, chance = models(), random.Random(seed)
+    data, parts, chance = folder / "pictures", models(), random.Random(seed)
     started = time.monotonic()
-    if not child(start, parts, folder / "never", None):
+    if not child(kind, parts, data, folder / "never", None):
         raise SystemExit("the training that was never stopped was")
     whole = time.monotonic() - started
     print("finished", digests(folder / "never"), flush=True)
     killed = trial = 0
     while killed < kills:
         place = folder / f"trial{trial}"
-        if child(start, parts, place, chance.uniform(0, 0.7 * whole)):
+        if child(kind, parts, data, place, chance.uniform(0, 0.7 * whole)):
             print("finished", digests(place), flush=True)
             trial += 1
             continue
@@ -129,9 +146,9 @@ def main(folder: Path, kills: int, seed: int, start: Start) -> None:
         state = place / "state.safetensors"
         print("killed", read_head(state).step if state.exists() else 0, flush=True)
     place = folder / f"trial{trial}"
-    child(start, parts, place, None)
+    child(kind, parts, data, place, None)
     print("finished", digests(place), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), START[sys.argv[4]])
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -27,11 +27,11 @@ from stable_cascade_nodes.cascade_core.training.controlnet import (
     shape_controlnet,
     untrained_controlnet,
 )
+from stable_cascade_nodes.cascade_core.training.controlnet_settings import ControlNetSettings
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
 from stable_cascade_nodes.cascade_core.training.masks import random_mask
 from stable_cascade_nodes.cascade_core.training.models import TrainingModels
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
-from stable_cascade_nodes.cascade_core.training.settings import ControlNetSettings
 from stable_cascade_nodes.cascade_core.training.start import start_training
 from stable_cascade_nodes.recipes.tiny import data, judge
 from stable_cascade_nodes.recipes.tiny.captions import told_apart

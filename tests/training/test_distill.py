@@ -20,7 +20,7 @@ from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.distill import DistillTask
 from stable_cascade_nodes.cascade_core.training.distill_settings import DistillSettings, DistillStageBSettings
-from stable_cascade_nodes.cascade_core.training.models import DistillModels
+from stable_cascade_nodes.cascade_core.training.models import StageCModels
 from stable_cascade_nodes.cascade_core.training.prompts import read_prompts
 from stable_cascade_nodes.cascade_core.training.run import OtherTrainingError, TrainingRun
 from stable_cascade_nodes.cascade_core.training.start import start_training
@@ -43,12 +43,12 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def models() -> DistillModels:
+def models() -> StageCModels:
     kinds = ("stage_c", "text_encoder", "stage_b", "previewer")
-    return DistillModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
+    return StageCModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
 
 
-def start(models: DistillModels, stage: str, folder: Path, **settings: Any) -> TrainingRun:
+def start(models: StageCModels, stage: str, folder: Path, **settings: Any) -> TrainingRun:
     folder.mkdir(exist_ok=True)
     path = folder / "prompts.txt"
     path.write_text("a red {circle|star} on a white background\n\na blue heart\n")
@@ -77,7 +77,7 @@ def time_of(a: float) -> float:
 
 
 @pytest.mark.parametrize("learns", ["steps", "guidance"])
-def test_what_the_teacher_is_asked_by_hand(models: DistillModels, tmp_path: Path, learns: str) -> None:
+def test_what_the_teacher_is_asked_by_hand(models: StageCModels, tmp_path: Path, learns: str) -> None:
     """DDIM with guidance, step by step: the places at every second time, and where they lead."""
     run = start(models, "stage_c", tmp_path, learns=learns, teacher_cfg=3.0, count=1)
     list(run.encode())
@@ -110,7 +110,7 @@ def test_what_the_teacher_is_asked_by_hand(models: DistillModels, tmp_path: Path
 
 
 @pytest.mark.parametrize("stage", ["stage_c", "stage_b"])
-def test_the_loss_by_hand(models: DistillModels, tmp_path: Path, stage: str) -> None:
+def test_the_loss_by_hand(models: StageCModels, tmp_path: Path, stage: str) -> None:
     """How far the first guess at a place is from the end of its way, before anything is learned."""
     run = start(models, stage, tmp_path, batch_size=1)
     list(run.encode())
@@ -128,7 +128,7 @@ def test_the_loss_by_hand(models: DistillModels, tmp_path: Path, stage: str) -> 
 
 
 @pytest.mark.parametrize("stage", ["stage_c", "stage_b"])
-def test_it_learns_and_the_models_stay_as_they_are(models: DistillModels, tmp_path: Path, stage: str) -> None:
+def test_it_learns_and_the_models_stay_as_they_are(models: StageCModels, tmp_path: Path, stage: str) -> None:
     before = {name: fingerprint(handle.module) for name, handle in models.named().items()}
     run = start(models, stage, tmp_path, steps=40, schedule="constant")
     with torch.inference_mode():  # as the host calls nodes
@@ -142,7 +142,7 @@ def test_it_learns_and_the_models_stay_as_they_are(models: DistillModels, tmp_pa
 
 
 @pytest.mark.parametrize("stage", ["stage_c", "stage_b"])
-def test_matching_of_distributions(models: DistillModels, tmp_path: Path, stage: str) -> None:
+def test_matching_of_distributions(models: StageCModels, tmp_path: Path, stage: str) -> None:
     """Before anything is learned critic and teacher say the same, but for guidance; each loss trains its own half."""
 
     def losses(folder: str, cfg: float) -> tuple[DistillTask, dict[str, torch.Tensor]]:
@@ -164,7 +164,7 @@ def test_matching_of_distributions(models: DistillModels, tmp_path: Path, stage:
 
 
 def test_sample_pictures_are_of_few_steps(
-    models: DistillModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: StageCModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stable_cascade_nodes.cascade_core.training import samples
 
@@ -178,7 +178,7 @@ def test_sample_pictures_are_of_few_steps(
     assert [(each.sampler, each.steps, each.cfg, each.shift) for each in asked] == [("lcm", 2, 1.0, 2.0)]
 
 
-def test_stopped_and_resumed_is_as_never_stopped(models: DistillModels, tmp_path: Path) -> None:
+def test_stopped_and_resumed_is_as_never_stopped(models: StageCModels, tmp_path: Path) -> None:
     whole, parts = (start(models, "stage_c", tmp_path / name) for name in ("whole", "parts"))
     finish(whole)
     list(parts.encode())
@@ -193,7 +193,7 @@ def test_stopped_and_resumed_is_as_never_stopped(models: DistillModels, tmp_path
 
 @pytest.mark.parametrize(("room", "stage"), [(900, "trajectories"), (60_000, "state")])
 def test_a_full_disk_says_so_and_no_half_of_a_file_is_left(
-    models: DistillModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, stage: str
+    models: StageCModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, stage: str
 ) -> None:
     """In the teacher's drawing, and later, when the state is saved."""
     run = start(models, "stage_c", tmp_path)
@@ -209,7 +209,7 @@ def test_a_full_disk_says_so_and_no_half_of_a_file_is_left(
     assert (tmp_path / "fast.safetensors").is_file()
 
 
-def test_resumed_only_with_what_it_began_with(models: DistillModels, tmp_path: Path) -> None:
+def test_resumed_only_with_what_it_began_with(models: StageCModels, tmp_path: Path) -> None:
     finish(start(models, "stage_c", tmp_path, schedule="constant"))
     with pytest.raises(OtherTrainingError, match=r"began otherwise: teacher_cfg was 4.0, is 2.0"):
         start(models, "stage_c", tmp_path, schedule="constant", teacher_cfg=2.0)

@@ -17,6 +17,7 @@ from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
+from stable_cascade_nodes.cascade_core.models.linear import Held
 from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
 from stable_cascade_nodes.cascade_core.training.lora import LoraTask, untrained_lora
@@ -242,3 +243,25 @@ def test_lines_of_tokens() -> None:
     assert read_tokens("[zig]=^star$\n\n [zag] ") == (("[zig]", "^star$"), ("[zag]", ""))
     with pytest.raises(CascadeError, match=r"expected lines such as \[zig\]"):
         read_tokens("=^star$")
+
+
+def test_a_lora_over_eight_bits_learns_as_over_what_these_stand_for(
+    models: TrainingModels, pictures: Path, tmp_path: Path
+) -> None:
+    """The weights stay 8 bits and as they are; the branches move as beside their decoded values, but for rounding."""
+    quantised = load("stage_c", built_in("stage_c")[TINY], name=TINY, dtype="int8")
+    held = {name: child for name, child in quantised.module.named_modules() if isinstance(child, Held)}
+    assert len(held) > 20
+    plain = load("stage_c", built_in("stage_c")[TINY], name=TINY, dtype="float32")
+    weights = dict(plain.module.named_parameters())
+    with torch.no_grad():
+        for name, child in held.items():
+            weights[name].copy_(child.value().float())
+    before = {name: fingerprint(child) for name, child in held.items()}
+    found: list[dict[str, torch.Tensor]] = []
+    for name, stage_c in (("int8", quantised), ("decoded", plain)):
+        run, task = start(replace(models, stage_c=stage_c), pictures, tmp_path / name, checkpointing=False)
+        finish(run)
+        found.append({key: tensor.clone() for key, tensor in task.module.state_dict().items()})
+    assert {name: fingerprint(child) for name, child in held.items()} == before
+    assert all(torch.allclose(tensor, found[1][name], atol=2e-3) for name, tensor in found[0].items())

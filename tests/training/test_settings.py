@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
+from stable_cascade_nodes.cascade_core.training.controlnet_settings import ControlNetSettings
 from stable_cascade_nodes.cascade_core.training.kinds import TRAININGS, Model
 from stable_cascade_nodes.cascade_core.training.setting import ADDED, REQUIRED, setting, settings_of
 from stable_cascade_nodes.cascade_core.training.settings import (
-    ControlNetSettings,
     LoraSettings,
     TrainingSettings,
     read_tokens,

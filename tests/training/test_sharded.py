@@ -6,19 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from .latents import write_latents
 from .scenes import write_silhouettes
 
 START = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 OPTIONS = ["--size", "64", "--batch-size", "4", "--learning-rate", "0.0001", "--save-every", "2", "--caption", "a star"]
 
 
-def train(folder: Path, kind: str, name: str, steps: int, processes: int) -> dict[str, torch.Tensor]:
+def train(
+    folder: Path, kind: str, name: str, steps: int, processes: int, learns_from: Sequence[str] = ("pictures",)
+) -> dict[str, torch.Tensor]:
     """The finished weights."""
     command = [
         *([*START, str(processes)] if processes > 1 else [sys.executable]),
@@ -27,7 +31,7 @@ def train(folder: Path, kind: str, name: str, steps: int, processes: int) -> dic
         "train",
         kind,
     ]
-    command += ["pictures", "--name", name, "--steps", str(steps), "--device", "cpu", *OPTIONS]
+    command += [*learns_from, "--name", name, "--steps", str(steps), "--device", "cpu", *OPTIONS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -61,6 +65,16 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, kind: str) -> None:
     train(tmp_path, kind, "parts", 2, 2)
     parts = train(tmp_path, kind, "parts", 4, 2)
     assert all(torch.equal(tensor, parts[name]) for name, tensor in two.items())
+
+
+@pytest.mark.slow
+def test_a_new_stage_c_of_two_processes_is_that_of_one(tmp_path: Path) -> None:
+    write_latents(tmp_path / "l.safetensors", 9, in_a_file=4)
+    new = ["--latents", "l.safetensors", "--architecture", "tiny", "--loss-weight", "adaptive", "--held-out", "0.3"]
+    averaged = ["--ema", "0.5", "--ema-every", "1", "--ema-start", "1", "--validate-every", "1"]
+    one, two = (train(tmp_path, "stage_c", f"p{n}", 3, n, [*new, *averaged]) for n in (1, 2))
+    assert losses(tmp_path, "p1") == pytest.approx(losses(tmp_path, "p2"), abs=1e-5)
+    assert max(float((tensor - two[name]).abs().max()) for name, tensor in one.items()) < 1e-4
 
 
 @pytest.mark.slow

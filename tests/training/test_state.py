@@ -16,6 +16,7 @@ from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files import tensors as writer
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
 from stable_cascade_nodes.cascade_core.training.optimizers import make_optimizers
+from stable_cascade_nodes.cascade_core.training.plan import Plan
 from stable_cascade_nodes.cascade_core.training.state import load_state, read_head, save_state
 
 
@@ -23,7 +24,7 @@ def trained(steps: int) -> tuple[nn.Module, Averaged, list[torch.optim.Optimizer
     torch.manual_seed(0)
     module = nn.Linear(4, 3)
     optimizers = make_optimizers(module, "adamw", 1e-2, 0.01, (0.9, 0.99), muon=False)
-    averaged = Averaged(module, 0.9)
+    averaged = Averaged(module, Plan(3, 1e-2, ema=0.9))
     for _ in range(steps):
         module(torch.ones(2, 4)).square().sum().backward()
         optimizers[0].step()

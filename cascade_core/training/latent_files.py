@@ -1,12 +1,13 @@
 """Files of latents, which `cascade encode` writes and `cascade decode` reads: safetensors, a tensor for each picture.
 
 A tensor (16, h, w) has the relative path of its picture as its name. The metadata entry `cascade_latents` is a JSON
-object: kind "latents", what encoded them, and for each picture its size, place and path when decoded. A set of such
-files is NAME.safetensors where one holds all, else NAME-00001.safetensors, NAME-00002.safetensors, and so on.
+object: kind "latents", what encoded them, and for each picture its size, place, path when decoded, and captions. A set
+of such files is NAME.safetensors where one holds all, else NAME-00001.safetensors, NAME-00002.safetensors, and so on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,20 +17,19 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..cascade_core.errors import CascadeError
-from ..cascade_core.files import atomic
-from ..cascade_core.reading import parse_json
-from ..cascade_core.sampling.sizes import stage_c_size
-from ..runtime import paths
+from ..errors import CascadeError
+from ..files import atomic
+from ..files.fields import fit
+from ..files.header import Header, read_header
+from ..kinds import STAGE_C_CHANNELS
+from ..reading import LARGEST_TEXT, MOST_VALUES, open_file, parse_json
+from ..sampling.sizes import stage_c_size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..cascade_core.files.header import Header
-
 KEY, KIND = "cascade_latents", "latents"
 SUFFIX = ".safetensors"
-CHANNELS = 16
 PRECISIONS = {"float16": "F16", "float32": "F32"}  # as people and as safetensors name them
 MOST_PICTURES, MOST_TEXT = 50_000, 24 * 2**20  # of a file, and bytes in its header: as many as headers are read with
 WAITING = 4  # full batches' worth of things may wait for others of their kind
@@ -41,6 +41,7 @@ class Picture:
     size: tuple[int, int]  # pixels (height, width), which decoding gives back
     index: int  # its place among the pictures of its folder: its noise has the seed + index
     png: str  # where decoding puts it
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,6 @@ def members(target: Path) -> list[Path]:
 
 def read(path: Path) -> Shard:
     """A file without its latents. CascadeError for what is no whole, sound file of latents."""
-    from ..cascade_core.files.fields import fit
-    from ..cascade_core.files.header import read_header
-
     try:
         header = read_header(path)
     except CascadeError as error:
@@ -94,11 +92,22 @@ def read(path: Path) -> Shard:
         for name, picture in shard.pictures.items():
             height, width = picture.size
             info = header.tensors[name]
-            if info.dtype not in PRECISIONS.values() or info.shape != (CHANNELS, *stage_c_size(width, height)):
+            if info.dtype not in PRECISIONS.values() or info.shape != (STAGE_C_CHANNELS, *stage_c_size(width, height)):
                 raise ValueError(f"{name!r:.200} of {height} x {width} pixels has the shape {info.shape}, {info.dtype}")
         return shard
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CascadeError(f"{path.name}: its metadata entry `{KEY}` cannot be used: {error}") from error
+
+
+def fingerprint(path: Path) -> str:
+    """A digest of a file's header and its size, by which it is known among others. CascadeError."""
+    try:
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            length = min(int.from_bytes(file.read(8), "little"), LARGEST_TEXT)
+            return hashlib.sha256(b"%d %s" % (size, file.read(length))).hexdigest()[:16]
+    except OSError as error:
+        raise CascadeError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def png_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
@@ -118,17 +127,6 @@ def png_names(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     return found
 
 
-def png_path(root: Path, png: str) -> Path | None:
-    """The path of a decoded picture under `root`; None for what is no plain relative path, or leads out of there."""
-    plain = png.endswith(".png") and not any(part in ("", ".", "..") for part in png.split("/")) and "\\" not in png
-    if not plain or (os.name == "nt" and set(png) & set(':*?"<>|')):
-        return None
-    try:
-        return paths.inside(root, png)
-    except CascadeError:
-        return None
-
-
 class Writer:
     """Latents into files of at most `most` pictures or `room` bytes, each written when it is full, whole or not at all.
 
@@ -143,25 +141,29 @@ class Writer:
         self._most, self._room = most, room
         self._tensors: dict[str, Tensor] = {}
         self._pictures: dict[str, Picture] = {}
-        self._text = 0
+        self._text = self._values = 0  # of the header, and in its JSON
 
     def add(self, name: str, latent: Tensor, picture: Picture) -> None:
         """latent (16, h, w); writes what was added before where the file is full by that."""
         size = sum(tensor.nbytes for tensor in self._tensors.values())
-        text = 300 + len(json.dumps(name)) + 2 * len(json.dumps(json.dumps(name)))  # 300 for numbers and words
+        text = 300 + len(json.dumps(name))  # 300 for numbers and words
+        text += sum(2 * len(json.dumps(json.dumps(written))) for written in (name, *picture.captions))
+        marks = sum(3 * written.count(mark) for written in (name, *picture.captions) for mark in ",[{")
+        values = 24 + len(picture.captions) + marks  # 24 for what else the header has of a picture
         is_full = len(self._tensors) == min(self._most or MOST_PICTURES, MOST_PICTURES)
-        if is_full or self._text + text > MOST_TEXT or (self._room and size + latent.nbytes > self._room):
+        is_full |= self._text + text > MOST_TEXT or self._values + values > MOST_VALUES
+        if is_full or (self._room and size + latent.nbytes > self._room):
             self.flush()
-        self._text += text
+        self._text, self._values = self._text + text, self._values + values
         self._tensors[name], self._pictures[name] = latent, picture
 
     def flush(self, last: bool = False) -> None:
         """Write what waits. `last`: nothing else will come, so a file that is the only one needs no number."""
         if not self._tensors:
             return
-        from ..cascade_core.files.tensors import write_tensors
+        from ..files.tensors import write_tensors
 
-        pictures = {name: asdict(picture) for name, picture in self._pictures.items()}
+        pictures = {name: _written(picture) for name, picture in self._pictures.items()}
         entry = {"kind": KIND, **asdict(self._origin), "pictures": pictures}
         precision = PRECISIONS[self._origin.precision]
         tensors = self._tensors
@@ -174,7 +176,7 @@ class Writer:
                 path = next(path for path in self._free(last) if atomic.claim(temporary, path))
         except OSError as error:
             raise CascadeError(f"{self._target.parent} cannot be written to: {error.strerror or error}") from error
-        self._tensors, self._pictures, self._text = {}, {}, 0
+        self._tensors, self._pictures, self._text, self._values = {}, {}, 0, 0
         self._written(path)
 
     def _free(self, last: bool) -> Iterator[Path]:
@@ -207,6 +209,11 @@ def batches(
         del weights[key]
         yield waiting.pop(key)
     yield from waiting.values()
+
+
+def _written(picture: Picture) -> dict[str, Any]:
+    """The entry of a picture; without captions as it was before there were any."""
+    return {name: value for name, value in asdict(picture).items() if value != ()}
 
 
 def _number(target: Path, path: Path) -> int | None:

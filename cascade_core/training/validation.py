@@ -1,0 +1,41 @@
+"""Validation: the loss of examples that are held out of training, the same ones at the same noise every time."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import sharded
+from .task import Task
+
+BATCHES = 8
+NAME = "validation"  # of the number in a log
+SEED = zlib.crc32(b"validation")
+
+
+@torch.no_grad()
+def validate(task: Task[Any, Any], seed: int) -> float:
+    """The mean error over BATCHES batches of what the task holds out; all noise counts alike.
+
+    It is a function of the weights and the seed alone. The module is left as it was, and so is torch's own generator.
+    """
+    module, was_training = task.module, task.module.training
+    devices = {parameter.device.index or 0 for parameter in module.parameters() if parameter.device.type == "cuda"}
+    total = 0.0
+    module.eval()
+    with task.held_out(), torch.random.fork_rng(sorted(devices)):  # pyright: ignore[reportUnknownMemberType]  (half typed)
+        for number in range(BATCHES):
+            random = np.random.default_rng((seed, SEED, number))
+            torch.manual_seed(int(random.integers(1 << 62)))  # pyright: ignore[reportUnknownMemberType]  (half typed)
+            total += task.loss(random)["denoising"].item() / BATCHES
+    module.train(was_training)
+    return sharded.mean({NAME: total})[NAME]
+
+
+def has_ended(values: Sequence[float], patience: int) -> bool:
+    """Whether the last `patience` values were no better than the best before them; never with a patience of 0."""
+    return 0 < patience < len(values) and min(values[-patience:]) >= min(values[:-patience])

@@ -1,0 +1,186 @@
+"""What trainers have, each against its formula: averages, loss weights, masks, validation, early stops, reports.
+
+Run: pytest tests/training
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stable_cascade_nodes.cascade_core.builtin import built_in
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.sampling.process import TARGETS, Process
+from stable_cascade_nodes.cascade_core.training import loop
+from stable_cascade_nodes.cascade_core.training.denoising import Noised, denoising_loss, noised_at
+from stable_cascade_nodes.cascade_core.training.latent_set import read_latents
+from stable_cascade_nodes.cascade_core.training.loop import Averaged
+from stable_cascade_nodes.cascade_core.training.loss_weight import AdaptiveWeight, loss_weight
+from stable_cascade_nodes.cascade_core.training.models import StageCModels
+from stable_cascade_nodes.cascade_core.training.plan import Plan
+from stable_cascade_nodes.cascade_core.training.run import TrainingRun
+from stable_cascade_nodes.cascade_core.training.stage_settings import StageCSettings
+from stable_cascade_nodes.cascade_core.training.start import start_training
+from stable_cascade_nodes.cascade_core.training.state import load_state, save_state
+from stable_cascade_nodes.cascade_core.training.validation import has_ended, validate
+
+from .latents import TINY, write_latents
+
+
+def test_the_average_is_the_official_one() -> None:
+    """Every ema_every steps; the weights themselves until ema_start."""
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2)
+    averaged = Averaged(module, Plan(40, 1e-3, ema=0.9, ema_every=4, ema_start=12, ema_on_cpu=True))
+    expected = module.weight.detach().double().clone()
+    for step in range(40):
+        module.weight.data.add_(torch.randn(2, 3))
+        averaged.update(step)
+        number = step + 1
+        if number % 4 == 0:
+            beta = 0.9 if number > 12 else 0.0
+            expected = expected * beta + module.weight.detach().double() * (1 - beta)
+        assert torch.allclose(averaged.kept["weight"].double(), expected, atol=1e-6)
+    own = module.weight.detach().clone()
+    with averaged.shown():
+        assert torch.allclose(module.weight.double(), expected, atol=1e-6)
+    assert torch.equal(module.weight, own)
+
+
+def test_the_adaptive_weight_is_the_official_one() -> None:
+    """Buckets between 299 ends from -10 to 10, one over a moving mean of the errors (gdf/loss_weights.py)."""
+    weight, usual, random = AdaptiveWeight(), [1.0] * 300, np.random.default_rng(0)
+    ends = [-10 + 20 * i / 298 for i in range(299)]
+    for _ in range(50):
+        log_snr, errors = random.uniform(-12, 12, 8), random.uniform(0, 2, 8)
+        buckets = [sum(end < value for end in ends) for value in log_snr]
+        found = weight.of(torch.tensor(log_snr))
+        assert found.tolist() == pytest.approx([1 / usual[bucket] for bucket in buckets], rel=1e-4)
+        weight.learn(torch.tensor(log_snr), torch.tensor(errors))
+        before = list(usual)
+        for bucket, error in zip(buckets, errors, strict=True):
+            usual[bucket] = before[bucket] * 0.99 + error * 0.01
+
+
+@pytest.mark.parametrize("target", ["epsilon", "v"])
+def test_other_weights_by_their_formulas(target: str) -> None:
+    log_snr = torch.tensor([-9.0, -1.0, 0.0, 1.6, 4.0, 9.0])
+    snr = log_snr.exp()
+    assert torch.allclose(loss_weight("p2", target).of(log_snr), 1 / (1 + snr))
+    whole = snr if target == "epsilon" else snr + 1
+    assert torch.allclose(loss_weight("min_snr", target).of(log_snr), snr.clamp(max=5) / whole)
+    auto = 1 / (1 + snr) if target == "epsilon" else torch.ones(6)
+    assert torch.allclose(loss_weight("auto", target).of(log_snr), auto)
+
+
+def test_what_the_adaptive_weight_learned_is_in_the_state(tmp_path: Path) -> None:
+    module, weight = nn.Linear(2, 2), AdaptiveWeight()
+    weight.learn(torch.linspace(-9, 9, 40), torch.rand(40))
+    save_state(tmp_path / "s", 1, module, {}, [], "", weight.learned)
+    other = AdaptiveWeight()
+    assert load_state(tmp_path / "s", module, {}, [], other.learned) == 1
+    assert torch.equal(other.errors, weight.errors)
+
+
+def noised() -> Noised:
+    torch.manual_seed(0)
+    clean = torch.randn(2, 16, 4, 4)
+    return noised_at(torch.tensor([0.3, 0.8]), clean, torch.randn_like(clean), Process(TARGETS["v"]))
+
+
+def test_nothing_is_learned_outside_of_a_mask() -> None:
+    area = torch.zeros(2, 1, 4, 4)
+    area[:, :, :2] = 1
+    batch = noised()
+    masked = Noised(batch.x, batch.condition, batch.target, batch.weight, batch.log_snr, area)
+    guess = torch.zeros(2, 16, 4, 4, requires_grad=True)
+    loss = denoising_loss(masked.part(slice(None), torch.device("cpu")), lambda x, r: guess)
+    loss.backward()
+    assert guess.grad is not None
+    assert float(guess.grad[:, :, 2:].abs().max()) == 0.0 and float(guess.grad[:, :, :2].abs().min()) > 0.0
+    assert float(loss.detach()) == pytest.approx(float((batch.target[:, :, :2] ** 2).mean() / 2), rel=1e-5)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0.5, 0.5), (math.inf, 8.0)])
+def test_a_longer_gradient_is_shortened(
+    limit: float, expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = nn.Linear(1, 1, bias=False)
+    module.weight.data.fill_(4.0)
+    lengths: list[float] = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            lengths.extend(float(p.grad.norm()) for p in module.parameters() if p.grad is not None)
+
+    monkeypatch.setattr(loop, "make_optimizers", lambda *_, **__: [Watched(module.parameters(), lr=0.0)])
+    plan = Plan(1, 1e-3, clip=limit, ema=None)
+    list(loop.train(module, lambda random: {"square": module.weight.square().sum()}, plan, tmp_path / "s"))
+    assert lengths == pytest.approx([expected], rel=1e-4)
+
+
+def run_of(folder: Path, **settings: Any) -> TrainingRun:
+    if not (folder / "l.safetensors").exists():
+        folder.mkdir(exist_ok=True)
+        write_latents(folder / "l.safetensors", 24)
+    kinds = ("stage_c", "text_encoder", "previewer")
+    models = StageCModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
+    given = StageCSettings(**{"size": 64, "steps": 3, "batch_size": 2, "held_out": 0.4, "validate_every": 1} | settings)
+    latents = read_latents([folder / "l.safetensors"])
+    return start_training("stage_c", models, latents, given, folder / "run", folder / "net.safetensors")
+
+
+def lines_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "run" / "curve.jsonl").read_text().splitlines()]
+
+
+def test_validation_is_of_what_is_held_out_at_the_same_noise(tmp_path: Path) -> None:
+    run = run_of(tmp_path, learning_rate=1e-7)
+    list(run.encode())
+    source = run.task.source  # pyright: ignore[reportAttributeAccessIssue]
+    sides = [{index for group in source.groups(side) for index in group} for side in (False, True)]
+    assert not sides[0] & sides[1] and len(sides[0] | sides[1]) == 24 and len(sides[1]) > 3
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    first, again = validate(run.task, 0), validate(run.task, 0)
+    assert first == again != validate(run.task, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    list(run.train())
+    found = [line["validation"] for line in lines_of(tmp_path)]
+    assert found == pytest.approx([first] * 3, rel=1e-3)  # the rate is next to nothing
+
+
+def test_a_training_ends_where_validation_gets_no_better(tmp_path: Path) -> None:
+    assert [has_ended(values, 2) for values in ([3, 2, 1], [3, 2, 2, 2], [1, 2], [1, 2, 3], [])] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    settings = {"steps": 50, "learning_rate": 0.5, "patience": 2}  # a rate that spoils everything
+    run = run_of(tmp_path, **settings)
+    list(run.encode())
+    list(run.train())
+    ended = len(lines_of(tmp_path))
+    assert ended < 20 and (tmp_path / "net.safetensors").is_file()
+    written = (tmp_path / "net.safetensors").read_bytes()
+    list(run_of(tmp_path, **settings).train())  # again: nothing is left to do
+    assert len(lines_of(tmp_path)) == ended and (tmp_path / "net.safetensors").read_bytes() == written
+
+
+def test_the_report_tells_all_of_it(tmp_path: Path) -> None:
+    run = run_of(tmp_path, prompts=("a red <star>",), sample_every=1, ema=0.5, ema_every=1, ema_start=1)
+    list(run.encode())
+    list(run.train())
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("<img") == 1 + 3  # the curve, and a sample of each step
+    for text in ("a step</th>", "files of latents: 1", "memory at most", "held_out", "(best)", "a red &lt;star&gt;"):
+        assert text in page
