@@ -101,6 +101,9 @@ class FullDisk:
             raise OSError(errno.ENOSPC, "No space left on device")
         return self._file.write(data)
 
+    def read(self, size: int = -1) -> Any:
+        return self._file.read(size)
+
     def seek(self, place: int) -> int:
         return self._file.seek(place)
 
