@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 
 def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    given = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE", "MFLAGS"))}
     environment = {**given, "PIP_CONFIG_FILE": os.devnull, **variables}
     return subprocess.run(
         ["make", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False

@@ -159,7 +159,9 @@ class TrainingRun:
         head = read_head(self.state)
         before = self._origin_of(head)
         # A setting that the state's version did not have yet was as it is by default.
-        before["settings"] = _plain(type(self.task.settings)().fixed()) | before.get("settings", {})
+        default = _plain(asdict(type(self.task.settings)()))
+        fixed = {name: default[name] for name in self.task.settings.fixed()}
+        before["settings"] = fixed | before.get("settings", {})
         reasons = [
             *changed(_flat(before), _flat(self.origin)),
             *differences(before.get("data", {}), self.origin.get("data", {})),

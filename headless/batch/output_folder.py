@@ -34,7 +34,10 @@ class OutputFolder:
 
     def make(self) -> None:
         """Have the folder. Raises WorkflowError for one that holds other things: they might have a picture's name."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise graph.WorkflowError(f"--output {self.root} cannot be made: {error.strerror or error}") from error
         others = [name for name in os.listdir(self.root) if name not in (locks.NAME, STAGING)]
         if others and manifest.NAME not in others:
             raise graph.WorkflowError(

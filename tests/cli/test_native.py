@@ -33,15 +33,15 @@ def names(folder: Path) -> list[str]:
     ("node", "required", "outputs"),
     [
         (native.loading.LoadImage, ["image"], ("IMAGE", "MASK")),
-        (native.saving.SaveImage, ["images", "filename_prefix"], ()),
-        (native.saving.PreviewImage, ["images"], ()),
+        (native.saving.SaveImage, ["images", "filename_prefix"], ("IMAGE",)),
+        (native.saving.PreviewImage, ["images"], ("IMAGE",)),
     ],
 )
 def test_inputs_and_outputs_are_the_hosts(node: type[Any], required: list[str], outputs: tuple[str, ...]) -> None:
     found = define(node)
     assert [entry.name for entry in found.inputs.values() if entry.required] == required == list(found.inputs)
     assert found.outputs == outputs
-    assert found.is_output == (not outputs)
+    assert found.is_output == (node is not native.loading.LoadImage)
 
 
 def test_values_are_cut_to_bytes_as_in_the_host(folders: Path) -> None:

@@ -16,7 +16,7 @@ Cascade = Callable[..., Any]
 def test_lists_every_node(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nodes"]) == 0
     out = capsys.readouterr().out
-    assert "SaveImage  Save Image\n    images, filename_prefix -> nothing\n    Saves the pictures" in out
+    assert "SaveImage  Save Image\n    images, filename_prefix -> images\n    Saves the pictures" in out
     assert all(f"\n{name}  " in f"\n{out}" for name in node_classes.load().classes)
 
 

@@ -258,7 +258,8 @@ def test_not_all_of_a_quantised_stage_can_be_trained(written: dict[str, Path]) -
     settings: Any = SimpleNamespace(batch_size=1, checkpointing=False)
     nothing: Any = None
     with (
-        patch.object(stages.Task, "__init__", lambda *_: None),
+        patch.object(stages.SourceTask, "__init__", lambda *_: None),
+        patch.object(stages, "Examples", lambda *_: None),
         pytest.raises(CascadeError, match="a LoRA can be trained, but not all of the stage"),
     ):
         stages.StageCTask(models, nothing, settings, nothing)
