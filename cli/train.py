@@ -80,8 +80,8 @@ def _add_trainer(parser: argparse.ArgumentParser, kind: str) -> None:
     else:
         _add_pictures(parser, or_latents=kind == LEARNS_FROM_LATENTS)
     parser.add_argument("--name", required=True, help="of the finished file, and of the folder of the state")
-    required, optional = TRAININGS[kind].required(), TRAININGS[kind].optional()
-    for name, entry in (required | optional).items():
+    required = TRAININGS[kind].required()
+    for name, entry in TRAININGS[kind].inputs().items():
         if isinstance(entry, Setting):
             _add_setting(parser, entry)
         else:
@@ -205,14 +205,14 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {}
     unneeded = {"effnet"} if getattr(options, "latents", []) else set[str]()
     unneeded |= {"stage_c"} if getattr(options, "architecture", "") else set[str]()
-    for name, entry in (about.required() | about.optional()).items():
+    for name, entry in about.inputs().items():
         value = getattr(options, name)
         if isinstance(entry, Setting):
             given[name] = "\n".join(value) if entry.several_lines else value
         elif value is not None and name not in unneeded:
             given[name] = _load(name, value, options.dtype)
     built_in = any(getattr(value, "family", None) == builtin.FAMILY for value in given.values())
-    for name, entry in (about.required() | about.optional()).items():
+    for name, entry in about.inputs().items():
         if isinstance(entry, Setting) and given[name] is None:
             given[name] = entry.built_in if built_in else entry.default
     return given

@@ -50,7 +50,7 @@ class Training:
 
         self.dataset: Any = dataset
         self.kind, self.name, self.about = kind, name, TRAININGS[kind]
-        entries = {**self.about.required(), **self.about.optional()}
+        entries = self.about.inputs()
         models = {key: value for key, value in inputs.items() if isinstance(entries[key], Model)}
         self.start: Handle | None = models.pop("controlnet", None)
         given = {key: value for key, value in inputs.items() if not isinstance(entries[key], Model)}

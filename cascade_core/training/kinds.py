@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .controlnet_settings import ControlNetSettings
 from .distill_settings import DistillSettings, DistillStageBSettings
-from .setting import ADDED, OPTIONAL, REQUIRED, Setting, at_place, settings_of
+from .setting import ADDED, COMMAND, OPTIONAL, REQUIRED, Setting, at_place, settings_of
 from .settings import LoraSettings, TrainingSettings
 from .stage_settings import StageCSettings
 
@@ -41,10 +41,15 @@ class TrainingKind:
         return {**self.needed, **at_place(common, REQUIRED), **at_place(own, REQUIRED)}
 
     def optional(self) -> dict[str, Model | Setting]:
-        """The other inputs, in order: those that were added later come last."""
+        """A node's other inputs, in order: those that were added later come last."""
         common, own = self._settings()
         first = {**self.helpful, **at_place(common, OPTIONAL), **self.start, **at_place(own, OPTIONAL)}
         return {**first, **at_place([*common, *own], ADDED)}
+
+    def inputs(self) -> dict[str, Model | Setting]:
+        """All inputs, in order: those that the command offers."""
+        common, own = self._settings()
+        return {**self.required(), **self.optional(), **at_place([*common, *own], COMMAND)}
 
     def _settings(self) -> tuple[list[Setting], list[Setting]]:
         """Those that all trainings have, and its own."""

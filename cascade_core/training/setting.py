@@ -12,8 +12,11 @@ from typing import Any
 
 from ..errors import CascadeError
 
-REQUIRED, OPTIONAL, ADDED = range(3)
-"""Places of a setting among a node's inputs. Workflow files list values by position, so later ones come last: ADDED."""
+REQUIRED, OPTIONAL, ADDED, COMMAND = range(4)
+"""Places of a setting among a node's inputs. Workflow files list values by position, so later ones come last: ADDED.
+
+COMMAND is for those that the command alone offers: a node that is much taller than a screen shows no text on it.
+"""
 
 DESCRIPTION = "setting"  # key of a field's metadata
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ..errors import CascadeError
 from .plan import OPTIMIZERS, Plan
-from .setting import ADDED, REQUIRED, lines_of, parts_of, setting, settings_of, share
+from .setting import ADDED, COMMAND, REQUIRED, lines_of, parts_of, setting, settings_of, share
 
 SCHEDULES = {"constant": 1.0, "cosine": 0.3}  # share of the steps before the learning rate goes down to zero
 
@@ -120,20 +120,20 @@ class TrainingSettings:
         0.0,
         "Share of the averaged weights that stays when the new ones come in; the average is what the file has: 0.9"
         " officially; 0 keeps none.",
-        place=ADDED,
+        place=COMMAND,
     )
     ema_every: int = setting(
-        100, "Steps after which the average takes new weights in: 100 officially.", least=1, most=10000, place=ADDED
+        100, "Steps after which the average takes new weights in: 100 officially.", least=1, most=10000, place=COMMAND
     )
     ema_start: int = setting(
         5000,
         "Steps before which the average is the weights themselves: 5000 officially.",
         least=0,
         most=1000000,
-        place=ADDED,
+        place=COMMAND,
     )
     ema_on_cpu: bool = setting(
-        False, "Keep the average in the computer's memory, not the GPU's.", may_change=True, place=ADDED
+        False, "Keep the average in the computer's memory, not the GPU's.", may_change=True, place=COMMAND
     )
     gradient_limit: float = setting(
         1.0,
@@ -142,7 +142,7 @@ class TrainingSettings:
         most=1000.0,
         step=0.1,
         round=0.01,
-        place=ADDED,
+        place=COMMAND,
     )
 
     held_out: float = share(
@@ -156,7 +156,7 @@ class TrainingSettings:
         least=1,
         most=100000,
         may_change=True,
-        place=ADDED,
+        place=COMMAND,
     )
     patience: int = setting(
         0,
@@ -164,16 +164,16 @@ class TrainingSettings:
         least=0,
         most=1000,
         may_change=True,
-        place=ADDED,
+        place=COMMAND,
     )
 
     shuffle_tags: bool = setting(
         False,
         "Bring the parts of a caption between commas into another order each time, so that the order means nothing.",
-        place=ADDED,
+        place=COMMAND,
     )
     keep_tags: int = setting(
-        1, "With `shuffle_tags`: so many parts stay in front, such as a new word.", least=0, most=100, place=ADDED
+        1, "With `shuffle_tags`: so many parts stay in front, such as a new word.", least=0, most=100, place=COMMAND
     )
     unmasked_weight: float = share(
         1.0,

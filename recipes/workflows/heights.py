@@ -43,7 +43,7 @@ HEIGHTS = {
     "CascadeInpaintHint": Heights(108, 136),
     "CascadeLoRAApply": Heights(278, 344),
     "CascadeLoRAApplyStageB": Heights(156, 192),
-    "CascadeLoRATrain": Heights(1038, 1038),
+    "CascadeLoRATrain": Heights(1086, 1086),
     "CascadeOutpaintPad": Heights(204, 248),
     "CascadePasteBack": Heights(128, 156),
     "CascadeStageADecode": Heights(76, 108),

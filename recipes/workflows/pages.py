@@ -60,10 +60,10 @@ PAGES = {
     "economical": Page(
         885,
         (
-            Column(290, (_MODELS,)),
+            Column(298, (_MODELS,)),
             Column(250, (_WHAT,)),
             Column(250, (Group("Stage C: eight drafts", BLUE, (("Stage C", FILL),)),)),
-            Column(290, (Group("Pick", GOLD, (("Pick", FILL),)), (ABOUT, 330))),
+            Column(286, (Group("Pick", GOLD, (("Pick", FILL),)), (ABOUT, 330))),
             _picture(stage_b=225),
         ),
     ),
@@ -197,7 +197,7 @@ PAGES = {
         ),
     ),
     "lora_training": Page(
-        1040,
+        1088,
         (
             Column(300, (_MODELS,)),
             Column(270, (Group("What to learn from", GREEN, ("Dataset",)), (ABOUT, FILL))),

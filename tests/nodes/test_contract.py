@@ -53,16 +53,7 @@ TRAINING_OPTIONS = {
     "sample_cfg": "FLOAT",
 }
 LATER_TRAINING_OPTIONS = {
-    "ema": "FLOAT",
-    "ema_every": "INT",
-    "ema_start": "INT",
-    "ema_on_cpu": "BOOLEAN",
-    "gradient_limit": "FLOAT",
     "held_out": "FLOAT",
-    "validate_every": "INT",
-    "patience": "INT",
-    "shuffle_tags": "BOOLEAN",
-    "keep_tags": "INT",
     "unmasked_weight": "FLOAT",
 }
 
