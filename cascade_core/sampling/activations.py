@@ -12,7 +12,7 @@ from ..models.config import ControlNetConfig, EffnetConfig, PreviewerConfig, Sta
 
 STAGE_UNITS = 10  # 9.0: the residual block of the first level, with its four times wider hidden layer, and its skip
 HALF_UNITS = 18  # 17.0: the same in float16, where a block with a skip has its hidden layer in float32
-CHUNK_UNITS = 8  # 5.2 to 7.3: the same in chunks of tokens, of which the hidden layer is small
+CHUNK_UNITS = 9  # 5.2 to 8.3: the same in chunks of tokens, of which the hidden layer is small; most by plain attention
 CHECKPOINT_UNITS = 1  # a block whose activations are computed again
 BLOCK_UNITS = 8  # a block whose activations are kept, on average of residual, timestep and attention blocks
 BACKWARD_UNITS = 46  # the residual block whose gradients are being computed

@@ -123,7 +123,6 @@ def test_where_memory_is_short_the_picture_is_the_same(networks, handle, prompt,
 def test_the_memory_asked_for_is_enough_and_not_twice_too_much(
     networks, handle, prompt, kind, reuse, dtype, chunked, monkeypatch
 ):
-    torch.backends.cuda.enable_flash_sdp(True)  # as torch begins, on a CPU too: what other tests load may leave it off
     monkeypatch.setattr(memory, "total_bytes", lambda device: 1 if chunked else 2**40)
     monkeypatch.setattr(chunks, "TOKENS", 24)
     monkeypatch.setattr(
