@@ -10,7 +10,7 @@ import gradio as gr
 from fastapi import FastAPI
 from gradio.routes import file_upload_statuses
 
-from ..headless import graph, node_classes, shipped, workflow_file
+from ..headless import node_classes
 from ..runtime import host
 from . import assets, blobs, guard, page, pictures, sessions, tabs, theme
 from .runs import Runner
@@ -30,7 +30,7 @@ class Page(NamedTuple):
 
 def serve(workflows: Path, nodes: node_classes.Nodes, address: str, password: str | None = None) -> Page:
     """The page for a server at this address. password: what a browser must know; None: nothing."""
-    found, problems = _read(workflows, nodes)
+    found, problems = tabs.read_all(workflows, nodes)
     cache, output = host.current().temporary_directory(), host.current().output_directory()
     runner = Runner(nodes, after=lambda: sessions.trim(cache, LARGEST_CACHE, MOST_CACHED))
     blocks = _build(found, problems, runner)
@@ -56,35 +56,6 @@ def serve(workflows: Path, nodes: node_classes.Nodes, address: str, password: st
     return Page(_guarded(application, blocks, address, [cache, output], password), problems, runner.close)
 
 
-def _read(workflows: Path, nodes: node_classes.Nodes) -> tuple[list[tabs.Tab], list[str]]:
-    """The tabs; a file at which reading stumbles, or with a node that is none, has none, and is a sentence more."""
-    try:
-        found, problems = tabs.read_all(workflows, nodes)
-    except Exception:  # a file may have anything in it
-        found, problems = [], []
-        for path in shipped.files(workflows):
-            try:
-                found.append(tabs.read(path, nodes))
-            except graph.WorkflowError as error:
-                problems += error.messages
-            except Exception as error:
-                why = _malformed(workflow_file.read(path), nodes) or str(error) or type(error).__name__
-                problems.append(_no_tab(path, why))
-    told = {tab.path: _malformed(tab.document, nodes) for tab in found}
-    problems += [_no_tab(path, why) for path, why in told.items() if why]
-    return [tab for tab in found if not told[tab.path]], problems
-
-
-def _malformed(document: dict[str, Any], nodes: node_classes.Nodes) -> str:
-    """Why an API prompt has a node that is none; empty where it has not, and for the editor's form."""
-    problems = () if "nodes" in document else graph.validate(document, nodes.classes).problems
-    return next((problem.message for problem in problems if problem.kind == "invalid_prompt"), "")
-
-
-def _no_tab(path: Path, why: str) -> str:
-    return f"{path}: this workflow has no tab: {why:.300}"
-
-
 def _build(found: Sequence[tabs.Tab], problems: list[str], runner: Runner) -> gr.Blocks:
     """The page; a tab that cannot be drawn is left out, and a sentence more in `problems`."""
     try:
@@ -100,8 +71,7 @@ def _can_be_drawn(tab: tabs.Tab, runner: Runner, problems: list[str]) -> bool:
     try:
         page.build([tab], [], runner)
     except Exception as error:
-        why = str(error) or type(error).__name__
-        problems.append(_no_tab(tab.path, f"it cannot be drawn: {why}"))
+        problems.append(tabs.no_tab(tab.path, f"it cannot be drawn: {str(error) or type(error).__name__}"))
         return False
     return True
 

@@ -103,7 +103,7 @@ class Tab:
 
 
 def read_all(folder: Path, nodes: node_classes.Nodes) -> tuple[list[Tab], list[str]]:
-    """The workflows of a folder, and a sentence for each file that is none."""
+    """The workflows of a folder, and a sentence for each file that has no tab, whatever is in it."""
     tabs: list[Tab] = []
     problems: list[str] = []
     for path in sorted(shipped.files(folder), key=lambda path: (path.stem != FIRST, path.name.casefold())):
@@ -111,14 +111,23 @@ def read_all(folder: Path, nodes: node_classes.Nodes) -> tuple[list[Tab], list[s
             tabs.append(read(path, nodes))
         except graph.WorkflowError as error:
             problems += error.messages
+        except Exception as error:  # a file may have anything in it
+            problems.append(no_tab(path, error))
     return tabs, problems
+
+
+def no_tab(path: Path, why: object) -> str:
+    """A sentence on a file that has no tab. why: an error or a text."""
+    return f"{path}: this workflow has no tab: {str(why) or type(why).__name__:.300}"
 
 
 def read(path: Path, nodes: node_classes.Nodes) -> Tab:
     """Raises WorkflowError for a file that is no workflow."""
     document = workflow_file.read(path)
     prompt = graph.convert(document, graph.definitions(nodes.classes), nodes.names).prompt
-    trains = any(_is_trainer(node, nodes) for node in prompt.values() if graph.is_object(node))
+    if problems := graph.malformed(prompt):
+        raise graph.WorkflowError(no_tab(path, problems[0].message))
+    trains = any(_is_trainer(node, nodes) for node in prompt.values())
     fields = _placed(list(_fields(prompt, nodes)), prompt, nodes, trains)
     encoders = [
         index
@@ -152,7 +161,7 @@ def _fields(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Field]:
     definitions = graph.definitions(nodes.classes)
     masked = {source for source, kind in _links(prompt, definitions) if kind == "MASK"}
     for node_id, node in prompt.items():
-        definition = definitions.get(node["class_type"]) if graph.is_object(node) else None
+        definition = definitions.get(node["class_type"])
         if definition is None:
             continue
         for entry in definition.inputs.values():
@@ -169,10 +178,10 @@ def _fields(prompt: graph.Prompt, nodes: node_classes.Nodes) -> Iterator[Field]:
 def _links(prompt: graph.Prompt, definitions: Mapping[str, graph.Definition]) -> Iterator[tuple[str, Any]]:
     """The source of each link, and the type that comes from there."""
     for node in prompt.values():
-        for value in node["inputs"].values() if graph.is_object(node) else ():
+        for value in node["inputs"].values():
             match value:
                 case [str(source), int(slot)] if source in prompt:
-                    definition = definitions.get(prompt[source].get("class_type", ""))
+                    definition = definitions.get(prompt[source]["class_type"])
                     outputs = definition.outputs if definition is not None else ()
                     yield source, outputs[slot] if 0 <= slot < len(outputs) else None
                 case _:
@@ -225,7 +234,7 @@ def _is_trainer(node: Mapping[str, Any], nodes: node_classes.Nodes) -> bool:
 
 
 def _class_of(node: Mapping[str, Any], nodes: node_classes.Nodes) -> Any:
-    return nodes.classes.get(str(node.get("class_type")), object)
+    return nodes.classes.get(node["class_type"], object)
 
 
 def _is_titled(node: Mapping[str, Any], names: Mapping[str, str]) -> bool:
@@ -238,7 +247,7 @@ def _avoided(prompt: graph.Prompt) -> set[str]:
     """The nodes of which all that comes ends in inputs called `negative`: what a picture shall not show."""
     readers: dict[str, list[tuple[str, str]]] = {}
     for node_id, node in prompt.items():
-        for name, value in node["inputs"].items() if graph.is_object(node.get("inputs")) else ():
+        for name, value in node["inputs"].items():
             if link := graph.link_of(value):
                 readers.setdefault(link[0], []).append((node_id, name))
 

@@ -143,7 +143,7 @@ def training(report: Report, device: torch.device, presets: Presets, size: int) 
     branches = Branches(base, LoraSettings(rank=16), 1).to(device)
     module: Any = adapted(base, {name: [branch] for name, branch in branches.by_name().items()})
     module.checkpointing = True
-    (optimizer,) = make_optimizers(branches, "adamw", 1e-4, 0.01, (0.9, 0.99), muon=False)
+    (optimizer,) = make_optimizers(branches, "adamw", 1e-4, 0.01, (0.9, 0.99))
     for pixels in (3 * size // 4, size):
         for batch in (1, 4):
             with report.attempt("training"), torch.device(device):

@@ -63,7 +63,7 @@ def peak(preset: str, rank: int, batch: int, size: int, checkpointing: bool) -> 
         branches = Branches(base, LoraSettings(rank=rank), 1)
         module = cast(StageC, adapted(base, {name: [branch] for name, branch in branches.by_name().items()}))
         module.checkpointing = checkpointing
-        (optimizer,) = make_optimizers(branches, "adamw", 1e-4, 0.01, (0.9, 0.99), muon=False)
+        (optimizer,) = make_optimizers(branches, "adamw", 1e-4, 0.01, (0.9, 0.99))
         step(module, branches, optimizer, batch, size // CELL)  # which makes the optimiser's state
         weights = [*base.parameters(), *base.buffers()]
         kept = [entry for entries in optimizer.state.values() for entry in entries.values()]

@@ -97,7 +97,7 @@ def train(
     learned: what the loss learns beside the module's weights, in place; saved with them.
     """
     optimizers = make_optimizers(
-        module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas, muon=plan.muon, faster=plan.faster
+        module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas, faster=plan.faster
     )
     averaged = Averaged(module, plan)
     done = saved = load_state(state, module, averaged.kept, optimizers, learned) if state.exists() else 0
@@ -124,22 +124,26 @@ def train(
             raise
 
 
-def _backward(module: nn.Module, loss: Loss, plan: Plan, step: int) -> dict[str, float]:
-    """The gradients of a step, and its losses; whoever draws from torch's own generator there finds it after as before.
+@contextmanager
+def drawn_by(random: np.random.Generator, module: nn.Module) -> Generator[None]:
+    """Within it torch's own generators, those of the module's devices too, go by `random`; afterwards as before."""
+    devices = {parameter.device.index or 0 for parameter in module.parameters() if parameter.device.type == "cuda"}
+    with torch.random.fork_rng(sorted(devices)):  # pyright: ignore[reportUnknownMemberType]  (half typed)
+        torch.manual_seed(int(random.integers(1 << 62)))  # pyright: ignore[reportUnknownMemberType]  (half typed)
+        yield
 
-    Part k of a step that accumulates is a function of (seed, step, k).
-    """
+
+def _backward(module: nn.Module, loss: Loss, plan: Plan, step: int) -> dict[str, float]:
+    """The gradients of a step, and its losses. Part k of one that accumulates is a function of (seed, step, k)."""
     sums: dict[str, float] = {}
-    devices = {parameter.device.index for parameter in module.parameters() if parameter.device.type == "cuda"}
-    with torch.random.fork_rng(sorted(index or 0 for index in devices)):  # pyright: ignore[reportUnknownMemberType]
-        for part in range(plan.accumulate):
-            random = np.random.default_rng((plan.seed, step, part) if part else (plan.seed, step))
-            torch.manual_seed(int(random.integers(1 << 62)))  # pyright: ignore[reportUnknownMemberType]  (half typed)
+    for part in range(plan.accumulate):
+        random = np.random.default_rng((plan.seed, step, part) if part else (plan.seed, step))
+        with drawn_by(random, module):
             losses = loss(random)
             total = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(total):
                 raise FloatingPointError(f"loss is not finite at step {step}: {losses}")
             torch.autograd.backward(total / plan.accumulate)
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value.item() / plan.accumulate
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value.item() / plan.accumulate
     return sharded.mean(sums)

@@ -21,18 +21,17 @@ def make_optimizers(
     learning_rate: float,
     weight_decay: float,
     betas: tuple[float, float],
-    muon: bool,
     faster: Mapping[str, float] | None = None,
 ) -> list[torch.optim.Optimizer]:
     """One for all that is trained, with weight decay for what has two dimensions or more.
 
     faster: parameters by name, and how many times the others' learning rate they have (RATIO in their group).
-    With `muon` the blocks' matrices go to Muon; its steps are scaled to AdamW's, so that both take the same learning
-    rate (Liu et al. 2025). CascadeError where a package is missing.
+    By `muon` the blocks' matrices go to Muon (Jordan 2024), for dearer steps and fewer of them, the rest to AdamW; its
+    steps are scaled to AdamW's, so that both take the same learning rate (Liu et al. 2025). CascadeError where a
+    package is missing.
     """
-    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    muon |= name == "muon"
-    matrices = [p for name, p in trained if muon and p.ndim == 2 and "_blocks." in name and "mapper" not in name]
+    trained = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
+    matrices = [p for key, p in trained if name == "muon" and p.ndim == 2 and "_blocks." in key and "mapper" not in key]
     taken = {id(p) for p in matrices}
     others = [p for _, p in trained if id(p) not in taken]
     ratios = {id(module.get_parameter(parameter)): ratio for parameter, ratio in (faster or {}).items()}
@@ -52,7 +51,7 @@ def make_optimizers(
 def _make(
     name: str, groups: Sequence[dict[str, Any]], rate: float, betas: tuple[float, float]
 ) -> torch.optim.Optimizer:
-    if name in ("adamw", "muon"):  # muon: for the weights that are no matrices of a block
+    if name in ("adamw", "muon"):
         return torch.optim.AdamW(groups, lr=rate, betas=betas)
     if name == "adafactor":
         return torch.optim.Adafactor(groups, lr=rate)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon")
+OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon")  # muon: the blocks' matrices, the rest by adamw
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class Plan:
     weight_decay: float = 0.01
     optimizer: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.99)
-    muon: bool = False  # the blocks' matrices by Muon (Jordan 2024) instead of AdamW: dearer steps, fewer of them
     accumulate: int = 1  # losses whose gradients make one step
     clip: float = 1.0
     ema: float | None = 0.999  # share of the average that stays; None keeps no average of the weights

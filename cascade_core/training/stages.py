@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from .dataset import Dataset
 from .denoising import add_noise, denoising_loss
 from .examples import Batches, Examples
 from .latent_set import EncodedExamples, LatentSet
-from .models import StageBModels, StageCModels
+from .models import StageBModels, StageCModels, TrainingModels
 from .samples import paint
 from .settings import TrainingSettings
 from .stage_settings import StageCSettings
@@ -107,8 +107,11 @@ class StageCTask(_StageTask):
     def __init__(
         self, models: StageCModels, dataset: Dataset | LatentSet, settings: TrainingSettings, cache: Cache
     ) -> None:
-        encoded = isinstance(dataset, LatentSet)
-        source = (EncodedExamples if encoded else Examples)(cast(Any, models), cast(Any, dataset), settings, cache)
+        source: Batches
+        if isinstance(dataset, LatentSet):
+            source = EncodedExamples(models, dataset, settings, cache)
+        else:
+            source = Examples(cast(TrainingModels, models), dataset, settings, cache)
         is_new = isinstance(settings, StageCSettings) and settings.architecture is not None
         super().__init__(models, models.stage_c, dataset, source, settings, cache, is_new)
         self.models = models

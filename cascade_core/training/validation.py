@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from . import sharded
+from .loop import drawn_by
 from .task import Task
 
 BATCHES = 8
@@ -24,14 +25,13 @@ def validate(task: Task[Any, Any], seed: int) -> float:
     It is a function of the weights and the seed alone. The module is left as it was, and so is torch's own generator.
     """
     module, was_training = task.module, task.module.training
-    devices = {parameter.device.index or 0 for parameter in module.parameters() if parameter.device.type == "cuda"}
     total = 0.0
     module.eval()
-    with task.held_out(), torch.random.fork_rng(sorted(devices)):  # pyright: ignore[reportUnknownMemberType]  (half typed)
+    with task.held_out():
         for number in range(BATCHES):
             random = np.random.default_rng((seed, SEED, number))
-            torch.manual_seed(int(random.integers(1 << 62)))  # pyright: ignore[reportUnknownMemberType]  (half typed)
-            total += task.loss(random)["denoising"].item() / BATCHES
+            with drawn_by(random, module):
+                total += task.loss(random)["denoising"].item() / BATCHES
     module.train(was_training)
     return sharded.mean({NAME: total})[NAME]
 

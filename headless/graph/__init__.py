@@ -12,6 +12,6 @@ from .execution import Done, execute, rehearse
 from .plan import Cache, NodeFailure, Plan
 from .prompt import Problem, Prompt, link_of, locate
 from .unfolding import inputs_of, put
-from .validation import Validation, check_form, validate
+from .validation import Validation, check_form, malformed, validate
 from .wording import WorkflowError, is_list, is_object, list_choices, names_of, nearest, show, title_of, where
 from .workflow import Picture, Workflow, accept, convert

@@ -50,7 +50,7 @@ def validate(prompt: Prompt, classes: Classes, whose: Whose = nobodys) -> Valida
 
     whose: the words for a class that is not here, if it is known whose it is.
     """
-    problems = [problem for node_id, node in prompt.items() for problem in _check_form(node_id, node)]
+    problems = malformed(prompt)
     if problems:
         return Validation(prompt, (), tuple(problems), {})
     used = dict.fromkeys(node["class_type"] for node in prompt.values())
@@ -90,11 +90,11 @@ def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) 
     Raises WorkflowError, with every message, for malformed nodes and for classes without a definition (such a message
     ends in `hint`); then for links to nowhere.
     """
-    messages: list[str] = []
+    misshapen = malformed(prompt)
+    messages = [problem.message for problem in misshapen]
+    sound = prompt.keys() - {problem.node for problem in misshapen}
     for node_id, node in prompt.items():
-        malformed = list(_check_form(node_id, node))
-        messages += [problem.message for problem in malformed]
-        if not malformed and node["class_type"] not in definitions:
+        if node_id in sound and node["class_type"] not in definitions:
             name = node["class_type"]
             messages.append(f"{where(node_id, node)}: {not_among(name, definitions, f'in {owner}')}{hint}")
     if messages:
@@ -107,6 +107,11 @@ def check_form(prompt: Prompt, definitions: Definitions, owner: str, hint: str) 
                 messages.append(f"{where(node_id, node, name)}: expected {expected}, found {found}")
     if messages:
         raise WorkflowError(*messages)
+
+
+def malformed(prompt: Prompt) -> list[Problem]:
+    """What keeps nodes from being any: without a class, or without inputs."""
+    return [problem for node_id, node in prompt.items() for problem in _check_form(node_id, node)]
 
 
 def _check_form(node_id: str, node: Any) -> Iterator[Problem]:

@@ -166,9 +166,7 @@ def _optimizers(part: Part[Any], device: torch.device) -> list[torch.optim.Optim
     """The plan's, in few launches; on a GPU as a recorded step needs them, with tensors for learning rates."""
     plan = part.plan
     made: list[torch.optim.Optimizer] = []
-    for optimizer in make_optimizers(
-        part.module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas, muon=plan.muon
-    ):
+    for optimizer in make_optimizers(part.module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas):
         if isinstance(optimizer, torch.optim.Muon):
             matrices = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             made.append(StackedMuon(matrices, lr=plan.learning_rate, weight_decay=plan.weight_decay))

@@ -122,7 +122,7 @@ def compressor(data: Data, steps: int) -> Part[Compressor]:
         ship(trained.effnet)
         ship(trained.stage_b)
 
-    return Part(module, loss, Plan(steps, 2e-3, ema=0.998, muon=True), finish, batch, warm_up)
+    return Part(module, loss, Plan(steps, 2e-3, ema=0.998, optimizer="muon"), finish, batch, warm_up)
 
 
 def outline_weights(data: Data) -> Rows:
@@ -167,7 +167,7 @@ def stage_b(data: Data, steps: int) -> Part[StageB]:
         )
         return {"v": v}
 
-    return Part(module, loss, Plan(steps, 2e-3, muon=True), ship, batch)
+    return Part(module, loss, Plan(steps, 2e-3, optimizer="muon"), ship, batch)
 
 
 def previewer(data: Data, steps: int) -> Part[Previewer]:

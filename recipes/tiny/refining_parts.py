@@ -81,7 +81,7 @@ def stage_b_refined(data: Data, steps: int) -> Part[StageB]:
             tensor.lerp_(start[name], KEPT)
         ship(trained)
 
-    return Part(module, loss, Plan(steps, 1e-3, muon=True), finish, batch)
+    return Part(module, loss, Plan(steps, 1e-3, optimizer="muon"), finish, batch)
 
 
 def estimates(data: Data) -> Rows:

@@ -85,4 +85,4 @@ def stage_c(data: Data, steps: int) -> Part[StageC]:
         t = denoising.times(batch, 0.3)
         return {"v": denoising.loss(clean, t, lambda x, r: module(x, r, sequence, pooled, shown))}
 
-    return Part(module, loss, Plan(steps, 3e-3, muon=True), ship, batch)
+    return Part(module, loss, Plan(steps, 3e-3, optimizer="muon"), ship, batch)

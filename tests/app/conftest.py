@@ -21,6 +21,8 @@ import stable_cascade_nodes
 from stable_cascade_nodes.headless import node_classes, shipped, workflow_file
 from stable_cascade_nodes.runtime import host
 
+from .browser import browser_paths
+
 collect_ignore_glob = [] if find_spec("gradio") else ["test_*.py"]  # without the extra `app` there is nothing to test
 
 SHIPPED = Path(stable_cascade_nodes.__file__).parent / "workflows"
@@ -132,3 +134,11 @@ def wait_for(condition: Any, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def browser() -> tuple[str, str]:
+    found = browser_paths()
+    if found is None:
+        pytest.skip("needs chromium and chromedriver on the PATH")
+    return found

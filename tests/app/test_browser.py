@@ -20,7 +20,7 @@ from PIL import Image
 from stable_cascade_nodes.headless import workflow_file
 from stable_cascade_nodes.recipes.tiny import reader
 
-from .browser import NARROW, WIDE, Page, browser_paths
+from .browser import NARROW, WIDE, Page
 from .conftest import Server
 
 pytestmark = pytest.mark.browser
@@ -34,14 +34,6 @@ for (const type of ['dragenter', 'dragover', 'drop'])
   document.querySelector('.head').dispatchEvent(new DragEvent(type, {bubbles: true, cancelable: true, dataTransfer}));
 """
 PREVIEW = "return [...document.querySelectorAll('.status .preview')].map(picture => picture.src)[0] || ''"
-
-
-@pytest.fixture(scope="module")
-def browser() -> tuple[str, str]:
-    found = browser_paths()
-    if found is None:
-        pytest.skip("needs chromium and chromedriver on the PATH")
-    return found
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .browser import Page, browser_paths
+from .browser import Page
 from .conftest import Server
 from .test_browser import pictures, shot
 
@@ -75,14 +75,6 @@ return [...document.querySelectorAll('.info-text, .purpose, .status p, .notices,
   .filter(element => element.checkVisibility() && element.scrollWidth > element.clientWidth + 1)
   .map(element => element.textContent.trim().slice(0, 60));
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> tuple[str, str]:
-    found = browser_paths()
-    if found is None:
-        pytest.skip("needs chromium and chromedriver on the PATH")
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from stable_cascade_nodes.headless.set_values import apply
 
 from .conftest import SHIPPED, two_prompts
 
+NOWHERE = {"class_type": "OfNoPack", "inputs": {}}
+
 
 def test_every_shipped_workflow_has_a_tab_with_all_of_its_widgets(nodes: node_classes.Nodes) -> None:
     found, problems = tabs.read_all(SHIPPED, nodes)
@@ -104,6 +106,26 @@ def test_an_api_prompt_is_a_tab_too(tmp_path: Path, nodes: node_classes.Nodes) -
     assert len(tab.fields) == len(tabs.read(SHIPPED / "text_to_image.json", nodes).fields)
     made = values.workflow(tab, [], nodes)
     assert made.editor is None and made.prompt["9"]["inputs"]["steps"] == 20
+
+
+def test_whatever_is_in_a_file_the_others_have_their_tabs(
+    tmp_path: Path, nodes: node_classes.Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with a node of no class here too; not one with a node that is none, or over which reading stumbles."""
+    sound = graph.convert(workflow_file.read(SHIPPED / "text_to_image.json"), graph.definitions(nodes.classes)).prompt
+    odd = {"a_null": None, "b_number": {"class_type": "SaveImage", "inputs": 5}, "c_absent": NOWHERE, "d_stumbles": {}}
+    for name, node in odd.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**sound, "77": node} if node != {} else sound), "utf-8")
+    purpose = tabs._purpose
+
+    def stumble(document: Any, path: Path) -> str:
+        return purpose(document, path) if path.stem != "d_stumbles" else str(1 / 0)
+
+    monkeypatch.setattr(tabs, "_purpose", stumble)
+    found, problems = tabs.read_all(tmp_path, nodes)
+    assert [tab.key for tab in found] == ["c_absent"]
+    assert [Path(line.partition(":")[0]).stem for line in problems] == ["a_null", "b_number", "d_stumbles"]
+    assert all("has no tab" in line for line in problems) and "division by zero" in problems[2]
 
 
 def given(tab: tabs.Tab, **settings: Any) -> list[Any]:

@@ -39,16 +39,22 @@ COMMANDS: dict[str, list[str]] = {
 GROWS = ("run",)  # commands that write new files each time
 
 
-def child(arguments: list[str], place: Path, kill_after: float | None) -> bool:
-    """Whether the command came to its end before it was killed."""
+def start(arguments: list[str], place: Path, log: Path, before: Callable[[], None] = lambda: None) -> int:
+    """The number of a process that runs a command in a folder, with all that it says in `log`. before: called in it."""
     number = os.fork()
     if number == 0:
         os.chdir(place)
-        nothing = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(nothing, 1)
-        os.dup2(nothing, 2)
-        code = main(arguments)
-        os._exit(code)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        before()
+        os._exit(main(arguments))
+    return number
+
+
+def child(arguments: list[str], place: Path, kill_after: float | None) -> bool:
+    """Whether the command came to its end before it was killed."""
+    number = start(arguments, place, place / "log")
     if kill_after is not None:
         time.sleep(kill_after)
         os.kill(number, signal.SIGKILL)

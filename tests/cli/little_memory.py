@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stable_cascade_nodes.headless import node_classes
 
-from .killed_commands import COMMANDS, check_whole, child, files, make
+from .killed_commands import COMMANDS, check_whole, child, files, make, start
 
 ADVICE = re.compile(r"out of memory|choose a smaller")
 ABOVE = (4, 24, 64)  # MiB: too little for the first tensors, for those of the work, and for its end
@@ -23,18 +23,13 @@ ABOVE = (4, 24, 64)  # MiB: too little for the first tensors, for those of the w
 
 def limited(arguments: list[str], place: Path, above: int) -> tuple[int, str]:
     """Exit code, and what was said on stderr."""
-    log = place / "limited.log"
-    number = os.fork()
-    if number == 0:
-        os.chdir(place)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        from stable_cascade_nodes.cli.main import main
 
+    def limit() -> None:
         now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + above * 2**20, resource.RLIM_INFINITY))
-        os._exit(main(arguments))
+
+    log = place / "limited.log"
+    number = start(arguments, place, log, limit)
     return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]), log.read_text("utf-8")
 
 

@@ -17,25 +17,12 @@ from pathlib import Path
 
 from stable_cascade_nodes.headless import node_classes
 
-from .killed_commands import COMMANDS, check_whole, child, files, make
+from .killed_commands import COMMANDS, check_whole, child, files, make, start
 
 OTHER = {"encode": ["--precision", "float32"], "train": ["--rank", "2"]}
 LATEST = 2.0  # seconds after which the second begins at most
 AWAY = re.compile(r"is being worked on by process (\d+) on \S+ since \d{4}-")
 OTHERWISE = re.compile(r"began otherwise|was written by .* this would be by")
-
-
-def start(arguments: list[str], place: Path, log: Path) -> int:
-    number = os.fork()
-    if number == 0:
-        os.chdir(place)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        from stable_cascade_nodes.cli.main import main
-
-        os._exit(main(arguments))
-    return number
 
 
 def code(number: int) -> int:

@@ -42,7 +42,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"muon": True}, {"optimizer": "adafactor"}, {"accumulate": 3}, {"ema": None}], ids=str
+    "settings", [{}, {"optimizer": "muon"}, {"optimizer": "adafactor"}, {"accumulate": 3}, {"ema": None}], ids=str
 )
 def test_resumed_from_a_save_is_as_never_stopped(tmp_path: Path, settings: dict[str, Any]) -> None:
     plan = Plan(steps=40, learning_rate=1e-2, warmup=5, **settings)

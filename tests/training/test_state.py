@@ -23,7 +23,7 @@ from stable_cascade_nodes.cascade_core.training.state import load_state, read_he
 def trained(steps: int) -> tuple[nn.Module, Averaged, list[torch.optim.Optimizer]]:
     torch.manual_seed(0)
     module = nn.Linear(4, 3)
-    optimizers = make_optimizers(module, "adamw", 1e-2, 0.01, (0.9, 0.99), muon=False)
+    optimizers = make_optimizers(module, "adamw", 1e-2, 0.01, (0.9, 0.99))
     averaged = Averaged(module, Plan(3, 1e-2, ema=0.9))
     for _ in range(steps):
         module(torch.ones(2, 4)).square().sum().backward()
@@ -144,4 +144,4 @@ def test_an_optimiser_that_is_not_there(name: str, message: str, monkeypatch: py
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     with pytest.raises(CascadeError, match=message):
-        make_optimizers(nn.Linear(2, 2), name, 1e-3, 0.0, (0.9, 0.99), muon=False)
+        make_optimizers(nn.Linear(2, 2), name, 1e-3, 0.0, (0.9, 0.99))
