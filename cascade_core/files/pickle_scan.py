@@ -95,7 +95,9 @@ def _step(
     if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
         memo[len(memo) if name == "MEMOIZE" else number] = stack[-1]
         return []
-    taken = _take(stack, operation)
+    taken = _take(stack, operation) if operation.stack_before else []
+    if not operation.stack_after:
+        return taken
     outer, inner = (taken[:1], taken[1:]) if name in FILLING else ([], taken)
     depth = max([0, *(value.depth for value in outer), *(1 + value.depth for value in inner)])
     made = _Value(1 + sum(value.weight for value in taken), depth, argument if isinstance(argument, str) else "")
