@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 LARGEST_FILE = 32 * 2**20  # bytes of a file
 SIDE, PIXELS, FRAMES = LARGEST, 64 * 10**6, 64  # of a picture
 FOLDER = "app"  # of the input folder
-LARGEST_KEPT, MOST_KEPT = 4 * 2**30, 20_000  # bytes and files there: the oldest go
+LARGEST_KEPT, MOST_KEPT = 4 * 2**30, 20_000  # bytes and files of our own there: the oldest go
+OWN = re.compile(r"[A-Za-z0-9_-]+-[0-9a-f]{8}\.[a-z]+")  # their names: what a person has laid there stays
 VIEW = 768  # pixels of the longer side of what is shown of a picture
 SUFFIXES = {
     "PNG": (".png",),
@@ -148,5 +149,5 @@ def _put(data: bytes, stem: str, suffix: str) -> str:
     with atomic.unfinished(target.parent) as temporary:
         temporary.write_bytes(data)
         atomic.claim(temporary, target)
-    sessions.trim(target.parent, LARGEST_KEPT, MOST_KEPT)
+    sessions.trim(target.parent, LARGEST_KEPT, MOST_KEPT, OWN)
     return f"{FOLDER}/{target.name}"

@@ -1,6 +1,7 @@
 """Open pages, each a session, and what they may take together: in number, in memory, and on the disk, oldest first."""
 
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 LOCAL = ("127.0.0.1", "localhost", "::1")
 QUIET = 60.0  # seconds after which a page that no longer listens is gone
 MOST, MOST_EACH = 64, 32  # sessions in all, and of one visitor
+ANY = re.compile(r"[^.].*", re.DOTALL)  # hidden ones are locks, or being written
 WAITING, WAITING_EACH = 128 * 2**20, 72 * 2**20  # bytes of requests and blobs that wait in memory
 
 
@@ -104,11 +106,11 @@ class Room:
                 del self._held[visitor]
 
 
-def trim(folder: Path, most_bytes: int, most_files: int) -> None:
-    """Remove the oldest files below a folder until the others are within both bounds."""
+def trim(folder: Path, most_bytes: int, most_files: int, own: re.Pattern[str] = ANY) -> None:
+    """Remove the oldest files below a folder until the others are within both bounds. own: the names that count."""
     found: list[tuple[float, int, str]] = []
     for place, _, names in os.walk(folder):
-        for name in (name for name in names if not name.startswith(".")):  # hidden ones are locks, or being written
+        for name in filter(own.fullmatch, names):
             path = os.path.join(place, name)
             try:
                 about = os.lstat(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import durable
-from .run_log import CURVE
+from .run_log import CURVE, SAMPLES
 
 FILE = "report.html"
 MOST_SAMPLES = 12  # times at which samples are shown: the first, the last, and others evenly between
@@ -36,7 +36,7 @@ def write_report(
         _table({**_course(lines), **facts}),
         _picture(folder / CURVE, "the loss over the steps"),
         _validations(lines),
-        _samples(folder / "samples"),
+        _samples(folder / SAMPLES),
         "<h2>Settings</h2>",
         _table({name: _words(value) for name, value in settings.items()}),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,17 @@ def test_a_view_is_small_and_upright(place: Path) -> None:
     found = pictures.view(name)
     assert found is not None and found.size == (384, 768)
     assert pictures.view("../outside/x.jpg") is None and pictures.view("nothing.png") is None
+
+
+def test_what_was_brought_makes_room_and_what_a_person_laid_there_stays(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MOST_KEPT", 2)
+    (place / "input" / "app").mkdir()
+    (place / "input" / "app" / "my holiday.png").write_bytes(b"mine")
+    for number in range(4):
+        path = place / "outside" / f"{number}.png"
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
+        kept = place / "input" / pictures.keep(path, path.name)
+        os.utime(kept, (number, number))
+    assert sorted(path.name[0] for path in (place / "input" / "app").iterdir()) == ["2", "3", "m"]
