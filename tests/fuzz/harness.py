@@ -181,8 +181,7 @@ def _app() -> tuple[Any, Any]:
 
 def read_in_the_app(data: bytes, folder: Path) -> None:
     """A file as a tab's, and as what is let fall on the page."""
-    from stable_cascade_nodes.app import output_pictures
-    from stable_cascade_nodes.app import server as page
+    from stable_cascade_nodes.app import output_pictures, tabs
     from stable_cascade_nodes.headless import graph
 
     shown, nodes = _app()
@@ -190,7 +189,7 @@ def read_in_the_app(data: bytes, folder: Path) -> None:
     place.mkdir(exist_ok=True)
     (place / "x.json").write_bytes(data)
     with soon():
-        _, problems = page._read(place, nodes)
+        _, problems = tabs.read_all(place, nodes)
     assert all(len(problem) <= LONGEST_MESSAGE for problem in problems)
     with soon():
         try:
