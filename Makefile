@@ -34,7 +34,7 @@ test-app: $(VENV)/.installed-dev
 test-host: $(VENV)/.installed-dev
 	@test -n "$$COMFYUI_PATH" -a -n "$$COMFYUI_PYTHON" || \
 	 { echo "Set COMFYUI_PATH to a ComfyUI folder and COMFYUI_PYTHON to its Python, or to several of each" >&2; exit 2; }
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m host
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m host
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/python -m ruff check .

@@ -30,6 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_generate_tests = lanes.generate
 pytest_collection_modifyitems = lanes.order
 pytest_terminal_summary = lanes.summarise
+pytest_xdist_make_scheduler = lanes.schedule
 
 
 @pytest.fixture(scope="session")

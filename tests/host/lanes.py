@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,26 +88,37 @@ def lanes() -> list[Lane]:
 
 
 def generate(metafunc: pytest.Metafunc) -> None:
-    """One test for each lane, and where it opens the editor, for each rendering of that lane's editor.
-
-    A file's tests of a lane are a group: they share servers, and so one process runs them.
-    """
-
-    def group(lane: Lane) -> str:
-        return f"{lane.name} {metafunc.definition.path.stem}"
-
+    """One test for each lane, and where it opens the editor, for each rendering of that lane's editor."""
     chosen = any("rendering" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if "rendering" in metafunc.fixturenames and not chosen:
         pairs = [
-            pytest.param(lane, rendering, id=f"{lane.name}-{rendering}", marks=pytest.mark.xdist_group(group(lane)))
+            pytest.param(lane, rendering, id=f"{lane.name}-{rendering}")
             for lane in lanes()
             for rendering in lane.renderings
         ]
         pairs = pairs or [pytest.param(None, "canvas", id="no ComfyUI")]
         metafunc.parametrize(("lane", "rendering"), pairs, indirect=True, scope="session")
     elif "lane" in metafunc.fixturenames:
-        found = [pytest.param(lane, id=lane.name, marks=pytest.mark.xdist_group(group(lane))) for lane in lanes()]
+        found = [pytest.param(lane, id=lane.name) for lane in lanes()]
         metafunc.parametrize("lane", found or [pytest.param(None, id="no ComfyUI")], indirect=True, scope="session")
+
+
+@pytest.hookimpl(optionalhook=True)
+def schedule(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadscope` a file's tests of a lane go to one process, for they share its servers.
+
+    Not by marks of groups: xdist 3.8 writes those into a place where pytest 9.2 no longer reads them.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByLane(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            names = [lane.name for lane in lanes() if f"[{lane.name}" in nodeid]
+            return " ".join([nodeid.split("::", maxsplit=1)[0], *names])
+
+    return ByLane(config, log)
 
 
 @pytest.hookimpl(trylast=True)
