@@ -1,6 +1,7 @@
 """Names out of workflows and requests, which never lead out of their folder."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from ..cascade_core.errors import CascadeError
@@ -21,6 +22,19 @@ def inside(root: Path, name: str) -> Path:
     if not is_inside(root, path):
         raise CascadeError(f"{name!r:.200} is a link that leads out of {root}: put the file itself there")
     return path
+
+
+def expect_writable(folder: Path) -> None:
+    """Raise CascadeError where we cannot write into a folder that is there, or is to come into being."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):  # root may write by the mode's bits where there is no way to
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CascadeError(f"{folder} cannot be written ({reason}): choose another folder by --output") from error
 
 
 def split_annotation(name: str) -> tuple[str, str]:

@@ -44,7 +44,8 @@ class SaveImage:
     @classmethod
     def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:
         try:
-            _target(host.current().output_directory(), filename_prefix or "")
+            folder, _ = _target(host.current().output_directory(), filename_prefix or "")
+            paths.expect_writable(folder)
         except CascadeError as error:
             return str(error)
         return True

@@ -72,6 +72,7 @@ async def run(
     Raises WorkflowError and ServerError where nothing runs, RunFailed afterwards. Whoever cancels it (Ctrl-C) stops
     the prompt at the server too. Without `partial` nothing runs where an output is refused.
     """
+    paths.expect_writable(host.current().output_directory())
     async with server.connect(address) as there:
         definitions, names = graph.read_object_info(await there.object_info())
         workflow = graph.convert(document, definitions, names)

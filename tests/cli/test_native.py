@@ -115,6 +115,14 @@ def test_names_inside_are_fine(folders: Path, prefix: str) -> None:
     assert save(torch.rand(1, 4, 4, 3), prefix)[0].is_file()
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(folders: Path) -> None:
+    (folders / "output" / "taken").write_bytes(b"")
+    answer = native.saving.SaveImage.VALIDATE_INPUTS(filename_prefix="taken/deep/star")
+    place = folders / "output" / "taken" / "deep"
+    assert answer == f"{place} cannot be written (not a directory): choose another folder by --output"
+    assert names(folders / "output") == ["taken"]
+
+
 def test_a_failed_write_leaves_nothing(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Image.Image, path: Path, **_: Any) -> None:
         path.write_bytes(b"half")
