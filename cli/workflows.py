@@ -21,7 +21,12 @@ DESCRIPTION = """List the workflow files that come with this pack, or copy one t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument("name", metavar="NAME", nargs="?", help="this one alone (all)")
-    parser.add_argument("--to", metavar="DIR", type=Path, help="copy it there; what is there already is never replaced")
+    parser.add_argument(
+        "--to",
+        metavar="DIR",
+        type=Path,
+        help="copy it into this folder, which may be new; no file there is ever replaced",
+    )
     arguments.add(parser, "--json")
     parser.set_defaults(command=workflows)
 
@@ -48,6 +53,7 @@ def _copy(name: str | None, folder: Path) -> Path:
     source = shipped.path_of(name)
     target = folder / source.name
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
             file.write(source.read_bytes())
     except OSError as error:

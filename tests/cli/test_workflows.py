@@ -26,12 +26,15 @@ def test_a_copy_never_replaces(new_program: Path, capsys: pytest.CaptureFixture[
     copied = new_program / capsys.readouterr().out.strip()
     assert copied.read_bytes() == shipped.path_of("inpainting").read_bytes()
     copied.write_text("mine")
+    assert main(["workflows", "inpainting", "--to", "deep/new"]) == 0  # a folder comes into being
+    assert (new_program / "deep" / "new" / "inpainting.json").is_file()
     assert main(["workflows", "inpainting", "--to", "."]) == 2
     assert (copied.read_text(), "inpainting.json" in capsys.readouterr().err) == ("mine", True)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["workflows", "inpaint"], ["workflows", "--to", "."], ["workflows", "canny", "--to", "no"]]
+    "arguments",
+    [["workflows", "inpaint"], ["workflows", "--to", "."], ["workflows", "canny", "--to", f"{__file__}/no"]],
 )
 def test_what_cannot_be_copied(new_program: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2

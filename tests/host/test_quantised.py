@@ -11,7 +11,9 @@ from .lanes import Lane
 
 ROUNDING = 1e-5
 LIMITS = {"int8": 0.03, "fp8": 0.06, "int4": 0.15}  # of narrow layers, whose errors average out less
-LINEARS = 28  # large ones of the narrow network: 4 blocks of channel mixers, attention and text mappers
+LINEARS = 4 * (
+    2 + 5 + 3
+)  # of the 4 blocks of each kind: channel mixers, attention (q, k, v, out, text), mappers of time
 
 
 @pytest.fixture(scope="module")
