@@ -105,7 +105,7 @@ def generate(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def schedule(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadscope` a file's tests of a lane go to one process, for they share its servers.
+    """With `--dist loadscope` a file's tests of a lane and a rendering go to one process, for they share a server.
 
     Not by marks of groups: xdist 3.8 writes those into a place where pytest 9.2 no longer reads them.
     """
@@ -115,8 +115,9 @@ def schedule(config: pytest.Config, log: Any) -> Any:
 
     class ByLane(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            names = [lane.name for lane in lanes() if f"[{lane.name}" in nodeid]
-            return " ".join([nodeid.split("::", maxsplit=1)[0], *names])
+            file, _, parameters = nodeid.partition("[")
+            places = [f"{lane.name}{way}" for lane in lanes() for way in ("", *map("-{}".format, lane.renderings))]
+            return " ".join([file.split("::", maxsplit=1)[0], *filter(parameters.startswith, places)])
 
     return ByLane(config, log)
 
