@@ -86,6 +86,8 @@ def test_it_runs_by_the_button_opens_again_and_runs_as_a_subgraph(
         clean.forget()  # that its files are missing
         clean.script(BUILT_IN)
         clean.script(SET, [["Size", "width", 256], ["Size", "height", 256]])
+    if file.stem == "few_steps":
+        clean.script(SET, [["Stage C", "steps", 20]])  # its two are over before one has looked
     if file.stem == "lora_training":
         clean.script(SET, [["Train LoRA", "steps", 2], ["Train LoRA", "name", name]])
     before = clean.graph()
@@ -94,10 +96,10 @@ def test_it_runs_by_the_button_opens_again_and_runs_as_a_subgraph(
     clean.screenshot(shots / f"{file.stem}_finished_{clean.rendering}.png")
     seen = clean.script(SEEN)
     assert seen["progress"]["CascadeStageBSampler"] > 2
-    has_previews, wanted = file.stem not in WITHOUT_PREVIEWS, 1 if file.stem == "few_steps" else 3  # of two steps
-    assert not has_previews or seen["previews"]["CascadeStageCSampler"] >= wanted
+    has_previews = file.stem not in WITHOUT_PREVIEWS
+    assert not has_previews or seen["previews"]["CascadeStageCSampler"] > 2
     if clean.rendering == "nodes2":
-        assert not has_previews or seen["shown"]["CascadeStageCSampler"] >= wanted
+        assert not has_previews or seen["shown"]["CascadeStageCSampler"] > 2
         assert seen["shown"]["SaveImage"] > 0
 
     clean.drop_picture(saved)
