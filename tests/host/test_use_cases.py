@@ -87,7 +87,7 @@ def test_it_runs_by_the_button_opens_again_and_runs_as_a_subgraph(
         clean.script(BUILT_IN)
         clean.script(SET, [["Size", "width", 256], ["Size", "height", 256]])
     if file.stem == "few_steps":
-        clean.script(SET, [["Stage C", "steps", 20]])  # its two are over before one has looked
+        clean.script(SET, [["Stage C", "steps", 20], ["Stage C", "seed", seed]])  # two are over before one has looked
     if file.stem == "lora_training":
         clean.script(SET, [["Train LoRA", "steps", 2], ["Train LoRA", "name", name]])
     before = clean.graph()
