@@ -44,7 +44,7 @@ def task(row_id: str) -> dict[str, Any]:
 
 @pytest.fixture
 def crew() -> Iterator[Processes]:
-    found = Processes(JOB, [sys.executable, "-c", WORKER])
+    found = Processes(JOB.to_json(), [sys.executable, "-c", WORKER])
     yield found
     found.close()
 
