@@ -42,10 +42,10 @@ def add_ray(parser: argparse.ArgumentParser) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of a command whose work is in pieces."""
-    number = "processes that share the work, of this machine or of --ray; without it this one does it"
+    number = "processes that share the work, of this machine or of --ray, to the same bytes; else this one does it"
     parser.add_argument("--processes", metavar="N", type=arguments.count, help=number)
     add_ray(parser)
-    threads = "of each process, on a CPU; the last bits hang on it, but not on --processes (as torch chooses here)"
+    threads = "of each process, on a CPU; with several processes 1 is best, for all runs of a set (as torch chooses)"
     parser.add_argument("--threads", metavar="N", type=arguments.count, help=threads)
 
 
@@ -106,28 +106,28 @@ def serve(name: str) -> None:
     """Be a worker, of whatever the job is."""
     from ..headless.batch.crew import serve
 
-    def make(text: str) -> Worker:
-        job: dict[str, Any] = json.loads(text)
-        if "arguments" not in job:
-            from ..headless.batch.job import from_json
-            from ..headless.batch.worker import Worker
+    serve(lambda job: make(job, name))
 
-            return Worker(from_json(text), name)
-        import torch
 
-        from .main import parse
+def make(text: str, name: str) -> Worker:
+    """The worker of a job of `cascade batch`, or of `results`. WorkflowError, CascadeError where it cannot work."""
+    job: dict[str, Any] = json.loads(text)
+    if "arguments" not in job:
+        from ..headless.batch.job import from_json
+        from ..headless.batch.worker import Worker
 
-        try:
-            os.chdir(job["folder"])
-        except OSError as error:
-            raise WorkflowError(
-                f"{socket.gethostname()}: there is no folder {job['folder']}: {error.strerror}"
-            ) from error
-        torch.set_num_threads(job["threads"])
-        module = import_module(f".{MODULES[job['arguments'][0]]}", __package__)
-        return module.worker(parse(job["arguments"]), job)
+        return Worker(from_json(text), name)
+    import torch
 
-    serve(make)
+    from .main import parse
+
+    try:
+        os.chdir(job["folder"])
+    except OSError as error:
+        raise WorkflowError(f"{socket.gethostname()}: no folder {job['folder']}: {error.strerror}") from error
+    torch.set_num_threads(job["threads"])
+    module = import_module(f".{MODULES[job['arguments'][0]]}", __package__)
+    return module.worker(parse(job["arguments"]), job)
 
 
 class PieceWorker:
