@@ -18,13 +18,14 @@ from ..cascade_core.reading import open_file
 from ..cascade_core.wording import all_of
 from ..headless import built_in, graph, node_classes, other_families, set_values, workflow_file
 from ..headless.run import configure
-from . import arguments, parts
+from . import arguments, parts, workers
 from .output import FAILED, OK, STOPPED, Failure, complain, note, say
 
 if TYPE_CHECKING:
     from ..headless.batch.crew import Crew
-    from ..headless.batch.driver import Driver, Event
+    from ..headless.batch.driver import Driver
     from ..headless.batch.job import Job
+    from ..headless.batch.leases import Event
     from ..headless.batch.rows import Row
 
 MOST_TOLD = 20  # messages of one kind; the report has all
@@ -45,11 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rows", metavar="FILE", help="JSON lines or CSV; - is the standard input")
     grid = "each row with each value: NODE.INPUT=1..100, or values between commas, or a JSON list of texts"
     add("--grid", metavar="NODE.INPUT=VALUES", action="append", default=[], help=grid)
-    workers = "processes of this machine, or workers of a cluster; without it this process does the work"
-    add("--workers", metavar="N", type=arguments.count, help=workers)
-    ray = "a Ray cluster's address: host:6379, ray://host:10001, auto, or local for one of this machine alone"
-    add("--ray", metavar="ADDRESS", help=ray)
-    add("--ray-options", metavar="JSON", default="{}", help='of each worker, such as {"num_gpus": 1}')
+    number = "processes of this machine, or workers of a cluster; without it this process does the work"
+    add("--workers", metavar="N", type=arguments.count, help=number)
+    workers.add_ray(parser)
     add("--threads", metavar="N", type=arguments.count, default=1, help="of each worker, on a CPU (%(default)s)")
     add("--retries", metavar="N", type=int, default=2, help="of a row that failed by chance (%(default)s)")
     add("--row-timeout", metavar="SECONDS", type=float, help="end a worker of --workers that takes longer for a row")
@@ -67,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def batch(options: argparse.Namespace) -> int:
     parts.expect("headless.batch", "`cascade batch`: what runs rows")
     if options.worker is not None:
-        from ..headless.batch.crew import serve
-
-        serve(options.worker)
+        workers.serve(options.worker)
         return FAILED
     if options.report is not None:
         from . import batch_report
@@ -81,7 +78,8 @@ def batch(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from ..cascade_core.files.owner import owned
     from ..headless.batch import manifest
-    from ..headless.batch.driver import BatchError, Driver, Rules
+    from ..headless.batch.driver import Driver
+    from ..headless.batch.leases import BatchError, Rules
     from ..headless.batch.output_folder import OutputFolder
 
     _check(options)
@@ -183,16 +181,12 @@ def _rows(options: argparse.Namespace) -> Iterator[Iterator[Row]]:
 
 
 def _crew(options: argparse.Namespace, job: Job) -> Crew:
-    from ..headless.batch import crew
+    from ..headless.batch.crew import ThisProcess
+    from ..headless.batch.worker import Worker
 
-    pack = str(Path(__file__).parents[1])
-    if options.ray is not None:
-        from ..headless.batch import ray_crew
-
-        return ray_crew.RayCrew(job, pack, options.ray, ray_crew.parse_options(options.ray_options))
-    if options.workers is None:
-        return crew.ThisProcess(job)
-    return crew.Processes(job, [sys.executable, pack, "batch", "--worker"])
+    if options.ray is None and options.workers is None:
+        return ThisProcess(lambda name: Worker(job, name))
+    return workers.crew(job.to_json(), options)
 
 
 @contextmanager

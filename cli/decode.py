@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +19,23 @@ from ..cascade_core.files.owner import owned
 from ..cascade_core.training import latent_files
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
-from ..runtime import host, paths
-from . import arguments, pictures
+from ..runtime import paths
+from . import arguments, pictures, workers
+from .decoder import ADVICE, NO_TEXT, Decoder, models, to_png
 from .output import errors_as_failures
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..cascade_core.models.handle import Handle
-    from ..cascade_core.sampling.condition import Condition
-
 AT_ONCE = 4 * 2**20  # pixels in one pass of Stage B
-NO_TEXT = "none"
+NOT_FINITE = "it has numbers that are not finite: try --dtype float32"
+AHEAD = 8  # passes of each process that may be done before one that takes long
 DESCRIPTION = """Make pictures of latents, and print the path of each. LATENTS is what `cascade encode --to` was given,
 for all files of the set, or one numbered file. Pictures get their own paths and sizes back, as .png; those that are
 there already are skipped, so the same command again goes on where the last one stopped.
 Stage B is conditioned on the empty prompt, for which it needs a text encoder; `none` gives it zeros instead. Each
-picture has its own noise, of the seed + its number: it comes out the same alone and in any batch.
+picture has its own noise, of the seed + its number: it comes out the same alone and in any batch, to a rounding, and
+the same to the bit in every run, by any number of --processes, here or by --ray.
 Exit code: 0 all is decoded, 1 a picture was left out or a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     like = "pictures of like size in one pass (%(default)s)"
     add("--batch", metavar="N", type=arguments.count, default=4, help=like)
     pictures.add_workers(parser, "threads that write pictures")
+    workers.add_arguments(parser)
     add("--force", action="store_true", help="decode anew, and replace, what is there already")
     add("--compare", metavar="FOLDER", type=Path, help="the original pictures: tell each one's PSNR in dB")
     arguments.add(parser, "--models", "--device", "--json")
@@ -94,15 +97,17 @@ def decode(options: argparse.Namespace) -> int:
     local = configure(options)
     from ..cascade_core.wording import size_in_words
 
-    local.device()  # refuses a device that is not there
-    with errors_as_failures("choose a smaller --batch, or another --device"):
+    if not workers.are_wanted(options):
+        local.device()  # refuses a device that is not there
+        workers.set_threads(options)
+    with errors_as_failures(ADVICE):
         shards = [latent_files.read(path) for path in paths]
         tasks = _find_tasks(shards, options.output)
         todo = [task for task in tasks if options.force or not task.path.exists()]
-        decoder = _Decoder(options, shards) if todo else None
+        decoder = Decoder(options, _families(shards)) if todo and not workers.are_wanted(options) else None
         with owned(options.output):
-            if decoder is not None:
-                _decode_all(options, decoder, shards, todo, report)
+            if todo:
+                _decode_all(options, decoder, shards, tasks, todo, report)
         psnr = {} if options.compare is None else _compare(options, tasks, report)
         latents = sum(path.stat().st_size for path in paths)
         made = sum(task.path.stat().st_size for task in tasks if task.path.exists())
@@ -136,34 +141,101 @@ def _find_tasks(shards: Sequence[latent_files.Shard], output: Path) -> list[_Tas
     return list(tasks.values())
 
 
+def _families(shards: Sequence[latent_files.Shard]) -> dict[str, str]:
+    """The families of latents, each with the first file of it."""
+    found: dict[str, str] = {}
+    for shard in shards:
+        found.setdefault(shard.origin.family, f"{shard.header.path.name}, by {shard.origin.effnet},")
+    return found
+
+
 def _decode_all(
     options: argparse.Namespace,
-    decoder: _Decoder,
+    decoder: Decoder | None,
     shards: Sequence[latent_files.Shard],
+    tasks: Sequence[_Task],
     todo: Sequence[_Task],
     report: pictures.Report,
 ) -> None:
-    from ..cascade_core.files.header import open_tensors
+    """decoder: None where other processes decode."""
+    wanted = {task.name for task in todo}
+    passes = _passes(options, shards, tasks, wanted)
+    decoded = _decode_apart(options, shards, passes) if decoder is None else _decode_here(decoder, passes)
 
-    def decoded() -> Iterator[tuple[_Task, Tensor]]:
-        for shard in shards:
-            tasks = (task for task in todo if task.shard is shard)
-            with open_tensors(shard.header) as get:
-                for batch in latent_files.batches(
-                    tasks, lambda task: task.kind, lambda task: task.pixels, options.batch, AT_ONCE
-                ):
-                    for task, pixels in zip(batch, decoder(batch, [get(task.name) for task in batch]), strict=True):
-                        if pixels.isfinite().all():
-                            yield task, pixels
-                        else:
-                            report.leave_out(task.name, "it has numbers that are not finite: try --dtype float32")
+    def whole() -> Iterator[tuple[_Task, bytes | Tensor]]:
+        for task, found in decoded:
+            if task.name not in wanted:
+                continue
+            if isinstance(found, str):
+                report.leave_out(task.name, found)
+            else:
+                yield task, found
 
-    writer = pictures.ahead(lambda one: _save(one[1], one[0].path), decoded(), options.workers)
-    with report.bar(len(todo)) as bar, writer as saving:
+    def save(one: tuple[_Task, bytes | Tensor]) -> None:
+        task, found = one
+        _save(found if isinstance(found, bytes) else to_png(found), task.path)
+
+    with report.bar(len(todo)) as bar, closing(decoded), pictures.ahead(save, whole(), options.workers) as saving:
         for (task, _), future in saving:
             future.result()
             report.add_file(task.path)
             bar.update()
+
+
+def _passes(
+    options: argparse.Namespace, shards: Sequence[latent_files.Shard], tasks: Sequence[_Task], wanted: Container[str]
+) -> Iterator[list[_Task]]:
+    """Pictures that pass through Stage B together, where one of them is wanted.
+
+    A pass has the same pictures in every run, whatever is there already: sums in other batches differ in their last
+    bits.
+    """
+    for shard in shards:
+        of_shard = (task for task in tasks if task.shard is shard)
+        for batch in latent_files.batches(
+            of_shard, lambda task: task.kind, lambda task: task.pixels, options.batch, AT_ONCE
+        ):
+            if any(task.name in wanted for task in batch):
+                yield batch
+
+
+def _decode_here(decoder: Decoder, passes: Iterable[list[_Task]]) -> Generator[tuple[_Task, Tensor | str]]:
+    """Each picture (3, H, W), or why it is left out, by this process."""
+    from ..cascade_core.files.header import open_tensors
+
+    for shard, batches in groupby(passes, lambda batch: batch[0].shard):
+        with open_tensors(shard.header) as get:
+            for batch in batches:
+                found = decoder([task.picture for task in batch], [get(task.name) for task in batch])
+                for task, pixels in zip(batch, found, strict=True):
+                    yield task, pixels if pixels.isfinite().all() else NOT_FINITE
+
+
+def _decode_apart(
+    options: argparse.Namespace, shards: Sequence[latent_files.Shard], passes: Iterable[list[_Task]]
+) -> Generator[tuple[_Task, bytes | str]]:
+    """Each picture's PNG, or why it is left out, by other processes."""
+    from ..headless.batch.leases import Unit
+
+    prints = {shard.header.path: latent_files.fingerprint(shard.header.path) for shard in shards}
+    batches = list(passes)
+
+    def piece(batch: list[_Task]) -> Unit:
+        file = batch[0].shard.header.path
+        names = [task.name for task in batch]
+        return Unit(names[0], {"file": str(file), "fingerprint": prints[file], "names": names})
+
+    answers = workers.results(
+        options, map(piece, batches), models(options), options.output, AHEAD, families=_families(shards)
+    )
+    with closing(answers):
+        for batch, (_, answer) in zip(batches, answers, strict=True):
+            for task in batch:
+                if "error" in answer:
+                    yield task, answer["error"]["message"]
+                else:
+                    png = answer["pngs"].get(task.name)
+                    yield task, NOT_FINITE if png is None else base64.b64decode(png)
 
 
 def _compare(options: argparse.Namespace, tasks: Sequence[_Task], report: pictures.Report) -> dict[str, float]:
@@ -179,88 +251,16 @@ def _compare(options: argparse.Namespace, tasks: Sequence[_Task], report: pictur
     return found
 
 
-class _Decoder:
-    """The models, of one family with the latents."""
-
-    def __init__(self, options: argparse.Namespace, shards: Sequence[latent_files.Shard]) -> None:
-        from ..nodes import loaders
-
-        self.options = options
-        self.stage_b = arguments.load_model(loaders.CascadeStageBLoader, "--stage-b", options.stage_b, options.dtype)
-        self.stage_a = arguments.load_model(loaders.CascadeStageALoader, "--stage-a", options.stage_a)
-        for shard in shards:
-            origin = shard.origin
-            _check(self.stage_b, "--stage-b", f"{shard.header.path.name}, by {origin.effnet},", origin.family)
-        _check(self.stage_a, "--stage-a", self.stage_b.name, self.stage_b.family)
-        self.condition = self._condition()
-
-    def __call__(self, batch: Sequence[_Task], stage_c: Sequence[Tensor]) -> list[Tensor]:
-        """Latents of Stage C (16, h, w) -> pictures (3, H, W) in 0..1."""
-        import torch
-
-        from ..cascade_core.pipeline import decode_pixels, last
-        from ..cascade_core.sampling.latent import Latent
-        from ..cascade_core.sampling.settings import STAGE_B_DEFAULTS
-        from ..cascade_core.sampling.sizes import stage_b_size
-        from ..cascade_core.sampling.stages import sample_stage_b
-
-        height, width = batch[0].picture.size
-        empty = torch.zeros(len(batch), self.stage_b.config.channels, *stage_b_size(width, height))
-        steps = sample_stage_b(
-            self.stage_b,
-            [self.condition],
-            [self.condition],
-            Latent(torch.stack([latent.float() for latent in stage_c])),
-            Latent(empty, batch_index=[task.picture.index for task in batch]),
-            seed=self.options.seed,
-            settings=replace(STAGE_B_DEFAULTS, steps=self.options.steps, cfg=self.options.cfg),
-        )
-        pixels = decode_pixels(self.stage_a, last(steps), along=partial(host.current().walk, "Stage A"))
-        return [one[:, : task.picture.size[0], : task.picture.size[1]] for one, task in zip(pixels, batch, strict=True)]
-
-    def _condition(self) -> Condition:
-        """The empty prompt, of which Stage B reads the pooled vector."""
-        import torch
-
-        from ..cascade_core.pipeline import encode_text
-        from ..cascade_core.sampling.condition import Condition
-        from ..nodes import loaders
-
-        name = self.options.text_encoder or (arguments.TINY if self.stage_b.family == "tiny" else None)
-        if name is None:
-            raise WorkflowError(
-                f"--text-encoder: expected the text encoder of {self.stage_b.name}, for the empty prompt that Stage B"
-                f" is conditioned on, or {NO_TEXT} for zeros"
-            )
-        if name == NO_TEXT:
-            return Condition(torch.zeros(1, 1, 1), torch.zeros(1, self.stage_b.config.c_clip))
-        encoder = arguments.load_model(loaders.CascadeTextEncoderLoader, "--text-encoder", name)
-        _check(encoder, "--text-encoder", self.stage_b.name, self.stage_b.family)
-        return encode_text(encoder, "")
-
-
-def _check(handle: Handle, option: str, other: str, family: str) -> None:
-    if handle.family != family:
-        raise WorkflowError(
-            f"{option}: {handle.name} is of the family {handle.family}, but {other} is of {family}: choose models of"
-            " one family"
-        )
-
-
-def _save(pixels: Tensor, path: Path) -> None:
-    """(3, H, W) as a PNG file, whole or not at all."""
-    import torch
-    from PIL import Image
-
+def _save(content: bytes, path: Path) -> None:
+    """A PNG file, whole or not at all."""
     from ..cascade_core.files.atomic import whole
 
-    array = pixels.mul(255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CascadeError(f"{path.parent} cannot be made: {error.strerror or error}") from error
     with whole(path) as temporary:
-        Image.fromarray(array).save(temporary, format="PNG", compress_level=4)
+        temporary.write_bytes(content)
 
 
 def _psnr(original: Path, task: _Task) -> float:

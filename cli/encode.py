@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.owner import owned
@@ -20,7 +22,7 @@ from ..cascade_core.training import latent_files
 from ..cascade_core.training.captions import LINES, Captions, find_captions
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
-from . import arguments, pictures
+from . import arguments, pictures, workers
 from .output import errors_as_failures
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from ..cascade_core.models.handle import Handle
 
+ADVICE = "choose a smaller --size, fewer --workers, or another --device"
+AHEAD = 256  # pictures of each process that may be done before one that takes long
 UNITS = {"": None, "MB": 10**6, "GB": 10**9}
 DESCRIPTION = """Encode all pictures of FOLDER and its sub-folders, and print the path of each file that is written.
 A picture becomes one tensor (16, h, w) under its relative path; `cascade decode` makes pictures of them again, and
@@ -36,8 +40,9 @@ bit, in every run. Captions are taken along: of `cat.png` those in `cat.txt`, `c
 metadata.jsonl, or what --caption-field and --captions say.
 With several files they are called NAME-00001.safetensors and so on. A file appears when it is complete, and is never
 replaced: the same command again goes on where the last one stopped, also with pictures that were added. Ctrl-C writes
-what is encoded so far. A picture that cannot be read is named and left out; so are those of formats that are not read,
-such as HEIC, whose number is told.
+what is encoded so far. With --processes or --ray others do the work, on this machine or on many: the files are the same
+bytes, whoever ends first, and the pictures of a process that dies go to others. A picture that cannot be read is named
+and left out; so are those of formats that are not read, such as HEIC, whose number is told.
 Exit code: 0 all is encoded, 1 a picture was left out or a failure, 2 a bad argument, 130 Ctrl-C."""
 
 
@@ -60,24 +65,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     alone = "of no effect: each picture is encoded by itself, so that it comes out the same whatever else is encoded"
     add("--batch", metavar="N", type=arguments.count, help=alone)
     pictures.add_workers(parser, "threads that read pictures")
+    workers.add_arguments(parser)
     arguments.add(parser, "--models", "--device", "--json")
     parser.set_defaults(command=encode)
 
 
+_Task = tuple[int, str]  # a picture's place and its name
+
+
 @dataclass(frozen=True)
-class _Prepared:
-    name: str
-    index: int
-    bytes: int  # of the file
-    size: tuple[int, int]  # (H, W)
+class _Encoded:
+    latent: Tensor  # (16, h, w)
+    size: tuple[int, int]  # (H, W) of the picture
+    bytes: int  # of its file
     captions: tuple[str, ...]
-    pixels: Tensor  # (1, 3, h, w), at the size at which it is encoded
 
 
 def encode(options: argparse.Namespace) -> int:
     report = pictures.Report("encode", options.json)
-    if not options.folder.is_dir() and not is_tar(options.folder):
-        raise WorkflowError(f"encode: expected a folder of pictures, found {str(options.folder)!r}")
+    _check_folder(options)
     if options.to.suffix != latent_files.SUFFIX or options.to.is_dir():
         expected = f"a file name that ends in {latent_files.SUFFIX}"
         raise WorkflowError(f"--to: expected {expected}, found {str(options.to)!r}")
@@ -95,22 +101,25 @@ def encode(options: argparse.Namespace) -> int:
     if not names:
         raise WorkflowError(f"encode: there are no pictures in {options.folder}")
     report.leave_out_unread(len(names), unread)
-    local.device()  # refuses a device that is not there
-    with errors_as_failures("choose a smaller --size, fewer --workers, or another --device"):
+    if not workers.are_wanted(options):
+        local.device()  # refuses a device that is not there
+        workers.set_threads(options)
+    with errors_as_failures(ADVICE):
         effnet = arguments.load_model(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)
         with owned(options.to.parent, options.to.name):
             return _encode_all(options, effnet, names, told, report)
 
 
+def _check_folder(options: argparse.Namespace) -> None:
+    if not options.folder.is_dir() and not is_tar(options.folder):
+        raise WorkflowError(f"encode: expected a folder of pictures, found {str(options.folder)!r}")
+
+
 def _encode_all(
     options: argparse.Namespace, effnet: Handle, names: Sequence[str], told: Captions, report: pictures.Report
 ) -> int:
-    import torch
-
-    from ..cascade_core.images import encode_resized
     from ..cascade_core.wording import size_in_words
 
-    precision = getattr(torch, options.precision)
     origin = latent_files.Origin(effnet.family, effnet.name, _digest(effnet), options.precision, options.size)
     done = _read_done(options.to, origin)
     todo = [(index, name) for index, name in enumerate(names) if name not in done]
@@ -119,26 +128,18 @@ def _encode_all(
     writer = latent_files.Writer(options.to, origin, most, room, report.add_file)
     encoded = files = pixels = 0
 
-    reader = pictures.ahead(lambda task: _prepare(options, told, *task), todo, options.workers)
-    with report.bar(len(todo)) as bar, reader as reading:
-
-        def readable() -> Iterator[_Prepared]:
-            for (_, name), future in reading:
-                try:
-                    yield future.result()
-                except Exception as error:  # whatever a decoder stumbles over: one picture must not end all others
-                    why = str(error) or type(error).__name__
-                    report.leave_out(name, why.removeprefix(f"{name.rpartition('/')[2]} "))
-                    bar.update()
-
+    found = _encode_apart(options, origin, told, todo) if workers.are_wanted(options) else None
+    with report.bar(len(todo)) as bar, closing(found or _encode_here(options, effnet, told, todo)) as coming:
         try:
-            for one in readable():
-                (latent,) = encode_resized(effnet, one.pixels).to(precision)
+            for (index, name), one in coming:
                 bar.update()
-                if not latent.isfinite().all():
-                    report.leave_out(one.name, "its latent has numbers that are not finite: try --dtype float32")
+                if isinstance(one, str):
+                    report.leave_out(name, one)
                     continue
-                writer.add(one.name, latent, latent_files.Picture(one.size, one.index, pngs[one.name], one.captions))
+                if not one.latent.isfinite().all():
+                    report.leave_out(name, "its latent has numbers that are not finite: try --dtype float32")
+                    continue
+                writer.add(name, one.latent, latent_files.Picture(one.size, index, pngs[name], one.captions))
                 encoded, files, pixels = encoded + 1, files + one.bytes, pixels + 3 * one.size[0] * one.size[1]
             writer.flush(last=True)
         except BaseException:  # Ctrl-C, out of memory: what is encoded stays
@@ -155,6 +156,85 @@ def _encode_all(
     return report.close(encoded, len(names) - len(todo), sizes, **fields)
 
 
+def _encode_here(
+    options: argparse.Namespace, effnet: Handle, told: Captions, todo: Sequence[_Task]
+) -> Generator[tuple[_Task, _Encoded | str]]:
+    """Each picture, or why it is left out, by this process; threads read ahead."""
+
+    def read(task: _Task) -> tuple[tuple[int, int], Tensor, int, tuple[str, ...]]:
+        return *_read(options, task[1]), *_facts(options, told, task[1])
+
+    with pictures.ahead(read, todo, options.workers) as reading:
+        for task, future in reading:
+            try:
+                size, pixels, length, captions = future.result()
+            except Exception as error:  # whatever a decoder stumbles over: one picture must not end all others
+                yield task, _why(error, task[1])
+                continue
+            yield task, _Encoded(_latent(options, effnet, pixels), size, length, captions)
+
+
+def _encode_apart(
+    options: argparse.Namespace, origin: latent_files.Origin, told: Captions, todo: Sequence[_Task]
+) -> Generator[tuple[_Task, _Encoded | str]]:
+    """Each picture, or why it is left out, by other processes; captions are read here."""
+    import torch
+
+    from ..headless.batch.leases import Unit
+
+    precision = getattr(torch, options.precision)
+    pieces = [Unit(name, {"name": name}) for _, name in todo]
+    models = _models(options, origin.identity)
+    with closing(workers.results(options, pieces, models, options.to.parent, AHEAD)) as answers:
+        for task, (_, answer) in zip(todo, answers, strict=True):
+            if "error" in answer:
+                yield task, answer["error"]["message"]
+                continue
+            try:
+                length, captions = _facts(options, told, task[1])
+            except Exception as error:
+                yield task, _why(error, task[1])
+                continue
+            content = bytearray(base64.b64decode(answer["latent"]))
+            latent = torch.frombuffer(content, dtype=precision).view(answer["shape"])
+            yield task, _Encoded(latent, tuple(answer["size"]), length, captions)
+
+
+def worker(options: argparse.Namespace, job: Mapping[str, Any]) -> workers.PieceWorker:
+    """One of the processes that encode pictures for another. WorkflowError and CascadeError where it cannot."""
+    from ..nodes import loaders
+
+    _check_folder(options)
+    configure(options).device()
+    effnet = arguments.load_model(loaders.CascadeEffnetLoader, "--effnet", options.effnet, options.dtype)
+
+    def encode(name: str) -> dict[str, Any]:
+        try:
+            size, pixels = _read(options, name)
+        except Exception as error:
+            raise workers.LeftOut(_why(error, name)) from error
+        latent = _latent(options, effnet, pixels)
+        content = base64.b64encode(latent.contiguous().numpy().data).decode()
+        return {"size": size, "shape": latent.shape, "latent": content}
+
+    return workers.PieceWorker(_models(options, _digest(effnet)), encode, ADVICE)
+
+
+def _models(options: argparse.Namespace, digest: str) -> dict[str, str]:
+    """What workers and driver have to agree in."""
+    return {f"effnet: {options.effnet}": digest}
+
+
+def _latent(options: argparse.Namespace, effnet: Handle, pixels: Tensor) -> Tensor:
+    """A picture as `_read` has it -> (16, h, w)."""
+    import torch
+
+    from ..cascade_core.images import encode_resized
+
+    (latent,) = encode_resized(effnet, pixels).to(getattr(torch, options.precision))
+    return latent
+
+
 def _read_done(target: Path, origin: latent_files.Origin) -> dict[str, latent_files.Picture]:
     """The pictures that former runs encoded, in the same way."""
     found: dict[str, latent_files.Picture] = {}
@@ -169,20 +249,28 @@ def _read_done(target: Path, origin: latent_files.Origin) -> dict[str, latent_fi
     return found
 
 
-def _prepare(options: argparse.Namespace, told: Captions, index: int, name: str) -> _Prepared:
+def _read(options: argparse.Namespace, name: str) -> tuple[tuple[int, int], Tensor]:
+    """A picture's size (H, W), and its pixels (1, 3, h, w) at the size at which it is encoded."""
     from ..cascade_core.images import resize_to_encode
 
     try:
         name.encode()
     except UnicodeEncodeError as error:
         raise CascadeError("its name is no UTF-8: rename it") from error
-    path = options.folder / name
-    pixels = pictures.read(path, options.size)
-    size = pixels.shape[-2], pixels.shape[-1]
+    pixels = pictures.read(options.folder / name, options.size)
+    return (pixels.shape[-2], pixels.shape[-1]), resize_to_encode(pixels)
+
+
+def _facts(options: argparse.Namespace, told: Captions, name: str) -> tuple[int, tuple[str, ...]]:
+    """The bytes of a picture's file, and its captions."""
     captions = tuple(filter(None, told.of(name)))
-    with open_file(path) as file:
-        length = file.seek(0, os.SEEK_END)
-    return _Prepared(name, index, length, size, captions, resize_to_encode(pixels))
+    with open_file(options.folder / name) as file:
+        return file.seek(0, os.SEEK_END), captions
+
+
+def _why(error: Exception, name: str) -> str:
+    """Why a picture is left out, behind its name."""
+    return (str(error) or type(error).__name__).removeprefix(f"{name.rpartition('/')[2]} ")
 
 
 def _digest(handle: Handle) -> str:

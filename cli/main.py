@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     take_any_name()
     code = FAILED
     try:
-        options = _parse(given or ["--help"])
+        options = parse(given or ["--help"])
         code = options.command(options)
         if sys.stdout:
             sys.stdout.flush()
@@ -140,7 +140,7 @@ def _is_completing() -> bool:
     return "_ARGCOMPLETE" in os.environ
 
 
-def _parse(given: Sequence[str]) -> argparse.Namespace:
+def parse(given: Sequence[str]) -> argparse.Namespace:
     """The arguments; of all commands the wanted one alone is imported. SystemExit for help and bad arguments."""
     parser = _Parser(prog="cascade", description="Stable Cascade workflows without an editor and a server.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
@@ -166,4 +166,5 @@ def _parse(given: Sequence[str]) -> argparse.Namespace:
         flags = re.findall(r"--[\w-]+", chosen.format_help())
         near = get_close_matches(unknown[0], flags, n=1)
         chosen.error(f"unknown argument {unknown[0]!r}" + (f": did you mean {near[0]}?" if near else ""))
+    options.given = list(given)
     return options

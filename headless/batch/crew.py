@@ -1,4 +1,7 @@
-"""Workers, wherever they are, as the driver sees them; and those that are this process, or others of this machine."""
+"""Workers, wherever they are, as the driver sees them; and those that are this process, or others of this machine.
+
+A crew knows nothing of the work: a job is a line of text for the worker, a task what its `run` takes.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,33 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
 from ...cascade_core.errors import CascadeError
 from .. import graph
-from .job import Job, from_json
-from .worker import Answer, Worker
 
-Task = dict[str, Any]  # what `Worker.run` takes
+Answer = dict[str, Any]
+Task = dict[str, Any]  # what a worker's `run` takes
 Heard = tuple[str, Answer | None]  # a worker's name and what it says; None where it is lost
 
 
+class Worker(Protocol):
+    """Answers in plain JSON. Made of a job, which may raise CascadeError and WorkflowError."""
+
+    def describe(self) -> Answer:
+        """What the driver asks first: `place`, `versions`, and digests of its `models`."""
+        ...
+
+    @property
+    def run(self) -> Callable[..., Answer]:
+        """Does a task. Answers `seconds`, and an `error` (kind, message) or its `models` and what came of it."""
+        ...
+
+
 class Crew(Protocol):
-    """A worker's first answer is `Worker.describe`, or {"refused": why}; then it answers each task, in their order."""
+    """A worker's first answer is `describe`, or {"refused": why}; then it answers each task, in their order."""
 
     def start(self, worker: str) -> None: ...
 
@@ -45,14 +60,15 @@ class Crew(Protocol):
 class ThisProcess:
     """The one worker that is this process; it runs what it was given when it is waited for."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, make: Callable[[str], Worker]) -> None:
+        """make: a worker of its name."""
+        self._make = make
         self._heard: list[Heard] = []
         self._tasks: deque[tuple[str, Task]] = deque()
         self._worker: Worker | None = None
 
     def start(self, worker: str) -> None:
-        self._worker = Worker(self._job, worker)
+        self._worker = self._make(worker)
         self._heard.append((worker, self._worker.describe()))
 
     def give(self, worker: str, task: Task) -> None:
@@ -75,8 +91,8 @@ class ThisProcess:
 class Processes:
     """Workers that are processes of this machine; they are talked to in lines of JSON."""
 
-    def __init__(self, job: Job, command: Sequence[str]) -> None:
-        """command: what starts a worker, whose name is put behind it."""
+    def __init__(self, job: str, command: Sequence[str]) -> None:
+        """job: a line. command: what starts a worker, whose name is put behind it."""
         self._job, self._command = job, command
         self._heard: queue.Queue[Heard] = queue.Queue()
         self._running: dict[str, subprocess.Popen[str]] = {}
@@ -88,8 +104,10 @@ class Processes:
     def _listen(self, worker: str, process: subprocess.Popen[str]) -> None:
         """In a thread of its own: a worker reads its job when it has started, which takes seconds."""
         assert process.stdout is not None
-        send(process, self._job.to_json())
+        send(process, self._job)
         for line in process.stdout:
+            if not line.endswith("\n"):  # it died while it spoke
+                break
             self._heard.put((worker, json.loads(line)))
         process.wait()
         self._heard.put((worker, None))
@@ -132,8 +150,11 @@ def send(process: subprocess.Popen[str], line: str) -> None:
         process.stdin.flush()
 
 
-def serve(name: str) -> None:
-    """Be a worker: a job, then tasks, as lines of JSON on stdin; answers on stdout. Ends as soon as stdin does."""
+def serve(make: Callable[[str], Worker]) -> None:
+    """Be the worker that `make` makes of a job: the job, then tasks, as lines of JSON on stdin; answers on stdout.
+
+    Ends as soon as stdin does.
+    """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what nodes print is no answer
     lines: queue.Queue[str] = queue.Queue()
@@ -141,11 +162,11 @@ def serve(name: str) -> None:
     def listen() -> None:
         for line in sys.stdin:
             lines.put(line)
-        os._exit(1)  # the driver is gone: nobody wants the row that runs
+        os._exit(1)  # the driver is gone: nobody wants what runs
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        worker = Worker(from_json(lines.get()), name)
+        worker = make(lines.get())
         _say(answers, worker.describe())
     except (CascadeError, graph.WorkflowError) as error:
         _say(answers, {"refused": str(error)})

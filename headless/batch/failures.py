@@ -19,6 +19,7 @@ STORAGE = "storage"  # the output cannot be written
 TRANSIENT = "transient"  # anything else
 KINDS = (BAD_ROW, MISSING_MODEL, OUT_OF_MEMORY, LOST_WORKER, STORAGE, TRANSIENT)
 RETRIED = (OUT_OF_MEMORY, STORAGE, TRANSIENT)
+MOST_LOSSES = 3  # workers that may die of a row
 
 ADVICE = {
     BAD_ROW: "correct these rows",

@@ -15,7 +15,6 @@ from typing import Any
 
 from .. import graph
 from .crew import Heard, Task
-from .job import Job
 
 OBJECT_STORE = 200 * 2**20  # bytes on a cluster of this machine alone: some rows' pictures at a time
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long a driver waits for a head that is gone
@@ -38,12 +37,12 @@ def parse_options(text: str) -> dict[str, Any]:
 class RayCrew:
     """`options` are those of Ray's actors, such as num_gpus, resources or scheduling_strategy."""
 
-    def __init__(self, job: Job, pack: str, address: str, options: dict[str, Any]) -> None:
+    def __init__(self, job: str, pack: str, address: str, options: dict[str, Any]) -> None:
         """pack: the folder of this package, which starts a worker where a machine has it at the same place."""
         os.environ.setdefault(RECONNECT, "20")
         import ray  # pyright: ignore[reportMissingImports]  (the extra `batch`)
 
-        self._ray, self._job, self._pack = ray, job.to_json(), pack
+        self._ray, self._job, self._pack = ray, job, pack
         local: dict[str, Any] = {"object_store_memory": OBJECT_STORE} if address == LOCAL else {}
         try:
             ray.init(address=address, logging_level=logging.ERROR, **local)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .. import node_classes
+from .failures import MOST_LOSSES
 from .manifest import FINISHED, Manifest, Record
 from .model_identity import differences, identity
 from .output_folder import OutputFolder
 from .rows import Row
-
-MOST_LOSSES = 3  # workers that may die of a row
 
 State = Literal["to do", "skipped", "reused", "changed", "lost"]
 

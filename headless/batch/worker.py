@@ -21,13 +21,12 @@ from ...runtime.environment import pack_version
 from .. import built_in, graph, node_classes, requirements, set_values
 from ..native.saving import PreviewImage
 from ..run import configure, perform
+from .crew import Answer
 from .failures import BAD_ROW, OUT_OF_MEMORY, of_error, of_problems
 from .job import TOKEN, Job
 from .model_identity import identities
 
 MOST_WARNINGS = 3  # of a row that are kept
-
-Answer = dict[str, Any]
 
 
 class _Refused(Exception):

@@ -26,7 +26,7 @@ from stable_cascade_nodes.cascade_core.images import EQUAL, encode_pixels
 from stable_cascade_nodes.cascade_core.sampling.sizes import stage_c_size
 from stable_cascade_nodes.cascade_core.training import latent_files
 from stable_cascade_nodes.cascade_core.training.latent_files import batches
-from stable_cascade_nodes.cli import decode, pictures
+from stable_cascade_nodes.cli import decoder, pictures
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.recipes.tiny.reader import is_right
 
@@ -350,7 +350,7 @@ def test_decoding_goes_on_where_it_stopped(
     cascade("encode", "in", "--to", "l.safetensors")
     arguments = ("decode", "l.safetensors", "--output", "out", *QUICK, "--batch", 1)
     cascade("decode", "l.safetensors", "--output", "whole", *QUICK, "--batch", 1)
-    plain, calls = decode._Decoder.__call__, []
+    plain, calls = decoder.Decoder.__call__, []
 
     def stopping(self: Any, batch: Any, stage_c: Any) -> Any:
         if len(calls) == 4:
@@ -358,12 +358,12 @@ def test_decoding_goes_on_where_it_stopped(
         calls.append(len(batch))
         return plain(self, batch, stage_c)
 
-    monkeypatch.setattr(decode._Decoder, "__call__", stopping)
+    monkeypatch.setattr(decoder.Decoder, "__call__", stopping)
     assert cascade(*arguments).code == 130
     first = {path: path.stat().st_mtime_ns for path in (folders / "out").rglob("*.png")}
     assert 1 <= len(first) <= 4
     assert not list((folders / "out").rglob(".*"))
-    monkeypatch.setattr(decode._Decoder, "__call__", plain)
+    monkeypatch.setattr(decoder.Decoder, "__call__", plain)
     answer = cascade(*arguments, "--json")
     assert answer.code == 0 and json.loads(answer.out)["skipped"] == len(first)
     assert first == {path: path.stat().st_mtime_ns for path in first}

@@ -21,13 +21,14 @@ from stable_cascade_nodes.headless.set_values import ShortForm
 
 PACK = Path(__file__).parents[3]
 JOB = Job({}, None, [], "", "", "")
-# Says how long its job is, then each task's id; dies of the task `die`.
+# Says how long its job is, then each task's id; dies of the task `die`, while it speaks.
 WORKER = """
 import json, os, sys
 print(json.dumps({"place": sys.argv[1], "job": len(sys.stdin.readline())}), flush=True)
 for line in sys.stdin:
     task = json.loads(line)
     if task["row_id"] == "die":
+        print('{"id": "half of', end="", flush=True)
         os._exit(9)
     print(json.dumps({"id": task["row_id"]}), flush=True)
 """
@@ -44,7 +45,7 @@ def task(row_id: str) -> dict[str, Any]:
 
 @pytest.fixture
 def crew() -> Iterator[Processes]:
-    found = Processes(JOB, [sys.executable, "-c", WORKER])
+    found = Processes(JOB.to_json(), [sys.executable, "-c", WORKER])
     yield found
     found.close()
 

@@ -14,8 +14,9 @@ import pytest
 
 from stable_cascade_nodes.headless.batch import manifest
 from stable_cascade_nodes.headless.batch.crew import Heard, Task
-from stable_cascade_nodes.headless.batch.driver import BatchError, Driver, Event, Rules
+from stable_cascade_nodes.headless.batch.driver import Driver
 from stable_cascade_nodes.headless.batch.job import Job
+from stable_cascade_nodes.headless.batch.leases import BatchError, Event, Rules
 from stable_cascade_nodes.headless.batch.manifest import Manifest
 from stable_cascade_nodes.headless.batch.output_folder import OutputFolder
 from stable_cascade_nodes.headless.batch.rows import Row
