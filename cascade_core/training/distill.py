@@ -24,10 +24,10 @@ from ..models.adapters import adapted
 from ..models.body import Body
 from ..models.handle import Handle
 from ..sampling.stages import process_of
+from .branches import Branches
 from .cache import Cache, Entry
 from .denoising import Noised, denoising_loss, noised_at
 from .distill_settings import DistillSettings
-from .lora import Branches
 from .models import StageCModels
 from .prompts import Prompts, draw_prompts
 from .samples import paint
@@ -99,7 +99,7 @@ class DistillTask(Task[DistillSettings, Student]):
         save_lora(path, lora, [self.teacher.root], dialect=self.settings.dialect)
 
     def _with(self, branches: Branches) -> Handle:
-        student = adapted(self.teacher.module, {name: [one] for name, one in branches.by_name().items()})
+        student = adapted(self.teacher.module, branches.by_weight())
         cast(Body, student).checkpointing = self.settings.checkpointing
         return beside(self.teacher, student)
 

@@ -12,19 +12,18 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import CascadeError
 from ..lora.attach import beside
 from ..lora.lora import Lora, NewToken, lora_of
-from ..lora.order import official_order
 from ..lora.tokens import with_tokens
 from ..lora.write import save_lora
-from ..models.adapters import LowRank, adaptable, adapted
+from ..models.adapters import adapted
 from ..models.handle import Handle
 from ..models.stage_c import StageC
 from ..models.text import TextEncoder
 from ..sampling.activations import text_bytes
+from .branches import Branches
 from .cache import Cache, Entry
 from .dataset import Dataset
 from .denoising import denoising_loss
@@ -39,41 +38,6 @@ from .task import PictureTask, stage_c_bytes
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
 
 
-class Branches(nn.Module):
-    """The weights of a LoRA, in float32: the branches, and the rows of its new words."""
-
-    def __init__(self, stage: nn.Module, settings: LoraSettings, width: int = 0) -> None:
-        """width: of a word's row. One of each pair of matrices is drawn, the other zero: nothing changes at first.
-
-        init "official": up is drawn, from N(0, 1); "down": down, from N(0, 1 / inputs), as others do (Hu et al. 2021).
-        """
-        super().__init__()
-        weights = adaptable(stage)
-        self.names = official_order(stage, settings.filters)
-        if not self.names:
-            which = "Stage C" if isinstance(stage, StageC) else "Stage B"
-            some = ", ".join(list(weights)[:3])
-            raise CascadeError(
-                f"filters: no weight of this {which} lies in a module whose name contains"
-                f" {' or '.join(settings.filters)}: name a part of one such as {some}"
-            )
-        generator = torch.Generator().manual_seed(settings.seed)
-        self.branches = nn.ModuleList()
-        for name in self.names:
-            out, *inner = weights[name].shape
-            down, up = torch.zeros(settings.rank, *inner), torch.zeros(out, settings.rank)
-            if settings.init == "official":
-                up = torch.randn(up.shape, generator=generator)
-            else:
-                down = torch.randn(down.shape, generator=generator) / down[0].numel() ** 0.5
-            self.branches.append(LowRank(down, up, settings.alpha / settings.rank))
-        self.rows = nn.Parameter(torch.zeros(len(settings.tokens), width)) if settings.tokens else None
-        self.requires_grad_(True)
-
-    def by_name(self) -> dict[str, LowRank]:
-        return dict(zip(self.names, cast(Sequence[LowRank], self.branches), strict=True))
-
-
 class LoraTask(PictureTask[LoraSettings, Branches]):
     kind = "LoRA"
 
@@ -82,8 +46,7 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         self.models = models
         with torch.inference_mode(False), torch.no_grad():
             self.module = Branches(models.stage_c.module, settings, models.text_encoder.config.hidden_size)
-            branches = {name: [branch] for name, branch in self.module.by_name().items()}
-            stage_c = cast(StageC, adapted(models.stage_c.module, branches))
+            stage_c = cast(StageC, adapted(models.stage_c.module, self.module.by_weight()))
             stage_c.checkpointing = settings.checkpointing
             self.stage_c, self.text_encoder = beside(models.stage_c, stage_c), models.text_encoder
             if self.module.rows is not None:

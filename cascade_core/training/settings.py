@@ -314,6 +314,17 @@ class LoraSettings(TrainingSettings):
         "Whose names the file has: ComfyUI's, the official code's (which has them for .attn alone), or kohya's.",
         choices=("comfyui", "official", "kohya"),
     )
+    dora: bool = setting(
+        False,
+        "Learn the lengths of the weights' columns beside their directions (DoRA): more freely at the same rank, for a"
+        " third more time. Other programs read the file, the official code does not.",
+        place=COMMAND,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dora and self.dialect == "official":
+            raise CascadeError("dora: the official dialect has no place for it: choose the dialect comfyui or kohya")
 
     def plan(self) -> Plan:
         return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})

@@ -31,23 +31,6 @@ TINY = "tiny (built-in)"
 SETTINGS: dict[str, Any] = {"size": 64, "steps": 4, "batch_size": 2, "learning_rate": 1e-2, "save_every": 2}
 
 
-@pytest.fixture(scope="module")
-def models() -> TrainingModels:
-    kinds = ("stage_c", "text_encoder", "effnet", "previewer", "image_encoder")
-    return TrainingModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number, (width, height) in enumerate([(64, 64), (80, 64), (64, 128)]):
-        levels = np.random.default_rng(number).integers(255, size=(height, width, 3), dtype=np.uint8)
-        Image.fromarray(levels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"a [zig] {number}")
-    return folder
-
-
 def start(models: TrainingModels, pictures: Path, folder: Path, **settings: Any) -> tuple[TrainingRun, LoraTask]:
     chosen = LoraSettings(**{**SETTINGS, **settings})
     return train_lora(models, read_dataset(pictures), chosen, folder, folder / "lora.safetensors")
