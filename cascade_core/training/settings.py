@@ -14,7 +14,7 @@ from ..errors import CascadeError
 from .plan import OPTIMIZERS, Plan
 from .setting import ADDED, COMMAND, REQUIRED, lines_of, parts_of, setting, settings_of, share
 
-SCHEDULES = {"constant": 1.0, "cosine": 0.3}  # share of the steps before the learning rate goes down to zero
+SCHEDULES = {"constant": 1.0, "cosine": 0.3, "linear": 0.0}  # share of the steps before the rate goes down to zero
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class TrainingSettings:
     )
     schedule: str = setting(
         "constant",
-        "The learning rate: constant, officially; or, after three tenths of the steps, down to zero, which is finer,"
-        " but fixes the number of steps.",
+        "The learning rate: constant, officially; cosine: after three tenths of the steps down to zero; linear: down to"
+        " zero from the start. Both are finer, but fix the number of steps.",
         choices=tuple(SCHEDULES),
     )
     warmup: int = setting(1, "Steps in which the learning rate rises from zero.", least=1, most=100000)
@@ -207,6 +207,7 @@ class TrainingSettings:
             learning_rate=self.learning_rate,
             warmup=self.warmup,
             flat=SCHEDULES[self.schedule],
+            straight=self.schedule == "linear",
             optimizer=self.optimizer,
             betas=(0.9, 0.999),
             accumulate=self.accumulate,

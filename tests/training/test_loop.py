@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stable_cascade_nodes.cascade_core.training.loop import train
 from stable_cascade_nodes.cascade_core.training.plan import Plan
+from stable_cascade_nodes.cascade_core.training.settings import TrainingSettings
 
 
 class Regression(nn.Module):
@@ -133,3 +134,16 @@ def test_rate() -> None:
 def test_a_constant_rate_stays_after_its_warm_up() -> None:
     plan = Plan(steps=10, learning_rate=2.0, warmup=2, flat=1.0)
     assert [plan.rate(step) for step in (0, 1, 5, 9)] == [1, 2, 2, 2]
+
+
+def test_a_linear_rate_is_torchs() -> None:
+    """With a warm-up over it, of which torch knows nothing; and it fixes the number of steps."""
+    plan = TrainingSettings(steps=40, learning_rate=0.5, schedule="linear", warmup=4).plan()
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=40, power=1.0)
+    for step in range(40):
+        assert plan.rate(step) == pytest.approx(optimizer.param_groups[0]["lr"] * min(1.0, (step + 1) / 4))
+        optimizer.step()
+        scheduler.step()
+    assert plan.rate(40) == 0
+    assert TrainingSettings(schedule="linear", steps=7).fixed() != TrainingSettings(schedule="linear").fixed()
