@@ -25,8 +25,8 @@ from ..cascade_core.sampling.settings import STAGE_C_DEFAULTS
 from ..cascade_core.sampling.sizes import CELL, stage_b_size
 from ..cascade_core.sampling.stages import sample_stage_c
 from ..cascade_core.training.branches import Branches
+from ..cascade_core.training.lora_settings import LoraSettings
 from ..cascade_core.training.optimizers import make_optimizers
-from ..cascade_core.training.settings import LoraSettings
 from .bench import about, rate
 from .clock import medians, peak, spent
 from .networks import in_type, inputs, network, ours

@@ -24,8 +24,8 @@ from ..cascade_core.models.stage_c import StageC
 from ..cascade_core.sampling.sizes import CELL
 from ..cascade_core.training.branches import Branches
 from ..cascade_core.training.denoising import Noised, denoising_loss
+from ..cascade_core.training.lora_settings import LoraSettings
 from ..cascade_core.training.optimizers import make_optimizers
-from ..cascade_core.training.settings import LoraSettings
 from .counted import Alive
 
 GIB = 2**30

@@ -13,7 +13,7 @@ from ..lora.order import official_order
 from ..models.adapters import Decomposed, LowRank, adaptable, column_lengths, merged
 from ..models.linear import Weight
 from ..models.stage_c import StageC
-from .settings import LoraSettings
+from .lora_settings import LoraSettings
 
 FUSED = ".in_proj_weight"  # q, k and v of an attention, below one another
 

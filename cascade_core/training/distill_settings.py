@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ..errors import CascadeError
 from ..sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
+from .lora_settings import LoraSettings
 from .setting import again, setting
-from .settings import LoraSettings
 
 TEACHERS = ("ddim", "dpmpp_2m", "heun", "uni_pc")  # samplers that add no noise: each place leads to one end
 STUDENT = "lcm"  # the sampler that the result is made for

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from .controlnet_settings import ControlNetSettings
 from .distill_settings import DistillSettings, DistillStageBSettings
+from .lora_settings import LoraSettings
 from .setting import ADDED, COMMAND, OPTIONAL, REQUIRED, Setting, at_place, settings_of
-from .settings import LoraSettings, TrainingSettings
+from .settings import TrainingSettings
 from .stage_settings import StageCSettings
 
 

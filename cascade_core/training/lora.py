@@ -28,11 +28,11 @@ from .cache import Cache, Entry
 from .dataset import Dataset
 from .denoising import denoising_loss
 from .examples import Conditioning
+from .lora_settings import LoraSettings
 from .models import TrainingModels
 from .preservation import Preservation
 from .prompts import draw_prompts
 from .samples import paint
-from .settings import LoraSettings
 from .task import PictureTask, stage_c_bytes
 
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon")  # muon: the blocks' matrices, the rest by adamw
+OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon", "prodigy", "schedule_free")
+"""By muon go the blocks' matrices, the rest by adamw."""
+WHOLE = ("muon", "prodigy", "schedule_free")  # they are for weights that one process has all of
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from .denoising import add_noise, denoising_loss
 from .examples import Batches, Examples
 from .latent_set import EncodedExamples, LatentSet
 from .models import StageBModels, StageCModels, TrainingModels
+from .plan import WHOLE
 from .samples import paint
 from .settings import TrainingSettings
 from .stage_settings import StageCSettings
@@ -58,9 +59,10 @@ class _StageTask(SourceTask[TrainingSettings, nn.Module]):
     ) -> None:
         """source: of batches, of the data set. is_new: the base itself is trained, and no copy of it."""
         sharded.check_batch(settings.batch_size)
-        if sharded.count() > 1 and settings.optimizer == "muon":
+        if sharded.count() > 1 and settings.optimizer in WHOLE:
             raise CascadeError(
-                "optimizer: muon needs whole matrices, which several processes have parts of: choose adamw"
+                f"optimizer: {settings.optimizer} needs whole weights, which several processes have parts of: choose"
+                " adamw"
             )
         super().__init__(models, dataset, source, settings, cache)
         self.base = base

@@ -25,8 +25,8 @@ from stable_cascade_nodes.cascade_core.models.blocks import Attention
 from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.linear import Conv2d, Held, Linear
 from stable_cascade_nodes.cascade_core.training.branches import Branches
+from stable_cascade_nodes.cascade_core.training.lora_settings import LoraSettings
 from stable_cascade_nodes.cascade_core.training.models import TrainingModels
-from stable_cascade_nodes.cascade_core.training.settings import LoraSettings
 
 from .peft_dora import ALPHA, ANSWERS, RANK
 from .test_lora import TINY, finish, start

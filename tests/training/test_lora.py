@@ -21,10 +21,10 @@ from stable_cascade_nodes.cascade_core.models.linear import Held
 from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
 from stable_cascade_nodes.cascade_core.training.lora import LoraTask, untrained_lora
+from stable_cascade_nodes.cascade_core.training.lora_settings import LoraSettings, read_tokens
 from stable_cascade_nodes.cascade_core.training.models import TrainingModels
 from stable_cascade_nodes.cascade_core.training.prompts import draw_prompts
 from stable_cascade_nodes.cascade_core.training.run import Report, TrainingRun
-from stable_cascade_nodes.cascade_core.training.settings import LoraSettings, read_tokens
 from stable_cascade_nodes.cascade_core.training.start import train_lora
 
 TINY = "tiny (built-in)"

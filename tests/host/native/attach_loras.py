@@ -64,7 +64,7 @@ def trained(handle: Any, dialect: str) -> Path:
     from the_pack.cascade_core.lora.lora import lora_of
     from the_pack.cascade_core.lora.write import save_lora
     from the_pack.cascade_core.training.branches import Branches
-    from the_pack.cascade_core.training.settings import LoraSettings
+    from the_pack.cascade_core.training.lora_settings import LoraSettings
 
     branches = Branches(handle.module, LoraSettings(rank=RANK, dora=True, filters=("",)))
     for parameter in branches.parameters():
