@@ -19,10 +19,17 @@ FUSED = ".in_proj_weight"  # q, k and v of an attention, below one another
 
 
 class Branches(nn.Module):
-    """The weights of a LoRA, in float32: the branches, and the rows of its new words."""
+    """The weights of a LoRA, in float32: the branches, and the rows of its new words.
 
-    def __init__(self, stage: nn.Module, settings: LoraSettings, width: int = 0) -> None:
-        """width: of a word's row. One of each pair of matrices is drawn, the other zero: nothing changes at first.
+    text: branches beside the text encoder's weights.
+    """
+
+    def __init__(
+        self, stage: nn.Module, settings: LoraSettings, width: int = 0, text_encoder: nn.Module | None = None
+    ) -> None:
+        """width: of a word's row. text_encoder: that learns, too, by `text_rank`.
+
+        One of each pair of matrices is drawn, the other zero: nothing changes at first.
 
         init "official": up is drawn, from N(0, 1); "down": down, from N(0, 1 / inputs), as others do (Hu et al. 2021).
         With `dora` each has the lengths of the weight's columns, too, and q, k and v have branches of their own: files
@@ -50,7 +57,14 @@ class Branches(nn.Module):
                 low = _low_rank(own, settings, generator)
                 self.branches.append(Decomposed(low, _lengths(own), rows) if settings.dora else low)
         self.rows = nn.Parameter(torch.zeros(len(settings.tokens), width)) if settings.tokens else None
+        self.text = None
+        if text_encoder is not None and settings.text_rank:
+            self.text = Branches(text_encoder, settings.of_text())
         self.requires_grad_(True)
+
+    def by_kind(self) -> dict[str, dict[str, LowRank | Decomposed]]:
+        """The branches of a LoRA of Stage C by the model that they are beside, see `lora_of`."""
+        return {"stage_c": self.by_name()} | ({} if self.text is None else {"text_encoder": self.text.by_name()})
 
     def by_name(self) -> dict[str, LowRank | Decomposed]:
         """The branches as files name them, see `lora_of`."""

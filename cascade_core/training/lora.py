@@ -1,4 +1,4 @@
-"""Training a LoRA: branches beside weights of Stage C, and new words of the text encoder."""
+"""Training a LoRA: branches beside weights of Stage C and of the text encoder, and new words of the latter."""
 
 from __future__ import annotations
 
@@ -42,16 +42,20 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
     kind = "LoRA"
 
     def __init__(self, models: TrainingModels, dataset: Dataset, settings: LoraSettings, cache: Cache) -> None:
-        super().__init__(models, dataset, settings, cache, text=not settings.tokens)
+        super().__init__(models, dataset, settings, cache, text=not settings.learns_text)
         self.models = models
         with torch.inference_mode(False), torch.no_grad():
-            self.module = Branches(models.stage_c.module, settings, models.text_encoder.config.hidden_size)
+            self.module = _branches(models, settings)
             stage_c = cast(StageC, adapted(models.stage_c.module, self.module.by_weight()))
             stage_c.checkpointing = settings.checkpointing
             self.stage_c, self.text_encoder = beside(models.stage_c, stage_c), models.text_encoder
+            words = cast(TextEncoder, models.text_encoder.module)
+            if self.module.text is not None:
+                words = cast(TextEncoder, adapted(words, self.module.text.by_weight()))
             if self.module.rows is not None:
-                words = cast(TextEncoder, models.text_encoder.module)
-                self.text_encoder = beside(models.text_encoder, with_tokens(words, self._tokens(), self.module.rows))
+                words = with_tokens(words, self._tokens(), self.module.rows)
+            if settings.learns_text:
+                self.text_encoder = beside(models.text_encoder, words)
         self.preservation: Preservation | None = None
         if settings.keep_weight:
             prompts = draw_prompts(settings.keep, settings.keep_count)
@@ -99,7 +103,7 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         tokens = [
             replace(token, rows=rows[i : i + 1].clone()) for i, token in enumerate(self._tokens()) if rows is not None
         ]
-        return lora_of(name, {"stage_c": self.module.by_name()}, tokens, self.models.stage_c.family)
+        return lora_of(name, self.module.by_kind(), tokens, self.models.stage_c.family)
 
     def write(self, path: Path) -> None:
         handles = [self.models.stage_c.root, self.models.text_encoder.root]
@@ -115,13 +119,13 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         if self.preservation is not None:
             batch += settings.keep_batch or settings.batch_size
         device = self.stage_c.acquire(stage_c_bytes(self.models, settings, batch))
-        if settings.tokens:
+        if settings.learns_text:
             text = self.models.text_encoder
             self.text_encoder.acquire(8 * text_bytes(text.config, batch, text.dtype))
         return device
 
     def _encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        if not self.settings.tokens:
+        if not self.settings.learns_text:
             return self.examples.encodings(captions)
         sequence, pooled = cast(TextEncoder, self.text_encoder.module).encode(captions, truncate=True)
         return sequence, pooled
@@ -139,9 +143,14 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         return caption
 
 
+def _branches(models: TrainingModels, settings: LoraSettings) -> Branches:
+    text = models.text_encoder
+    return Branches(models.stage_c.module, settings, text.config.hidden_size, text.module)
+
+
 def untrained_lora(models: TrainingModels, settings: LoraSettings, name: str) -> Lora:
     """The LoRA that a training begins with, by shapes alone; CascadeError where it cannot begin."""
     width = models.text_encoder.config.hidden_size
-    branches = Branches(models.stage_c.module, settings, width)
+    branches = _branches(models, settings)
     tokens = [NewToken(text, torch.zeros(1, width), start) for text, start in settings.tokens]
-    return lora_of(name, {"stage_c": branches.by_name()}, tokens, models.stage_c.family)
+    return lora_of(name, branches.by_kind(), tokens, models.stage_c.family)

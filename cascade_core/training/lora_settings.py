@@ -102,12 +102,34 @@ class LoraSettings(TrainingSettings):
         place=COMMAND,
     )
 
+    text_rank: int = setting(
+        0,
+        "How much the LoRA can hold for the text encoder, which learns too: the same alpha over it counts; 0: the text"
+        " encoder stays as it is, as officially.",
+        least=0,
+        most=1024,
+        place=COMMAND,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dora and self.dialect == "official":
             raise CascadeError("dora: the official dialect has no place for it: choose the dialect comfyui or kohya")
+        if self.text_rank and self.dialect == "official":
+            raise CascadeError(
+                "text_rank: the official dialect has no place for the text encoder: choose the dialect comfyui or kohya"
+            )
         if self.optimizer == "prodigy" and self.tokens and self.token_rate != 1:
             raise CascadeError(f"token_rate: prodigy has one rate for all: leave it at 1, found {self.token_rate:g}")
 
     def plan(self) -> Plan:
         return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
+
+    @property
+    def learns_text(self) -> bool:
+        """Whether what captions are encoded to changes as it learns."""
+        return bool(self.tokens or self.text_rank)
+
+    def of_text(self) -> LoraSettings:
+        """Those by which branches of the text encoder are made: beside its attentions and its two-layer networks."""
+        return replace(self, rank=self.text_rank, filters=(".self_attn", ".mlp"), tokens=())
