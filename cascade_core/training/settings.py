@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any, cast
 
 from ..errors import CascadeError
+from ..libraries import install_command
 from .plan import OPTIMIZERS, Plan
 from .setting import ADDED, COMMAND, REQUIRED, lines_of, setting, settings_of, share
 
@@ -184,10 +186,23 @@ class TrainingSettings:
         place=ADDED,
     )
 
+    wandb: bool = setting(
+        False,
+        "Log to wandb, too, where it is installed: losses, validation and samples, in the training's folder; nothing is"
+        " sent before `wandb sync`.",
+        may_change=True,
+        place=COMMAND,
+    )
+
     def __post_init__(self) -> None:
         for name, each in settings_of(type(self)).items():
             each.check(getattr(self, name))
         self._check_optimizer()
+        if self.wandb and find_spec("wandb") is None:
+            raise CascadeError(
+                f"wandb: it is not installed ({install_command('wandb')}): install it, or leave wandb out;"
+                " the training's folder has the same numbers and pictures"
+            )
 
     def _check_optimizer(self) -> None:
         """CascadeError for what an optimiser does in its own way."""
