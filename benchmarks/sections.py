@@ -24,9 +24,9 @@ from ..cascade_core.sampling.samplers import SAMPLERS
 from ..cascade_core.sampling.settings import STAGE_C_DEFAULTS
 from ..cascade_core.sampling.sizes import CELL, stage_b_size
 from ..cascade_core.sampling.stages import sample_stage_c
-from ..cascade_core.training.lora import Branches
+from ..cascade_core.training.branches import Branches
+from ..cascade_core.training.lora_settings import LoraSettings
 from ..cascade_core.training.optimizers import make_optimizers
-from ..cascade_core.training.settings import LoraSettings
 from .bench import about, rate
 from .clock import medians, peak, spent
 from .networks import in_type, inputs, network, ours
@@ -141,7 +141,7 @@ def training(report: Report, device: torch.device, presets: Presets, size: int) 
     base = in_type(network("stage_c", presets["stage_c"], device), torch.bfloat16)
     torch.cuda.empty_cache()
     branches = Branches(base, LoraSettings(rank=16), 1).to(device)
-    module: Any = adapted(base, {name: [branch] for name, branch in branches.by_name().items()})
+    module: Any = adapted(base, branches.by_weight())
     module.checkpointing = True
     (optimizer,) = make_optimizers(branches, "adamw", 1e-4, 0.01, (0.9, 0.99))
     for pixels in (3 * size // 4, size):

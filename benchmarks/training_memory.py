@@ -22,10 +22,10 @@ from ..cascade_core.models.adapters import adapted
 from ..cascade_core.models.config import PRESETS, StageCConfig
 from ..cascade_core.models.stage_c import StageC
 from ..cascade_core.sampling.sizes import CELL
+from ..cascade_core.training.branches import Branches
 from ..cascade_core.training.denoising import Noised, denoising_loss
-from ..cascade_core.training.lora import Branches
+from ..cascade_core.training.lora_settings import LoraSettings
 from ..cascade_core.training.optimizers import make_optimizers
-from ..cascade_core.training.settings import LoraSettings
 from .counted import Alive
 
 GIB = 2**30
@@ -61,7 +61,7 @@ def peak(preset: str, rank: int, batch: int, size: int, checkpointing: bool) -> 
         base = StageC(PRESETS["stage_c"][preset]).eval().requires_grad_(False)
         torch.set_default_dtype(torch.float32)
         branches = Branches(base, LoraSettings(rank=rank), 1)
-        module = cast(StageC, adapted(base, {name: [branch] for name, branch in branches.by_name().items()}))
+        module = cast(StageC, adapted(base, branches.by_weight()))
         module.checkpointing = checkpointing
         (optimizer,) = make_optimizers(branches, "adamw", 1e-4, 0.01, (0.9, 0.99))
         step(module, branches, optimizer, batch, size // CELL)  # which makes the optimiser's state

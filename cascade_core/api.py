@@ -21,8 +21,8 @@ from .sampling.settings import SamplerSettings
 from .sampling.sizes import stage_b_size, stage_c_size
 from .sampling.stages import sample_stage_b, sample_stage_c
 from .training.dataset import read_dataset
+from .training.lora_settings import LoraSettings
 from .training.models import TrainingModels
-from .training.settings import LoraSettings
 from .training.start import train_lora
 
 __all__ = [

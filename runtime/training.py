@@ -67,10 +67,10 @@ class Training:
 
         if self.kind == "lora":
             return lora.untrained_lora(self.models, self.settings, self.name)
-        if self.kind in distill.TASKS:
+        if self.kind in distill.TASKS and not self.settings.whole:
             return distill.undistilled_lora(self.kind, self.models, self.settings, self.name)
         if self.kind != "controlnet":
-            return None
+            return None  # a stage
         width = DETECTORS[self.settings.detector].width if self.settings.hint == "identity" else None
         dataset = cast("Dataset", self.dataset)
         return controlnet.untrained_controlnet(self.models, dataset, self.settings, self.name, self.start, width)
@@ -140,7 +140,9 @@ class Training:
         if len(self.name.encode()) > LONGEST_NAME:
             raise CascadeError(f"name: expected at most {LONGEST_NAME} bytes, found {len(self.name.encode()):,}")
         folder = host.current().output_directory() / STATES / self.name
-        return folder, host.current().model_folder(self.about.folder_key) / f"{self.name}.safetensors"
+        is_whole = getattr(self.settings, "whole", False)
+        key = TRAININGS["stage_c"].folder_key if is_whole else self.about.folder_key
+        return folder, host.current().model_folder(key) / f"{self.name}.safetensors"
 
 
 def _side_by_side(pictures: tuple[Tensor, ...]) -> Image.Image:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import CascadeError
 from ..kinds import KINDS
-from ..models.adapters import Branch, Dense, adaptable, merged
+from ..models.adapters import SMALLEST_LENGTH, Branch, Dense, adaptable, merged
 from ..models.handle import Handle
 from ..models.linear import Weight
 from ..wording import first_of
@@ -18,8 +18,6 @@ from .changes import Change
 from .lora import Lora
 from .names import Place, changeable, find, is_of_text, meant_for, places
 from .order import OFFICIAL, official_order, possible_orders
-
-SMALLEST_NORM = 1e-12  # DoRA divides by the norm of a row, and rows of zeros have none
 
 
 class AmbiguousNumbersError(CascadeError):
@@ -155,6 +153,6 @@ def dora(change: Change, weight: Weight) -> Tensor:
     changed = merged(before, [change.branch(before, 1.0, torch.float32, None)])
     by_row = change.magnitude.shape[0] == weight.shape[0]
     axes = tuple(range(1, weight.ndim)) if by_row else (0, *range(2, weight.ndim))
-    length = changed.square().sum(axes, keepdim=True).sqrt().clamp_min(SMALLEST_NORM)
+    length = changed.square().sum(axes, keepdim=True).sqrt().clamp_min(SMALLEST_LENGTH)
     wanted = change.magnitude.to(before.device).reshape(length.shape)
     return wanted * changed / length - before

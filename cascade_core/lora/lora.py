@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CascadeError
-from ..models.adapters import LowRank
+from ..models.adapters import Decomposed, LowRank
 from .changes import Change, LowRankChange
 
 PATHS = {"stage_c": "", "stage_b": "stage_b.", "text_encoder": "text_encoder."}
@@ -65,9 +65,15 @@ def with_filters(lora: Lora, said: str) -> Lora:
 
 
 def lora_of(
-    name: str, weights: Mapping[str, Mapping[str, LowRank]], tokens: Sequence[NewToken] = (), family: str | None = None
+    name: str,
+    weights: Mapping[str, Mapping[str, LowRank | Decomposed]],
+    tokens: Sequence[NewToken] = (),
+    family: str | None = None,
 ) -> Lora:
-    """The trained branches as a LoRA: kind ("stage_c", "stage_b", "text_encoder") -> name of a weight -> its branch."""
+    """The trained branches as a LoRA: kind ("stage_c", "stage_b", "text_encoder") -> name of a weight -> its branch.
+
+    A branch beside a third of an attention's fused rows goes by the third's own name, such as `attn.to_q`.
+    """
     changes = {
         PATHS[kind] + weight.removesuffix(".weight").removesuffix("_weight"): _frozen(branch)
         for kind, of_kind in weights.items()
@@ -76,6 +82,11 @@ def lora_of(
     return Lora(name, changes, tuple(tokens), family)
 
 
-def _frozen(branch: LowRank) -> Change:
-    down, up = (part.detach().to("cpu", torch.float32).clone() for part in (branch.down, branch.up))
-    return LowRankChange(down, up, branch.scale)
+def _frozen(branch: LowRank | Decomposed) -> Change:
+    low, magnitude = (branch.low, branch.magnitude) if isinstance(branch, Decomposed) else (branch, None)
+    down, up = _copied(low.down), _copied(low.up)
+    return LowRankChange(down, up, low.scale, magnitude=None if magnitude is None else _copied(magnitude)[None])
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float32).clone()

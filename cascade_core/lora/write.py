@@ -106,9 +106,10 @@ def _named(lora: Lora, handle: Handle, dialect: str) -> dict[str, Tensor]:
             if is_bias:
                 (tensors[key + BIAS],) = change.tensors(()).values()
                 continue
-            tensors |= {f"{key}.{end}": tensor for end, tensor in change.tensors(weights[weight].shape[2:]).items()}
+            kernel = weights[weight].shape[2:]
+            tensors |= {f"{key}.{end}": tensor for end, tensor in change.tensors(kernel).items()}
             if change.magnitude is not None:
-                tensors[f"{key}.dora_scale"] = change.magnitude
+                tensors[f"{key}.dora_scale"] = change.magnitude[(..., *[None] * len(kernel))]
     return tensors
 
 

@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Attention
-from .linear import Conv2d, Linear, Weight, held, linear, scaled
+from .linear import Conv2d, Held, Linear, Weight, held, linear, scaled
 from .quantised import Quantised
+
+SMALLEST_LENGTH = 1e-12  # DoRA divides by the length of a row or a column, and one of zeros has none
 
 
 class LowRank(nn.Module):
@@ -34,13 +36,13 @@ class LowRank(nn.Module):
         self.scale = scale
         self.rows = rows
 
-    def act(self, x: Tensor, rows: slice) -> Tensor:
-        """The output (..., n) that these n of its own rows add for x (..., in)."""
+    def act(self, x: Tensor, rows: slice, weight: Weight) -> Tensor:
+        """The output (..., n) that these n of its own rows add for x (..., in). weight: all of what it lies beside."""
         low = F.linear(x, self.down.to(x.dtype))
         return F.linear(low, self.up[rows].to(x.dtype)) * self.scale
 
-    def delta(self) -> Tensor:
-        """The whole change (out, in[, height, width]), of its own rows."""
+    def delta(self, weight: Weight) -> Tensor:
+        """The whole change (out, in[, height, width]) of `weight`, of its own rows."""
         return (self.up @ self.down.flatten(1)).reshape(-1, *self.down.shape[1:]) * self.scale
 
 
@@ -52,10 +54,10 @@ class Dense(nn.Module):
         self.change = nn.Parameter(change, requires_grad=False)
         self.rows = rows
 
-    def act(self, x: Tensor, rows: slice) -> Tensor:
+    def act(self, x: Tensor, rows: slice, weight: Weight) -> Tensor:
         return F.linear(x, self.change[rows].to(x.dtype))
 
-    def delta(self) -> Tensor:
+    def delta(self, weight: Weight) -> Tensor:
         return self.change
 
 
@@ -78,14 +80,47 @@ class Computed(nn.Module):
         self.factors = nn.ParameterList(nn.Parameter(factor, requires_grad=False) for factor in factors)
         self.shape, self.scale, self.rows = tuple(shape), scale, rows
 
-    def act(self, x: Tensor, rows: slice) -> Tensor:
-        return F.linear(x, self.delta()[rows].to(x.dtype))
+    def act(self, x: Tensor, rows: slice, weight: Weight) -> Tensor:
+        return F.linear(x, self.delta(weight)[rows].to(x.dtype))
 
-    def delta(self) -> Tensor:
+    def delta(self, weight: Weight) -> Tensor:
         return self.make(*self.factors).reshape(self.shape) * self.scale
 
 
-Branch = LowRank | Dense | Computed
+class Decomposed(nn.Module):
+    """DoRA by columns over a change D of low rank: the weight becomes magnitude * (W + D) / |W + D| (Liu et al. 2024).
+
+    magnitude (in,): the length of each column of the changed weight, over a convolution's kernel, too; rows: as in
+    LowRank, of which `low` has none. The lengths that are divided by count as numbers, without gradients (section 4.3).
+    """
+
+    def __init__(self, low: LowRank, magnitude: Tensor, rows: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.low = low
+        self.magnitude = nn.Parameter(magnitude, requires_grad=False)
+        self.rows = rows
+
+    def act(self, x: Tensor, rows: slice, weight: Weight) -> Tensor:
+        own = self._own(weight)
+        factors = self._factors(own)  # of columns, which are the places of x
+        stretched = linear(x * (factors - 1).to(x.dtype), own[rows], None)  # W x itself is there without branches
+        return stretched + self.low.act(x * factors.to(x.dtype), rows, own)
+
+    def delta(self, weight: Weight) -> Tensor:
+        own = self._own(weight)
+        factors = self._factors(own).view(1, -1, *[1] * (own.ndim - 2))
+        return merged(own, [self.low], torch.float32) * factors - merged(own, [], torch.float32)
+
+    def _own(self, weight: Weight) -> Weight:
+        return weight if self.rows is None else weight[slice(*self.rows)]
+
+    def _factors(self, own: Weight) -> Tensor:
+        with torch.no_grad():
+            lengths = column_lengths(merged(own, [self.low], torch.float32)).clamp_min(SMALLEST_LENGTH)
+        return self.magnitude.to(lengths.device) / lengths
+
+
+Branch = LowRank | Dense | Computed | Decomposed
 Branches = Mapping[str, Sequence[Branch]]  # by the name of the weight that they change
 
 
@@ -100,12 +135,13 @@ class _Adapted(nn.Module):
 
 class AdaptedLinear(Linear, _Adapted):
     def forward(self, input: Tensor, scale: float = 1.0) -> Tensor:
-        return _add(linear(input, self.weight, scaled(self.bias, scale)), input, self.all_branches())
+        y = linear(input, self.weight, scaled(self.bias, scale))
+        return _add(y, input, self.all_branches(), self.weight)
 
 
 class AdaptedAttention(Attention, _Adapted):
     def project(self, tokens: Tensor, first: int = 0) -> Tensor:
-        return _add(super().project(tokens, first), tokens, self.all_branches(), first)
+        return _add(super().project(tokens, first), tokens, self.all_branches(), self.in_proj_weight, first)
 
 
 class AdaptedConv2d(Conv2d, _Adapted):
@@ -206,13 +242,18 @@ def merged(weight: Weight, branches: Sequence[Branch], dtype: torch.dtype | None
     exact = torch.promote_types(weight.dtype, torch.float32)
     total = weight.float() if isinstance(weight, Quantised) else weight.to(exact, copy=True)
     for branch in branches:
-        delta = branch.delta().to(weight.device, exact)
+        delta = branch.delta(weight).to(weight.device, exact)
         rows = total if branch.rows is None else total[slice(*branch.rows)]
         rows += delta.reshape(*delta.shape, *[1] * (rows.ndim - delta.ndim))
     return total.to(dtype or weight.dtype)
 
 
-def _add(y: Tensor, x: Tensor, branches: Sequence[Branch], first: int = 0) -> Tensor:
+def column_lengths(weight: Tensor) -> Tensor:
+    """The length (in,) of each column of a weight (out, in[, height, width]), over its kernel, too."""
+    return weight.square().sum((0, *range(2, weight.ndim))).sqrt()
+
+
+def _add(y: Tensor, x: Tensor, branches: Sequence[Branch], weight: Weight | Held, first: int = 0) -> Tensor:
     """y, the weight's rows from `first` on times x, plus what the branches add to these rows.
 
     rows of the weight   0        first     start          end       last
@@ -220,12 +261,12 @@ def _add(y: Tensor, x: Tensor, branches: Sequence[Branch], first: int = 0) -> Te
     a branch's rows        begin |----------|--------------|
     what it adds to y                       |--------------|
     """
-    last = first + y.shape[-1]
+    last, whole = first + y.shape[-1], held(weight)
     for branch in branches:
         begin, end = branch.rows or (0, last)
         start = max(begin, first)
         if start >= end:
             continue
-        change = branch.act(x, slice(start - begin, end - begin))
+        change = branch.act(x, slice(start - begin, end - begin), whole)
         y = y + (change if (start, end) == (first, last) else F.pad(change, (start - first, last - end)))
     return y

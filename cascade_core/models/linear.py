@@ -55,7 +55,7 @@ def hold(module: nn.Module, name: str, weight: Quantised) -> None:
     layer.add_module(last, Held(weight))
 
 
-def held(weight: Tensor | Held) -> Weight:
+def held(weight: Weight | Held) -> Weight:
     """The weight itself."""
     return weight.value() if isinstance(weight, Held) else weight
 

@@ -1,4 +1,4 @@
-"""Distillation: a LoRA by which a stage does in few steps, with one pass each, what it does in many with two.
+"""Distillation: a LoRA, or all weights, by which a stage does in few steps, one pass each, what it did in many.
 
 `steps`: of every place on the teacher's way the student says where it ends. That is what makes a consistency model
 (Song et al. 2023), here taken from whole trajectories (Luhman and Luhman 2021) and not from one time to the next: what
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -20,17 +21,19 @@ from torch import Tensor, nn
 from ..lora.attach import beside
 from ..lora.lora import Lora, lora_of
 from ..lora.write import save_lora
+from ..memory import StayPut
 from ..models.adapters import adapted
 from ..models.body import Body
 from ..models.handle import Handle
 from ..sampling.stages import process_of
+from .branches import Branches
 from .cache import Cache, Entry
 from .denoising import Noised, denoising_loss, noised_at
 from .distill_settings import DistillSettings
-from .lora import Branches
 from .models import StageCModels
 from .prompts import Prompts, draw_prompts
 from .samples import paint
+from .stages import save_as, to_train
 from .task import Task
 from .trajectories import Trajectories
 
@@ -39,12 +42,13 @@ EARLIEST, LATEST = 0.02, 0.98  # times at which distributions are matched, as th
 
 
 class Student(nn.Module):
-    """What is learned: the branches of the student, and of the critic where distributions are matched."""
+    """What is learned: the branches of the student, or all of it; and the critic's where distributions are matched."""
 
-    def __init__(self, teacher: nn.Module, settings: DistillSettings) -> None:
+    def __init__(self, teacher: Handle, settings: DistillSettings) -> None:
         super().__init__()
-        self.branches = Branches(teacher, settings)
-        self.critic = Branches(teacher, settings) if settings.matching else None
+        self.whole = to_train(teacher) if settings.whole else None
+        self.branches = None if settings.whole else Branches(teacher.module, settings)
+        self.critic = Branches(teacher.module, settings) if settings.matching else None
 
 
 class DistillTask(Task[DistillSettings, Student]):
@@ -62,8 +66,8 @@ class DistillTask(Task[DistillSettings, Student]):
         times = self.process.timesteps(settings.student_steps, shift=settings.shift)[:-1]
         self.times = torch.tensor([[time.a, time.b, time.condition] for time in times])
         with torch.inference_mode(False), torch.no_grad():
-            self.module = Student(self.teacher.module, settings)
-            self.student = self._with(self.module.branches)
+            self.module = Student(self.teacher, settings)
+            self.student = self._student()
             self.critic = None if self.module.critic is None else self._with(self.module.critic)
 
     def origin(self) -> Mapping[str, Any]:
@@ -95,24 +99,39 @@ class DistillTask(Task[DistillSettings, Student]):
         return []
 
     def write(self, path: Path) -> None:
+        if self.module.branches is None:
+            save_as(path, self.student.module, self.teacher)
+            return
         lora = lora_of(path.stem, {self.STAGE: self.module.branches.by_name()}, family=self.teacher.family)
         save_lora(path, lora, [self.teacher.root], dialect=self.settings.dialect)
 
+    def _student(self) -> Handle:
+        whole = self.module.whole
+        if self.module.branches is not None:
+            return self._with(self.module.branches)
+        assert whole is not None
+        cast(Body, whole).checkpointing = self.settings.checkpointing
+        return replace(self.teacher, module=whole, placement=StayPut(), dtype=torch.float32, base=None)
+
     def _with(self, branches: Branches) -> Handle:
-        student = adapted(self.teacher.module, {name: [one] for name, one in branches.by_name().items()})
+        student = adapted(self.teacher.module, branches.by_weight())
         cast(Body, student).checkpointing = self.settings.checkpointing
         return beside(self.teacher, student)
 
     def _acquire(self) -> torch.device:
+        if self.module.whole is not None:  # beside the teacher, who is asked, too
+            self.module.whole.to(self.teacher.acquire(0))
         device = self.student.acquire(0)
         if self.critic is not None:
             self.critic.acquire(0)
         return device
 
     def _predict(self, handle: Handle, x: Tensor, condition: Tensor, conditioning: Sequence[Tensor]) -> Tensor:
-        """The network's own prediction, float32."""
+        """The network's own prediction, float32; on a GPU all of a student computes in bfloat16."""
         given = (each.to(x.device, handle.dtype) for each in conditioning)
-        return handle.module(x.to(handle.dtype), condition, *given).float()
+        is_whole = handle.module is self.module.whole
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=is_whole and x.is_cuda):
+            return handle.module(x.to(handle.dtype), condition, *given).float()
 
     def _matching(self, critic: Handle, x0: Tensor, conditioning: Sequence[Tensor]) -> dict[str, Tensor]:
         """The gradient that leads the student's latents towards those that the teacher thinks likely.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ..errors import CascadeError
 from ..sampling.settings import STAGE_B_DEFAULTS, STAGE_C_DEFAULTS, SamplerSettings
-from .setting import again, setting
-from .settings import LoraSettings
+from .lora_settings import LoraSettings
+from .setting import COMMAND, again, setting
 
 TEACHERS = ("ddim", "dpmpp_2m", "heun", "uni_pc")  # samplers that add no noise: each place leads to one end
 STUDENT = "lcm"  # the sampler that the result is made for
@@ -85,6 +85,13 @@ class DistillSettings(LoraSettings):
         most=100.0,
         step=0.1,
         round=0.001,
+    )
+
+    whole: bool = setting(
+        False,
+        "Train all weights of the student and write them as a model, among the choices of the stage's loader, instead"
+        " of a LoRA: it can learn more, for 16 bytes more of each weight. Settings of LoRAs are the critic's then.",
+        place=COMMAND,
     )
 
     def __post_init__(self) -> None:

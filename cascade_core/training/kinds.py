@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from .controlnet_settings import ControlNetSettings
 from .distill_settings import DistillSettings, DistillStageBSettings
+from .lora_settings import LoraSettings
 from .setting import ADDED, COMMAND, OPTIONAL, REQUIRED, Setting, at_place, settings_of
-from .settings import LoraSettings, TrainingSettings
+from .settings import TrainingSettings
 from .stage_settings import StageCSettings
 
 
@@ -81,7 +82,7 @@ TEACHER = Model("The teacher, which the LoRA will be for. It stays as it is.")
 VALIDATION = {"held_out", "validate_every", "patience"}
 OF_CAPTIONS = {"caption_dropout", "shuffle_tags", "keep_tags"}
 OF_PICTURES = {"loss_weight", "noisy_share", "image_dropout", "unmasked_weight", *OF_CAPTIONS, *VALIDATION}
-OF_LORAS = {"tokens", "token_rate", "keep", "keep_weight", "keep_count", "keep_batch"}
+OF_LORAS = {"tokens", "token_rate", "keep", "keep_weight", "keep_count", "keep_batch", "text_rank"}
 TRAININGS = {
     "lora": TrainingKind("loras", LoraSettings, OF_STAGE_C, FOR_SAMPLES),
     "controlnet": TrainingKind(

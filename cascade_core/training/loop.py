@@ -6,7 +6,7 @@ made from (seed, n). With the state saved by `state.py`, a stopped run goes on a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import sharded
-from .optimizers import RATIO, make_optimizers
+from .optimizers import RATIO, learn, make_optimizers, shown
 from .plan import Plan
 from .state import load_state, save_state
 
@@ -35,11 +35,12 @@ class Progress:
 class Averaged:
     """Exponential moving average of the weights (buffers are copied), by the plan's schedule.
 
-    Without a decay there is none, and no memory taken: `tensors` are the module's own.
+    Without a decay there is none, and no memory taken: `tensors` are the module's own. What is shown is also what
+    `optimizers` mean, of which some average by themselves.
     """
 
-    def __init__(self, module: nn.Module, plan: Plan) -> None:
-        self.plan, self._module = plan, module
+    def __init__(self, module: nn.Module, plan: Plan, optimizers: Sequence[torch.optim.Optimizer] = ()) -> None:
+        self.plan, self._module, self._optimizers = plan, module, optimizers
         own = {} if plan.ema is None else module.state_dict()
         self.kept = {name: self._placed(tensor.detach().clone()) for name, tensor in own.items()}
 
@@ -62,11 +63,12 @@ class Averaged:
     @contextmanager
     def shown(self) -> Generator[None]:
         """The module has the average; afterwards its own weights, to the last bit."""
-        self._exchange()
-        try:
-            yield
-        finally:
+        with shown(self._module, self._optimizers):
             self._exchange()
+            try:
+                yield
+            finally:
+                self._exchange()
 
     @torch.no_grad()
     def _exchange(self) -> None:
@@ -99,7 +101,8 @@ def train(
     optimizers = make_optimizers(
         module, plan.optimizer, plan.learning_rate, plan.weight_decay, plan.betas, faster=plan.faster
     )
-    averaged = Averaged(module, plan)
+    learn(optimizers)
+    averaged = Averaged(module, plan, optimizers)
     done = saved = load_state(state, module, averaged.kept, optimizers, learned) if state.exists() else 0
     if done >= plan.steps:
         yield Progress(done, {}, 0.0), averaged

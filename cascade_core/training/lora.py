@@ -1,4 +1,4 @@
-"""Training a LoRA: branches beside weights of Stage C, and new words of the text encoder."""
+"""Training a LoRA: branches beside weights of Stage C and of the text encoder, and new words of the latter."""
 
 from __future__ import annotations
 
@@ -12,83 +12,50 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import CascadeError
 from ..lora.attach import beside
 from ..lora.lora import Lora, NewToken, lora_of
-from ..lora.order import official_order
 from ..lora.tokens import with_tokens
 from ..lora.write import save_lora
-from ..models.adapters import LowRank, adaptable, adapted
+from ..models.adapters import adapted
 from ..models.handle import Handle
 from ..models.stage_c import StageC
 from ..models.text import TextEncoder
 from ..sampling.activations import text_bytes
+from .branches import Branches
 from .cache import Cache, Entry
 from .dataset import Dataset
 from .denoising import denoising_loss
 from .examples import Conditioning
+from .lora_settings import LoraSettings
 from .models import TrainingModels
 from .preservation import Preservation
 from .prompts import draw_prompts
 from .samples import paint
-from .settings import LoraSettings
 from .task import PictureTask, stage_c_bytes
 
 PLAIN_WORD = re.compile(r"\^?(\w+)(?:</w>)?\$?")  # a regex that finds one word
-
-
-class Branches(nn.Module):
-    """The weights of a LoRA, in float32: the branches, and the rows of its new words."""
-
-    def __init__(self, stage: nn.Module, settings: LoraSettings, width: int = 0) -> None:
-        """width: of a word's row. One of each pair of matrices is drawn, the other zero: nothing changes at first.
-
-        init "official": up is drawn, from N(0, 1); "down": down, from N(0, 1 / inputs), as others do (Hu et al. 2021).
-        """
-        super().__init__()
-        weights = adaptable(stage)
-        self.names = official_order(stage, settings.filters)
-        if not self.names:
-            which = "Stage C" if isinstance(stage, StageC) else "Stage B"
-            some = ", ".join(list(weights)[:3])
-            raise CascadeError(
-                f"filters: no weight of this {which} lies in a module whose name contains"
-                f" {' or '.join(settings.filters)}: name a part of one such as {some}"
-            )
-        generator = torch.Generator().manual_seed(settings.seed)
-        self.branches = nn.ModuleList()
-        for name in self.names:
-            out, *inner = weights[name].shape
-            down, up = torch.zeros(settings.rank, *inner), torch.zeros(out, settings.rank)
-            if settings.init == "official":
-                up = torch.randn(up.shape, generator=generator)
-            else:
-                down = torch.randn(down.shape, generator=generator) / down[0].numel() ** 0.5
-            self.branches.append(LowRank(down, up, settings.alpha / settings.rank))
-        self.rows = nn.Parameter(torch.zeros(len(settings.tokens), width)) if settings.tokens else None
-        self.requires_grad_(True)
-
-    def by_name(self) -> dict[str, LowRank]:
-        return dict(zip(self.names, cast(Sequence[LowRank], self.branches), strict=True))
 
 
 class LoraTask(PictureTask[LoraSettings, Branches]):
     kind = "LoRA"
 
     def __init__(self, models: TrainingModels, dataset: Dataset, settings: LoraSettings, cache: Cache) -> None:
-        super().__init__(models, dataset, settings, cache, text=not settings.tokens)
+        super().__init__(models, dataset, settings, cache, text=not settings.learns_text)
         self.models = models
         with torch.inference_mode(False), torch.no_grad():
-            self.module = Branches(models.stage_c.module, settings, models.text_encoder.config.hidden_size)
-            branches = {name: [branch] for name, branch in self.module.by_name().items()}
-            stage_c = cast(StageC, adapted(models.stage_c.module, branches))
+            self.module = _branches(models, settings)
+            stage_c = cast(StageC, adapted(models.stage_c.module, self.module.by_weight()))
             stage_c.checkpointing = settings.checkpointing
             self.stage_c, self.text_encoder = beside(models.stage_c, stage_c), models.text_encoder
+            words = cast(TextEncoder, models.text_encoder.module)
+            if self.module.text is not None:
+                words = cast(TextEncoder, adapted(words, self.module.text.by_weight()))
             if self.module.rows is not None:
-                words = cast(TextEncoder, models.text_encoder.module)
-                self.text_encoder = beside(models.text_encoder, with_tokens(words, self._tokens(), self.module.rows))
+                words = with_tokens(words, self._tokens(), self.module.rows)
+            if settings.learns_text:
+                self.text_encoder = beside(models.text_encoder, words)
         self.preservation: Preservation | None = None
         if settings.keep_weight:
             prompts = draw_prompts(settings.keep, settings.keep_count)
@@ -136,7 +103,7 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         tokens = [
             replace(token, rows=rows[i : i + 1].clone()) for i, token in enumerate(self._tokens()) if rows is not None
         ]
-        return lora_of(name, {"stage_c": self.module.by_name()}, tokens, self.models.stage_c.family)
+        return lora_of(name, self.module.by_kind(), tokens, self.models.stage_c.family)
 
     def write(self, path: Path) -> None:
         handles = [self.models.stage_c.root, self.models.text_encoder.root]
@@ -152,13 +119,13 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         if self.preservation is not None:
             batch += settings.keep_batch or settings.batch_size
         device = self.stage_c.acquire(stage_c_bytes(self.models, settings, batch))
-        if settings.tokens:
+        if settings.learns_text:
             text = self.models.text_encoder
             self.text_encoder.acquire(8 * text_bytes(text.config, batch, text.dtype))
         return device
 
     def _encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        if not self.settings.tokens:
+        if not self.settings.learns_text:
             return self.examples.encodings(captions)
         sequence, pooled = cast(TextEncoder, self.text_encoder.module).encode(captions, truncate=True)
         return sequence, pooled
@@ -176,9 +143,14 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         return caption
 
 
+def _branches(models: TrainingModels, settings: LoraSettings) -> Branches:
+    text = models.text_encoder
+    return Branches(models.stage_c.module, settings, text.config.hidden_size, text.module)
+
+
 def untrained_lora(models: TrainingModels, settings: LoraSettings, name: str) -> Lora:
     """The LoRA that a training begins with, by shapes alone; CascadeError where it cannot begin."""
     width = models.text_encoder.config.hidden_size
-    branches = Branches(models.stage_c.module, settings, width)
+    branches = _branches(models, settings)
     tokens = [NewToken(text, torch.zeros(1, width), start) for text, start in settings.tokens]
-    return lora_of(name, {"stage_c": branches.by_name()}, tokens, models.stage_c.family)
+    return lora_of(name, branches.by_kind(), tokens, models.stage_c.family)

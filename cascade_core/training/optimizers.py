@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch
 from torch import nn
 
 from ..errors import CascadeError
+from ..libraries import install_command
 from .plan import OPTIMIZERS
 
 RATIO = "ratio"  # key of a group: its learning rate over the others'
+RATES = ("lr", RATIO)  # keys of a group that the loop sets
+INSTEAD = "choose adamw"
 
 
 def make_optimizers(
@@ -56,12 +60,58 @@ def _make(
     if name == "adafactor":
         return torch.optim.Adafactor(groups, lr=rate)
     if name == "adamw8bit":
-        try:
-            bitsandbytes: Any = import_module("bitsandbytes")
-        except ImportError as error:
-            raise CascadeError(
-                "optimizer: adamw8bit needs bitsandbytes, which is not installed (pip install bitsandbytes): choose"
-                " adamw, or adafactor, which keeps even less"
-            ) from error
-        return bitsandbytes.optim.AdamW8bit(groups, lr=rate, betas=betas)
+        instead = "choose adamw, or adafactor, which keeps even less"
+        return _package("bitsandbytes", name, instead).optim.AdamW8bit(groups, lr=rate, betas=betas)
+    if name == "prodigy":
+        # Its estimate must not take a warm-up for small steps that were enough (`safeguard_warmup`).
+        return _package("prodigyopt", name, INSTEAD).Prodigy(groups, lr=rate, betas=betas, safeguard_warmup=True)
+    if name == "schedule_free":
+        return _package("schedulefree", name, INSTEAD).AdamWScheduleFree(groups, lr=rate, betas=betas)
     raise CascadeError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, found {name!r}")
+
+
+def _package(package: str, name: str, instead: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise CascadeError(
+            f"optimizer: {name} needs {package}, which is not installed ({install_command(package)}): {instead}"
+        ) from error
+
+
+def learn(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Optimisers that average weights have two ways of keeping them: this is the one in which steps are taken."""
+    for optimizer in _averaging(optimizers):
+        optimizer.train()
+
+
+@contextmanager
+def shown(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Generator[None]:
+    """The module has the weights that the optimisers mean; afterwards those that they learn by, to the last bit."""
+    averaging = _averaging(optimizers)
+    own = [parameter.detach().clone() for parameter in module.parameters()] if averaging else []
+    for optimizer in averaging:
+        optimizer.eval()
+    try:
+        yield
+    finally:
+        learn(optimizers)
+        with torch.no_grad():
+            for parameter, before in zip(module.parameters(), own, strict=bool(own)):
+                parameter.copy_(before)  # what the way there and back has rounded
+
+
+def _averaging(optimizers: Sequence[torch.optim.Optimizer]) -> list[Any]:
+    return [optimizer for optimizer in optimizers if hasattr(optimizer, "eval")]
+
+
+def numbers_of(optimizer: torch.optim.Optimizer) -> list[dict[str, bool | int | float]]:
+    """The plain numbers of each group that are other than they began, such as Prodigy's estimate; without the rates."""
+    return [
+        {
+            name: value
+            for name, value in group.items()
+            if isinstance(value, bool | int | float) and name not in RATES and value != optimizer.defaults.get(name)
+        }
+        for group in optimizer.param_groups
+    ]

@@ -6,17 +6,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon")  # muon: the blocks' matrices, the rest by adamw
+OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon", "prodigy", "schedule_free")
+"""By muon go the blocks' matrices, the rest by adamw."""
+WHOLE = ("muon", "prodigy", "schedule_free")  # they are for weights that one process has all of
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps and learning rate: warm-up, a flat stretch, then a cosine to zero."""
+    """Steps and learning rate: warm-up, a flat stretch, then a cosine, or a straight line, to zero."""
 
     steps: int
     learning_rate: float
     warmup: int = 100
-    flat: float = 0.3  # share of the steps before the cosine begins; 1: it never does
+    flat: float = 0.3  # share of the steps before the way down begins; 1: it never does
+    straight: bool = False  # the way down is a line
     weight_decay: float = 0.01
     optimizer: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.99)
@@ -34,8 +37,8 @@ class Plan:
         warm = self.learning_rate * min(1.0, (step + 1) / self.warmup)
         if self.flat >= 1:
             return warm
-        progress = max(0.0, (step / self.steps - self.flat) / (1 - self.flat))
-        return warm * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+        progress = min(max(0.0, (step / self.steps - self.flat) / (1 - self.flat)), 1.0)
+        return warm * (1 - progress if self.straight else 0.5 * (1 + math.cos(math.pi * progress)))
 
     def stays(self, step: int) -> float | None:
         """Share of the average that stays after step 0, 1, ...; None where nothing is taken in."""

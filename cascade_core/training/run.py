@@ -75,7 +75,8 @@ class TrainingRun:
             sweep(self.folder, self.folder / SAMPLES, self.task.cache.folder)
         # The host runs nodes under inference_mode, of whose tensors no gradients are kept.
         with torch.inference_mode(False), torch.enable_grad(), self.task.begin():
-            log = RunLog(self.folder, self.done) if sharded.rank() == 0 else None
+            told = asdict(settings) if settings.wandb else None
+            log = RunLog(self.folder, self.done, told) if sharded.rank() == 0 else None
             if log and log.odd:
                 self.notes.append(f"{log.odd} lines in {self.folder} that no run wrote were left out of its curve")
             values = self._validations()

@@ -1,4 +1,4 @@
-"""The log of a run for people: losses as lines of JSON and as a curve, samples, TensorBoard where installed."""
+"""The log of a run for people: losses as lines of JSON and as a curve, samples, TensorBoard where installed, wandb."""
 
 from __future__ import annotations
 
@@ -33,13 +33,18 @@ class RunLog:
     `odd` counts lines that a run did not write; they are removed, too.
     """
 
-    def __init__(self, folder: Path, done: int) -> None:
+    def __init__(self, folder: Path, done: int, told: Mapping[str, Any] | None = None) -> None:
+        """told: the settings, for a run of wandb; None for none. It stays on this machine: `wandb sync` sends it."""
         self.folder = folder
         lines, self.odd = read_lines(folder / CURVE_LINES)
         self.lines = [line for line in lines if line["step"] <= done]
         with durable(folder / CURVE_LINES) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
         self._board = _board(folder / "tensorboard", done)
+        self._wandb: Any = None if told is None else import_module("wandb")
+        # One that goes on is a run of its own in the same group: offline, wandb cannot take up an old one.
+        own: dict[str, Any] = {"mode": "offline", "dir": str(folder), "group": folder.name, "config": dict(told or {})}
+        self._run = None if self._wandb is None else self._wandb.init(project="cascade", **own)
 
     def add(self, progress: Progress, **more: float) -> None:
         """A line for a step; more: numbers that are no losses."""
@@ -52,6 +57,9 @@ class RunLog:
                 self._board.add_scalar(f"loss/{name}", value, progress.step)
             for name, value in {"rate": progress.rate, **more}.items():
                 self._board.add_scalar(name, value, progress.step)
+        if self._run is not None:
+            losses = {f"loss/{name}": value for name, value in progress.losses.items()}
+            self._run.log({**losses, "rate": progress.rate, **more}, step=progress.step)
 
     def save_samples(self, step: int, pictures: Sequence[Tensor]) -> list[Path]:
         """Write sample pictures (3, H, W) of a step; returns their files."""
@@ -62,6 +70,8 @@ class RunLog:
                 Image.fromarray(levels).save(temporary, format="PNG")
             if self._board is not None:
                 self._board.add_image(f"sample/{number}", picture.numpy(), step)
+            if self._run is not None:
+                self._run.log({f"sample/{number}": self._wandb.Image(str(path))}, step=step)
         return paths
 
     def save_curve(self) -> None:
@@ -72,6 +82,8 @@ class RunLog:
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
+        if self._run is not None:
+            self._run.finish()
 
 
 def draw_curve(lines: Sequence[Mapping[str, float]]) -> Image.Image:

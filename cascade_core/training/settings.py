@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any, cast
 
 from ..errors import CascadeError
+from ..libraries import install_command
 from .plan import OPTIMIZERS, Plan
-from .setting import ADDED, COMMAND, REQUIRED, lines_of, parts_of, setting, settings_of, share
+from .setting import ADDED, COMMAND, REQUIRED, lines_of, setting, settings_of, share
 
-SCHEDULES = {"constant": 1.0, "cosine": 0.3}  # share of the steps before the learning rate goes down to zero
+SCHEDULES = {"constant": 1.0, "cosine": 0.3, "linear": 0.0}  # share of the steps before the rate goes down to zero
+LEAST_OF_PRODIGY = 0.1  # a learning rate below it was meant for another optimiser
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,16 @@ class TrainingSettings:
     )
     schedule: str = setting(
         "constant",
-        "The learning rate: constant, officially; or, after three tenths of the steps, down to zero, which is finer,"
-        " but fixes the number of steps.",
+        "The learning rate: constant, officially; cosine: after three tenths of the steps down to zero; linear: down to"
+        " zero from the start. Both are finer, but fix the number of steps.",
         choices=tuple(SCHEDULES),
     )
     warmup: int = setting(1, "Steps in which the learning rate rises from zero.", least=1, most=100000)
     optimizer: str = setting(
         "adamw",
         "adamw, officially; adamw8bit needs bitsandbytes and keeps a quarter as much; adafactor keeps next to nothing;"
-        " muon learns a new network in fewer steps.",
+        " muon learns a new network in fewer steps; prodigy finds the rate itself: give it a `learning_rate` of 1;"
+        " schedule_free averages the weights instead of a rate that goes down.",
         choices=OPTIMIZERS,
     )
     loss_weight: str = setting(
@@ -182,9 +186,38 @@ class TrainingSettings:
         place=ADDED,
     )
 
+    wandb: bool = setting(
+        False,
+        "Log to wandb, too, where it is installed: losses, validation and samples, in the training's folder; nothing is"
+        " sent before `wandb sync`.",
+        may_change=True,
+        place=COMMAND,
+    )
+
     def __post_init__(self) -> None:
         for name, each in settings_of(type(self)).items():
             each.check(getattr(self, name))
+        self._check_optimizer()
+        if self.wandb and find_spec("wandb") is None:
+            raise CascadeError(
+                f"wandb: it is not installed ({install_command('wandb')}): install it, or leave wandb out;"
+                " the training's folder has the same numbers and pictures"
+            )
+
+    def _check_optimizer(self) -> None:
+        """CascadeError for what an optimiser does in its own way."""
+        if self.optimizer == "prodigy" and self.learning_rate < LEAST_OF_PRODIGY:
+            raise CascadeError(
+                "learning_rate: prodigy finds the rate itself and multiplies it by this: expected"
+                f" {LEAST_OF_PRODIGY} to 1, best 1, found {self.learning_rate:g}"
+            )
+        if self.optimizer == "schedule_free" and self.ema:
+            raise CascadeError("ema: schedule_free averages the weights itself: leave ema at 0")
+        if self.optimizer == "schedule_free" and self.schedule != "constant":
+            raise CascadeError(
+                "schedule: schedule_free is for a rate that stays, which it averages the weights for: choose constant,"
+                f" found {self.schedule}"
+            )
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> TrainingSettings:
@@ -207,6 +240,7 @@ class TrainingSettings:
             learning_rate=self.learning_rate,
             warmup=self.warmup,
             flat=SCHEDULES[self.schedule],
+            straight=self.schedule == "linear",
             optimizer=self.optimizer,
             betas=(0.9, 0.999),
             accumulate=self.accumulate,
@@ -227,96 +261,6 @@ class TrainingSettings:
         if SCHEDULES[self.schedule] < 1:
             free.discard("steps")
         return {name: value for name, value in asdict(self).items() if name not in free}
-
-
-def read_tokens(lines: str) -> tuple[tuple[str, str], ...]:
-    """Lines such as `[zig]=^star$` as pairs; the regex may be left out."""
-    pairs = [line.partition("=")[::2] for line in map(str.strip, lines.splitlines()) if line]
-    tokens = tuple((text.strip(), start.strip()) for text, start in pairs)
-    if any(not text for text, _ in tokens):
-        raise CascadeError(f"tokens: expected lines such as [zig]=^star$, found {lines!r}")
-    return tokens
-
-
-@dataclass(frozen=True)
-class LoraSettings(TrainingSettings):
-    """The settings of a LoRA. `filters` are parts of the paths of Stage C's modules; `tokens` are new words, each with
-    the regex of the words that it starts from."""
-
-    rank: int = setting(
-        4, "How much the LoRA can hold: 4 officially; the file grows with it.", least=1, most=1024, place=REQUIRED
-    )
-    alpha: float = setting(
-        1.0,
-        "The LoRA counts alpha / rank: 1 officially.",
-        least=0.0001,
-        most=1024.0,
-        step=0.5,
-        round=0.0001,
-        place=REQUIRED,
-    )
-    tokens: tuple[tuple[str, str], ...] = setting(
-        (),
-        "New words for prompts, one in a line, each with a regular expression of the words that it starts from:"
-        " [zig]=^star$ (for the published encoder: ^star</w>). Captions say them.",
-        text="",
-        several_lines=True,
-        read=read_tokens,
-        place=REQUIRED,
-    )
-    filters: tuple[str, ...] = setting(
-        (".attn",),
-        "Which weights get branches: those in modules of Stage C whose name contains one of these, with commas between:"
-        " .attn officially; empty: all.",
-        text=".attn",
-        read=parts_of,
-    )
-    init: str = setting(
-        "official",
-        "Which of a branch's two matrices is random at first: up, officially, or down, as other trainers have it, which"
-        " learns more freely and wants ten times the learning rate.",
-        choices=("official", "down"),
-    )
-    token_rate: float = setting(
-        1.0,
-        "How many times faster than the rest new words learn: 1 officially; 5 leads a word further away from those that"
-        " it starts from.",
-        least=0.01,
-        most=100.0,
-        step=0.5,
-        round=0.001,
-    )
-    keep: tuple[str, ...] = setting(
-        (),
-        "Prompts for which nothing shall change, one in a line, with `keep_weight` over 0. Of {a|b} one is drawn each"
-        " time.",
-        text="",
-        several_lines=True,
-        read=lines_of,
-    )
-    keep_weight: float = setting(
-        0.0,
-        "How firmly Stage C is held to what it did before, where no new word is said; 0: not at all, and twice as fast."
-        " 1 keeps a small training from spilling over.",
-        least=0.0,
-        most=100.0,
-        step=0.1,
-        round=0.001,
-    )
-    keep_count: int = setting(
-        64, "How many latents Stage C draws of the prompts in `keep`, once, before it learns.", least=1, most=10000
-    )
-    keep_batch: int = setting(
-        0, "How many of them are looked at beside each batch; 0: as many as the batch has.", least=0, most=256
-    )
-    dialect: str = setting(
-        "comfyui",
-        "Whose names the file has: ComfyUI's, the official code's (which has them for .attn alone), or kohya's.",
-        choices=("comfyui", "official", "kohya"),
-    )
-
-    def plan(self) -> Plan:
-        return replace(super().plan(), faster={"rows": self.token_rate} if self.tokens else {})
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

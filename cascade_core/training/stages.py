@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from .denoising import add_noise, denoising_loss
 from .examples import Batches, Examples
 from .latent_set import EncodedExamples, LatentSet
 from .models import StageBModels, StageCModels, TrainingModels
+from .plan import WHOLE
 from .samples import paint
 from .settings import TrainingSettings
 from .stage_settings import StageCSettings
@@ -41,6 +42,24 @@ from .task import SourceTask
 FACTORS = (1.0, 0.75, 0.5)  # scales at which the effnet encodes a picture; officially any from 0.5 to 1
 NO_LATENT = 0.1  # share of Stage C's latents that Stage B does without, as officially
 OCTAVES, PERSISTENCE, LARGEST = 10, 0.75, 16  # the official shape of Stage B's noise
+
+
+def to_train(base: Handle, is_new: bool = False) -> nn.Module:
+    """All of a stage in float32: a copy, or itself where it `is_new`. CascadeError for quantised weights."""
+    if any(isinstance(child, Held) for child in base.module.modules()):
+        raise CascadeError(
+            f"{KINDS[base.kind].name} {base.name} has quantised weights, over which a LoRA can be trained, but not"
+            " all of the stage: load its bfloat16 or float32 file, with a dtype of these"
+        )
+    with torch.inference_mode(False), torch.no_grad():
+        return (base.module if is_new else deepcopy(base.module)).float().requires_grad_(True)
+
+
+def save_as(path: Path, module: nn.Module, base: Handle) -> None:
+    """Write trained weights as a model of the base's kind, family and type."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    told: dict[str, Any] = {"family": base.family, "target": base.target, "x0_clamp": base.x0_clamp}
+    save(path, module, base.kind, **told, dtype=names[base.dtype])
 
 
 class _StageTask(SourceTask[TrainingSettings, nn.Module]):
@@ -58,19 +77,14 @@ class _StageTask(SourceTask[TrainingSettings, nn.Module]):
     ) -> None:
         """source: of batches, of the data set. is_new: the base itself is trained, and no copy of it."""
         sharded.check_batch(settings.batch_size)
-        if sharded.count() > 1 and settings.optimizer == "muon":
+        if sharded.count() > 1 and settings.optimizer in WHOLE:
             raise CascadeError(
-                "optimizer: muon needs whole matrices, which several processes have parts of: choose adamw"
+                f"optimizer: {settings.optimizer} needs whole weights, which several processes have parts of: choose"
+                " adamw"
             )
         super().__init__(models, dataset, source, settings, cache)
         self.base = base
-        if any(isinstance(child, Held) for child in base.module.modules()):
-            raise CascadeError(
-                f"{KINDS[base.kind].name} {base.name} has quantised weights, over which a LoRA can be trained, but not"
-                " all of the stage: load its bfloat16 or float32 file, with a dtype of these"
-            )
-        with torch.inference_mode(False), torch.no_grad():
-            self.module = (base.module if is_new else deepcopy(base.module)).float().requires_grad_(True)
+        self.module = to_train(base, is_new)
         cast(StageC | StageB, self.module).checkpointing = settings.checkpointing
         self.device = torch.device("cpu")
 
@@ -87,16 +101,13 @@ class _StageTask(SourceTask[TrainingSettings, nn.Module]):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def write(self, path: Path) -> None:
-        names = {dtype: name for name, dtype in DTYPES.items()}
         base, module = self.base, self.module
         if sharded.count() > 1:
             with torch.device("meta"):
                 module = KINDS[base.kind].network_class()(base.config)
             module.load_state_dict(sharded.whole_state(self.module), assign=True)
-        if sharded.rank() > 0:
-            return
-        dtype = names[base.dtype]
-        save(path, module, base.kind, family=base.family, target=base.target, x0_clamp=base.x0_clamp, dtype=dtype)
+        if sharded.rank() == 0:
+            save_as(path, module, base)
 
 
 class StageCTask(_StageTask):

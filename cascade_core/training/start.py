@@ -13,9 +13,9 @@ from .controlnet import ControlNetTask
 from .dataset import Dataset
 from .distill import TASKS as DISTILLATIONS
 from .lora import LoraTask
+from .lora_settings import LoraSettings
 from .models import TrainingModels
 from .run import TrainingRun
-from .settings import LoraSettings
 from .stages import StageBTask, StageCTask
 from .task import Task
 

@@ -20,6 +20,7 @@ from ..files.save import save_tensors
 from ..reading import open_file, parse_json
 from ..wording import printable
 from . import sharded
+from .optimizers import numbers_of
 
 Optimizers = Sequence[torch.optim.Optimizer]
 Tensors = Mapping[str, Tensor]
@@ -52,7 +53,9 @@ def save_state(
     if sharded.rank() > 0:
         return
     try:
-        save_tensors(path, tensors, {"step": str(step), "numbers": json.dumps(numbers), "origin": origin})
+        groups = json.dumps([numbers_of(optimizer) for optimizer in optimizers])
+        metadata = {"step": str(step), "numbers": json.dumps(numbers), "groups": groups, "origin": origin}
+        save_tensors(path, tensors, metadata)
     except CascadeError as error:
         before = f"the state of step {read_head(path).step} is kept" if path.exists() else "there was no state yet"
         raise CascadeError(
@@ -62,11 +65,12 @@ def save_state(
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a state: its step, its origin, and the names of its plain numbers."""
+    """The head of a state: its step, its origin, the names of its plain numbers, and those of optimisers' groups."""
 
     step: int
     origin: str
     numbers: frozenset[str]
+    groups: Any = None  # for each optimiser and group, numbers by name; None: of before these were kept
 
 
 def read_head(path: Path) -> Head:
@@ -79,7 +83,8 @@ def read_head(path: Path) -> Head:
         step, numbers = int(metadata["step"]), parse_json(metadata["numbers"])
         if step < 0 or not isinstance(numbers, list):
             raise ValueError("its step or its numbers are none")
-        return Head(step, metadata.get("origin", ""), frozenset(map(str, cast(list[Any], numbers))))
+        groups = parse_json(metadata["groups"]) if "groups" in metadata else None
+        return Head(step, metadata.get("origin", ""), frozenset(map(str, cast(list[Any], numbers))), groups)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise _unreadable(path, error) from error
 
@@ -132,4 +137,7 @@ def _fill(path: Path, head: Head, module: nn.Module, kept: Mapping[str, Tensors]
                 if f"optimizer.{number}.{index}.{name}" not in head.numbers:
                     own[name] = sharded.part_of(value, parameters[index])
         groups: Any = optimizer.state_dict()["param_groups"]
+        if head.groups is not None:
+            for group, kept_numbers in zip(groups, head.groups[number], strict=True):
+                group.update(kept_numbers)
         optimizer.load_state_dict({"state": entries, "param_groups": groups})

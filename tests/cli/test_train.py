@@ -100,6 +100,9 @@ def test_a_distillation(tmp_path: Path, capsys: pytest.CaptureFixture[str], stag
     assert capsys.readouterr().out == f"{tmp_path / 'models' / 'loras' / 'fast.safetensors'}\n"
     assert main([*command, "--teacher-cfg", "1.5"]) == 2
     assert f"began otherwise: teacher_cfg was {rate}" in capsys.readouterr().err
+    whole = ["whole" if part == "fast" else part for part in command]
+    assert main([*whole, "--whole"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'models' / 'diffusion_models' / 'whole.safetensors'}\n"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,13 @@ def test_dora(facts: dict[str, Any]) -> None:
     assert found["modules"] == found["matched"] == 1
 
 
+@pytest.mark.parametrize("dialect", ["kohya", "comfyui"])
+def test_a_trained_dora_gives_the_same_weights(facts: dict[str, Any], dialect: str) -> None:
+    found = facts[f"trained DoRA, {dialect}"]
+    assert found["difference"] < CLOSE < 0.01 < found["change"]
+    assert found["modules"] == found["taken"] > 100
+
+
 def test_names_of_the_text_encoder(facts: dict[str, Any]) -> None:
     assert facts["text encoder"]["comfyui"] == 0
     assert facts["text encoder"]["kohya"] <= 1  # the projection has no name in kohya's files there

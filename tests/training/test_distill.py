@@ -242,3 +242,47 @@ def test_prompts_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("\n \n")
     with pytest.raises(CascadeError, match=r"p.txt is empty: write prompts into it"):
         read_prompts(tmp_path / "p.txt")
+
+
+@pytest.mark.parametrize("stage", ["stage_c", "stage_b"])
+def test_all_weights_of_a_student_become_a_model(models: StageCModels, tmp_path: Path, stage: str) -> None:
+    """Chosen as any: its file says what the student said; the teacher stays as it is; stopped, it goes on exactly."""
+    teacher = getattr(models, stage)
+    before = fingerprint(teacher.module)
+    run = start(models, stage, tmp_path / "whole", whole=True, steps=24, schedule="constant")
+    with torch.inference_mode():  # as the host calls nodes
+        losses = finish(run)
+    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6]), losses
+    assert fingerprint(teacher.module) == before and not any(p.requires_grad for p in teacher.module.parameters())
+    assert isinstance(run.task, DistillTask)
+    loaded = load(stage, tmp_path / "whole" / "fast.safetensors")
+    assert (loaded.family, loaded.target, loaded.x0_clamp) == (teacher.family, teacher.target, teacher.x0_clamp)
+    learned = dict(run.task.student.module.named_parameters())
+    for name, parameter in loaded.module.named_parameters():
+        assert torch.equal(parameter, learned[name]), name
+    changed = [name for name, parameter in teacher.module.named_parameters() if not parameter.equal(learned[name])]
+    assert len(changed) > 0.9 * len(learned)
+
+    parts = start(models, stage, tmp_path / "parts", whole=True, steps=24, schedule="constant")
+    list(parts.encode())
+    reports = parts.train()
+    for _ in range(3):
+        next(reports)
+    reports.close()
+    finish(start(models, stage, tmp_path / "parts", whole=True, steps=24, schedule="constant"))
+    files = [(tmp_path / name / "fast.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert files[0] == files[1]
+
+
+def test_the_whole_of_a_student_is_matched_beside_a_critic(models: StageCModels, tmp_path: Path) -> None:
+    run = start(models, "stage_c", tmp_path, whole=True, matching=1.0, teacher_cfg=3.0)
+    list(run.encode())
+    losses = run.task.loss(np.random.default_rng(3))
+    for name, own in (("matching", "whole"), ("critic", "critic")):
+        run.task.module.zero_grad()
+        losses[name].backward(retain_graph=True)
+        learned = {path.partition(".")[0] for path, each in run.task.module.named_parameters() if each.grad is not None}
+        assert learned == {own}, name
+    quantised = replace(models, stage_c=load("stage_c", built_in("stage_c")[TINY], name=TINY, dtype="int8"))
+    with pytest.raises(CascadeError, match="has quantised weights, over which a LoRA can be trained, but not all of"):
+        start(quantised, "stage_c", tmp_path / "quantised", whole=True)

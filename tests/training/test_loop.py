@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stable_cascade_nodes.cascade_core.training.loop import train
+from stable_cascade_nodes.cascade_core.training.loop import drawn_by, train
 from stable_cascade_nodes.cascade_core.training.plan import Plan
+from stable_cascade_nodes.cascade_core.training.settings import TrainingSettings
+
+LIBRARIES = {"prodigy": "prodigyopt", "schedule_free": "schedulefree"}  # optimisers that are not torch's
 
 
 class Regression(nn.Module):
@@ -42,10 +45,23 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"optimizer": "muon"}, {"optimizer": "adafactor"}, {"accumulate": 3}, {"ema": None}], ids=str
+    "settings",
+    [
+        {},
+        {"optimizer": "muon"},
+        {"optimizer": "adafactor"},
+        {"accumulate": 3},
+        {"ema": None},
+        {"optimizer": "prodigy", "learning_rate": 1.0},
+        {"optimizer": "schedule_free", "flat": 1.0, "ema": None},
+    ],
+    ids=str,
 )
 def test_resumed_from_a_save_is_as_never_stopped(tmp_path: Path, settings: dict[str, Any]) -> None:
-    plan = Plan(steps=40, learning_rate=1e-2, warmup=5, **settings)
+    library = LIBRARIES.get(settings.get("optimizer", ""))
+    if library:
+        pytest.importorskip(library)
+    plan = Plan(**{"steps": 40, "learning_rate": 1e-2, "warmup": 5} | settings)
     whole, whole_average, _ = run(tmp_path / "whole.safetensors", plan)
     state = tmp_path / "parts.safetensors"
     run(state, plan, stop_at=10)
@@ -133,3 +149,55 @@ def test_rate() -> None:
 def test_a_constant_rate_stays_after_its_warm_up() -> None:
     plan = Plan(steps=10, learning_rate=2.0, warmup=2, flat=1.0)
     assert [plan.rate(step) for step in (0, 1, 5, 9)] == [1, 2, 2, 2]
+
+
+def test_a_linear_rate_is_torchs() -> None:
+    """With a warm-up over it, of which torch knows nothing; and it fixes the number of steps."""
+    plan = TrainingSettings(steps=40, learning_rate=0.5, schedule="linear", warmup=4).plan()
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=40, power=1.0)
+    for step in range(40):
+        assert plan.rate(step) == pytest.approx(optimizer.param_groups[0]["lr"] * min(1.0, (step + 1) / 4))
+        optimizer.step()
+        scheduler.step()
+    assert plan.rate(40) == 0
+    assert TrainingSettings(schedule="linear", steps=7).fixed() != TrainingSettings(schedule="linear").fixed()
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_steps_are_the_librarys_own(tmp_path: Path, name: str) -> None:
+    """Its optimiser in a plain loop, as its documentation has it, gives the same weights; and so what is shown."""
+    library: Any = pytest.importorskip(LIBRARIES[name])
+    settings = TrainingSettings(optimizer=name, learning_rate=0.5 if name == "prodigy" else 1e-2, steps=30, warmup=4)
+    plan = settings.plan()
+    module = Regression()
+    average: dict[str, Tensor] = {}
+    for progress, averaged in train(module, module.loss, plan, tmp_path / "state.safetensors"):
+        own = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+        with averaged.shown():
+            average = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+        assert all(torch.equal(tensor, own[key]) for key, tensor in module.state_dict().items()), progress.step
+
+    plain = Regression()
+    decay = [p for p in plain.parameters() if p.ndim >= 2], [p for p in plain.parameters() if p.ndim < 2]
+    groups = [{"params": decay[0], "weight_decay": 0.01}, {"params": decay[1], "weight_decay": 0.0}]
+    if name == "prodigy":
+        optimizer = library.Prodigy(groups, lr=0.5, betas=(0.9, 0.999), safeguard_warmup=True)
+    else:
+        optimizer = library.AdamWScheduleFree(groups, lr=1e-2, betas=(0.9, 0.999), warmup_steps=4)
+        optimizer.train()
+    for step in range(30):
+        if name == "prodigy":
+            for group in optimizer.param_groups:
+                group["lr"] = 0.5 * min(1.0, (step + 1) / 4)
+        random = np.random.default_rng((0, step))
+        with drawn_by(random, plain):
+            torch.stack(list(plain.loss(random).values())).sum().backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert same(plain, module)
+    if name == "schedule_free":
+        assert not torch.equal(average["up_blocks.0.weight"], plain.up_blocks[0].weight)
+        optimizer.eval()
+    assert all(torch.equal(tensor, average[key]) for key, tensor in plain.state_dict().items())

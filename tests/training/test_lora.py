@@ -21,31 +21,14 @@ from stable_cascade_nodes.cascade_core.models.linear import Held
 from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
 from stable_cascade_nodes.cascade_core.training.lora import LoraTask, untrained_lora
+from stable_cascade_nodes.cascade_core.training.lora_settings import LoraSettings, read_tokens
 from stable_cascade_nodes.cascade_core.training.models import TrainingModels
 from stable_cascade_nodes.cascade_core.training.prompts import draw_prompts
 from stable_cascade_nodes.cascade_core.training.run import Report, TrainingRun
-from stable_cascade_nodes.cascade_core.training.settings import LoraSettings, read_tokens
 from stable_cascade_nodes.cascade_core.training.start import train_lora
 
 TINY = "tiny (built-in)"
 SETTINGS: dict[str, Any] = {"size": 64, "steps": 4, "batch_size": 2, "learning_rate": 1e-2, "save_every": 2}
-
-
-@pytest.fixture(scope="module")
-def models() -> TrainingModels:
-    kinds = ("stage_c", "text_encoder", "effnet", "previewer", "image_encoder")
-    return TrainingModels(**{kind: load(kind, built_in(kind)[TINY], name=TINY) for kind in kinds})
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number, (width, height) in enumerate([(64, 64), (80, 64), (64, 128)]):
-        levels = np.random.default_rng(number).integers(255, size=(height, width, 3), dtype=np.uint8)
-        Image.fromarray(levels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"a [zig] {number}")
-    return folder
 
 
 def start(models: TrainingModels, pictures: Path, folder: Path, **settings: Any) -> tuple[TrainingRun, LoraTask]:
@@ -265,3 +248,45 @@ def test_a_lora_over_eight_bits_learns_as_over_what_these_stand_for(
         found.append({key: tensor.clone() for key, tensor in task.module.state_dict().items()})
     assert {name: fingerprint(child) for name, child in held.items()} == before
     assert all(torch.allclose(tensor, found[1][name], atol=2e-3) for name, tensor in found[0].items())
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"dora": True, "dialect": "kohya"}, {"tokens": (("[zig]", "^star$"),)}], ids=str
+)
+def test_the_text_encoder_learns_too(
+    models: TrainingModels, pictures: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Its branches say the same from the file as in training; the encoder itself stays as it is."""
+    before = fingerprint(models.text_encoder.module)
+    settings: dict[str, Any] = {"text_rank": 3, "keep": ("a {red|blue} circle",), "keep_weight": 1.0, "keep_count": 2}
+    run, task = start(models, pictures, tmp_path / "run", **settings, **options)
+    assert untrained_lora(models, task.settings, "x").changes.keys() == task.result("x").changes.keys()
+    finish(run)
+    assert fingerprint(models.text_encoder.module) == before
+    prompts = ["a red circle", "a blue star"]
+    with torch.no_grad():
+        plain, learned = (h.module.encode(prompts) for h in (models.text_encoder, task.text_encoder))  # type: ignore[operator]
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(plain, learned, strict=True))
+    lora = read_lora(tmp_path / "run" / "lora.safetensors", "lora")
+    attached, report = attach_lora(models.text_encoder, lora)
+    layers = len(models.text_encoder.module.text_model.encoder.layers)  # type: ignore[union-attr, arg-type]
+    assert len(report.matched) == 6 * layers and not report.unmatched  # q, k, v, out, fc1, fc2
+    with torch.no_grad():
+        again = attached.module.encode(prompts)  # type: ignore[operator]
+    for one, other in zip(learned, again, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_learning_text_encoder_is_resumed_exactly(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
+    finish(start(models, pictures, tmp_path / "whole", text_rank=2)[0])
+    run, task = start(models, pictures, tmp_path / "parts", text_rank=2)
+    assert len(task.encode()) == 3  # pictures alone: what captions are encoded to changes
+    list(run.encode())
+    reports = run.train()
+    next(reports)
+    reports.close()
+    finish(start(models, pictures, tmp_path / "parts", text_rank=2)[0])
+    whole, parts = (tmp_path / name / "lora.safetensors" for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+    with pytest.raises(CascadeError, match="text_rank: the official dialect has no place for the text encoder"):
+        LoraSettings(text_rank=2, dialect="official")

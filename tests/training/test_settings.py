@@ -13,12 +13,9 @@ import pytest
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.training.controlnet_settings import ControlNetSettings
 from stable_cascade_nodes.cascade_core.training.kinds import TRAININGS, Model
+from stable_cascade_nodes.cascade_core.training.lora_settings import LoraSettings, read_tokens
 from stable_cascade_nodes.cascade_core.training.setting import ADDED, REQUIRED, setting, settings_of
-from stable_cascade_nodes.cascade_core.training.settings import (
-    LoraSettings,
-    TrainingSettings,
-    read_tokens,
-)
+from stable_cascade_nodes.cascade_core.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -57,3 +54,20 @@ def test_what_may_change_when_a_training_goes_on() -> None:
 
 def test_new_words_by_lines() -> None:
     assert read_tokens("[zig]=^star$\n\n[zag]") == (("[zig]", "^star$"), ("[zag]", ""))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "prodigy"}, r"learning_rate: prodigy finds the rate itself .* best 1, found 0\.0001"),
+        (
+            {"optimizer": "prodigy", "learning_rate": 1.0, "tokens": (("[a]", ""),), "token_rate": 5.0},
+            "token_rate: prodigy has one rate for all: leave it at 1, found 5",
+        ),
+        ({"optimizer": "schedule_free", "ema": 0.9}, "ema: schedule_free averages the weights itself"),
+        ({"optimizer": "schedule_free", "schedule": "cosine"}, "schedule: schedule_free is for a rate that stays"),
+    ],
+)
+def test_what_does_not_go_with_an_optimiser(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(CascadeError, match=message):
+        LoraSettings(**settings)

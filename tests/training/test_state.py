@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import errno
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +132,17 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
         read_head(tmp_path / "state.safetensors")
 
 
-@pytest.mark.parametrize(("name", "message"), [("adamw8bit", "needs bitsandbytes"), ("lion", "expected one of adamw")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("adamw8bit", "needs bitsandbytes"),
+        ("prodigy", r"prodigy needs prodigyopt, which is not installed \(.*pip install prodigyopt\): choose adamw"),
+        ("schedule_free", r"pip install schedulefree\): choose adamw"),
+        ("lion", "expected one of adamw"),
+    ],
+)
 def test_an_optimiser_that_is_not_there(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def without(wanted: str, *more: Any) -> Any:
-        if wanted == "bitsandbytes":
-            raise ImportError(wanted)
-        return original(wanted, *more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
+    for library in ("bitsandbytes", "prodigyopt", "schedulefree"):
+        monkeypatch.setitem(sys.modules, library, None)  # which import takes for one that is not there
     with pytest.raises(CascadeError, match=message):
         make_optimizers(nn.Linear(2, 2), name, 1e-3, 0.0, (0.9, 0.99))

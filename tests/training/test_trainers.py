@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import torch
 from torch import nn
 
 from stable_cascade_nodes.cascade_core.builtin import built_in
+from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.sampling.process import TARGETS, Process
 from stable_cascade_nodes.cascade_core.training import loop
+from stable_cascade_nodes.cascade_core.training import settings as training_settings
 from stable_cascade_nodes.cascade_core.training.denoising import Noised, denoising_loss, noised_at
 from stable_cascade_nodes.cascade_core.training.latent_set import read_latents
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
@@ -184,3 +187,48 @@ def test_the_report_tells_all_of_it(tmp_path: Path) -> None:
     assert page.count("<img") == 1 + 3  # the curve, and a sample of each step
     for text in ("a step</th>", "files of latents: 1", "memory at most", "held_out", "(best)", "a red &lt;star&gt;"):
         assert text in page
+
+
+WANDB = """
+calls = []
+class Image(str): pass
+class Run:
+    def log(self, values, step): calls.append(("log", step, values))
+    def finish(self): calls.append(("finish",))
+def init(**settings):
+    calls.append(("init", settings))
+    return Run()
+"""
+
+
+def test_wandb_is_told_what_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in: offline, every line of the log and every sample, also where a training goes on."""
+    with pytest.raises(CascadeError, match=r"wandb: it is not installed \(.*pip install wandb\): install it, or leave"):
+        monkeypatch.setattr(training_settings, "find_spec", lambda name: None)
+        StageCSettings(wandb=True)
+    monkeypatch.undo()
+    (tmp_path / "wandb.py").write_text(WANDB)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    options: dict[str, Any] = {"wandb": True, "prompts": ("a red star",), "sample_every": 2, "steps": 2}
+    for steps in (2, 3):
+        run = run_of(tmp_path, **options | {"steps": steps})
+        list(run.encode())
+        list(run.train())
+    calls: list[Any] = sys.modules["wandb"].calls  # type: ignore[attr-defined]
+    assert [call[0] for call in calls] == [*("init", "log", "log", "log", "finish"), *("init", "log", "log", "finish")]
+    for _, given in (calls[0], calls[5]):
+        assert given["mode"] == "offline" and given["dir"] == str(tmp_path / "run") and given["group"] == "run"
+        assert given["config"]["batch_size"] == 2
+    told = [call[1:] for call in calls if call[0] == "log"]
+    assert [step for step, _ in told] == [1, 2, 2, 3, 3]
+    for (step, values), line in zip([told[0], told[1], told[3]], lines_of(tmp_path), strict=True):
+        assert values == {
+            "loss/denoising": line["denoising"],
+            **{k: line[k] for k in ("rate", "validation", "seconds")},
+        }
+        assert step == line["step"]
+    assert [Path(path).name for _, values in (told[2], told[4]) for path in values.values()] == [
+        "000002-0.png",
+        "000003-0.png",
+    ]

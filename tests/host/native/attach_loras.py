@@ -30,6 +30,9 @@ def find(pack: Any) -> dict[str, Any]:
         handle = handle_of(ours, config)
         found = {dialect: compare(theirs, handle, written(handle, dialect)) for dialect in ("kohya", "comfyui")}
         found["DoRA by columns"] = compare(theirs, handle, decomposed(handle))
+        found |= {
+            f"trained DoRA, {name}": compare(theirs, handle, trained(handle, name)) for name in ("kohya", "comfyui")
+        }
         return found | {"text encoder": text_names()}
 
 
@@ -53,6 +56,21 @@ def written(handle: Any, dialect: str) -> Path:
     }
     path = Path(f"{dialect}.safetensors")
     save_lora(path, lora_of("l", {"stage_c": branches}), [handle], dialect=dialect)
+    return path
+
+
+def trained(handle: Any, dialect: str) -> Path:
+    """As our trainer writes it: all weights that it may lie beside, q, k and v apart."""
+    from the_pack.cascade_core.lora.lora import lora_of
+    from the_pack.cascade_core.lora.write import save_lora
+    from the_pack.cascade_core.training.branches import Branches
+    from the_pack.cascade_core.training.lora_settings import LoraSettings
+
+    branches = Branches(handle.module, LoraSettings(rank=RANK, dora=True, filters=("",)))
+    for parameter in branches.parameters():
+        parameter.add_(torch.randn(parameter.shape) / 9)
+    path = Path(f"trained_{dialect}.safetensors")
+    save_lora(path, lora_of("l", {"stage_c": branches.by_name()}), [handle], dialect=dialect)
     return path
 
 
