@@ -24,7 +24,7 @@ class _Primitive:
 
 class PrimitiveInt(_Primitive):
     DISPLAY_NAME, RETURN_TYPES = "Int", ("INT",)
-    OPTIONS = {**_ANY_SIZE, "control_after_generate": True}
+    OPTIONS = {**_ANY_SIZE, "control_after_generate": "fixed"}
 
 
 class PrimitiveFloat(_Primitive):

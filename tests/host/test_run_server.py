@@ -102,11 +102,11 @@ def test_the_server_knows_our_nodes_as_we_do(command: Command) -> None:
 ADDED_LATER = {"resolution_steps"}  # inputs that 0.3.64 lacks, and files of its time too
 
 
-# What 0.33 declares otherwise than 0.3.64, and the stand-ins do not follow yet: inputs, and outputs of classes.
+# What 0.3.64 declares otherwise than 0.33, which the stand-ins follow: inputs, and outputs of classes.
 OTHERWISE = {
     ("CLIPLoader", "type"),  # twelve more
     ("LatentFromBatch", "batch_index"),  # counted from the end too
-    ("PrimitiveInt", "value"),
+    ("PrimitiveInt", "value"),  # stays as it is, if nobody says otherwise
     ("PrimitiveFloat", "value"),
     ("KSampler", "sampler_name"),  # two more
     ("KSamplerAdvanced", "sampler_name"),
@@ -125,7 +125,7 @@ def test_stand_ins_declare_what_the_real_ones_do(comfyui: ComfyUI, lane: Lane) -
         assert list(own) == list(real), name
         for entry, other in zip(own.values(), real.values(), strict=True):
             assert (entry.type, entry.required, entry.has_widget) == (other.type, other.required, other.has_widget)
-            if lane.is_newer and (name, entry.name) in OTHERWISE:
+            if not lane.is_newer and (name, entry.name) in OTHERWISE:
                 continue
             if "image_upload" not in entry.options and entry.name != getattr(node_class, "FILE_INPUT", None):
                 assert (entry.choices, entry.default) == (other.choices, other.default), (name, entry.name)
@@ -133,7 +133,7 @@ def test_stand_ins_declare_what_the_real_ones_do(comfyui: ComfyUI, lane: Lane) -
                 told = other.options.get(option)
                 assert entry.options.get(option) == (None if told is False else told), (name, entry.name, option)
         assert ours.is_output == theirs.is_output, name
-        if not lane.is_newer or (name, "outputs") not in OTHERWISE:
+        if lane.is_newer or (name, "outputs") not in OTHERWISE:
             assert tuple(ours.outputs) == tuple(theirs.outputs), name
         assert not lane.is_newer or native.NAMES[name] == names[name]  # for people; 24 have other ones since
 
