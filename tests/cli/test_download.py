@@ -177,6 +177,17 @@ def test_a_part_of_an_older_version_is_no_beginning(fake: FakeHub, cascade: Runn
     assert len(cascade.found()) == 3
 
 
+def test_what_a_download_left_that_was_killed_at_its_end_goes(fake: FakeHub, cascade: Runner) -> None:
+    """The file has its name already, and the part is another name of it."""
+    offer(fake, EFFNET, STAGE_A, PREVIEWER)
+    cascade.there(EFFNET, STAGE_A, PREVIEWER)
+    folder = cascade.models / "vae"
+    (folder / f".{PREVIEWER.name}.{'0' * 12}.part").hardlink_to(folder / PREVIEWER.name)
+    (folder / f".{PREVIEWER.name}.lock").write_text("process 1")
+    assert cascade("essential", "--yes")[0] == 0
+    assert fake.gets == [] and cascade.found().keys() == {file.label for file in (EFFNET, STAGE_A, PREVIEWER)}
+
+
 @pytest.mark.parametrize("more", [-1, 1])
 def test_a_wrong_size_leaves_no_file(fake: FakeHub, cascade: Runner, more: int) -> None:
     offer(fake, EFFNET, STAGE_A)
