@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from ..cascade_core.files.published import Published
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 CHUNK = 1 << 20
 RETRIES, PAUSE = 5, 1.0  # after a break: how often in a row without a new byte, and seconds before each
-BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "file": sys.stderr, "disable": None, "leave": False}
+BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}  # on stderr
 NOT_THAT_FAR = 416  # HTTP's answer where a file ends before the first wanted byte
 
 

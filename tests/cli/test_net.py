@@ -72,6 +72,16 @@ def test_a_full_disk_under_stdout() -> None:
     assert "No space left on device" in line
 
 
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_closed_streams(tmp_path: Path, closed: str) -> None:
+    """A bar has nowhere to be drawn, and what is opened next must not be taken for the stream."""
+    words = ["run", "text_to_image", "--size", "64x64", "--steps", "1", "-o", "out"]
+    line = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, str(ROOT), *words]
+    done = subprocess.run(line, cwd=tmp_path, check=False, timeout=120, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
 def test_a_workflow_from_stdin(name: str) -> None:
     done = command("validate", name, input=WORKFLOW.read_bytes())
