@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..cascade_core.errors import is_out_of_memory
 from ..cascade_core.files.published import Published
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
@@ -148,13 +149,18 @@ def size_of(path: Path) -> int:
 
 @contextmanager
 def _explained(file: Published, url: str) -> Iterator[None]:
-    """Any error in here becomes a HubError: the HTTP libraries under huggingface_hub share no other base."""
+    """Any error in here becomes a HubError: the HTTP libraries under huggingface_hub share no other base.
+
+    But for too little memory, of which the network knows nothing, and which another try does not mend.
+    """
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()  # it warns of each try that fails; here only the last one counts
     try:
         yield
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         status: int | None = getattr(getattr(error, "response", None), "status_code", None)
         is_broken = status is None and getattr(error, "errno", None) not in DISK_ERRORS
         raise HubError(

@@ -390,3 +390,15 @@ def test_a_disk_that_takes_no_more(fake: FakeHub, cascade: Runner) -> None:
     assert code == 1
     assert f"cascade: {CASCADE}/stage_a.safetensors: it cannot be written: File too large" in err
     assert not (cascade.models / STAGE_A.label).exists()
+
+
+def test_too_little_memory_is_no_fault_of_the_connection(
+    fake: FakeHub, cascade: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def append(*_: object) -> None:
+        raise MemoryError
+
+    offer(fake, EFFNET, STAGE_A, PREVIEWER)
+    monkeypatch.setattr("stable_cascade_nodes.cli.hub._append", append)
+    code, out, err = cascade("essential", "--yes")
+    assert (code, out) == (1, "") and "cascade: out of memory: MemoryError" in err and "connection" not in err
