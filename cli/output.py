@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..cascade_core.errors import CascadeError, is_out_of_memory
-from ..cascade_core.wording import duration, without_controls
+from ..cascade_core.wording import duration, enough_of, without_controls
 from ..headless import graph
 from ..headless.forecast import Forecast
 
@@ -57,8 +57,8 @@ def note(workflow: graph.Workflow) -> None:
 
 
 def complain(*messages: str) -> None:
-    """Each message on a line of its own, under the command's name."""
-    for message in messages:
+    """Each message on a line of its own, under the command's name; of very many the first."""
+    for message in enough_of(messages):
         say(f"cascade: {_cut(message)}", sys.stderr)
 
 

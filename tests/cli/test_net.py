@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -62,6 +63,15 @@ def test_one_sentence(
 def test_a_long_message_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "x" * 100_000]) == 2
     assert len(capsys.readouterr().err) < 2000
+
+
+def test_of_very_many_messages_the_first_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = {str(number): {"class_type": "SaveImage", "inputs": {"images": ["x", 0]}} for number in range(2000)}
+    (tmp_path / "x.json").write_text(json.dumps(nodes), "utf-8")
+    assert main(["validate", str(tmp_path / "x.json")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 101
+    assert all(line.startswith("cascade: node ") for line in lines[:100]) and lines[100].endswith("more like these")
 
 
 def test_a_full_disk_under_stdout() -> None:
