@@ -29,7 +29,8 @@ from .sessions import LOCAL, Full, Room, Sessions
 MOST_EVENTS = 12  # of one page at once, those not yet told of included
 MOST_UPLOADS = 16  # at once: they go to the disk as they come
 LARGEST_UPLOAD = 33 * 2**20  # bytes of a request that brings a file: the file and what surrounds it
-LARGEST_MESSAGE = 4 * 2**20  # bytes of any other request
+LARGEST_MESSAGE = 2**19  # bytes of any other request
+MOST_VALUES = 10_000  # of a message, which Gradio keeps until its event is over: a list takes 60 bytes there
 ANYWHERE = ("0.0.0.0", "::", "")
 
 _API = "/gradio_api"
@@ -237,10 +238,13 @@ def _query(scope: Scope, name: str) -> str | None:
 
 
 def _paths(message: Any) -> Iterator[Any]:
-    """The files that a message names: Gradio writes one as an object with its path."""
-    waiting = [message]
+    """The files that a message names: Gradio writes one as an object with its path. Raises Refused for a vast one."""
+    waiting, left = [message], MOST_VALUES
     while waiting:
         part = waiting.pop()
+        left -= 1
+        if left < 0:
+            raise Refused(413, f"expected a message of at most {MOST_VALUES:,} values, found more")
         if isinstance(part, dict):
             if part.get("path") is not None:
                 yield part["path"]
@@ -291,7 +295,8 @@ def _replay(body: bytes, receive: Receive | None) -> Receive:
 
 
 def _too_large(limit: int) -> Refused:
-    return Refused(413, f"expected a request of at most {limit >> 20} MiB, found a larger one")
+    most = f"{limit >> 20} MiB" if limit >= 2**20 else f"{limit >> 10} KiB"
+    return Refused(413, f"expected a request of at most {most}, found a larger one")
 
 
 def _authority(text: str, scheme: str) -> tuple[str, int] | None:

@@ -106,14 +106,16 @@ def _check(path: Path, name: str) -> str:
             known = [kind for kind in SUFFIXES if kind in Image.OPEN]  # AVIF is not in every Pillow
             with Image.open(path, formats=known) as picture:
                 width, height = picture.size
-                frames: int = getattr(picture, "n_frames", 1)
-                if max(width, height) > SIDE or width * height * min(frames, FRAMES) > PIXELS or frames > FRAMES:
-                    raise CascadeError(
-                        f"{name}: expected at most {SIDE} pixels a side, {PIXELS // 10**6} million pixels and"
-                        f" {FRAMES} frames, found {width} x {height} and {frames} frames"
-                    )
+                frames = picture_files.count_frames(picture, FRAMES + 1)
                 for frame in range(frames):
                     picture.seek(frame)
+                    width, height = max(width, picture.width), max(height, picture.height)
+                    if max(width, height) > SIDE or width * height * min(frames, FRAMES) > PIXELS or frames > FRAMES:
+                        count = frames if frames <= FRAMES else f"more than {FRAMES}"
+                        raise CascadeError(
+                            f"{name}: expected at most {SIDE} pixels a side, {PIXELS // 10**6} million pixels and"
+                            f" {FRAMES} frames, found {width} x {height} and {count} frames"
+                        )
                     picture.load()
                 return str(picture.format)
     except CascadeError:

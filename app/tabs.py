@@ -146,7 +146,9 @@ def find(tabs: Sequence[Tab], prompt: graph.Prompt) -> Tab | None:
 def values_of(tab: Tab, prompt: graph.Prompt) -> list[Any]:
     """The value of each field in a prompt with the tab's nodes."""
     inputs = {
-        node_id: node["inputs"] if graph.is_object(node.get("inputs")) else {} for node_id, node in prompt.items()
+        node_id: node["inputs"] if graph.is_object(node.get("inputs")) else {}
+        for node_id, node in prompt.items()
+        if graph.is_object(node)  # the tab's nodes all are; a file may have anything beside them
     }
     return [inputs[field.node].get(field.name, field.value) for field in tab.fields]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from html import escape
 
-from ..cascade_core.wording import duration
+from ..cascade_core.wording import duration, enough_of
 from . import values
 from .output_pictures import Origin
 from .runs import Run, Runner
@@ -55,7 +55,7 @@ def idle(text: str) -> str:
 
 
 def problem(messages: Sequence[str]) -> str:
-    return _box("failed", _list("message", messages))
+    return _box("failed", _list("message", enough_of(messages)))
 
 
 def error(found: Exception) -> str:

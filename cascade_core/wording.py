@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 LONGEST = 80  # characters shown of a name that comes out of a file
+MOST_MESSAGES = 100  # of one answer: nobody reads more
 LONGEST_NAME = 300  # characters of a name that is compared with others: no file has more
 
 
@@ -25,6 +26,12 @@ def without_controls(text: str) -> str:
 def first_of(names: Sequence[str], show: Callable[[str], str] = printable) -> str:
     """The first three names, and that there are more. show: a name as the sentence has it."""
     return ", ".join(map(show, names[:3])) + (", ..." if len(names) > 3 else "")
+
+
+def enough_of(messages: Sequence[str]) -> Sequence[str]:
+    """The messages of an answer; of very many the first, and how many there are besides."""
+    left = len(messages) - MOST_MESSAGES
+    return messages if left <= 0 else [*messages[:MOST_MESSAGES], f"and {left:,} more like these"]
 
 
 def all_of(names: Sequence[str], word: str = "and") -> str:

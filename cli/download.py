@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +88,9 @@ def download(options: argparse.Namespace) -> int:
         _show(wanted, models)
         code = OK if options.yes or not any(item.missing for item in wanted) else _ask_person()
         for item in wanted if code == OK else ():
-            if not item.there:
-                with owned(item.path.parent, item.path.name):
+            with owned(item.path.parent, item.path.name):
+                _remove_parts(item)
+                if not item.there:
                     _bring(item)
             done.append(item)
             if not options.json:
@@ -217,12 +219,17 @@ def _ask_person() -> int:
     return FAILED
 
 
+def _remove_parts(item: Wanted) -> None:
+    """Remove what cannot be gone on from: of a version that the hub no longer has, or of a file that is there."""
+    for old in item.path.parent.glob(f".{item.path.name}.*.part"):
+        if item.there or old != item.part:
+            with suppress(OSError):  # a folder that is not ours to write
+                old.unlink()
+
+
 def _bring(item: Wanted) -> None:
     """The file under its name, whole and checked; raises HubError or CascadeError, and then there is none."""
     try:
-        for old in item.path.parent.glob(f".{item.path.name}.*.part"):
-            if old != item.part:  # of a version that the hub no longer has
-                old.unlink()
         try:
             hub.fetch(item.file, item.remote, item.part)
         except (hub.HubError, KeyboardInterrupt):

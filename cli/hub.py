@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..cascade_core.errors import is_out_of_memory
 from ..cascade_core.files.published import Published
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 CHUNK = 1 << 20
 RETRIES, PAUSE = 5, 1.0  # after a break: how often in a row without a new byte, and seconds before each
-BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "file": sys.stderr, "disable": None, "leave": False}
+BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}  # on stderr
 NOT_THAT_FAR = 416  # HTTP's answer where a file ends before the first wanted byte
 
 
@@ -149,13 +149,18 @@ def size_of(path: Path) -> int:
 
 @contextmanager
 def _explained(file: Published, url: str) -> Iterator[None]:
-    """Any error in here becomes a HubError: the HTTP libraries under huggingface_hub share no other base."""
+    """Any error in here becomes a HubError: the HTTP libraries under huggingface_hub share no other base.
+
+    But for too little memory, of which the network knows nothing, and which another try does not mend.
+    """
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()  # it warns of each try that fails; here only the last one counts
     try:
         yield
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         status: int | None = getattr(getattr(error, "response", None), "status_code", None)
         is_broken = status is None and getattr(error, "errno", None) not in DISK_ERRORS
         raise HubError(

@@ -23,7 +23,7 @@ from ..cascade_core.errors import CascadeError, is_out_of_memory
 from ..cascade_core.wording import printable
 from ..headless.graph import NodeFailure, WorkflowError, list_choices
 from ..runtime.environment import how_to_install
-from .output import ADVICE, FAILED, REFUSED, STOPPED, Failure, complain, take_any_name, too_little_memory
+from .output import ADVICE, FAILED, REFUSED, STOPPED, Failure, complain, prepare_streams, too_little_memory
 
 COMMANDS = {
     "run": "run a workflow",
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _is_completing():
         given = os.environ.get("COMP_LINE", "").split()[1:]
     warnings.filterwarnings("ignore", module="PIL")  # of odd picture files: what matters has a sentence of ours
-    take_any_name()
+    prepare_streams()
     code = FAILED
     try:
         options = parse(given or ["--help"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..cascade_core.errors import CascadeError, is_out_of_memory
-from ..cascade_core.wording import duration, without_controls
+from ..cascade_core.wording import duration, enough_of, without_controls
 from ..headless import graph
 from ..headless.forecast import Forecast
 
@@ -56,8 +57,8 @@ def note(workflow: graph.Workflow) -> None:
 
 
 def complain(*messages: str) -> None:
-    """Each message on a line of its own, under the command's name."""
-    for message in messages:
+    """Each message on a line of its own, under the command's name; of very many the first."""
+    for message in enough_of(messages):
         say(f"cascade: {_cut(message)}", sys.stderr)
 
 
@@ -73,8 +74,12 @@ def say(text: object, to: TextIO | None = None) -> None:
     print(without_controls(str(text)) if to is sys.stderr or to.isatty() else text, file=to, flush=True)
 
 
-def take_any_name() -> None:
-    """Let stdout take every name of a file: as its own bytes where it is no text, else escaped."""
+def prepare_streams() -> None:
+    """Let stdout take every name of a file: as its own bytes where it is no text, else escaped.
+
+    Where stdout or stderr was closed for us it leads nowhere: the next file to be opened would be in its place, and
+    what libraries print below Python would be written into it.
+    """
 
     def written(error: UnicodeError) -> tuple[str | bytes, int]:
         try:
@@ -82,6 +87,9 @@ def take_any_name() -> None:
         except UnicodeError:
             return codecs.lookup_error("backslashreplace")(error)
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (it stays open)
     codecs.register_error("cascade", written)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="cascade")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.files.picture_files import opened, values
+from ..cascade_core.files.picture_files import frames, opened, values
 from ..cascade_core.sampling.sizes import LARGEST, stage_c_size
 from ..runtime import host
 from . import inputs, sockets
@@ -291,20 +290,21 @@ def read_picture(path: Path, most: int | None = None) -> tuple[Tensor, Tensor]:
 
     most: no more frames than these are read.
     """
-    from PIL import ImageOps, ImageSequence
+    from PIL import ImageOps
 
-    with opened(path, most=most) as picture:
+    failure = f"{path.name} cannot be read as a picture"
+    with opened(path, failure, most=most) as picture:
         most = 1 if picture.format == "MPO" else most  # a photograph with other views of itself, not an animation
-        frames = [ImageOps.exif_transpose(frame) for frame in islice(ImageSequence.Iterator(picture), most)]
-        return _from_frames([frame for frame in frames if frame.size == frames[0].size])
+        upright = [ImageOps.exif_transpose(frame) for frame in frames(picture, failure, most)]
+        return _from_frames([frame for frame in upright if frame.size == upright[0].size])
 
 
-def _from_frames(frames: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+def _from_frames(upright: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
     """Frames of one size -> IMAGE (B, H, W, 3) and MASK (B, H, W) = 1 - alpha."""
     import torch
 
     pictures, masks = [], []
-    for frame in frames:
+    for frame in upright:
         rgba = values(frame, "RGBA")
         pictures.append(torch.from_numpy(rgba[..., :3].copy()))
         masks.append(torch.from_numpy(1 - rgba[..., 3]))

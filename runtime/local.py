@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 GONE, KEPT = "cascade_", "cascade_previews_"  # how the names of temporary folders begin, by what becomes of previews
+MADE = re.compile(f"({GONE}|{KEPT})[a-z0-9_]{{8}}")  # all of such a name, as tempfile draws it
 
 
 class Audience(Protocol):
@@ -58,7 +60,6 @@ class LocalHost(Host):
     def __init__(self) -> None:
         self.settings = Settings()
         self._temporary: Path | None = None
-        self._lock: int | None = None  # of that folder
         self._placements: dict[torch.device, OneAtATime] = {}
         self._cancelled = threading.Event()
 
@@ -75,17 +76,9 @@ class LocalHost(Host):
         """A folder for previews, and in folders below it for what is gone when the program ends."""
         if self._temporary is None:
             _remove_dead()
-            prefix = KEPT if self.settings.keeps_previews else GONE
-            self._temporary = Path(tempfile.mkdtemp(prefix=prefix))
-            with suppress(OSError):  # a file system that knows no locks
-                self._lock = locks.take(self._temporary / locks.NAME, makes=True)
-            atexit.register(self._clear, self._temporary)
+            self._temporary, lock = _make_temporary(KEPT if self.settings.keeps_previews else GONE)
+            atexit.register(_clear, self._temporary, lock)
         return self._temporary
-
-    def _clear(self, folder: Path) -> None:
-        if self._lock is not None:
-            locks.let_go(folder / locks.NAME, self._lock)
-        _clear(folder, self.settings.keeps_previews)
 
     def comfyui_directory(self) -> Path | None:
         """ComfyUI's folder, where this pack lies in its `custom_nodes`."""
@@ -176,23 +169,45 @@ class LocalHost(Host):
         print(without_controls(f"{node}: {message}"), file=sys.stderr)
 
 
-def _clear(folder: Path, keeps_previews: bool) -> None:
-    if not keeps_previews:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
+def _make_temporary(prefix: str) -> tuple[Path, int | None]:
+    """A new folder, and its lock; None where the file system knows no locks."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        try:
+            return folder, locks.take(folder / locks.NAME, makes=True)
+        except FileNotFoundError:  # another program took it for a dead one's, since it had no lock yet
+            continue
+        except OSError:
+            return folder, None
+
+
+def _clear(folder: Path, lock: int | None) -> None:
+    """Remove a folder whose lock is ours, but not previews that were to stay.
+
+    The lock goes when all else is gone: who is killed in here leaves the rest to the next.
+    """
     atomic.sweep(folder)
     with suppress(OSError):
         for entry in folder.iterdir():
-            if entry.is_dir():
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != locks.NAME and not folder.name.startswith(KEPT):
+                entry.unlink(missing_ok=True)
+    if lock is not None:
+        locks.let_go(folder / locks.NAME, lock)
+    with suppress(OSError):
+        (folder / locks.NAME).unlink(missing_ok=True)
         folder.rmdir()  # unless there are previews
 
 
 def _remove_dead() -> None:
     """Remove what killed programs left in the system's temporary folder; previews that were to stay do."""
     for folder in Path(tempfile.gettempdir()).glob(f"{GONE}*"):
-        with suppress(OSError):  # another person's
-            descriptor = None if folder.is_symlink() else locks.take(folder / locks.NAME)
-            if descriptor is not None:
-                locks.let_go(folder / locks.NAME, descriptor)
-                _clear(folder, folder.name.startswith(KEPT))
+        with suppress(OSError):  # another person's, or not empty
+            if folder.is_symlink() or not MADE.fullmatch(folder.name):
+                continue
+            lock = locks.take(folder / locks.NAME)
+            if lock is not None:
+                _clear(folder, lock)
+            else:
+                folder.rmdir()  # of one that was killed before it had a lock, or when it had none any more

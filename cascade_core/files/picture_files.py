@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -36,6 +37,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000", "ICO"
 """Formats that Pillow may read, by its names: for some others it starts programs, such as Ghostscript."""
 SIXTEEN_BITS = ("I", "I;16", "I;16B")  # Pillow's modes whose values go to 65535
 MOST_PIXELS = 128 * 10**6  # of a file, all frames together: in float32, with masks, 2 GB
+MOST_FRAMES = 4096  # of a file: Pillow's time for those of a TIFF grows with the square of their number
 
 
 def names_in(folder: Path) -> list[str]:
@@ -110,7 +112,8 @@ def opened(
     failure = failure or f"{path.name} cannot be read as a picture"
     try:
         with open_file(path) as file, cast(Any, Image).open(file, formats=FORMATS) as picture:  # half typed
-            check_pixels(failure, picture.size, 1 if most == 1 or picture.format == "MPO" else _frames(picture, most))
+            most = 1 if picture.format == "MPO" else most
+            check_pixels(failure, picture.size, count_frames(picture, MOST_FRAMES + 1 if most is None else most))
             yield picture
     except (CascadeError, MemoryError):
         raise
@@ -124,14 +127,43 @@ def opened(
         raise CascadeError(f"{failure}: {why}; {advice}") from error
 
 
-def _frames(picture: Image.Image, most: int | None) -> int:
-    frames: int = getattr(picture, "n_frames", 1)
-    return frames if most is None else min(frames, most)
+def count_frames(picture: Image.Image, most: int) -> int:
+    """The number of a picture's frames, but at most `most`; not a pixel is decoded, and it stays at the first."""
+    if picture.format != "TIFF" or most == 1:
+        return min(getattr(picture, "n_frames", 1), most) if most > 1 else 1
+    count = 1
+    try:
+        while count < most:
+            picture.seek(count)
+            count += 1
+    except EOFError:
+        pass
+    picture.seek(0)
+    return count
+
+
+def frames(picture: Image.Image, failure: str, most: int | None = None) -> Iterator[Image.Image]:
+    """The frames of a picture that have the first's size, turned or not; those of others are not decoded.
+
+    failure: how a sentence about it begins. most: no more frames than these are looked at. Raises CascadeError for an
+    animation that outgrows its first frame: of it all frames are decoded, for each is drawn over the one before it.
+    """
+    from PIL import ImageSequence
+
+    size = picture.size
+    for frame in islice(ImageSequence.Iterator(picture), most):
+        if frame.size in (size, size[::-1]):
+            yield frame
+        elif picture.format != "TIFF":
+            found = "{} x {} after one of {} x {}".format(*frame.size, *size)
+            raise CascadeError(f"{failure}: expected frames of one size, found {found}; save them anew, in one size")
 
 
 def check_pixels(failure: str, size: tuple[int, int], frames: int) -> None:
-    """CascadeError where a picture (width, height) of so many frames has more than `MOST_PIXELS`."""
+    """CascadeError where a picture (width, height) of so many frames has more than `MOST_PIXELS` or `MOST_FRAMES`."""
     width, height = size
+    if frames > MOST_FRAMES:
+        raise CascadeError(f"{failure}: expected at most {MOST_FRAMES:,} frames, found more; save fewer")
     if width * height * frames <= MOST_PIXELS:
         return
     found, advice = f"{width} x {height}", "save it smaller"

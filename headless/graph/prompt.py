@@ -1,10 +1,13 @@
 """A prompt, which is what runs: nodes by id, as ComfyUI's API has them, and the links between them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from .wording import is_list, is_object, title_of, where
+
+MAX_NEEDED = 1_000_000  # nodes; those of the largest templates are some hundred, of as many outputs
 
 Prompt = dict[str, dict[str, Any]]  # id -> {"class_type", "inputs"}
 
@@ -62,6 +65,32 @@ def reachable(starts: Iterable[str], sources: Mapping[str, set[str]]) -> frozens
             found.add(node_id)
             waiting.extend(sources[node_id])
     return frozenset(found)
+
+
+def needs_of(outputs: Iterable[str], sources: Mapping[str, set[str]]) -> dict[str, frozenset[str]] | None:
+    """The nodes that each output needs; None where they are more than MAX_NEEDED, each counted for every output."""
+    needs: dict[str, frozenset[str]] = {}
+    left = MAX_NEEDED
+    for output in outputs:
+        needs[output] = reachable([output], sources)
+        left -= len(needs[output])
+        if left < 0:
+            return None
+    return needs
+
+
+def cycles(sources: Mapping[str, set[str]]) -> Iterator[list[str]]:
+    """Each circle of links once, in the direction of the data; the first node stands at the end again."""
+    edges = {node_id: set(before) for node_id, before in sources.items()}
+    while True:
+        try:
+            TopologicalSorter(edges).prepare()
+        except CycleError as error:
+            cycle: list[str] = error.args[1]
+            yield cycle
+            edges[cycle[1]].discard(cycle[0])
+        else:
+            return
 
 
 def locate(prompt: Prompt, node_id: str, name: str | None = None) -> dict[str, Any]:

@@ -9,17 +9,18 @@ import inspect
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 from typing import Any
 
 from .absent_classes import SERVER, Whose, nobodys, not_among, tell_absent
 from .definition import Classes, Definition, Definitions, Input, define_all, unsupported
-from .prompt import Problem, Prompt, constant_of, link_of, locate, reachable, sources_of
+from .prompt import MAX_NEEDED, Problem, Prompt, constant_of, cycles, link_of, locate, needs_of, sources_of
 from .unfolding import inputs_of
 from .wording import WorkflowError, is_list, is_object, list_choices, nearest, show, title_of, where
 
 _WHOLE_TEXT = "a text without halves of Unicode characters"
 MAX_TEXT = 1_000_000  # characters of one text; a long novel has that many
+MOST_CIRCLES, MOST_PROBLEMS = 10, 200  # that are looked for: each takes a walk, or a search for what was meant
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Validation:
 def validate(prompt: Prompt, classes: Classes, whose: Whose = nobodys) -> Validation:
     """Check what the output nodes need. Every class must exist, also where no output needs it.
 
+    Where there are very many problems not all are found, and no output is said to be able to run.
     whose: the words for a class that is not here, if it is known whose it is.
     """
     problems = malformed(prompt)
@@ -67,19 +69,25 @@ def validate(prompt: Prompt, classes: Classes, whose: Whose = nobodys) -> Valida
     outputs = [key for key, node in prompt.items() if (d := definitions.get(node["class_type"])) and d.is_output]
     if not outputs and not problems:
         problems.append(Problem("prompt_no_outputs", "a node that shows or saves something", list_choices(used)))
-    needs = {output: reachable([output], sources) for output in outputs}
+    needs = needs_of(outputs, sources)
+    if needs is None:
+        expected = f"outputs that need at most {MAX_NEEDED:,} nodes, each counted for every output"
+        return Validation(prompt, (), (*problems, Problem("not_supported", expected, "more")), {})
     needed = frozenset[str]().union(*needs.values())
-    for cycle in _cycles({key: sources[key] for key in prompt if key in needed}):
+    circles = list(islice(cycles({key: sources[key] for key in prompt if key in needed}), MOST_CIRCLES))
+    for cycle in circles:
         chain = " -> ".join(f"{key} {show(title_of(prompt[key]))}" for key in cycle)
         found = f"a circle: {chain}"
         problems.append(Problem("dependency_cycle", "links that end somewhere", found, **locate(prompt, cycle[0])))
     checked = dict(prompt)
     for node_id, node in prompt.items():
         definition = definitions.get(node["class_type"])
-        if node_id in needed and definition is not None:
+        if node_id in needed and definition is not None and len(problems) < MOST_PROBLEMS:
             check = _NodeCheck(node_id, prompt, definition, definitions)
             checked[node_id] = {**node, "inputs": check.inputs}
             problems += check.problems
+    if len(circles) == MOST_CIRCLES or len(problems) >= MOST_PROBLEMS:
+        outputs = []
     broken = {*unknown, *(problem.node for problem in problems)}
     return Validation(checked, tuple(key for key in outputs if not needs[key] & broken), tuple(problems), needs)
 
@@ -147,20 +155,6 @@ def _check_text(value: Any) -> tuple[str, str] | None:
     if isinstance(value, str) and not value.isascii() and value != value.encode(errors="ignore").decode():
         return _WHOLE_TEXT, show(value)
     return None
-
-
-def _cycles(sources: Mapping[str, set[str]]) -> Iterator[list[str]]:
-    """Each circle of links once, in the direction of the data; the first node stands at the end again."""
-    edges = {node_id: set(before) for node_id, before in sources.items()}
-    while True:
-        try:
-            TopologicalSorter(edges).prepare()
-        except CycleError as error:
-            cycle: list[str] = error.args[1]
-            yield cycle
-            edges[cycle[1]].discard(cycle[0])
-        else:
-            return
 
 
 class _NodeCheck:

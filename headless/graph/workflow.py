@@ -12,6 +12,7 @@ from typing import Any
 from . import editor
 from .definition import Definitions
 from .groups import expand
+from .layout import MAX_NODES
 from .prompt import Prompt
 from .widgets import Drawings
 from .wording import WorkflowError, is_list, is_object, list_choices, show
@@ -74,9 +75,12 @@ def convert(document: dict[str, Any], definitions: Definitions, names: Mapping[s
 
 
 def is_editor_form(document: Any) -> bool:
-    """True for the editor's form, False for an API prompt; raises WorkflowError where it is neither."""
+    """True for the editor's form, False for an API prompt; raises WorkflowError where it is neither, or vast."""
     if is_object(document):
-        if is_list(document.get("nodes")):
+        nodes: Any = document.get("nodes")
+        if len(nodes if is_list(nodes) else document) > MAX_NODES:
+            raise WorkflowError(f"expected at most {MAX_NODES:,} nodes, found more")
+        if is_list(nodes):
             return True
         if any(is_object(node) and "class_type" in node for node in document.values()):
             return False

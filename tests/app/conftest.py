@@ -93,26 +93,39 @@ class Server:
         return self.place / "output"
 
 
+def launch(place: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    """`cascade app` in a folder; what it says of itself goes into `log`."""
+    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", *map(str, arguments)]
+    temporary_of(place).mkdir(exist_ok=True)
+    environment = {**os.environ, "TMPDIR": str(temporary_of(place))}
+    with (place / "log").open("w", encoding="utf-8") as log:
+        return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+
+
+def temporary_of(place: Path) -> Path:
+    return place.with_name(f"{place.name}_temporary")
+
+
+def reach(process: subprocess.Popen[str], place: Path) -> Server:
+    """The server, as soon as it answers."""
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert url.startswith("http://127.0.0.1:"), (place / "log").read_text("utf-8")
+    with urllib.request.urlopen(f"{url}/config", timeout=120) as answer:
+        config = json.load(answer)
+    return Server(url, place, config, process, temporary_of(place))
+
+
 @contextmanager
 def running(place: Path, *arguments: str | Path) -> Iterator[Server]:
     """`cascade app` in a folder, until the end of the block; it must live till then."""
-    command = [sys.executable, str(SHIPPED.parent), "app", "--port", "0", *map(str, arguments)]
-    temporary = place.with_name(f"{place.name}_temporary")
-    temporary.mkdir(exist_ok=True)
-    with (place / "log").open("w", encoding="utf-8") as log:
-        environment = {**os.environ, "TMPDIR": str(temporary)}
-        process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            assert url.startswith("http://127.0.0.1:"), (place / "log").read_text("utf-8")
-            with urllib.request.urlopen(f"{url}/config", timeout=120) as answer:
-                config = json.load(answer)
-            yield Server(url, place, config, process, temporary)
-            assert process.poll() is None, (place / "log").read_text("utf-8")
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
+    process = launch(place, *arguments)
+    try:
+        yield reach(process, place)
+        assert process.poll() is None, (place / "log").read_text("utf-8")
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

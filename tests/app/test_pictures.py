@@ -14,6 +14,8 @@ from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.nodes.images import read_picture
 from stable_cascade_nodes.runtime import host
 
+from ..files.test_picture_files import growing_gif
+
 BUILT_IN = "heart and a hole (built-in)"
 
 
@@ -79,11 +81,17 @@ def test_too_much_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
         save_all=True,
         append_images=[Image.new("1", (4, 4), step % 2) for step in range(80)],
     )
-    with pytest.raises(CascadeError, match=r"and \d\d frames"):
+    with pytest.raises(CascadeError, match=r"and more than 64 frames"):
         pictures.keep(place / "outside" / "x.gif", "x.gif")
     monkeypatch.setattr(pictures, "LARGEST_FILE", 100)
     with pytest.raises(CascadeError, match="found a larger one"):
         pictures.keep(noise(path), "x.png")
+
+
+def test_a_frame_that_outgrows_the_first_is_refused(place: Path) -> None:
+    path = growing_gif(place / "outside" / "x.gif", 9000)
+    with pytest.raises(CascadeError, match="found 9000 x 9000 and 2 frames"):
+        pictures.keep(path, "x.gif")
 
 
 def test_a_painted_mask_makes_the_picture_transparent_there_and_changes_nothing_else(place: Path) -> None:

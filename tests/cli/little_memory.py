@@ -54,5 +54,5 @@ if __name__ == "__main__":
     import stable_cascade_nodes.headless.run  # noqa: F401
 
     node_classes.load()
-    for one in sys.argv[2:] or COMMANDS:
+    for one in sys.argv[2:] or [name for name in COMMANDS if name != "download"]:  # which keeps what came
         try_out(one, Path(sys.argv[1]).absolute())

@@ -177,6 +177,17 @@ def test_a_part_of_an_older_version_is_no_beginning(fake: FakeHub, cascade: Runn
     assert len(cascade.found()) == 3
 
 
+def test_what_a_download_left_that_was_killed_at_its_end_goes(fake: FakeHub, cascade: Runner) -> None:
+    """The file has its name already, and the part is another name of it."""
+    offer(fake, EFFNET, STAGE_A, PREVIEWER)
+    cascade.there(EFFNET, STAGE_A, PREVIEWER)
+    folder = cascade.models / "vae"
+    (folder / f".{PREVIEWER.name}.{'0' * 12}.part").hardlink_to(folder / PREVIEWER.name)
+    (folder / f".{PREVIEWER.name}.lock").write_text("process 1")
+    assert cascade("essential", "--yes")[0] == 0
+    assert fake.gets == [] and cascade.found().keys() == {file.label for file in (EFFNET, STAGE_A, PREVIEWER)}
+
+
 @pytest.mark.parametrize("more", [-1, 1])
 def test_a_wrong_size_leaves_no_file(fake: FakeHub, cascade: Runner, more: int) -> None:
     offer(fake, EFFNET, STAGE_A)
@@ -379,3 +390,15 @@ def test_a_disk_that_takes_no_more(fake: FakeHub, cascade: Runner) -> None:
     assert code == 1
     assert f"cascade: {CASCADE}/stage_a.safetensors: it cannot be written: File too large" in err
     assert not (cascade.models / STAGE_A.label).exists()
+
+
+def test_too_little_memory_is_no_fault_of_the_connection(
+    fake: FakeHub, cascade: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def append(*_: object) -> None:
+        raise MemoryError
+
+    offer(fake, EFFNET, STAGE_A, PREVIEWER)
+    monkeypatch.setattr("stable_cascade_nodes.cli.hub._append", append)
+    code, out, err = cascade("essential", "--yes")
+    assert (code, out) == (1, "") and "cascade: out of memory: MemoryError" in err and "connection" not in err

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .killed_commands import COMMANDS
+
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="they are forked")
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +23,7 @@ def script(name: str, *arguments: object) -> str:
 
 
 SOME = [(name, 2) for name in ("encode", "run")]
-MANY = [pytest.param(name, 30, marks=pytest.mark.slow) for name in ("encode", "decode", "convert", "run", "train")]
+MANY = [pytest.param(name, 30, marks=pytest.mark.slow) for name in COMMANDS]
 
 
 @pytest.mark.parametrize(("command", "kills"), [*SOME, *MANY])

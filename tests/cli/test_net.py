@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -64,12 +65,31 @@ def test_a_long_message_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().err) < 2000
 
 
+def test_of_very_many_messages_the_first_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = {str(number): {"class_type": "SaveImage", "inputs": {"images": ["x", 0]}} for number in range(2000)}
+    (tmp_path / "x.json").write_text(json.dumps(nodes), "utf-8")
+    assert main(["validate", str(tmp_path / "x.json")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 101
+    assert all(line.startswith("cascade: node ") for line in lines[:100]) and lines[100].endswith("more like these")
+
+
 def test_a_full_disk_under_stdout() -> None:
     with open("/dev/full", "wb") as full:
         done = command("workflows", stdout=full, capture_output=False, stderr=subprocess.PIPE)
     assert done.returncode == 1
     (line,) = done.stderr.decode().splitlines()
     assert "No space left on device" in line
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_closed_streams(tmp_path: Path, closed: str) -> None:
+    """A bar has nowhere to be drawn, and what is opened next must not be taken for the stream."""
+    words = ["run", "text_to_image", "--size", "64x64", "--steps", "1", "-o", "out"]
+    line = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, str(ROOT), *words]
+    done = subprocess.run(line, cwd=tmp_path, check=False, timeout=120, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])

@@ -1,6 +1,7 @@
 """`cascade run` and `cascade validate`: what they print, write and return."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -92,6 +93,41 @@ def test_what_a_killed_program_left_goes_with_the_next(folders: Path, monkeypatc
     assert living.is_dir() and last.is_dir()
     LocalHost().temporary_directory()
     assert living.is_dir() and not last.exists()
+
+
+def test_a_temporary_folder_goes_at_whatever_moment_its_program_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before_its_lock, foreign, unlocked = (tmp_path / f"cascade_{name}" for name in ("abc_1234", "work", "abcd5678"))
+    for folder in (before_its_lock, foreign, unlocked):
+        folder.mkdir()
+    (unlocked / "x").touch()
+    dead = tmp_path / "cascade_dead5678"
+    (dead / "page").mkdir(parents=True)
+    (dead / ".lock").touch()
+
+    source = [  # whoever removes what another left
+        "import os, shutil, sys, stable_cascade_nodes.runtime.host as host",
+        "shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), 9)",
+        "host.configure().temporary_directory()",
+    ]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", "\n".join(source)], env=environment, check=False).returncode == -9
+    assert dead.is_dir()
+    own = LocalHost().temporary_directory()
+    assert set(tmp_path.iterdir()) == {own, foreign, unlocked}
+
+
+def test_a_temporary_folder_that_was_taken_for_a_dead_ones_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program looks between the folder's making and its lock's."""
+    names = iter([tmp_path / "cascade_11111111", tmp_path / "cascade_22222222"])
+    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(next(names)))
+    (tmp_path / "cascade_22222222").mkdir()
+    assert LocalHost().temporary_directory() == tmp_path / "cascade_22222222"
+    assert (tmp_path / "cascade_22222222" / ".lock").is_file()
 
 
 def test_a_title_that_several_nodes_have_is_told_with_the_id(cascade: Cascade) -> None:

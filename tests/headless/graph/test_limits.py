@@ -19,6 +19,9 @@ class Text:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": {"text": BOX}}
 
+    def run(self, text: str) -> tuple[str]:
+        return (text,)
+
 
 class SaveImage(Text):
     @classmethod
@@ -74,6 +77,10 @@ CASES: dict[str, tuple[Any, str]] = {
         "more than 100 inside each other",
     ),
     "many nodes": (document(shell("Text", *range(20000))), "at most 10,000 nodes"),
+    "a prompt of many nodes": (
+        {str(number): {"class_type": "Text", "inputs": {}} for number in range(200_000)},
+        "at most 10,000 nodes",
+    ),
     "a long chain": (reroutes(5000, 99999), ""),
     "a long circle": (reroutes(5000, 4999), "found a circle"),
     "a wide bypass": (bypassed(9000), ""),
@@ -100,3 +107,49 @@ def test_ends_soon(name: str) -> None:
     else:
         graph.convert(written, graph.definitions({"Text": Text, "SaveImage": SaveImage}))
     assert time.process_time() - started < 1
+
+
+class Through(Text):
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"text": ("STRING", {"forceInput": True})}}
+
+
+class Show(Through):
+    OUTPUT_NODE = True
+    RETURN_TYPES = ()
+
+
+def linked(kind: str, source: str) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": {"text": [source, 0]}}
+
+
+PROMPTS: dict[str, tuple[dict[str, Any], str]] = {
+    "outputs behind a long chain": (
+        {f"{i}": linked("Through", f"{i - 1}") for i in range(1, 5000)}
+        | {f"s{i}": linked("Show", "4999") for i in range(4999)},
+        "expected outputs that need at most 1,000,000 nodes",
+    ),
+    "circles": (
+        {f"{end}{i}": linked("Through", f"{other}{i}") for i in range(3000) for end, other in ("ab", "ba")}
+        | {f"s{i}": linked("Show", f"a{i}") for i in range(3000)},
+        "found a circle: ",
+    ),
+    "links to nothing": ({f"{i}": linked("Show", f"x{i}") for i in range(9999)}, "expected a link to a node"),
+}
+
+
+@pytest.mark.usefixtures("own_garbage")
+@pytest.mark.parametrize("name", PROMPTS)
+def test_a_check_ends_soon(name: str) -> None:
+    prompt, expected = PROMPTS[name]
+    started = time.process_time()
+    checked = graph.validate(prompt, {"Text": Text, "Through": Through, "Show": Show})
+    assert time.process_time() - started < 1
+    assert expected in checked.problems[0].message and checked.outputs == ()
+
+
+def test_what_can_run_is_told_beside_many_problems() -> None:
+    good = {"0": {"class_type": "Text", "inputs": {"text": "x"}}, "s": linked("Show", "0")}
+    bad = {f"s{i}": linked("Show", f"x{i}") for i in range(100)}
+    assert graph.validate(good | bad, {"Text": Text, "Show": Show}).outputs == ("s",)
