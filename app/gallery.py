@@ -13,7 +13,9 @@ from . import assets, output_pictures, wording
 from .runs import Runner, Shown
 from .tabs import Tab
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # for events of the page
+# For events of the page. With progress shown on some component, if hidden, Gradio's page looks all of it up for each of
+# them at every word from the server: with those of all tabs that took a third of a second, five times a second.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 
 
 class Gallery:
