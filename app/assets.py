@@ -6,6 +6,9 @@ CSS = """
   --chosen: var(--primary-700); }
 .dark .gradio-container, .gradio-container.dark { --problem: #ff8a7a; --advice: #e3b341;
   --chosen: var(--primary-300); }
+/* Narrow: small margins, and room for the buttons below. Not by @media, which Gradio makes apply within .contain. */
+.app { padding: 16px clamp(6px, calc((100vw - 640px) * 99), 32px) clamp(16px, calc((641px - 100vw) * 99), 80px)
+  !important; }
 .head { align-items: center; flex-wrap: wrap; }
 .head h1 { margin: 0; font-size: 1.4rem; }
 .head p { margin: .1rem 0 0; color: var(--body-text-color-subdued); }
@@ -28,6 +31,7 @@ button:disabled { opacity: 1 !important; cursor: not-allowed; background: var(--
   color: var(--neutral-600) !important; }
 .dark button:disabled { background: var(--neutral-700) !important; color: var(--neutral-200) !important; }
 .heading { box-shadow: none; }
+.block:has(input[type=checkbox]):not(:has(.block)) { min-width: min(200px, 100%) !important; }
 .block[data-problem] input { border-color: var(--problem) !important; }
 .block[data-problem]::after { content: attr(data-problem); display: block; color: var(--problem); font-size: .85rem;
   padding-top: 2px; }
@@ -70,7 +74,6 @@ summary { cursor: pointer; }
   border-radius: 6px; background: var(--background-fill-secondary); }
 @media (max-width: 640px) {
   .head .more { display: none; }
-  .gradio-container { padding: 8px 8px 72px !important; }
   .details dl { grid-template-columns: 1fr; }
   .pictures.many .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important; }
   .actions { position: fixed; left: 0; right: 0; bottom: 0; z-index: 50; padding: 8px; flex-wrap: wrap !important;

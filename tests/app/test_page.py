@@ -59,7 +59,7 @@ while (walker.nextNode()) {
   if (!element.closest('script, style, noscript, svg'))
     measure(element, getComputedStyle(element).color, walker.currentNode.data);
 }
-for (const field of document.querySelectorAll('input, textarea')) {
+for (const field of document.querySelectorAll('input:not([type=checkbox]), textarea')) {
   if (field.value) measure(field, getComputedStyle(field).color, field.value);
   else if (field.placeholder) measure(field, getComputedStyle(field, '::placeholder').color, field.placeholder);
 }
