@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from PIL import Image
@@ -28,10 +29,9 @@ WIDTH = 1000  # pixels, as a README shows them
 PROMPT = "a face with brown skin, long black hair, glasses and a smile on a sky background"
 
 
-def write(name: str, png: bytes, height: float | None = None) -> None:
-    """height: what is kept, from the top."""
+def write(name: str, png: bytes) -> None:
     with Image.open(io.BytesIO(png)) as taken:
-        picture = taken.convert("RGB").crop((0, 0, taken.width, round(height or taken.height)))
+        picture = taken.convert("RGB")
     picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
     picture.save(DOCS / name, quality=82, optimize=True)
 
@@ -44,17 +44,22 @@ def take_page(paths: tuple[str, str], place: Path) -> None:
         page.fill(".input-text", PROMPT)
         assert page.make() == "done"
         page.wait("the picture", lambda: page.find_all(".pictures .thumbnail-item img"))
+        page.driver.execute_script(
+            "document.querySelector('.details').style.visibility = 'hidden'"
+        )  # has a path of ours
         page.driver.execute_script("window.scrollTo(0, 0)")
-        shown = page.find(".pictures").rect  # below it stands a command with this folder's path
-        write("page.jpg", page.driver.get_screenshot_as_png(), shown["y"] + shown["height"] + 8)
+        write("page.jpg", page.driver.get_screenshot_as_png())
 
 
 def take_graph(paths: tuple[str, str], place: Path) -> None:
-    """Text to image in ComfyUI's editor."""
+    """Text to image in ComfyUI's editor, with its picture."""
     comfyui, python = (Path(os.environ[name]) for name in ("COMFYUI_PATH", "COMFYUI_PYTHON"))
     with ComfyUI(python, comfyui, place, ROOT) as server, Browser(*paths) as browser, browser.tab() as driver:
         editor = Editor(server.url, driver)
         editor.open_file(shipped.path_of("text_to_image"))
+        editor.press_run()
+        editor.wait("the picture", lambda: editor.script("return Object.keys(app.nodeOutputs).length > 0"))
+        time.sleep(2)  # it is drawn
         write("graph.jpg", driver.get_screenshot_as_png())
 
 
