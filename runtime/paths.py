@@ -7,15 +7,23 @@ from pathlib import Path
 from ..cascade_core.errors import CascadeError
 
 
+def is_name(text: str) -> bool:
+    """Whether a file system can have it: no NUL, and no half of a character, as JSON may hold."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def is_inside(root: Path, path: Path) -> bool:
     """Whether a path lies in `root` when all links are followed; it need not exist."""
-    return "\0" not in str(path) and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    return is_name(str(path)) and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def inside(root: Path, name: str) -> Path:
     """`root / name`, which must not lead out of `root`, neither by its words nor through a link."""
-    if "\0" in name:
-        raise CascadeError(f"{name!r} is not the name of a file")
+    if not is_name(name):
+        raise CascadeError(f"{name!r:.200} is not the name of a file")
     path = Path(os.path.normpath(root / name.replace("\\", "/")))
     if not path.is_relative_to(os.path.normpath(root)):
         raise CascadeError(f"{name!r:.200} leads out of {root}: a workflow may only name files inside that folder")

@@ -120,7 +120,9 @@ def _buildable(part: Part) -> Part:
     """The part; CascadeError where its configuration has more blocks than the file has tensors: building has no end."""
     counts: Any = [getattr(part.config, name, 0) for name in REPEATS]
     stages: Any = getattr(part.config, "stages", ())
-    if _sum([*counts, *(stage[-1] for stage in stages)]) > len(part.names):
+    values: list[Any] = list(getattr(part.config, "__dict__", {}).values())
+    lengths = [len(cast(tuple[Any, ...], value)) for value in values if isinstance(value, tuple)]
+    if max([_sum([*counts, *(stage[-1] for stage in stages)]), *lengths]) > len(part.names):
         raise CascadeError(
             f"{part.header.path.name} describes a {KINDS[part.kind].name} that cannot be built: it has more blocks than"
             f" the file has tensors, {len(part.names):,}"

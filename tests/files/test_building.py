@@ -26,6 +26,7 @@ ENDLESS: dict[str, tuple[str, dict[str, Any]]] = {
     "layers": ("text_encoder", dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size"), 8)
     | {"layers": 10**9, "heads": 1, "max_positions": 8, "projection_dim": 8}),
     "stages": ("effnet", {"stages": [[True, 1, 1, 8, 10**9]]}),
+    "widths": ("previewer", {"widths": [2] * 20_000}),
     "blocks of a ControlNet": ("controlnet", {"bottleneck": "large", "blocks": 10**9}),
 }  # fmt: skip
 

@@ -38,9 +38,11 @@ def test_links_within_a_folder_and_to_it(tmp_path: Path) -> None:
     assert paths.inside(tmp_path / "input", "b.png") == tmp_path / "input" / "b.png"
 
 
-def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a\0.png", "\ud800.png"])
+def test_a_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     with pytest.raises(CascadeError, match="is not the name of a file"):
-        paths.inside(tmp_path, "a\0.png")
+        paths.inside(tmp_path, name)
+    assert not paths.is_inside(tmp_path, tmp_path / name)
 
 
 def test_names_that_stay_inside(tmp_path: Path) -> None:
