@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +51,7 @@ def pack_version() -> str:
     """The version of this pack: as installed, or as the folder that ComfyUI reads says."""
     project = Path(__file__).parents[1] / "pyproject.toml"
     found = re.search(r'^version = "(.+)"', project.read_text(encoding="utf-8"), re.M) if project.is_file() else None
-    return found[1] if found else version(NAME)
+    return found[1] if found else _version(NAME) or "of unknown version"
 
 
 def how_to_install(module: str) -> str | None:
@@ -78,9 +77,11 @@ def how_to_install_extra(extra: str) -> str:
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata  # a tenth of what the command takes to start
+
     try:
-        return version(name)
-    except PackageNotFoundError:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
         return None
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
+if TYPE_CHECKING:  # the names of the built-in pictures are listed without it
+    import numpy as np
 
 Rgb = tuple[int, int, int]
 Value = TypeVar("Value")
@@ -157,8 +158,9 @@ class _Jitter:
         """The colour with every channel moved by at most ``limit``."""
         if self._rng is None:
             return base
-        moved = (np.asarray(base) + self._rng.integers(-limit, limit + 1, 3)).clip(0, 255)
-        return int(moved[0]), int(moved[1]), int(moved[2])
+        steps = self._rng.integers(-limit, limit + 1, 3)
+        red, green, blue = (min(max(channel + int(step), 0), 255) for channel, step in zip(base, steps, strict=True))
+        return red, green, blue
 
 
 def one_shape(
@@ -191,14 +193,16 @@ def related_shapes(
         raise ValueError(f"two shapes in a relation must differ in colour or shape, both are {' '.join(first[1:])}")
     jitter = _Jitter(rng)
     centers = _known(relation, RELATIONS, "relation")
-    across = np.array([0.0, 1.0] if relation in ("left of", "right of") else [1.0, 0.0])
-    # Along the relation both shapes move together: apart they may touch, and touching shapes are hard to tell.
-    common = (1 - across) * jitter.shift(PLACE_JITTER)
+    along = jitter.shift(PLACE_JITTER)  # both shapes move together: apart they may touch, and are then hard to tell
+    sideways = relation in ("left of", "right of")
     shapes: list[Shape] = []
     for (size, color, shape), center in zip((first, second), centers, strict=True):
-        x, y = np.asarray(center) + common + across * jitter.shift(PLACE_JITTER)
+        across = jitter.shift(PLACE_JITTER)  # each by itself
+        right, down = (along, across) if sideways else (across, along)
         radius = min(_known(size, RADII, "size") * (1 + jitter.shift(SIZE_JITTER)), PAIR_RADIUS_LIMIT)
-        shapes.append(Shape(color, shape, size, float(x), float(y), radius, _shape_rgb(color, shape, jitter)))
+        shapes.append(
+            Shape(color, shape, size, center[0] + right, center[1] + down, radius, _shape_rgb(color, shape, jitter))
+        )
     return Scene("relation", background, _background(background, jitter), tuple(shapes), relation=relation)
 
 

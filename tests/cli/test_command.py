@@ -52,7 +52,18 @@ def test_any_folder_is_its_own_package(copy: Path) -> None:
     assert answer.stdout.startswith("SaveImage  Save Image")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "missing.json"], ["run", "empty.json"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["run", "missing.json"],
+        ["run", "empty.json"],
+        ["nodes"],
+        ["validate", "inpainting"],
+        ["export", "inpainting"],
+    ],
+)
 def test_answers_that_need_no_torch_do_not_wait_for_it(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "empty.json").touch()
     program = f"""
