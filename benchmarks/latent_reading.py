@@ -21,9 +21,9 @@ import torch
 
 from ..cascade_core.builtin import NAME, built_in
 from ..cascade_core.files.load import load
-from ..cascade_core.training import latent_files
-from ..cascade_core.training.cache import Cache
-from ..cascade_core.training.latent_set import EncodedExamples, read_latents
+from ..cascade_core.training.data import latent_files
+from ..cascade_core.training.data.cache import Cache
+from ..cascade_core.training.data.latent_set import EncodedExamples, read_latents
 from ..cascade_core.training.models import StageCModels
 from ..cascade_core.training.settings import TrainingSettings
 

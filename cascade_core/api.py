@@ -20,7 +20,7 @@ from .sampling.latent import Latent
 from .sampling.settings import SamplerSettings
 from .sampling.sizes import stage_b_size, stage_c_size
 from .sampling.stages import sample_stage_b, sample_stage_c
-from .training.dataset import read_dataset
+from .training.data.dataset import read_dataset
 from .training.lora_settings import LoraSettings
 from .training.models import TrainingModels
 from .training.start import train_lora

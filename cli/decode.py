@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.owner import owned
-from ..cascade_core.training import latent_files
+from ..cascade_core.training.data import latent_files
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
 from ..runtime import paths

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.training import latent_files
-from ..cascade_core.training.latent_files import Picture
+from ..cascade_core.training.data import latent_files
+from ..cascade_core.training.data.latent_files import Picture
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
 from ..runtime import host

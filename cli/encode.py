@@ -18,8 +18,8 @@ from ..cascade_core.files.owner import owned
 from ..cascade_core.files.picture_files import UNREAD, count_in_words, count_unread, names_below
 from ..cascade_core.reading import open_file
 from ..cascade_core.tars import is_tar
-from ..cascade_core.training import latent_files
-from ..cascade_core.training.captions import LINES, Captions, find_captions
+from ..cascade_core.training.data import latent_files
+from ..cascade_core.training.data.captions import LINES, Captions, find_captions
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
 from . import arguments, pictures, workers

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cascade_core import builtin
 from ..cascade_core.errors import CascadeError
-from ..cascade_core.training.captions import LINES
+from ..cascade_core.training.data.captions import LINES
 from ..cascade_core.training.kinds import TRAININGS, Model
 from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
@@ -155,9 +155,9 @@ def _within(number: Any, setting: Setting) -> Any:
 
 def train(options: argparse.Namespace) -> int:
     from ..cascade_core.training import sharded
-    from ..cascade_core.training.dataset import read_dataset
-    from ..cascade_core.training.latent_set import read_latents
-    from ..cascade_core.training.prompts import read_prompts
+    from ..cascade_core.training.data.dataset import read_dataset
+    from ..cascade_core.training.data.latent_set import read_latents
+    from ..cascade_core.training.data.prompts import read_prompts
     from ..cascade_core.training.run import OtherTrainingError
 
     device = sharded.join()

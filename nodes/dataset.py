@@ -12,7 +12,7 @@ from ..runtime import host
 from . import inputs, sockets
 
 if TYPE_CHECKING:
-    from ..cascade_core.training.dataset import Dataset
+    from ..cascade_core.training.data.dataset import Dataset
 
 
 class CascadeDataset:
@@ -50,7 +50,7 @@ class CascadeDataset:
     @classmethod
     def IS_CHANGED(cls, folder: str, **_: Any) -> str:
         """The names, times and sizes of all files: whatever is added, taken away or edited counts."""
-        from ..cascade_core.training.dataset import MOST_ENTRIES
+        from ..cascade_core.training.data.dataset import MOST_ENTRIES
 
         place = cls._path(folder)
         found = [(place.parent, [], [place.name])] if place.is_file() else walk(place, is_hidden, MOST_ENTRIES)
@@ -64,7 +64,7 @@ class CascadeDataset:
         return (dataset,)
 
     def rehearse(self, folder: str, caption: str = "") -> tuple[Dataset]:
-        from ..cascade_core.training.dataset import read_dataset
+        from ..cascade_core.training.data.dataset import read_dataset
 
         return (read_dataset(self._path(folder), caption.strip()),)
 

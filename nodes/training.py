@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..cascade_core.lora.lora import Lora
     from ..cascade_core.models.handle import Handle
-    from ..cascade_core.training.dataset import Dataset
+    from ..cascade_core.training.data.dataset import Dataset
     from ..runtime.training import Trained, Training
 
 

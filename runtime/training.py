@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from ..cascade_core.lora.lora import Lora
     from ..cascade_core.models.handle import Handle
-    from ..cascade_core.training.dataset import Dataset
-    from ..cascade_core.training.latent_set import LatentSet
-    from ..cascade_core.training.prompts import Prompts
+    from ..cascade_core.training.data.dataset import Dataset
+    from ..cascade_core.training.data.latent_set import LatentSet
+    from ..cascade_core.training.data.prompts import Prompts
     from ..cascade_core.training.task import Task
 
 STATES = "training"  # folder of the states, in the output folder

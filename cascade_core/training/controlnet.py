@@ -28,10 +28,10 @@ from ..models.handle import Handle
 from ..models.stage_c import StageC
 from ..sampling import control as sampling
 from ..sampling.activations import controlnet_bytes
-from .buckets import CELL
-from .cache import Cache, Entry, fingerprint
 from .controlnet_settings import BOTTLENECK_OF_HINT, ControlNetSettings
-from .dataset import Dataset
+from .data.buckets import CELL
+from .data.cache import Cache, Entry, fingerprint
+from .data.dataset import Dataset
 from .denoising import denoising_loss
 from .hint_makers import CHANNELS, CachedHints, fits_family
 from .models import TrainingModels

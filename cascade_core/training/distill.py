@@ -27,11 +27,11 @@ from ..models.body import Body
 from ..models.handle import Handle
 from ..sampling.stages import process_of
 from .branches import Branches
-from .cache import Cache, Entry
+from .data.cache import Cache, Entry
+from .data.prompts import Prompts, draw_prompts
 from .denoising import Noised, denoising_loss, noised_at
 from .distill_settings import DistillSettings
 from .models import StageCModels
-from .prompts import Prompts, draw_prompts
 from .samples import paint
 from .stages import save_as, to_train
 from .task import Task

@@ -15,11 +15,11 @@ from torch import Tensor
 from ..errors import CascadeError
 from ..hints import Detector, FoundFace, canny_edges, foremost, make_super_resolution_hint, masked_picture, paint_faces
 from ..models.handle import Handle
-from .buckets import fit
-from .cache import Entry, key_of
-from .dataset import read_pixels
-from .examples import Examples
-from .masks import random_mask
+from .data.buckets import fit
+from .data.cache import Entry, key_of
+from .data.dataset import read_pixels
+from .data.examples import Examples
+from .data.masks import random_mask
 
 MOST_FACES = 4
 DROPPED_FACES, FILLING_FACES = 0.05, 0.3  # faces not painted, lone faces painted all over: as officially

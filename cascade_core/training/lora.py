@@ -24,14 +24,14 @@ from ..models.stage_c import StageC
 from ..models.text import TextEncoder
 from ..sampling.activations import text_bytes
 from .branches import Branches
-from .cache import Cache, Entry
-from .dataset import Dataset
+from .data.cache import Cache, Entry
+from .data.dataset import Dataset
+from .data.examples import Conditioning
+from .data.prompts import draw_prompts
 from .denoising import denoising_loss
-from .examples import Conditioning
 from .lora_settings import LoraSettings
 from .models import TrainingModels
 from .preservation import Preservation
-from .prompts import draw_prompts
 from .samples import paint
 from .task import PictureTask, stage_c_bytes
 

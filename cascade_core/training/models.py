@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..models.family import check_family
 from ..models.handle import Handle
-from .cache import fingerprint
+from .data.cache import fingerprint
 
 
 class _Models:

@@ -17,10 +17,10 @@ from ..pipeline import encode_text, last
 from ..sampling.latent import Latent
 from ..sampling.settings import STAGE_C_DEFAULTS
 from ..sampling.stages import sample_stage_c
-from .buckets import CELL
-from .cache import Entry, fingerprint, key_of
+from .data.buckets import CELL
+from .data.cache import Entry, fingerprint, key_of
+from .data.examples import Conditioning, Examples
 from .denoising import Noised, add_noise
-from .examples import Conditioning, Examples
 from .models import TrainingModels
 
 LEARNED, EMPTY = 0.25, 0.1  # shares of the pictures to learn from, and of the empty prompt

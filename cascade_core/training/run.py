@@ -21,7 +21,7 @@ from ..files.atomic import sweep
 from ..memory import most_memory
 from ..reading import parse_json
 from . import sharded
-from .dataset import differences
+from .data.dataset import differences
 from .loop import Progress, train
 from .report import write_report
 from .run_log import CURVE_LINES, SAMPLES, RunLog, read_lines

@@ -26,12 +26,12 @@ from ..models.linear import Held
 from ..models.stage_b import StageB
 from ..models.stage_c import StageC
 from . import sharded
-from .buckets import CELL
-from .cache import Cache, Entry, key_of
-from .dataset import Dataset
+from .data.buckets import CELL
+from .data.cache import Cache, Entry, key_of
+from .data.dataset import Dataset
+from .data.examples import Batches, Examples
+from .data.latent_set import EncodedExamples, LatentSet
 from .denoising import add_noise, denoising_loss
-from .examples import Batches, Examples
-from .latent_set import EncodedExamples, LatentSet
 from .models import StageBModels, StageCModels, TrainingModels
 from .plan import WHOLE
 from .samples import paint

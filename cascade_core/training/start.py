@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from ..hints import Detector
 from ..models.handle import Handle
-from .cache import Cache
 from .controlnet import ControlNetTask
-from .dataset import Dataset
+from .data.cache import Cache
+from .data.dataset import Dataset
 from .distill import TASKS as DISTILLATIONS
 from .lora import LoraTask
 from .lora_settings import LoraSettings

@@ -12,11 +12,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..sampling.activations import training_bytes
-from .buckets import CELL
-from .cache import Cache, Entry
-from .dataset import Dataset
-from .examples import Batches, Examples
-from .latent_set import LatentSet
+from .data.buckets import CELL
+from .data.cache import Cache, Entry
+from .data.dataset import Dataset
+from .data.examples import Batches, Examples
+from .data.latent_set import LatentSet
 from .models import StageBModels, StageCModels, TrainingModels
 from .settings import TrainingSettings
 

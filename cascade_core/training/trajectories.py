@@ -25,7 +25,7 @@ from ..sampling.noise import Noise, image_seeds, stage_b_seed
 from ..sampling.settings import SamplerSettings
 from ..sampling.sizes import CELL, stage_b_size_of
 from ..sampling.stages import Run, sample_stage_b, sample_stage_c
-from .cache import Cache, Entry, fingerprint, key_of
+from .data.cache import Cache, Entry, fingerprint, key_of
 from .distill_settings import DistillSettings
 from .models import StageCModels
 

@@ -24,9 +24,9 @@ from ...cascade_core.lora.lora import Lora
 from ...cascade_core.lora.read import read_lora
 from ...cascade_core.lora.write import save_lora
 from ...cascade_core.models.handle import Handle
+from ...cascade_core.training.data.prompts import read_prompts
 from ...cascade_core.training.distill_settings import DistillSettings, DistillStageBSettings
 from ...cascade_core.training.models import StageCModels
-from ...cascade_core.training.prompts import read_prompts
 from ...cascade_core.training.start import start_training
 from .captions import sample_caption
 from .data import ENCODED_SIZE, training_scene

@@ -24,8 +24,8 @@ from stable_cascade_nodes.cascade_core.files.owner import owned
 from stable_cascade_nodes.cascade_core.files.save import save
 from stable_cascade_nodes.cascade_core.images import EQUAL, encode_pixels
 from stable_cascade_nodes.cascade_core.sampling.sizes import stage_c_size
-from stable_cascade_nodes.cascade_core.training import latent_files
-from stable_cascade_nodes.cascade_core.training.latent_files import batches
+from stable_cascade_nodes.cascade_core.training.data import latent_files
+from stable_cascade_nodes.cascade_core.training.data.latent_files import batches
 from stable_cascade_nodes.cli import decoder, pictures
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.recipes.tiny.reader import is_right

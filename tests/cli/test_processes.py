@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from stable_cascade_nodes.cascade_core import images
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.builtin.world import sample_scene
-from stable_cascade_nodes.cascade_core.training import latent_files
+from stable_cascade_nodes.cascade_core.training.data import latent_files
 from stable_cascade_nodes.cli import decoder, workers
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless.batch.crew import Heard, ThisProcess

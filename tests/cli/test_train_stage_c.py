@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from stable_cascade_nodes.cascade_core.files.load import load
-from stable_cascade_nodes.cascade_core.training import latent_files
+from stable_cascade_nodes.cascade_core.training.data import latent_files
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.nodes.loaders import CascadeStageCLoader
 

@@ -25,13 +25,13 @@ from safetensors.torch import load_file
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
-from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.data.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.data.latent_set import read_latents
+from stable_cascade_nodes.cascade_core.training.data.prompts import Prompts
 from stable_cascade_nodes.cascade_core.training.distill_settings import DistillSettings
 from stable_cascade_nodes.cascade_core.training.from_scratch import new_stage_c
-from stable_cascade_nodes.cascade_core.training.latent_set import read_latents
 from stable_cascade_nodes.cascade_core.training.lora_settings import LoraSettings
 from stable_cascade_nodes.cascade_core.training.models import StageCModels, TrainingModels
-from stable_cascade_nodes.cascade_core.training.prompts import Prompts
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
 from stable_cascade_nodes.cascade_core.training.stage_settings import StageCSettings
 from stable_cascade_nodes.cascade_core.training.start import start_training, train_lora

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from stable_cascade_nodes.cascade_core.training import latent_files
+from stable_cascade_nodes.cascade_core.training.data import latent_files
 
 TINY = "tiny (built-in)"
 CAPTIONS = ("a red star", "ein roter Stern für dich", "a star")

@@ -20,7 +20,6 @@ from stable_cascade_nodes.cascade_core.models.handle import Handle
 from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.sampling.latent import Latent
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
-from stable_cascade_nodes.cascade_core.training.cache import fingerprint
 from stable_cascade_nodes.cascade_core.training.controlnet import (
     ControlNetTask,
     build_controlnet,
@@ -28,8 +27,9 @@ from stable_cascade_nodes.cascade_core.training.controlnet import (
     untrained_controlnet,
 )
 from stable_cascade_nodes.cascade_core.training.controlnet_settings import ControlNetSettings
-from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
-from stable_cascade_nodes.cascade_core.training.masks import random_mask
+from stable_cascade_nodes.cascade_core.training.data.cache import fingerprint
+from stable_cascade_nodes.cascade_core.training.data.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.data.masks import random_mask
 from stable_cascade_nodes.cascade_core.training.models import TrainingModels
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
 from stable_cascade_nodes.cascade_core.training.start import start_training

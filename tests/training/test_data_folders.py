@@ -17,10 +17,10 @@ from PIL import Image
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
-from stable_cascade_nodes.cascade_core.training.cache import Cache
-from stable_cascade_nodes.cascade_core.training.captions import read_table, shuffled
-from stable_cascade_nodes.cascade_core.training.dataset import Dataset, read_dataset, read_mask, read_pixels
-from stable_cascade_nodes.cascade_core.training.examples import Examples
+from stable_cascade_nodes.cascade_core.training.data.cache import Cache
+from stable_cascade_nodes.cascade_core.training.data.captions import read_table, shuffled
+from stable_cascade_nodes.cascade_core.training.data.dataset import Dataset, read_dataset, read_mask, read_pixels
+from stable_cascade_nodes.cascade_core.training.data.examples import Examples
 from stable_cascade_nodes.cascade_core.training.models import TrainingModels
 from stable_cascade_nodes.cascade_core.training.settings import TrainingSettings
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from stable_cascade_nodes.cascade_core.errors import CascadeError
-from stable_cascade_nodes.cascade_core.training.buckets import draw_batch, fit, nearest, sizes
-from stable_cascade_nodes.cascade_core.training.dataset import differences, read_dataset, read_pixels
+from stable_cascade_nodes.cascade_core.training.data.buckets import draw_batch, fit, nearest, sizes
+from stable_cascade_nodes.cascade_core.training.data.dataset import differences, read_dataset, read_pixels
 
 
 def put(folder: Path, name: str, caption: str | None = "a star", size: tuple[int, int] = (64, 48)) -> Path:

@@ -17,11 +17,11 @@ from stable_cascade_nodes.cascade_core.files import tensors as writer
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
-from stable_cascade_nodes.cascade_core.training.cache import fingerprint
+from stable_cascade_nodes.cascade_core.training.data.cache import fingerprint
+from stable_cascade_nodes.cascade_core.training.data.prompts import read_prompts
 from stable_cascade_nodes.cascade_core.training.distill import DistillTask
 from stable_cascade_nodes.cascade_core.training.distill_settings import DistillSettings, DistillStageBSettings
 from stable_cascade_nodes.cascade_core.training.models import StageCModels
-from stable_cascade_nodes.cascade_core.training.prompts import read_prompts
 from stable_cascade_nodes.cascade_core.training.run import OtherTrainingError, TrainingRun
 from stable_cascade_nodes.cascade_core.training.start import start_training
 

@@ -16,9 +16,9 @@ from stable_cascade_nodes.benchmarks.latent_reading import measure
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
-from stable_cascade_nodes.cascade_core.training import latent_files
-from stable_cascade_nodes.cascade_core.training.cache import Cache
-from stable_cascade_nodes.cascade_core.training.latent_set import EncodedExamples, read_latents
+from stable_cascade_nodes.cascade_core.training.data import latent_files
+from stable_cascade_nodes.cascade_core.training.data.cache import Cache
+from stable_cascade_nodes.cascade_core.training.data.latent_set import EncodedExamples, read_latents
 from stable_cascade_nodes.cascade_core.training.models import StageCModels
 from stable_cascade_nodes.cascade_core.training.settings import TrainingSettings
 
@@ -72,7 +72,7 @@ def test_of_several_captions_each_is_drawn_and_some_are_left_out(models: StageCM
 
 
 def test_text_is_encoded_as_in_the_cache_of_pictures(models: StageCModels, tmp_path: Path) -> None:
-    from stable_cascade_nodes.cascade_core.training.texts import Texts
+    from stable_cascade_nodes.cascade_core.training.data.texts import Texts
 
     captions = ["a red star", "", "a blue circle on a white background"]
     cached, computed = Texts(models.text_encoder, Cache(tmp_path)), Texts(models.text_encoder, None)

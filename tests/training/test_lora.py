@@ -18,12 +18,12 @@ from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.lora.attach import attach_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.models.linear import Held
-from stable_cascade_nodes.cascade_core.training.cache import fingerprint
-from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.data.cache import fingerprint
+from stable_cascade_nodes.cascade_core.training.data.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.data.prompts import draw_prompts
 from stable_cascade_nodes.cascade_core.training.lora import LoraTask, untrained_lora
 from stable_cascade_nodes.cascade_core.training.lora_settings import LoraSettings, read_tokens
 from stable_cascade_nodes.cascade_core.training.models import TrainingModels
-from stable_cascade_nodes.cascade_core.training.prompts import draw_prompts
 from stable_cascade_nodes.cascade_core.training.run import Report, TrainingRun
 from stable_cascade_nodes.cascade_core.training.start import train_lora
 

@@ -15,8 +15,8 @@ import torch
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.cascade_core.training.cache import fingerprint
-from stable_cascade_nodes.cascade_core.training.dataset import read_dataset
+from stable_cascade_nodes.cascade_core.training.data.cache import fingerprint
+from stable_cascade_nodes.cascade_core.training.data.dataset import read_dataset
 from stable_cascade_nodes.cascade_core.training.models import StageBModels, TrainingModels
 from stable_cascade_nodes.cascade_core.training.run import TrainingRun
 from stable_cascade_nodes.cascade_core.training.settings import TrainingSettings

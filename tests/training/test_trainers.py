@@ -22,8 +22,8 @@ from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.sampling.process import TARGETS, Process
 from stable_cascade_nodes.cascade_core.training import loop
 from stable_cascade_nodes.cascade_core.training import settings as training_settings
+from stable_cascade_nodes.cascade_core.training.data.latent_set import read_latents
 from stable_cascade_nodes.cascade_core.training.denoising import Noised, denoising_loss, noised_at
-from stable_cascade_nodes.cascade_core.training.latent_set import read_latents
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
 from stable_cascade_nodes.cascade_core.training.loss_weight import AdaptiveWeight, loss_weight
 from stable_cascade_nodes.cascade_core.training.models import StageCModels

@@ -17,13 +17,13 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import CascadeError
-from ..files import atomic
-from ..files.fields import fit
-from ..files.header import Header, read_header
-from ..kinds import STAGE_C_CHANNELS
-from ..reading import LARGEST_TEXT, MOST_VALUES, open_file, parse_json
-from ..sampling.sizes import stage_c_size
+from ...errors import CascadeError
+from ...files import atomic
+from ...files.fields import fit
+from ...files.header import Header, read_header
+from ...kinds import STAGE_C_CHANNELS
+from ...reading import LARGEST_TEXT, MOST_VALUES, open_file, parse_json
+from ...sampling.sizes import stage_c_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -161,7 +161,7 @@ class Writer:
         """Write what waits. `last`: nothing else will come, so a file that is the only one needs no number."""
         if not self._tensors:
             return
-        from ..files.tensors import write_tensors
+        from ...files.tensors import write_tensors
 
         pictures = {name: _written(picture) for name, picture in self._pictures.items()}
         entry = {"kind": KIND, **asdict(self._origin), "pictures": pictures}

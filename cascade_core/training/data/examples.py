@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import CascadeError
-from ..images import embed_pixels, encode_resized
-from ..models.handle import Handle
+from ...errors import CascadeError
+from ...images import embed_pixels, encode_resized
+from ...models.handle import Handle
+from ..denoising import Noised, add_noise
+from ..loss_weight import LossWeight, loss_weight
+from ..models import StageBModels, TrainingModels
+from ..settings import TrainingSettings
 from .buckets import Size, draw_batch, fit, nearest, sizes
 from .cache import Cache, Entry, fingerprint, key_of
 from .captions import shuffled
 from .dataset import Dataset, read_mask, read_pixels
-from .denoising import Noised, add_noise
 from .held_out import check_sides, is_held_out
-from .loss_weight import LossWeight, loss_weight
-from .models import StageBModels, TrainingModels
-from .settings import TrainingSettings
 from .texts import Texts
 
 

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]  (half typed)
 from torch import Tensor, nn
 
-from ..files.save import save_tensors
-from ..reading import open_file
+from ...files.save import save_tensors
+from ...reading import open_file
 
 Entry = dict[str, Tensor]
 SAMPLES = 64  # values of each tensor that go into a network's fingerprint

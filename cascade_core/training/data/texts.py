@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..models.handle import Handle
-from ..models.text import TextEncoder
-from ..sampling.activations import text_bytes
+from ...models.handle import Handle
+from ...models.text import TextEncoder
+from ...sampling.activations import text_bytes
 from .cache import Cache, Entry, fingerprint, key_of
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import CascadeError
-from ..sampling.sizes import CELL
+from ...errors import CascadeError
+from ...sampling.sizes import CELL
 
 RATIOS = (1, 1 / 2, 1 / 3, 2 / 3, 3 / 4, 1 / 5, 2 / 5, 3 / 5, 4 / 5, 1 / 6, 5 / 6, 9 / 16)  # the official ones
 Size = tuple[int, int]  # (height, width) in pixels

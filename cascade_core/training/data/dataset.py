@@ -16,11 +16,11 @@ import torch
 from PIL import ImageOps
 from torch import Tensor
 
-from ..errors import CascadeError
-from ..files.picture_files import SUFFIXES, UNREAD, count_in_words, count_unread, files_below, opened, values
-from ..reading import digest
-from ..tars import is_tar
-from ..wording import first_of
+from ...errors import CascadeError
+from ...files.picture_files import SUFFIXES, UNREAD, count_in_words, count_unread, files_below, opened, values
+from ...reading import digest
+from ...tars import is_tar
+from ...wording import first_of
 from .captions import LINES, Captions, find_captions
 from .data_folders import count_unused, folder_of, is_label, mask_of
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CascadeError
-from ..reading import read_text
-from .setting import lines_of
+from ...errors import CascadeError
+from ...reading import read_text
+from ..setting import lines_of
 
 LARGEST_FILE = 2**26  # bytes
 CHOICE = re.compile(r"\{([^{}]*)\}")

@@ -15,8 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import CascadeError
-from ..reading import LARGEST_TEXT, is_hidden, parse_json, read_text, walk
+from ...errors import CascadeError
+from ...reading import LARGEST_TEXT, is_hidden, parse_json, read_text, walk
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import CascadeError
-from ..kinds import STAGE_C_CHANNELS
-from ..models.family import check_family
-from ..wording import first_of
+from ...errors import CascadeError
+from ...kinds import STAGE_C_CHANNELS
+from ...models.family import check_family
+from ...wording import first_of
+from ..loss_weight import loss_weight
+from ..models import StageCModels
+from ..settings import TrainingSettings
 from . import latent_files
 from .cache import Cache, Entry, key_of
 from .examples import Batches
 from .held_out import check_sides
-from .loss_weight import loss_weight
-from .models import StageCModels
-from .settings import TrainingSettings
 from .texts import Texts
 
 OPEN_INDICES = 256  # of files, kept from batch to batch: some 100 kB each

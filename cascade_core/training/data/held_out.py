@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 
-from ..errors import CascadeError
+from ...errors import CascadeError
 
 
 def is_held_out(name: str, share: float) -> bool:
