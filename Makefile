@@ -18,9 +18,10 @@ demo: $(VENV)/.installed
 app: $(VENV)/.installed-app
 	@$(CASCADE) app
 
-# Each worker begins with a half in the files' order, so that nearly every shared fixture is made once.
+# Each worker begins with a half in the files' order, so that nearly every shared fixture is made once. The tests start
+# some hundred commands: where the environment forbids Python to keep what it compiles, each would compile all of ours.
 test: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not host and not browser"
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow and not host and not browser"
 
 test-all: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q -m "not host"

@@ -164,7 +164,7 @@ def test_ctrl_c_at_a_hundred_moments(tmp_path: Path) -> None:
     odd: list[str] = []
     for number in range(100):
         moment = 0.05 + number * (6 - 0.05) / 99
-        command = [sys.executable, str(ROOT), "run", "text_to_image", "--steps", "1000"]
+        command = [sys.executable, str(ROOT), "run", "text_to_image", "--steps", "1000", "--set", "Stage B.steps=1000"]
         with subprocess.Popen(
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
