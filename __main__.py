@@ -34,6 +34,7 @@ def main() -> int:
     """The command; who stops it before all of it is imported sees what later ones see."""
     try:
         package = load_package(Path(__file__).resolve().parent)
+        importlib.import_module(f"{package.__name__}.cli.interrupts").let_imports_end()
         return importlib.import_module(f"{package.__name__}.cli.main").main()
     except KeyboardInterrupt:
         print("cascade: stopped", file=sys.stderr)

@@ -148,6 +148,7 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
     wanted = given[0]
     if wanted not in COMMANDS and not wanted.startswith("-") and not _is_completing():
         parser.error(f"expected a command ({list_choices(list(COMMANDS), wanted)}), found {wanted!r}")
+    parser.set_defaults(parser=parser)
     chosen = parser
     for name, about in COMMANDS.items():
         command = commands.add_parser(name, help=about)
@@ -157,14 +158,15 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
                 "--debug", action="store_true", help="of a failure, write what Python says into a file"
             )
             chosen = command
+            command.set_defaults(parser=command)  # a command of commands does so for each of its own
     if _is_completing():
         from .completion import complete
 
         complete(parser, chosen)
     options, unknown = parser.parse_known_args(given)
     if unknown:
-        flags = re.findall(r"--[\w-]+", chosen.format_help())
+        flags = re.findall(r"--[\w-]+", options.parser.format_help())
         near = get_close_matches(unknown[0], flags, n=1)
-        chosen.error(f"unknown argument {unknown[0]!r}" + (f": did you mean {near[0]}?" if near else ""))
+        options.parser.error(f"unknown argument {unknown[0]!r}" + (f": did you mean {near[0]}?" if near else ""))
     options.given = list(given)
     return options

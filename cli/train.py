@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tiny.add_argument("--work", metavar="DIR", type=Path, default=Path("output/training/tiny"), help="(%(default)s)")
     tiny.add_argument("--part", metavar="NAME", action="append", default=[], help="only this part; may be repeated")
     tiny.add_argument("--minutes", metavar="M", type=float, help="the time for the whole training")
-    tiny.set_defaults(command=_train_tiny)
+    tiny.set_defaults(command=_train_tiny, parser=tiny)
 
 
 def _add_kind(kinds: arguments.Commands, name: str, what: str, description: str) -> argparse.ArgumentParser:
@@ -91,7 +91,7 @@ def _add_trainer(parser: argparse.ArgumentParser, kind: str) -> None:
     )
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="where states are kept (./output)")
     arguments.add(parser, "--models", "--device", "--json")
-    parser.set_defaults(command=train, kind=kind)
+    parser.set_defaults(command=train, kind=kind, parser=parser)
 
 
 def _add_pictures(parser: argparse.ArgumentParser, or_latents: bool) -> None:

@@ -54,6 +54,31 @@ def save_lora(
     handles: the models that it belongs to; their weights need no values, but for tokens that start from other words'.
     Raises CascadeError where the dialect has no place for what it changes.
     """
+    tensors, filters = _tensors(lora, handles, dialect)
+    entry: dict[str, Any] = {"family": lora.family or handles[0].family}
+    if filters is not None:
+        entry["filters"] = list(filters)
+    entry["tokens"] = [
+        {"text": token.text, "start": token.start, "pooled": token.pooled, "known": token.known}
+        for token in lora.tokens
+        for _ in token.rows
+    ]
+    kept = {
+        name: tensor if not tensor.is_floating_point() else tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()
+    }
+    specs = {name: (NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in kept.items()}
+    metadata = {"format": "pt", ENTRY: json.dumps(entry)}
+    with whole(Path(path)) as temporary:
+        write_tensors(temporary, specs, lambda names: ([kept[name]] for name in names), metadata)
+
+
+def check_dialect(lora: Lora, handles: Sequence[Handle], dialect: str) -> None:
+    """CascadeError where `save_lora` would raise it; the tensors need no values."""
+    _tensors(lora, handles, dialect)
+
+
+def _tensors(lora: Lora, handles: Sequence[Handle], dialect: str) -> tuple[dict[str, Tensor], Sequence[str] | None]:
+    """The file's tensors, and the filters that choose the weights, in the dialect that numbers them."""
     if dialect not in DIALECTS:
         raise CascadeError(f"dialect: expected {', '.join(DIALECTS)}, found {dialect!r}")
     tensors: dict[str, Tensor] = {}
@@ -71,22 +96,7 @@ def save_lora(
         kinds = " or ".join(KINDS[handle.kind].name for handle in handles)
         raise CascadeError(f"LoRA {lora.name}: {lost[0]} and {len(lost) - 1} more names are no weights of the {kinds}")
     encoder = next((handle for handle in handles if handle.kind == "text_encoder"), None)
-    tensors |= _tokens(lora.tokens, encoder, dialect)
-    entry: dict[str, Any] = {"family": lora.family or handles[0].family}
-    if filters is not None:
-        entry["filters"] = list(filters)
-    entry["tokens"] = [
-        {"text": token.text, "start": token.start, "pooled": token.pooled, "known": token.known}
-        for token in lora.tokens
-        for _ in token.rows
-    ]
-    kept = {
-        name: tensor if not tensor.is_floating_point() else tensor.to(DTYPES[dtype]) for name, tensor in tensors.items()
-    }
-    specs = {name: (NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in kept.items()}
-    metadata = {"format": "pt", ENTRY: json.dumps(entry)}
-    with whole(Path(path)) as temporary:
-        write_tensors(temporary, specs, lambda names: ([kept[name]] for name in names), metadata)
+    return tensors | _tokens(lora.tokens, encoder, dialect), filters
 
 
 def _named(lora: Lora, handle: Handle, dialect: str) -> dict[str, Tensor]:

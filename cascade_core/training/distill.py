@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..lora.attach import beside
 from ..lora.lora import Lora, lora_of
-from ..lora.write import save_lora
+from ..lora.write import check_dialect, save_lora
 from ..memory import StayPut
 from ..models.adapters import adapted
 from ..models.body import Body
@@ -103,6 +103,7 @@ class DistillTask(Task[DistillSettings, Student]):
             save_as(path, self.student.module, self.teacher)
             return
         lora = lora_of(path.stem, {self.STAGE: self.module.branches.by_name()}, family=self.teacher.family)
+        lora = replace(lora, filters=self.settings.filters)
         save_lora(path, lora, [self.teacher.root], dialect=self.settings.dialect)
 
     def _student(self) -> Handle:
@@ -195,6 +196,8 @@ TASKS = {"distill_stage_c": DistillStageC, "distill_stage_b": DistillStageB}
 
 
 def undistilled_lora(kind: str, models: StageCModels, settings: DistillSettings, name: str) -> Lora:
-    """The LoRA that a distillation begins with; CascadeError where it cannot begin."""
+    """The LoRA that a distillation begins with; CascadeError where it cannot begin, or not be written."""
     teacher = models.named()[TASKS[kind].STAGE]
-    return lora_of(name, {teacher.kind: Branches(teacher.module, settings).by_name()}, family=teacher.family)
+    lora = lora_of(name, {teacher.kind: Branches(teacher.module, settings).by_name()}, family=teacher.family)
+    check_dialect(replace(lora, filters=settings.filters), [teacher.root], settings.dialect)
+    return lora

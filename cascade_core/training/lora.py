@@ -17,7 +17,7 @@ from torch import Tensor
 from ..lora.attach import beside
 from ..lora.lora import Lora, NewToken, lora_of
 from ..lora.tokens import with_tokens
-from ..lora.write import save_lora
+from ..lora.write import check_dialect, save_lora
 from ..models.adapters import adapted
 from ..models.handle import Handle
 from ..models.stage_c import StageC
@@ -106,8 +106,8 @@ class LoraTask(PictureTask[LoraSettings, Branches]):
         return lora_of(name, self.module.by_kind(), tokens, self.models.stage_c.family)
 
     def write(self, path: Path) -> None:
-        handles = [self.models.stage_c.root, self.models.text_encoder.root]
-        save_lora(path, self.result(path.stem), handles, dialect=self.settings.dialect)
+        lora = replace(self.result(path.stem), filters=self.settings.filters)
+        save_lora(path, lora, _changed(self.models), dialect=self.settings.dialect)
 
     def _tokens(self) -> list[NewToken]:
         """The new words, with rows of zeros. Only the official code reads the pooled vector at a new word."""
@@ -149,8 +149,15 @@ def _branches(models: TrainingModels, settings: LoraSettings) -> Branches:
 
 
 def untrained_lora(models: TrainingModels, settings: LoraSettings, name: str) -> Lora:
-    """The LoRA that a training begins with, by shapes alone; CascadeError where it cannot begin."""
+    """The LoRA that a training begins with, by shapes alone; CascadeError where it cannot begin, or not be written."""
     width = models.text_encoder.config.hidden_size
     branches = _branches(models, settings)
     tokens = [NewToken(text, torch.zeros(1, width), start) for text, start in settings.tokens]
-    return lora_of(name, branches.by_kind(), tokens, models.stage_c.family)
+    lora = lora_of(name, branches.by_kind(), tokens, models.stage_c.family)
+    check_dialect(replace(lora, filters=settings.filters), _changed(models), settings.dialect)
+    return lora
+
+
+def _changed(models: TrainingModels) -> list[Handle]:
+    """The models that a LoRA of a training belongs to."""
+    return [models.stage_c.root, models.text_encoder.root]

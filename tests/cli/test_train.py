@@ -171,3 +171,12 @@ def test_ctrl_c_ends_the_step_and_keeps_the_state(tmp_path: Path) -> None:
     assert "stopping after this step" in error
     assert (curve.parent / "state.safetensors").is_file()
     assert not (tmp_path / "models").exists()
+
+
+def test_an_unknown_argument_names_the_training_whose_help_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in (["lora"], ["distill", "stage_b"]):
+        with pytest.raises(SystemExit):
+            main(["train", *kind, "here", "--name", "x", "--stps", "3"])
+        assert capsys.readouterr().err == (
+            f"cascade: unknown argument '--stps': did you mean --steps?; see cascade train {' '.join(kind)} --help\n"
+        )

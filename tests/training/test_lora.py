@@ -15,7 +15,7 @@ from PIL import Image
 from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.load import load
-from stable_cascade_nodes.cascade_core.lora.attach import attach_lora
+from stable_cascade_nodes.cascade_core.lora.attach import attach_lora, fuse_lora
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
 from stable_cascade_nodes.cascade_core.models.linear import Held
 from stable_cascade_nodes.cascade_core.training.data.cache import fingerprint
@@ -290,3 +290,22 @@ def test_a_learning_text_encoder_is_resumed_exactly(models: TrainingModels, pict
     assert whole.read_bytes() == parts.read_bytes()
     with pytest.raises(CascadeError, match="text_rank: the official dialect has no place for the text encoder"):
         LoraSettings(text_rank=2, dialect="official")
+
+
+def test_an_official_file_of_any_filters_comes_back(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:
+    run, task = start(models, pictures, tmp_path, filters=("attn", "mapper"), dialect="official")
+    finish(run)
+    read = read_lora(tmp_path / "lora.safetensors")
+    assert read.filters == ("attn", "mapper")
+    attached, report = attach_lora(models.stage_c, read)
+    named, _ = attach_lora(models.stage_c, task.result("named"))
+    assert not report.unmatched and len(read.changes) == len(task.result("named").changes)
+    fused, expected = (fuse_lora(each).module.state_dict() for each in (attached, named))
+    for name, weight in expected.items():
+        torch.testing.assert_close(fused[name], weight, rtol=1e-5, atol=1e-6)
+
+
+def test_what_the_official_dialect_cannot_hold_is_refused_at_the_start(models: TrainingModels) -> None:
+    settings = LoraSettings(**SETTINGS, filters=("depthwise",), dialect="official")
+    with pytest.raises(CascadeError, match="kernel has no place in the official dialect: write kohya"):
+        untrained_lora(models, settings, "x")
