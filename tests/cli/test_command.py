@@ -162,7 +162,6 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
 def test_ctrl_c_at_a_hundred_moments(tmp_path: Path) -> None:
     """From Python's own start to the middle of a run: one line, 130, and no file half written."""
     odd: list[str] = []
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and so by children, in a shell's background
     for number in range(100):
         moment = 0.05 + number * (6 - 0.05) / 99
         command = [sys.executable, str(ROOT), "run", "text_to_image", "--steps", "1000", "--set", "Stage B.steps=1000"]
