@@ -57,13 +57,16 @@ class _ShortForm(argparse.Action):
         about = f"--set of {' and '.join(targets)}"
         super().__init__(**options | {"dest": "set", "default": [], "help": about, "metavar": metavar})
         self.targets = targets
+        self._may_be_drawn = targets[0].endswith(".seed")
 
     def __call__(
         self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: Any, option: str | None = None
     ) -> None:
         parts = value.lower().split("x") if self.metavar == "WxH" else [value] * len(self.targets)
         if len(parts) != len(self.targets) or not all(map(self._fits, parts)):
-            expected = {"N": "a whole number", "TEXT": "a text"}.get(str(self.metavar), self.metavar)
+            drawn = f" from 0 to {LARGEST_NUMBER - 1}, or {set_values.RANDOM}" if self._may_be_drawn else ""
+            forms = {"N": f"a whole number{drawn}", "TEXT": "a text", "WxH": "width x height, such as 320x256"}
+            expected = forms[str(self.metavar)]
             raise argparse.ArgumentError(self, f"expected {expected}, found {value!r}")
         assignments = [f"{target}={part}" for target, part in zip(self.targets, parts, strict=True)]
         options.set = [*options.set, set_values.ShortForm(f"{option} {value}", assignments)]
@@ -72,7 +75,7 @@ class _ShortForm(argparse.Action):
         """Whether it can be a value at all; whether it is in range the node says, but for what no node takes."""
         if self.metavar == "TEXT":
             return bool(part)
-        if part == set_values.RANDOM and self.targets[0].endswith(".seed"):
+        if part == set_values.RANDOM and self._may_be_drawn:
             return True
         return part.isdecimal() and int(part[:LONGEST_NUMBER]) < LARGEST_NUMBER
 

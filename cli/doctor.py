@@ -99,7 +99,7 @@ def _table(entries: Sequence[Entry], root: Path) -> Iterator[str]:
     """A line for each file, and under it one for each part, in columns; or the reason why there is none."""
 
     if not entries:
-        yield f"no model files in {root}"
+        yield f"no model files in {root}: the built-in models need none, `cascade download` gets the published ones"
         return
     cells = [
         [

@@ -17,6 +17,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from errno import EINVAL, ENAMETOOLONG
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, NoReturn
 
 from ..cascade_core.errors import CascadeError, is_out_of_memory
@@ -140,6 +141,14 @@ def _is_completing() -> bool:
     return "_ARGCOMPLETE" in os.environ
 
 
+def _to_run(wanted: str) -> str:
+    """`; did you mean ...?` behind what is no command and a workflow's name or file."""
+    from ..headless import shipped
+
+    is_file = wanted.endswith((".json", ".png"))
+    return f": did you mean cascade run {wanted}?" if is_file or wanted in shipped.names() else ""
+
+
 def parse(given: Sequence[str]) -> argparse.Namespace:
     """The arguments; of all commands the wanted one alone is imported. SystemExit for help and bad arguments."""
     parser = _Parser(prog="cascade", description="Stable Cascade workflows without an editor and a server.")
@@ -147,7 +156,7 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     wanted = given[0]
     if wanted not in COMMANDS and not wanted.startswith("-") and not _is_completing():
-        parser.error(f"expected a command ({list_choices(list(COMMANDS), wanted)}), found {wanted!r}")
+        parser.error(f"expected a command ({list_choices(list(COMMANDS), wanted)}), found {wanted!r}{_to_run(wanted)}")
     parser.set_defaults(parser=parser)
     chosen = parser
     for name, about in COMMANDS.items():
@@ -167,6 +176,9 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
     if unknown:
         flags = re.findall(r"--[\w-]+", options.parser.format_help())
         near = get_close_matches(unknown[0], flags, n=1)
+        words = list(takewhile(lambda part: not part.startswith("-"), unknown))
+        if words and "--prompt" in flags:
+            near = [f"""--prompt "{" ".join(words)}\""""]
         options.parser.error(f"unknown argument {unknown[0]!r}" + (f": did you mean {near[0]}?" if near else ""))
     options.given = list(given)
     return options

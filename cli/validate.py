@@ -54,6 +54,6 @@ def check(options: argparse.Namespace) -> tuple[graph.Workflow, graph.Validation
         complain(*built_in.apply(workflow, definitions, typed))
     checked = graph.validate(workflow.prompt, nodes.classes, requirements.whose(document))
     complain(*missing_models.messages(checked, nodes))
-    if not options.built_in and any(missing_models.is_of_model_file(problem, nodes) for problem in checked.problems):
+    if not options.built_in and any(missing_models.has_stand_in(problem, nodes) for problem in checked.problems):
         complain("`--built-in` tries a workflow at once, small, with the built-in models and pictures")
     return workflow, checked, nodes

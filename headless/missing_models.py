@@ -35,6 +35,12 @@ def is_of_model_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
     return problem.input is not None and problem.input == getattr(loader, "FILE_INPUT", None)
 
 
+def has_stand_in(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
+    """Whether a built-in model can stand in for the file that a problem is about; for a LoRA none can."""
+    kind = getattr(nodes.classes.get(problem.class_type or ""), "KIND", None)
+    return is_of_model_file(problem, nodes) and getattr(kind, "id", None) != "lora"
+
+
 def can_be_had(file: File) -> bool:
     """Whether a file is missing, and published."""
     return not file.present and file.published is not None

@@ -9,7 +9,7 @@ carries the workflow that made it. `random` as the value of a seed draws one.
 import random
 import shutil
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,11 +131,11 @@ def _places(prompt: graph.Prompt, definitions: graph.Definitions, title: str | N
     return [node_id for node_id in titled if name in _inputs(prompt, definitions, node_id)]
 
 
-def _inputs(prompt: graph.Prompt, definitions: graph.Definitions, node_id: str) -> Collection[str]:
-    """The names of a node's inputs; none of one that is not there or not known."""
+def _inputs(prompt: graph.Prompt, definitions: graph.Definitions, node_id: str) -> Mapping[str, graph.Input]:
+    """A node's inputs by name; none of one that is not there or not known."""
     node = prompt.get(node_id)
     definition = definitions.get(node["class_type"]) if node is not None else None
-    return () if node is None or definition is None else graph.inputs_of(definition, node["inputs"])
+    return {} if node is None or definition is None else graph.inputs_of(definition, node["inputs"])
 
 
 def _read_assignment(
@@ -145,7 +145,8 @@ def _read_assignment(
     target, equals, text = assignment.partition("=")
     wanted, dot, name = target.rpartition(".")
     if not (equals and dot and wanted and name):
-        raise graph.WorkflowError(f"expected NODE.INPUT=VALUE, found {graph.show(assignment)}")
+        hint = _more_of(prompt, target, definitions) if equals else ""
+        raise graph.WorkflowError(f"expected NODE.INPUT=VALUE, found {graph.show(assignment)}{hint}")
     while wanted not in _names(prompt) and "." in wanted:  # the input's name may have dots: `format.codec`
         wanted, _, first = wanted.rpartition(".")
         name = f"{first}.{name}"
@@ -182,6 +183,18 @@ def _draw(entry: graph.Input, where: str, target: str) -> int:
     seed = random.SystemRandom().randint(max(low, 0), min(high, _EXACT))
     print(f"{where}: {seed} by chance; repeat it with --set {target}={seed}", file=sys.stderr)
     return seed
+
+
+def _more_of(prompt: graph.Prompt, typed: str, definitions: graph.Definitions) -> str:
+    """What may have been meant by a title without an input, or by an input that one node alone has."""
+    said, targets = typed.strip(".").casefold(), list[str]()
+    for node_id, node in prompt.items():
+        inputs, title = _inputs(prompt, definitions, node_id), graph.title_of(node)
+        typable = [name for name, entry in inputs.items() if entry.has_widget]
+        if said == title.casefold():
+            return f"; the inputs of {graph.show(title)} are {graph.list_choices(typable)}"
+        targets += [f"{title}.{name}" for name in typable if name.casefold() == said]
+    return f"; did you mean {graph.show(targets[0])}?" if len(targets) == 1 else ""
 
 
 def _find(prompt: graph.Prompt, wanted: str) -> str:

@@ -25,7 +25,10 @@ def files(folder: Path = FOLDER) -> list[Path]:
 def path_of(name: str) -> Path:
     """The file of a name. Raises WorkflowError for another name, with those that there are."""
     if name not in names():
-        raise graph.WorkflowError(f"expected a shipped workflow ({graph.list_choices(names(), name)}), found {name!r}")
+        raise graph.WorkflowError(
+            f"expected a shipped workflow ({graph.list_choices(names(), name)}), found {name!r}:"
+            " `cascade workflows` lists them all"
+        )
     return FOLDER / f"{name}.json"
 
 

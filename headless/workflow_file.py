@@ -4,6 +4,7 @@ A picture's is found where the editor looks for it: in the text chunks of a PNG,
 formats. Where it has both forms, the editor's wins, as there, if it can be used.
 """
 
+import json
 import struct
 import warnings
 import zlib
@@ -67,7 +68,11 @@ def _parse(data: bytes, place: str) -> dict[str, Any]:
         raise graph.WorkflowError(f"{place}: expected a workflow as JSON, found an empty file")
     try:
         document = reading.parse_json(data)
-    except ValueError as error:  # not UTF-8, not JSON, a number of thousands of digits, too much
+    except json.JSONDecodeError as error:
+        raise graph.WorkflowError(
+            f"{place}: expected a workflow as JSON, but line {error.lineno} is no JSON from column {error.colno} on"
+        ) from None
+    except ValueError as error:  # not UTF-8, a number of thousands of digits, too much
         raise graph.WorkflowError(
             f"{place}: expected a workflow as JSON, but this is not JSON that can be read: {error}"
         ) from None

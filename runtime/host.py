@@ -93,9 +93,9 @@ class Host(ABC):
         path = paths.inside(self.directory(kind), plain)
         if not os.path.isfile(path):
             names = self.picture_names() if kind == "input" else ()
-            near = nearest_file(plain, names) or ("" if names or kind != "input" else ", nor any other")
+            near = nearest_file(plain, names) or ("" if names or kind != "input" else " (which has none)")
             raise CascadeError(
-                f"There is no picture {plain!r:.200} in {path.parent}{near}: put it there, or choose another"
+                f"There is no picture {plain!r:.200} in {path.parent}{near}: put the file there, or choose another"
             )
         return path
 

@@ -121,6 +121,8 @@ def test_alone_it_is_help_and_it_tells_its_version(tmp_path: Path) -> None:
     [
         (["rnu"], '"run"'),
         (["validat", "x.json"], '"validate"'),
+        (["text_to_image"], "did you mean cascade run text_to_image?"),
+        (["run", "text_to_image", "a", "red", "star", "--steps", "3"], 'did you mean --prompt "a red star"?'),
         (["run", "x.json", "--outptu", "x"], "--output?"),
         (["train", "lora", "pictures", "--name", "x", "--bogus", "1"], "cascade train lora --help"),
     ],

@@ -154,9 +154,9 @@ def test_the_nearest_picture_and_the_nearest_model(cascade: Cascade, new_program
     prompt["48"]["inputs"]["image"] = "phto.jpg"
     told = cascade("validate", prompt, "--built-in", "--set", "48.image=phto.jpg").told
     assert not any("did you mean" in line for line in told)
-    assert any("nor any other: put it there" in line for line in cascade("validate", prompt).told)
+    assert any("(which has none): put the file there" in line for line in cascade("validate", prompt).told)
     Image.new("RGB", (8, 8)).save(new_program / "input" / "photo.jpg")
-    assert any("(did you mean photo.jpg?): put it there" in line for line in cascade("validate", prompt).told)
+    assert any("(did you mean photo.jpg?): put the file there" in line for line in cascade("validate", prompt).told)
     folder = new_program / "models" / "checkpoints"
     (folder / "cascade").mkdir(parents=True)
     (folder / "cascade" / "stable_cascade_stage_c.safetensors").write_bytes(b"")

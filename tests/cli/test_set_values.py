@@ -81,7 +81,8 @@ def test_the_last_of_several_wins(cascade: Cascade, calls: list[Any]) -> None:
     ("assignment", "expected"),
     [
         ("text", ["expected NODE.INPUT=VALUE", '"text"']),
-        ("Prompt=text", ["expected NODE.INPUT=VALUE"]),
+        ("Prompt=text", ["expected NODE.INPUT=VALUE", 'the inputs of "Prompt" are "text"']),
+        ("prompt=text", ["expected NODE.INPUT=VALUE", 'the inputs of "Prompt" are "text"']),
         (".text=x", ["expected NODE.INPUT=VALUE"]),
         ("Prompt.=x", ["expected NODE.INPUT=VALUE"]),
         ("Promt.text=x", ["by its title or its id", 'found "Promt"', 'did you mean "Prompt"?\n']),

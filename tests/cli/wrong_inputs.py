@@ -100,6 +100,8 @@ def run(*words: str) -> Sequence[str]:
 
 CASES = (
     Case("a command that is mistyped", ["rum", "text_to_image"]),
+    Case("a workflow in place of a command", ["text_to_image"]),
+    Case("a prompt without its option", run("text_to_image", "a", "red", "star")),
     Case("an option that is mistyped", run("text_to_image", "--promt", "a star")),
     Case("an option without its value", run("text_to_image", "--prompt")),
     Case("no workflow", ["run"]),
@@ -116,6 +118,7 @@ CASES = (
     Case("an input that is mistyped", run("text_to_image", "--set", "Prompt.txt=a star")),
     Case("--set without an input", run("text_to_image", "--set", "Prompt=a star")),
     Case("--set without a value", run("text_to_image", "--set", "Prompt.text")),
+    Case("a seed below zero", run("text_to_image", "--seed", "-1")),
     Case("a text for a number", run("text_to_image", "--set", "Stage C.steps=many")),
     Case("a number out of range", run("text_to_image", "--set", "Stage C.steps=0")),
     Case("a sampler that is mistyped", run("text_to_image", "--set", "Stage C.sampler=eulr")),
