@@ -74,7 +74,7 @@ def test_the_published_margins() -> None:
     assert (network.decode_margin, network.encode_margin) == (13, 2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
 def test_equal_to_the_whole_to_the_last_bit(dtype: torch.dtype) -> None:
     """At the published widths, on a CPU."""
     model = handle(PUBLISHED, dtype)
