@@ -89,7 +89,10 @@ def cost(work: Path, rows: int = 50) -> bool:
 
 
 def pair(work: Path, rows: int = 60) -> bool:
-    """Rows a second of two workers of one thread, beside one; in turns, the best of two."""
+    """Rows a second of two workers of one thread, beside one; in turns, the best of two.
+
+    Where rows take longer beside each other the processor is shared; where workers wait, the driver is slow.
+    """
     listed = trial.write_rows(work / "rows.jsonl", trial.prompts(rows))
     rates: dict[int, list[float]] = {1: [], 2: []}
     for turn in range(2):
@@ -98,8 +101,17 @@ def pair(work: Path, rows: int = 60) -> bool:
             trial.finish(
                 "batch", "text_to_image", "--rows", listed, "--output", folder, "--workers", workers, *trial.SMALL
             )
-            times = sorted(record["time"] for record in trial.records(folder))
-            rates[workers].append((rows - 10) / (times[-1] - times[9]))
+            made = sorted(trial.records(folder), key=lambda record: record["time"])
+            began = json.loads((folder / "manifest.jsonl").read_text().partition("\n")[0])["run"]["time"]
+            span = made[-1]["time"] - made[9]["time"]
+            rates[workers].append((rows - 10) / span)
+            busy = sum(record["seconds"] for record in made[10:])
+            print(
+                f"  {workers} workers: the first row begins after {made[0]['time'] - made[0]['seconds'] - began:.1f} s,"
+            )
+            print(
+                f"    a row takes {busy / (rows - 10):.3f} s, workers wait {1 - busy / span / workers:.0%} of the time"
+            )
     load = os.getloadavg()[0]
     best = {workers: max(found) for workers, found in rates.items()}
     print(f"rows a second: {rates}; best {best[2] / best[1]:.2f} times; load {load:.1f} of {os.cpu_count()} CPUs")

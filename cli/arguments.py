@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import DTYPE_NAMES, QUANTISED_NAMES
 from ..headless import set_values, shipped
 from ..headless.graph import WorkflowError
@@ -109,10 +110,10 @@ def count(text: str) -> int:
 
 
 def load_model(loader: type[Any], option: str, name: str, dtype: str = "auto") -> Handle:
-    """The model of this name by a loader's class; WorkflowError where there is none, CascadeError for a bad file."""
+    """The model of this name by a loader's class; WorkflowError where there is none, or its file cannot be used."""
     name = TINY if name == "tiny" else name
-    found: bool | str = loader.VALIDATE_INPUTS(model_name=name)
-    if isinstance(found, str):
-        raise WorkflowError(f"{option}: {found}")
-    (handle,) = loader().load(name, dtype)
+    try:
+        (handle,) = loader().load(name, dtype)
+    except CascadeError as error:
+        raise WorkflowError(f"{option}: {error}") from error
     return handle

@@ -30,7 +30,7 @@ NO_TEXT = "none"
 
 
 class Decoder:
-    """The models, of one family with the latents: WorkflowError, CascadeError for others."""
+    """The models, of one family with the latents: WorkflowError for others."""
 
     def __init__(self, options: argparse.Namespace, families: Mapping[str, str]) -> None:
         """families: of the latents, each with what is of it."""

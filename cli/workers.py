@@ -110,7 +110,7 @@ def serve(name: str) -> None:
 
 
 def make(text: str, name: str) -> Worker:
-    """The worker of a job of `cascade batch`, or of `results`. WorkflowError, CascadeError where it cannot work."""
+    """The worker of a job of `cascade batch`, or of `results`. WorkflowError, CascadeError, MemoryError if none is."""
     job: dict[str, Any] = json.loads(text)
     if "arguments" not in job:
         from ..headless.batch.job import from_json
@@ -127,7 +127,12 @@ def make(text: str, name: str) -> Worker:
         raise WorkflowError(f"{socket.gethostname()}: no folder {job['folder']}: {error.strerror}") from error
     torch.set_num_threads(job["threads"])
     module = import_module(f".{MODULES[job['arguments'][0]]}", __package__)
-    return module.worker(parse(job["arguments"]), job)
+    try:
+        return module.worker(parse(job["arguments"]), job)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(too_little_memory(error, module.ADVICE)) from error
 
 
 class PieceWorker:

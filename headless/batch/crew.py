@@ -18,6 +18,7 @@ from typing import Any, Protocol, TextIO
 
 from ...cascade_core.errors import CascadeError
 from .. import graph
+from .failures import OUT_OF_MEMORY
 
 Answer = dict[str, Any]
 Task = dict[str, Any]  # what a worker's `run` takes
@@ -38,7 +39,9 @@ class Worker(Protocol):
 
 
 class Crew(Protocol):
-    """A worker's first answer is `describe`, or {"refused": why}; then it answers each task, in their order."""
+    """A worker's first answer is `describe`, or {"refused": why}, with a `kind` where the command is not at fault; then
+    it answers each task, in their order.
+    """
 
     def start(self, worker: str) -> None: ...
 
@@ -170,6 +173,9 @@ def serve(make: Callable[[str], Worker]) -> None:
         _say(answers, worker.describe())
     except (CascadeError, graph.WorkflowError) as error:
         _say(answers, {"refused": str(error)})
+        return
+    except MemoryError as error:
+        _say(answers, {"refused": str(error), "kind": OUT_OF_MEMORY})
         return
     while True:
         _say(answers, worker.run(**json.loads(lines.get())))

@@ -21,6 +21,7 @@ MOST_UNWRITTEN = 3  # units in succession that the output folder may refuse
 MOST_EARLY = 3  # workers in succession that may end before they begin
 SHORT = 1.0  # seconds; where units take less, a second one waits at each worker
 TOGETHER = 0.1  # seconds of which the records are written at once
+PATIENCE = 30.0  # seconds that a refusal may wait to be told
 PAUSE = 0.5  # seconds at most between two looks at who takes too long
 
 
@@ -87,6 +88,8 @@ class Leases(Generic[AUnit]):
         self._early = self._unwritten = 0
         self._seconds = SHORT
         self._events: list[Event] = []
+        self._refusals: list[Event] = []  # not told yet: where all workers say the same it is one sentence
+        self._refused = 0.0  # when the first of them was
 
     def _begin(self) -> AUnit | None:
         """A unit that was not begun yet; None where there is none, or none until one that runs is done."""
@@ -128,12 +131,14 @@ class Leases(Generic[AUnit]):
                 if time.monotonic() - committed > TOGETHER:
                     self._commit()
                     committed = time.monotonic()
+                    self._tell_refusals()
                     yield from self._drain()
         finally:
             try:
                 self._commit()
             finally:
                 self.crew.close()
+        self._tell_refusals()
         yield from self._drain()
 
     def _commit(self) -> None:
@@ -183,7 +188,7 @@ class Leases(Generic[AUnit]):
         if answer is None:
             self._lose(name, "the worker ended")
         elif "refused" in answer:
-            self._dismiss(name, str(answer["refused"]))
+            self._dismiss(name, str(answer["refused"]), answer.get("kind", ""))
         elif not hired.place:
             self._early = 0
             hired.device = answer["versions"]
@@ -213,14 +218,23 @@ class Leases(Generic[AUnit]):
         if not self.stopping:
             self._hire()
 
-    def _dismiss(self, name: str, why: str) -> None:
-        """A worker that must not work; where it was the last, nothing can."""
+    def _dismiss(self, name: str, why: str, kind: str = "") -> None:
+        """A worker that cannot work; where it was the last, nothing can. kind: of what is no fault of the command."""
         hired = self._hired.pop(name)
         self.crew.stop(name)
         self._again.extendleft(reversed(hired.lease))
-        self._events.append(Event("dismissed", name, message=why))
+        self._refused = self._refused if self._refusals else time.monotonic()
+        self._refusals.append(Event("dismissed", name, kind, why))
         if not self._hired:
-            raise graph.WorkflowError(why)
+            whys = list(dict.fromkeys(refusal.message for refusal in self._refusals))
+            raise BatchError("; ".join(whys)) if kind else graph.WorkflowError(*whys)
+
+    def _tell_refusals(self) -> None:
+        """Tell why workers were sent away, now that others work, or let wait."""
+        is_late = time.monotonic() - self._refused > PATIENCE
+        if is_late or any(hired.place for hired in self._hired.values()):
+            self._events += self._refusals
+            self._refusals = []
 
     def _end_overdue(self) -> None:
         limit = self.rules.timeout

@@ -38,8 +38,10 @@ class OutputFolder:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise graph.WorkflowError(f"--output {self.root} cannot be made: {error.strerror or error}") from error
+        if (self.root / manifest.NAME).exists():
+            return  # and is not listed: it may have a million names
         others = [name for name in os.listdir(self.root) if name not in (locks.NAME, STAGING)]
-        if others and manifest.NAME not in others:
+        if others:
             raise graph.WorkflowError(
                 f"--output: expected a new or an empty folder, or one of an earlier `cascade batch`, found {self.root}"
                 f" with {graph.list_choices(others, most=3)}"

@@ -19,6 +19,10 @@ from .crew import Heard, Task
 OBJECT_STORE = 200 * 2**20  # bytes on a cluster of this machine alone: some rows' pictures at a time
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # how long a driver waits for a head that is gone
 LOCAL = "local"
+TOKEN = (  # Ray's own words end before what to do
+    "the cluster asks for a token that this machine has not: have the same ~/.ray/auth_token on all machines, or"
+    " RAY_AUTH_MODE=disabled in the environment of the cluster and of this command"
+)
 
 
 def parse_options(text: str) -> dict[str, Any]:
@@ -47,8 +51,9 @@ class RayCrew:
         try:
             ray.init(address=address, logging_level=logging.ERROR, **local)
         except Exception as error:  # Ray raises plain ones, such as of a head that starts too slowly
-            first = (str(error) or type(error).__name__).splitlines()[0]
-            raise graph.WorkflowError(f"--ray {address}: there is no cluster: {first}") from error
+            said = str(error) or type(error).__name__
+            why = TOKEN if "authenticat" in said.lower() else f"there is no cluster: {said.splitlines()[0]}"
+            raise graph.WorkflowError(f"--ray {address}: {why}") from error
         self._actor = ray.remote(_actor_class()).options(**{"num_cpus": 1, "max_restarts": 0, **options})
         self._actors: dict[str, Any] = {}
         self._asked: dict[Any, str] = {}  # what is waited for, and of whom

@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, BinaryIO
 
 from ...cascade_core.reading import parse_json
@@ -24,9 +25,9 @@ ID = "id"  # the name, or the column, of a row's id
 LONGEST_LINE = 4 * 2**20  # bytes; the texts of a row have a million characters at most
 LONGEST_PART = 120  # bytes of what lies between two slashes of an id; with an ending it is the name of a file
 LONGEST_ID = 400  # bytes
-_PART = re.compile(r"(?![.-])[\w.+=-]+(?<!\.)")
+_RESERVED = r"(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z)"  # no names of files on Windows
+_PART = re.compile(rf"(?!{_RESERVED})(?![.-])[\w.+=-]+(?<!\.)")
 _NO_UTF_8 = re.compile("[\udc80-\udcff]")  # how bytes that are none are read
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # no names of files on Windows
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Row:
 
     @cached_property
     def digest(self) -> str:
-        """Equal for rows that set the same."""
-        return _digest(json.dumps(self.values, sort_keys=True))
+        """Equal for rows that set the same: of the texts as json.dumps writes them, sorted, which takes longer."""
+        texts = [f"{_quoted(name)}: {_quoted(value)}" for name, value in sorted(self.values.items())]
+        return _digest(f"{{{', '.join(texts)}}}")
 
 
 class _NoRow(ValueError):
@@ -97,8 +99,7 @@ def check_id(text: str) -> str:
 
 
 def _is_part(part: str) -> bool:
-    fits = _PART.fullmatch(part) and not _RESERVED.fullmatch(part)
-    return bool(fits) and len(part.encode("utf-8", "replace")) <= LONGEST_PART
+    return bool(_PART.fullmatch(part)) and len(part.encode("utf-8", "replace")) <= LONGEST_PART
 
 
 def _digest(text: str) -> str:
@@ -127,21 +128,22 @@ def _json_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
 
 
 def _parse(line: bytes) -> dict[str, Any]:
-    def pairs(entries: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(entries)
-        if len(found) < len(entries):
-            names = [entry for entry, _ in entries]
-            raise _NoRow(f"{next(entry for entry in names if names.count(entry) > 1)!r:.80} stands twice in it")
-        return found
-
     try:
-        found = parse_json(line.decode("utf-8-sig"), pairs)
+        found = parse_json(line.decode("utf-8-sig"), _each_once)
     except _NoRow:
         raise
     except ValueError as error:
         raise _NoRow(f"expected a JSON object, but this is no JSON that can be read: {error}") from None
     if not graph.is_object(found):
         raise _NoRow(f"expected a JSON object, found {graph.show(found)}")
+    return found
+
+
+def _each_once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(entries)
+    if len(found) < len(entries):
+        names = [entry for entry, _ in entries]
+        raise _NoRow(f"{next(entry for entry in names if names.count(entry) > 1)!r:.80} stands twice in it")
     return found
 
 
@@ -194,6 +196,8 @@ def _text(name: str, value: Any) -> str:
             return value
         case bool():
             return "true" if value else "false"
-        case int() | float():
+        case int():
+            return str(value)
+        case float():
             return json.dumps(value)
     raise _NoRow(f"{graph.show(name)}: expected a text, a number, true or false, found {graph.show(value)}")

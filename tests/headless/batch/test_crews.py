@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stable_cascade_nodes.headless.batch.crew import Heard, Processes
 from stable_cascade_nodes.headless.batch.job import Job, from_json
+from stable_cascade_nodes.headless.batch.ray_crew import RayCrew
+from stable_cascade_nodes.headless.graph import WorkflowError
 from stable_cascade_nodes.headless.set_values import ShortForm
 
 PACK = Path(__file__).parents[3]
@@ -146,3 +149,26 @@ def test_a_cluster_makes_the_same_files(tmp_path: Path, run_pieces: Callable[...
     assert len(names) == 40 and names == sorted(path.name for path in (tmp_path / "ray").glob("*.png"))
     for name in names:
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Token authentication is enabled but no authentication token was found", "RAY_AUTH_MODE=disabled"),
+        ("InvalidAuthToken: Authentication failed\nmore", "~/.ray/auth_token"),
+        (
+            "Could not find any running Ray instance\nmore",
+            "there is no cluster: Could not find any running Ray instance",
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, said: str, told: str
+) -> None:
+    def init(**_: object) -> None:
+        raise ConnectionError(said)
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(WorkflowError, match=r"^--ray head:6379: [^\n]+$") as refusal:
+        RayCrew("", "", "head:6379", {})
+    assert told in str(refusal.value)

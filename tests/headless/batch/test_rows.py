@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 
@@ -30,6 +31,13 @@ def test_json_lines_and_csv_say_the_same() -> None:
     castle, unnamed = read(lines(first, second))
     assert castle.values == {"Prompt.text": 'a "large", red\nstar', "Stage C.seed": "7", "Loader.fast": "true"}
     assert unnamed.id == unnamed.digest and castle.id == "castle-7"
+
+
+def test_a_digest_is_that_of_the_sorted_json_which_manifests_have() -> None:
+    values = {"Prompt.text": 'a "red"\n\\ star, ünïcode \u2028 \U0001f31f \x7f', "A.b": "", "Stage C.seed": "7"}
+    for some in ({}, values, dict(reversed(values.items()))):
+        expected = hashlib.sha256(json.dumps(some, sort_keys=True).encode()).hexdigest()[:16]
+        assert Row("a", some).digest == expected
 
 
 def test_an_id_is_made_of_what_the_row_sets_and_of_nothing_else() -> None:
