@@ -71,8 +71,8 @@ class RayCrew:
             ready, _ = self._ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
         heard: list[Heard] = []
         for reference in ready:
-            worker = self._asked.pop(reference)
-            if worker in self._actors:
+            worker = self._asked.pop(reference, None)  # of one who just ended all are forgotten
+            if worker is not None and worker in self._actors:
                 heard.append((worker, self._answer(reference)))
                 if heard[-1][1] is None:
                     self._forget(worker)

@@ -183,6 +183,41 @@ def test_latents_and_models_that_do_not_fit_are_told(
     assert answer.code == 2 and "no text encoder 'mine'" in answer.err and contents(folders / "two") == {}
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "folder"),
+    [(ENCODE, "--effnet", "vae"), (DECODE, "--stage-b", "diffusion_models"), (DECODE, "--stage-a", "vae")],
+)
+def test_a_model_that_cannot_be_used_is_refused_in_the_words_of_one_process(
+    cascade: Command, folders: Path, command: tuple[str, ...], option: str, folder: str
+) -> None:
+    cascade(*ENCODE, "one/l.safetensors")
+    (folders / "models" / folder).mkdir(parents=True)
+    (folders / "models" / folder / "bad.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
+    for name in ("bad.safetensors", "absent.safetensors"):
+        given = (*command, "new/l.safetensors" if command is ENCODE else "new", "--models", "models", option, name)
+        one, many = cascade(*given), cascade(*given, "--processes", 2)
+        assert one.code == many.code == 2 and one.err == many.err and name in one.err
+        assert len(one.err.splitlines()) == 1 and one.err.startswith(f"cascade: {option}: ")
+        assert not contents(folders / "new")
+
+
+def test_too_little_memory_for_the_models_is_told_as_by_one_process(
+    cascade: Command, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cascade(*ENCODE, "one/l.safetensors")
+
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("a lot was asked for")
+
+    monkeypatch.setattr(decoder.Decoder, "__init__", fill)
+    one = cascade(*DECODE, "new")
+    assert one.code == 1 and one.err == f"cascade: out of memory: a lot was asked for; {decoder.ADVICE}\n"
+    job = {"arguments": [*DECODE, "new"], "folder": str(folders), "threads": 1, "families": {}}
+    with pytest.raises(MemoryError) as told:
+        workers.make(json.dumps(job), "w1")
+    assert f"cascade: {told.value}\n" == one.err
+
+
 def test_what_cannot_be_read_of_the_options_is_told_before_work(cascade: Command, folders: Path) -> None:
     for more in (("--processes", "0"), ("--threads", "0")):
         with pytest.raises(SystemExit):
@@ -284,3 +319,43 @@ def test_a_cluster_makes_the_same_files(tmp_path: Path, start: Callable[..., Any
     start(*DECODE, "alone").communicate()
     start(*DECODE, "apart", *more).communicate()
     assert contents(tmp_path / "apart") == contents(tmp_path / "alone") and len(contents(tmp_path / "alone")) == 58
+
+
+def worker_with(mark: str) -> int | None:
+    """A worker's process whose environment has the mark, wherever Ray has it below."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"--worker" in (entry / "cmdline").read_bytes() and mark.encode() in (entry / "environ").read_bytes():
+                return int(entry.name)
+        except OSError:  # it ended, or is not ours
+            continue
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for workers in /proc")
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray, the extra `batch`")
+@pytest.mark.parametrize(("command", "target"), [(ENCODE, "l.safetensors"), (DECODE, "")])
+def test_a_killed_worker_of_a_cluster_changes_nothing(
+    tmp_path: Path,
+    start: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    target: str,
+) -> None:
+    if command is DECODE:
+        start(*DECODE, "alone").communicate()
+    mark = f"CASCADE_TEST={tmp_path.name}-{time.time_ns()}"
+    monkeypatch.setenv(*mark.split("="))
+    more = ("--ray", "local", "--ray-options", '{"num_cpus": 0.5}', "--processes", "2", "--json")
+    driver = start(*command, str(Path("ray") / target), *more)
+    while not list((tmp_path / "ray").glob("[l0]*")) and driver.poll() is None:
+        time.sleep(0.01)
+    worker = worker_with(mark)
+    assert driver.poll() is None and worker is not None
+    os.kill(worker, signal.SIGKILL)
+    out, err = driver.communicate()
+    assert "lost_worker: the worker ended (it is tried again)" in err, err
+    assert contents(tmp_path / "ray") == contents(tmp_path / ("one" if command is ENCODE else "alone"))
+    said = json.loads(out.splitlines()[-1])
+    assert said["skipped"] == 0 and len(said["files"]) == len(set(said["files"])) == len(contents(tmp_path / "ray"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -172,3 +173,29 @@ def test_a_cluster_that_cannot_be_used_is_told_in_a_sentence(
     with pytest.raises(WorkflowError, match=r"^--ray head:6379: [^\n]+$") as refusal:
         RayCrew("", "", "head:6379", {})
     assert told in str(refusal.value)
+
+
+def test_a_worker_of_a_cluster_that_ends_with_two_tasks_is_heard_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both of its answers are there at the same time, and neither is one."""
+
+    class RayError(Exception):
+        pass
+
+    def get(reference: object) -> None:
+        raise RayError(reference)
+
+    asked = itertools.count()
+    actor = SimpleNamespace(ask=SimpleNamespace(remote=lambda _: next(asked)))
+    actors = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_: actor))
+    ray = SimpleNamespace(
+        init=lambda **_: None,
+        remote=lambda _: actors,
+        wait=lambda references, **_: (references, []),
+        get=get,
+        exceptions=SimpleNamespace(RayError=RayError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    crew = RayCrew("job", "", "head:6379", {})
+    crew.start("w1")
+    crew.give("w1", {})
+    assert crew.wait(1) == [("w1", None)]
