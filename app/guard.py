@@ -85,18 +85,19 @@ class Guard:
         *,
         password: str | None = None,
         painted: blobs.Blobs | None = None,
+        begin: Callable[[str], None] = lambda session: None,
         forget: Callable[[str], None] = lambda session: None,
         open_events: Callable[[str], int] = lambda session: 1,
         uploaded: Callable[[], None] = lambda: None,
     ) -> None:
-        """forget: called with a session that is gone. open_events: how many a session has. uploaded: a file came."""
+        """begin, forget: called with a session that is new, or gone. open_events: how many. uploaded: a file came."""
         self.app = app
         self.events = events
         self.hosts = None if host in ANYWHERE else {*LOCAL, host.lower()}
         self.folders = folders
         self.password = password
         self.painted = painted or blobs.Blobs({})
-        self.sessions = Sessions(forget)
+        self.sessions = Sessions(forget, begin)
         self.room = Room()
         self._open_events, self._uploaded = open_events, uploaded
         self._uploads = 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import gradio as gr
 from fastapi import FastAPI
 from gradio.routes import file_upload_statuses
+from gradio.state_holder import SessionState
 
 from ..headless import node_classes
 from ..runtime import host
@@ -85,6 +87,12 @@ def _guarded(
     editors = {id: block for id, block in blocks.blocks.items() if isinstance(block, gr.ImageEditor)}
     painted = blobs.Blobs(editors)
 
+    # By itself Gradio describes all components for each session, a second of work, for links that the guard refuses.
+    undescribed: Any = SimpleNamespace(default_config=blocks.default_config, blocks=())
+
+    def begin(session: str) -> None:
+        states.session_data.setdefault(session, SessionState(undescribed))
+
     def forget(session: str) -> None:
         states.session_data.pop(session, None)
         states.time_last_used.pop(session, None)
@@ -106,6 +114,7 @@ def _guarded(
         frozenset(blocks.fns),
         password=password,
         painted=painted,
+        begin=begin,
         forget=forget,
         open_events=lambda session: len(queue.pending_event_ids_session.get(session, ())),
         uploaded=uploaded,

@@ -28,10 +28,13 @@ class Session:
 
 
 class Sessions:
-    """The sessions, the one that was seen longest ago first; `forget` is called with the name of each that is gone."""
+    """The sessions, the one that was seen longest ago first.
 
-    def __init__(self, forget: Callable[[str], None]) -> None:
-        self._forget = forget
+    `begin` is called with the name of each new one, `forget` with the name of each that is gone.
+    """
+
+    def __init__(self, forget: Callable[[str], None], begin: Callable[[str], None] = lambda name: None) -> None:
+        self._forget, self._begin = forget, begin
         self._open: OrderedDict[str, Session] = OrderedDict()
 
     def see(self, name: str, visitor: str) -> Session:
@@ -44,6 +47,7 @@ class Sessions:
                 if len(group) >= most:
                     self._drop_silent(group)
             session = self._open[name] = Session(visitor)
+            self._begin(name)
         session.seen = time.monotonic()
         self._open.move_to_end(name)
         return session

@@ -42,7 +42,7 @@ def nothing_leaves(server: Server) -> Iterator[None]:
     before = beside(server.place)
     yield
     assert beside(server.place) == before
-    assert Client(server).request("GET", "/").status == 200  # it lives
+    assert Client(server).request("GET", "/theme.css").status == 200  # it lives
 
 
 def beside(place: Path) -> dict[str, tuple[int, int]]:
@@ -143,7 +143,7 @@ def test_an_upload_that_is_no_picture_is_refused(client: Client, name: str, cont
     ("name", "content", "message"),
     [
         ("x.png", png(), "expected a picture with a workflow in it, found none"),
-        ("x.json", b"{", "not JSON"),
+        ("x.json", b"{", "is no JSON"),
         ("x.json", b"[" * 100_000, "nested too deeply"),
         ("x.json", b'{"1": {"class_type": "Evil", "inputs": {}}}', "expected the workflow of one of the tabs"),
     ],

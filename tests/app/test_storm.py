@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import random
 import signal
 import socket
@@ -108,6 +109,23 @@ def _address(server: Server) -> tuple[str, int]:
     parts = urlsplit(server.url)
     assert parts.hostname and parts.port
     return parts.hostname, parts.port
+
+
+def cpu(server: Server) -> float:
+    """Seconds of a processor that the app has used."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_new_page_begins_at_once(app: Server) -> None:
+    """Gradio by itself describes all components at the first event of each: half a second for all tabs."""
+    client = Client(app)
+    number, pages = client.button("text_to_image").number, 10
+    client.call(number, [])
+    before = cpu(app)
+    for _ in range(pages):
+        assert client.send(number, [])[0].status == 200
+    assert cpu(app) - before < 0.02 * pages
 
 
 @pytest.mark.parametrize("sizes", SIZES)
