@@ -30,7 +30,7 @@ def find_wanting(tab: Tab, workflow: graph.Workflow, nodes: node_classes.Nodes) 
         return Wanting()
     missing = missing_models.missing_of(files)
     head = f"{missing.line}." if missing else f"{len(lines)} of what this needs cannot be used."
-    return Wanting(_words(head, lines), " && ".join(missing.commands) if missing else "")
+    return Wanting(_words(head, lines), " && ".join(missing.from_anywhere) if missing else "")
 
 
 def _words(head: str, lines: Sequence[str]) -> str:

@@ -1,12 +1,12 @@
 """Runs, pictures and errors in words, as HTML; everything that comes from elsewhere is escaped."""
 
 import base64
-import shlex
 import time
 from collections.abc import Sequence
 from html import escape
 
 from ..cascade_core.wording import duration, enough_of
+from ..runtime import environment
 from . import values
 from .output_pictures import Origin
 from .runs import Run, Runner
@@ -86,10 +86,10 @@ def details(name: str, made: Origin | None) -> str:
 def tried(name: str, told: Sequence[str]) -> str:
     """What a shared file was changed into, a line for each sort of change, and the command that does the same."""
     lines = "".join(f"<p>{escape(line)}</p>" for line in told)
-    command = shlex.join(["cascade", "run", name, "--built-in"])
+    command = environment.from_anywhere(["run", name, "--built-in"])
     return (
         f'<div class="details"><p><b>{escape(name)}</b></p>{lines}'
-        f"<p>The same by the command:</p><pre>{escape(command)}</pre></div>"
+        f"<p>The same by the command, in the folder of the file:</p><pre>{escape(command)}</pre></div>"
     )
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from ..cascade_core.files import published
 from ..cascade_core.wording import nearest_file, size_in_words
-from ..runtime import host
+from ..runtime import environment, host
 from ..runtime.local import LocalHost
 from . import graph, node_classes
 from .requirements import File, files_of
@@ -47,6 +47,7 @@ class Missing:
     line: str
     names: str
     commands: Sequence[str]
+    from_anywhere: Sequence[str]  # the same for a terminal in any folder
 
 
 def missing_of(files: Sequence[File]) -> Missing | None:
@@ -60,12 +61,20 @@ def missing_of(files: Sequence[File]) -> Missing | None:
     if not missing:
         return None
     names = ", ".join(f"{f.name}{f' ({f.kinds[0]})' if len(f.kinds) == 1 else ''}" for f in found.values())
-    models = cast(LocalHost, host.current()).settings.models
+    models, told = cast(LocalHost, host.current()).settings.models, published.commands_for(missing)
     folder = "" if models is None else f" --models {shlex.quote(str(models))}"
-    commands = [f"{command}{folder}" for command in published.commands_for(missing)]
+    commands = [f"{command}{folder}" for command in told]
+    anywhere = [environment.from_anywhere([*shlex.split(command)[1:], *models_option()]) for command in told]
     files_are = "model files are" if len(missing) > 1 else "model file is"
     line = f"{len(missing)} {files_are} not here, {size_in_words(sum(file.size for file in missing))} in all"
-    return Missing(line, names, commands)
+    return Missing(line, names, commands, anywhere)
+
+
+def models_option() -> list[str]:
+    """The option with this program's folder of models; none where any folder's `cascade` finds it, in its ComfyUI."""
+    local = cast(LocalHost, host.current())
+    is_found = local.settings.models is None and local.comfyui_directory() is not None
+    return [] if is_found else ["--models", str(local.models_directory().absolute())]
 
 
 def in_one(files: Sequence[File]) -> str:

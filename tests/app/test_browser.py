@@ -71,7 +71,7 @@ def test_a_prompt_becomes_a_picture_that_shows_it(server: Server, page: Page) ->
     page.wait("the picture", lambda: page.find_all(".pictures .thumbnail-item img"))
     details = page.find(".details").text
     assert "a large blue circle at the center on a cream background" in details
-    assert page.value(".node-9.input-seed") in details and "cascade run" in details
+    assert page.value(".node-9.input-seed") in details and " run /" in details
     shot(page, "text_to_image-1280")
 
 

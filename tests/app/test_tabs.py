@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,20 @@ def test_values_become_what_set_makes_of_them(nodes: node_classes.Nodes) -> None
     assert workflow_file.read(tab.path) == tab.document  # which no run changes
 
 
-def test_the_command_says_the_same(nodes: node_classes.Nodes) -> None:
-    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+def test_the_command_says_the_same_in_any_folder(
+    place: Path, nodes: node_classes.Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SHIPPED)  # as `--workflows .` there
+    tab = tabs.read(Path("text_to_image.json"), nodes)
     told = values.command(tab, values.changes(tab, given(tab, Prompt__text="a 'blue' star", Stage_C__steps=3)))
-    assert told.startswith("cascade run ") and "'Stage C.steps=3'" in told
-    assert shlex.split(told)[3:] == ["--set", "Prompt.text=a 'blue' star", "--set", "Stage C.steps=3"]
+    start = [sys.executable, str(SHIPPED.parent), "run"]
+    shipped_file = str(SHIPPED / "text_to_image.json")
+    assert shlex.split(told) == [*start, shipped_file, "--set", "Prompt.text=a 'blue' star", "--set", "Stage C.steps=3"]
+    monkeypatch.setattr(sys, "argv", ["bin/cascade", "app"])
+    assert shlex.split(values.command(tab, [])) == [str(SHIPPED / "bin" / "cascade"), "run", shipped_file]
+    tab = tabs.read(Path("inpainting.json"), nodes)
+    told = values.command(tab, values.changes(tab, given(tab, Picture__image="app/photo.png")))
+    assert shlex.split(told)[-2:] == ["--input", str(place / "input")]
 
 
 @pytest.mark.parametrize(
