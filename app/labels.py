@@ -73,6 +73,12 @@ HEADINGS: dict[str, dict[str, str]] = {
     "Models": {"model_name": "", "dtype": "Precision", "compile": "Compile"},  # a model is called as its loader
     "Files": {"filename_prefix": "Name of the files"},
 }
+TITLES = {
+    "canny": "Outlines (Canny)",
+    "super_resolution": "Enlarge (super resolution)",
+    "lora": "Style or word (LoRA)",
+    "economical": "Drafts to pick from",
+}  # of shipped workflows whose names say little
 OTHERS = "More"  # what nobody has put under a heading
 ORDER = [*HEADINGS, OTHERS]
 KEPT = {"lora": "LoRA", "controlnet": "ControlNet", "unet": "UNet", "vae": "VAE", "clip": "CLIP"}  # in titles

@@ -76,7 +76,7 @@ class Tab:
 
     @property
     def title(self) -> str:
-        return labels.sentence(self.key)
+        return labels.TITLES.get(self.key) or labels.sentence(self.key)
 
     def label(self, field: Field) -> str:
         """What a person calls a field: with its node's title where another of the same place has that name too."""
@@ -106,7 +106,7 @@ def read_all(folder: Path, nodes: node_classes.Nodes) -> tuple[list[Tab], list[s
     """The workflows of a folder, and a sentence for each file that has no tab, whatever is in it."""
     tabs: list[Tab] = []
     problems: list[str] = []
-    for path in sorted(shipped.files(folder), key=lambda path: (path.stem != FIRST, path.name.casefold())):
+    for path in sorted(shipped.files(folder), key=lambda path: shipped.by_use(path.stem)):
         try:
             tabs.append(read(path, nodes))
         except graph.WorkflowError as error:

@@ -161,7 +161,7 @@ def test_a_dropped_picture_restores_its_settings(server: Server, page: Page, tmp
     made = newest(server, before)
     page.open()
     assert page.value(".node-9.input-steps") == "20"
-    page.tab("Canny")
+    page.tab("Outlines (Canny)")
     page.driver.execute_script(DROP, base64.b64encode(made.read_bytes()).decode(), made.name)
     page.wait("the settings", lambda: "has the settings of" in page.status(), 20)
     page.wait("the tab", lambda: page.find_all(".node-6"))

@@ -37,6 +37,14 @@ def test_every_shipped_workflow_has_a_tab_with_all_of_its_widgets(nodes: node_cl
         assert tab.note.startswith("## ")
 
 
+def test_tabs_stand_in_the_order_of_use_and_peoples_own_come_last(tmp_path: Path, nodes: node_classes.Nodes) -> None:
+    for name in ("canny", "few_steps", "text_to_image", "inpainting"):
+        (tmp_path / f"{name}.json").write_bytes((SHIPPED / f"{name}.json").read_bytes())
+    (tmp_path / "a_file.json").write_text(json.dumps(two_prompts()), "utf-8")
+    titles = [tab.title for tab in tabs.read_all(tmp_path, nodes)[0]]
+    assert titles == ["Text to image", "Inpainting", "Outlines (Canny)", "Few steps", "A file"]
+
+
 def test_at_first_people_see_what_they_need_and_the_rest_has_headings(nodes: node_classes.Nodes) -> None:
     tab = tabs.read(SHIPPED / "inpainting.json", nodes)
     places = {(field.title, field.name): field.place for field in tab.fields}
