@@ -1,7 +1,10 @@
 """The page's stylesheet, and the little of it that runs in the browser. Nothing comes from another address."""
 
 CSS = """
+html { scrollbar-gutter: stable; }
 :root:has(body.dark), body.dark { color-scheme: dark; }
+/* Clipped, not hidden: in a box that could scroll, nothing sticks to the window. */
+.gradio-container { overflow: clip !important; width: 100% !important; }
 .gradio-container { max-width: 1500px !important; margin: 0 auto !important; --problem: #b42318; --advice: #8a5a00;
   --chosen: var(--primary-700); }
 .dark .gradio-container, .gradio-container.dark { --problem: #ff8a7a; --advice: #e3b341;
@@ -41,7 +44,8 @@ button:disabled { opacity: 1 !important; cursor: not-allowed; background: var(--
   color: var(--neutral-200) !important; }
 .tabitem:has([data-problem]) .actions::after { content: "A number is out of range: see the field in red.";
   color: var(--problem); flex-basis: 100%; font-size: .85rem; }
-@media (min-width: 768px) { .results { position: sticky; top: 8px; } }
+@media (min-width: 768px) {
+  .results { position: sticky; top: 8px; max-height: calc(100vh - 16px); overflow-y: auto; flex-wrap: nowrap; } }
 .pictures .grid-wrap { max-height: none !important; overflow-y: hidden !important; }
 .pictures.many .grid-wrap { max-height: 78vh !important; overflow-y: auto !important; }
 .pictures:not(.many) .grid-container:not(:has(> :nth-child(2))) .thumbnail-item {
