@@ -97,6 +97,14 @@ def label_of(name: str, title: str) -> str:
     return found or sentence(name)
 
 
+def called(name: str, title: str) -> str:
+    """The same where no field is looked at, so that it says of which node."""
+    if name in ("text", "image"):
+        return title
+    label = label_of(name, title)
+    return label if name == "model_name" else f"{label} ({title.removeprefix('Load ')})"
+
+
 def sentence(words: str) -> str:
     """A name as words: the first with a capital, and those that are spelled in a way of their own."""
     found = [KEPT.get(word.casefold(), word) for word in words.replace("_", " ").replace("-", " ").split()]

@@ -38,6 +38,7 @@ class Run:
     tab: str
     checked: graph.Validation
     editor: dict[str, Any] | None
+    paints: bool = False  # whether its page has a picture to paint a mask on
     state: State = "waiting"
     visitor: str = ""  # whose it is, where a page asked for it
     messages: list[str] = field(default_factory=list)

@@ -9,6 +9,7 @@ from ..headless import graph, missing_models, node_classes, set_values
 from ..headless.built_in import is_built_in
 from ..runtime import environment, host
 from ..runtime.model_folders import can_hold_weights
+from . import labels
 from .tabs import Field, Tab
 
 LONGEST_TEXT, LONGEST_LINE = 10_000, 500  # characters; the longest prompts that people share have some hundred words
@@ -149,7 +150,7 @@ def _text(field: Field, value: Any) -> str:
 
 def _wrong(field: Field, expected: str, found: Any, quoted: bool = True) -> graph.WorkflowError:
     shown = graph.show(found) if quoted and found is not None else found or "nothing"
-    return graph.WorkflowError(f"{field.title}, {field.name}: expected {expected}, found {shown}")
+    return graph.WorkflowError(f"{labels.called(field.name, field.title)}: expected {expected}, found {shown}")
 
 
 def refuse_leading_out(prompt: graph.Prompt, definitions: graph.Definitions) -> None:

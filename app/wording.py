@@ -8,6 +8,7 @@ from html import escape
 from ..cascade_core.wording import duration, enough_of
 from ..runtime import environment
 from . import values
+from .messages import for_page
 from .output_pictures import Origin
 from .runs import Run, Runner
 
@@ -45,6 +46,7 @@ def _notice(kind: str, text: str) -> str:
     """The first sentence; the others behind a click."""
     first, _, more = text.partition(". ")
     if not more:
+    text = for_page(text)
         return f'<p class="{kind}">{escape(text)}</p>'
     return f'<details class="{kind}"><summary>{escape(first)}.</summary><p>{escape(more)}</p></details>'
 
@@ -55,7 +57,7 @@ def idle(text: str) -> str:
 
 
 def problem(messages: Sequence[str]) -> str:
-    return _box("failed", _list("message", enough_of(messages)))
+    return _box("failed", _list("message", enough_of([for_page(message) for message in messages])))
 
 
 def error(found: Exception) -> str:
@@ -96,7 +98,8 @@ def tried(name: str, told: Sequence[str]) -> str:
 def _ended(runs: Sequence[Run], curves: Sequence[bytes]) -> str:
     failed = [run for run in runs if run.state == "failed"]
     stopped = any(run.state == "stopped" for run in runs)
-    lines = _list("message", [message for run in runs for message in run.messages])
+    said = dict.fromkeys(for_page(message, run.paints) for run in runs for message in run.messages)
+    lines = _list("message", list(said))
     seconds = duration(sum(run.seconds for run in runs))
     if failed:
         head = "This did not work." if len(runs) == 1 else f"{len(failed)} of {len(runs)} did not work."

@@ -15,10 +15,11 @@ from . import graph, node_classes
 from .requirements import File, files_of
 
 
-def messages(checked: graph.Validation, nodes: node_classes.Nodes) -> list[str]:
+def messages(checked: graph.Validation, nodes: node_classes.Nodes, *, anywhere: bool = False) -> list[str]:
     """All problems in words, one for each; of several published files that are missing one for all, at the end.
 
-    What nobody published, or is a near miss of one that is here, keeps its own.
+    What nobody published, or is a near miss of one that is here, keeps its own. anywhere: the command is one for a
+    terminal in any folder.
     """
     problems = {problem.node: problem for problem in checked.problems if is_of_model_file(problem, nodes)}
     prompt = {node: checked.prompt[node] for node in checked.prompt if node in problems}
@@ -26,7 +27,10 @@ def messages(checked: graph.Validation, nodes: node_classes.Nodes) -> list[str]:
     if len({file.name for file in absent}) < 2:
         return [problem.message for problem in checked.problems]
     told = [problems[file.node] for file in absent]
-    return [*(problem.message for problem in checked.problems if problem not in told), in_one(absent)]
+    return [
+        *(problem.message for problem in checked.problems if problem not in told),
+        in_one(absent, anywhere=anywhere),
+    ]
 
 
 def is_of_model_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
@@ -77,11 +81,11 @@ def models_option() -> list[str]:
     return [] if is_found else ["--models", str(local.models_directory().absolute())]
 
 
-def in_one(files: Sequence[File]) -> str:
+def in_one(files: Sequence[File], *, anywhere: bool = False) -> str:
     """The sentence about published files of which at least one is missing."""
     missing = missing_of(files)
     assert missing is not None
-    commands = " and ".join(f"`{command}`" for command in missing.commands)
+    commands = " and ".join(f"`{command}`" for command in (missing.from_anywhere if anywhere else missing.commands))
     return f"{missing.line}: {missing.names}: get them with {commands} or choose others"
 
 

@@ -208,7 +208,7 @@ def test_what_no_input_takes_is_refused(
     with pytest.raises(graph.WorkflowError) as raised:
         values.changes(tab, sent)
     assert expected in str(raised.value)
-    assert str(raised.value).startswith(f"{title}, {name}: expected")
+    assert str(raised.value).startswith(f"{labels.called(name, title)}: expected")
     assert len(str(raised.value)) < 300
 
 
@@ -244,5 +244,5 @@ def test_a_picture_with_values_that_no_tab_can_show_is_told(
     prompt = values.workflow(tab, [], nodes).prompt
     prompt["6"]["inputs"]["text"] = value
     (tmp_path / "x.json").write_text(json.dumps(prompt), "utf-8")
-    with pytest.raises(graph.WorkflowError, match="Prompt, text: expected"):
+    with pytest.raises(graph.WorkflowError, match="Prompt: expected"):
         output_pictures.origin(tmp_path / "x.json", [tab], nodes)
