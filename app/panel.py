@@ -22,6 +22,10 @@ OUTCOME = (
     " curve of the loss, here and in `output/training/NAME`. Cancel keeps what was learned; Train goes on from there."
 )
 LONG_HELP = 130  # characters of an explanation that need the page's width
+NOT_YET = "This cannot run yet: model files are missing. The box with *Look again* says which."
+LORA = "lora_name"
+OWN_LORA = "One of your own: put its file into the folder `{}`, then press *Look again* and choose it."
+SIZES = "The built-in models know squares of 256; the published ones sides of 1024 to 1536."
 
 
 class Panel:
@@ -124,6 +128,8 @@ class Panel:
                 min_width=100,
                 visible=not (self.tab.trains or self.tab.has_drafts),
                 elem_classes=["input-number"],
+        if any(field.name == "width" for _, field in numbered):
+            gr.Markdown(SIZES, elem_classes=["hint", "sizes"])
             )
             for index, field in seeds:
                 self._field(index, field)
