@@ -19,14 +19,16 @@ def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) ->
     if len(over) == len(runs):
         return _ended(runs, curves)
     run = next(run for run in runs if not run.is_over)
-    which = f"picture {runs.index(run) + 1} of {len(runs)}: " if len(runs) > 1 else ""
-    if run.state == "waiting" and (ahead := runner.ahead_of(run)):
+    which = f"Picture {runs.index(run) + 1} of {len(runs)}: " if len(runs) > 1 else ""
+    if run.is_stopping:
+        now = "Cancelling: it stops after this step"
+    elif run.state == "waiting" and (ahead := runner.ahead_of(run)):
         now = f"{which}waiting behind {ahead} other run{'s' * (ahead != 1)}"
     elif run.steps:
         now = f"{which}{_shorter(run.node)}, step {run.step} of {run.steps}{_left(runs)}"
     else:
         now = f"{which}{_shorter(run.node) or 'starting'}"
-    share = (len(over) + (run.step / run.steps if run.steps else 0)) / len(runs)
+    share = (len(over) + run.share) / len(runs)
     lines = [f'<div class="bar"><div style="width:{share:.1%}"></div></div>', f'<p class="now">{escape(now)}</p>']
     if run.preview is not None:
         lines.append(_image("Preview", "jpeg", run.preview))
@@ -44,9 +46,9 @@ def notices(runs: Sequence[Run]) -> str:
 
 def _notice(kind: str, text: str) -> str:
     """The first sentence; the others behind a click."""
+    text = for_page(text)
     first, _, more = text.partition(". ")
     if not more:
-    text = for_page(text)
         return f'<p class="{kind}">{escape(text)}</p>'
     return f'<details class="{kind}"><summary>{escape(first)}.</summary><p>{escape(more)}</p></details>'
 

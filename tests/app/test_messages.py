@@ -58,3 +58,13 @@ def test_unknown_words_have_all_known_ones_behind_a_click() -> None:
     first, _, more = messages.for_page(f"tiny does not know and skips: castle. It knows: {known}").partition(". ")
     assert first == "tiny does not know and skips: castle"
     assert all(word in more for word in (*COLORS, *BACKGROUNDS, *PLURALS, "blonde")) and "cascade nodes" not in more
+
+
+def test_the_bar_is_of_the_whole_run(runner: Runner, nodes: node_classes.Nodes) -> None:
+    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+    sent = [2 if field.name == "steps" else field.value for field in tab.fields]
+    shares = []
+    for view in Handlers(tab, runner).run(Given(sent, {}, 2, False)):
+        found = view.status.partition('style="width:')[2].partition("%")[0]
+        shares += [float(found)] if found else []
+    assert shares == sorted(shares) and len(shares) > 1
