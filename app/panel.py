@@ -105,7 +105,7 @@ class Panel:
 
     def shown_by(self) -> list[Any]:
         """All that `show` may change."""
-        return [*self.components, *(picture.view for picture in self.pictures.values()), self.parted]
+        return [*self.components, *(picture.view for picture in self.pictures.values()), self.parted, self.number]
 
     def _open(self) -> None:
         """Draw what people see at first."""

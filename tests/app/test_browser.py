@@ -110,10 +110,14 @@ def test_cancel_works_within_a_step_and_the_next_run_starts_clean(server: Server
 
 
 def test_a_page_that_is_opened_anew_can_cancel_what_still_runs(server: Server, page: Page) -> None:
+    prompt, seed = "three green squares on a gray background", str(time.time_ns() % 10**6)
+    page.fill(".node-6", prompt)
     page.fill(".node-9.input-steps", "1000")
-    page.fill(".node-9.input-seed", str(time.time_ns() % 10**6))
+    page.fill(".node-9.input-seed", seed)
     page.start()
     page.open()
+    page.wait("its settings", lambda: page.value(".node-6") == prompt, 20)
+    assert (page.value(".node-9.input-steps"), page.value(".node-9.input-seed")) == ("1000", seed)
     page.console()  # the old page's streams end with an error, which nobody sees any more
     page.wait("the run", lambda: re.search(r"step \d+ of 1000, about", page.status()), 20)
     page.click("button.cancel")
