@@ -14,7 +14,7 @@ from .handlers import follow
 from .panel import Panel
 from .results import UNLIMITED, Results
 from .runs import Runner
-from .tabs import Tab, values_of
+from .tabs import FIRST, Tab, values_of
 
 ABOUT = (
     "Say what the picture shows, and press Make."
@@ -45,6 +45,8 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
                     panel.build(tab)
             with gr.Tab(shared_file.TITLE, id=shared_file.KEY):
                 tried = shared_file.build(tabs, runner)
+        for panel in panels:
+            panel.elsewhere.click(lambda: gr.Tabs(selected=FIRST), None, chooser, **QUIET)
         gallery_tab.select(
             lambda: gallery.updates([(path, "") for path in output_pictures.latest()]), None, gallery.outputs, **QUIET
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stable_cascade_nodes.app import messages, tabs
+from stable_cascade_nodes.app import messages, models, tabs, values
 from stable_cascade_nodes.app.handlers import Given, Handlers
 from stable_cascade_nodes.app.runs import Runner
 from stable_cascade_nodes.cascade_core.builtin.words import summary
@@ -58,6 +58,13 @@ def test_unknown_words_have_all_known_ones_behind_a_click() -> None:
     first, _, more = messages.for_page(f"tiny does not know and skips: castle. It knows: {known}").partition(". ")
     assert first == "tiny does not know and skips: castle"
     assert all(word in more for word in (*COLORS, *BACKGROUNDS, *PLURALS, "blonde")) and "cascade nodes" not in more
+
+
+def test_a_tab_without_its_models_says_nothing_of_the_editor(nodes: node_classes.Nodes, place: Path) -> None:
+    tab = tabs.read(SHIPPED / "published_models.json", nodes)
+    assert "11.8 GB" in tab.purpose and "editor" not in tab.purpose
+    wanting = models.find_wanting(tab, values.workflow(tab, [], nodes), nodes)
+    assert "editor" not in wanting.words and wanting.command
 
 
 def test_the_bar_is_of_the_whole_run(runner: Runner, nodes: node_classes.Nodes) -> None:

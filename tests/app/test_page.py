@@ -159,6 +159,20 @@ def test_the_page_keeps_its_width_and_what_a_run_says_stays_in_sight(server: Ser
     assert len(widths) == 1, widths
 
 
+def test_a_lora_of_ones_own_is_listed_when_one_looks_again(server: Server, page: Page) -> None:
+    folder = server.place / "models" / "loras"
+    page.tab("Style or word (LoRA)")
+    assert str(folder) in page.find(".own-lora").text
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.safetensors").write_bytes(b"")
+    page.click("button.look-for-loras")
+    time.sleep(1)
+    page.click(".input-lora_name input")
+    page.wait("the file", lambda: any("mine.safetensors" in found.text for found in page.find_all("[role=option]")), 10)
+    page.driver.switch_to.active_element.send_keys("\ue00c")  # Escape
+    (folder / "mine.safetensors").unlink()
+
+
 def test_a_prompt_outside_the_toy_world_shows_picture_and_notice_at_once(page: Page) -> None:
     page.fill(".input-text", "a photorealistic castle on a hill at sunset, 8k")
     page.fill(".input-seed", str(time.time_ns() % 10**6))
@@ -197,10 +211,11 @@ def test_missing_models_are_said_when_the_tab_is_opened(page: Page) -> None:
     box = page.find(".wanting-box")
     assert "5 model files are not here, 11.8 GB in all" in box.text and "stage_c_bf16" not in box.text
     assert " download essential big-big --text-encoder --models /" in page.value(".command")
-    assert not page.find("button.make").is_enabled()
+    assert not page.find("button.make").is_enabled() and "cannot run yet" in page.find(".not-yet").text
     assert page.find("button.example").text.startswith("a lighthouse")
     assert is_in_sight(page, ".wanting-box")
-    page.tab("Text to image")
+    page.click("button.elsewhere")
+    page.wait("the tab", lambda: page.find_all(".input-width") and not page.find_all(".not-yet"))
     assert not page.find_all(".wanting-box") and page.find("button.make").is_enabled()
 
 
