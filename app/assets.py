@@ -53,6 +53,7 @@ button:disabled { opacity: 1 !important; cursor: not-allowed; background: var(--
 .pictures.many .grid-wrap { max-height: 78vh !important; overflow-y: auto !important; }
 .pictures:not(.many) .grid-container:not(:has(> :nth-child(2))) .thumbnail-item {
   aspect-ratio: auto !important; height: min(54vh, 700px) !important; }
+.pictures .caption-label { white-space: normal !important; max-width: 100% !important; overflow-wrap: anywhere; }
 .results .html-container { padding: 0 !important; }
 .status { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .5rem .8rem; }
 .status p { margin: .15rem 0; overflow-wrap: anywhere; white-space: pre-line; }

@@ -47,15 +47,20 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
                 tried = shared_file.build(tabs, runner)
         for panel in panels:
             panel.elsewhere.click(lambda: gr.Tabs(selected=FIRST), None, chooser, **QUIET)
-        gallery_tab.select(
-            lambda: gallery.updates([(path, "") for path in output_pictures.latest()]), None, gallery.outputs, **QUIET
-        )
+        gallery_tab.select(lambda: _latest(gallery), None, [gallery.notices, *gallery.outputs], **QUIET)
         if panels:
             page.load(lambda: _under_way(panels, runner), None, _shown_by(panels), **QUIET)
         results = [*(panel.results for panel in panels), tried]
         _seen_again(page, chooser, results, runner)
         _restoring(panels, chooser, notice, drop, [gallery, *(result.gallery for result in results)], runner)
     return page
+
+
+def _latest(gallery: Gallery) -> list[Any]:
+    """Updates that show the output folder's pictures, and what there is to say where there are none."""
+    found = output_pictures.latest()
+    told = "" if found else wording.idle("There are no pictures yet.")
+    return [told, *gallery.updates([(path, "") for path in found])]
 
 
 def _shown_by(panels: Sequence[Panel]) -> list[Any]:
