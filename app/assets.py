@@ -25,8 +25,7 @@ button[role=tab].selected, button[role=tab][aria-selected=true] { color: var(--c
 .examples { gap: 6px; flex-wrap: wrap; margin-top: -8px; }
 .example { flex: 0 1 auto !important; width: auto !important; white-space: normal; text-align: left;
   font-weight: 400; padding: 3px 10px; border-radius: 999px; }
-.hint p { font-size: .85rem; }
-.sizes, .own-lora { margin-top: -10px; }
+.hint p { font-size: .85rem !important; }
 .not-yet p { color: var(--advice); }
 .seed, .choose { align-items: flex-end; flex-wrap: wrap; }
 .seed .random, .choose .bring { flex-grow: 0 !important; min-width: 130px; margin-bottom: 4px; }

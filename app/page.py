@@ -59,7 +59,7 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
 def _latest(gallery: Gallery) -> list[Any]:
     """Updates that show the output folder's pictures, and what there is to say where there are none."""
     found = output_pictures.latest()
-    told = "" if found else wording.idle("There are no pictures yet.")
+    told = "" if found else "<p>There are no pictures yet.</p>"
     return [told, *gallery.updates([(path, "") for path in found])]
 
 
