@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stable_cascade_nodes.app import labels, output_pictures, tabs, values
+from stable_cascade_nodes.app import components, labels, output_pictures, tabs, values
 from stable_cascade_nodes.headless import graph, node_classes, shipped, workflow_file
 from stable_cascade_nodes.headless.set_values import apply
 
@@ -74,6 +74,18 @@ def test_a_training_begins_with_its_pictures(nodes: node_classes.Nodes) -> None:
     seen = sorted((field for field in tab.fields if field.is_open), key=lambda field: tabs.ORDER.index(field.name))
     assert tab.trains and tab.title == "LoRA training"
     assert [field.name for field in seen] == ["folder", "name", "tokens", "steps", "text"]
+
+
+def test_a_lora_that_came_is_listed_when_the_file_is_read_again(place: Path, nodes: node_classes.Nodes) -> None:
+    def listed() -> bool:
+        fields = tabs.read(SHIPPED / "lora.json", nodes).fields
+        (field,) = [field for field in fields if field.name == "lora_name"]
+        return "mine.safetensors" in [value for _, value in components.choices(field)] and field.is_open
+
+    assert not listed()
+    (place / "models" / "loras").mkdir(parents=True)
+    (place / "models" / "loras" / "mine.safetensors").write_bytes(b"")
+    assert listed()
 
 
 def test_one_seed_drives_both_stages_unless_they_are_parted(nodes: node_classes.Nodes) -> None:
