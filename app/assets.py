@@ -1,7 +1,10 @@
 """The page's stylesheet, and the little of it that runs in the browser. Nothing comes from another address."""
 
 CSS = """
+html { scrollbar-gutter: stable; }
 :root:has(body.dark), body.dark { color-scheme: dark; }
+/* Clipped, not hidden: in a box that could scroll, nothing sticks to the window. */
+.gradio-container { overflow: clip !important; width: 100% !important; }
 .gradio-container { max-width: 1500px !important; margin: 0 auto !important; --problem: #b42318; --advice: #8a5a00;
   --chosen: var(--primary-700); }
 .dark .gradio-container, .gradio-container.dark { --problem: #ff8a7a; --advice: #e3b341;
@@ -22,6 +25,8 @@ button[role=tab].selected, button[role=tab][aria-selected=true] { color: var(--c
 .examples { gap: 6px; flex-wrap: wrap; margin-top: -8px; }
 .example { flex: 0 1 auto !important; width: auto !important; white-space: normal; text-align: left;
   font-weight: 400; padding: 3px 10px; border-radius: 999px; }
+.hint p { font-size: .85rem !important; }
+.not-yet p { color: var(--advice); }
 .seed, .choose { align-items: flex-end; flex-wrap: wrap; }
 .seed .random, .choose .bring { flex-grow: 0 !important; min-width: 130px; margin-bottom: 4px; }
 .seed .random { min-width: 90px; }
@@ -41,11 +46,13 @@ button:disabled { opacity: 1 !important; cursor: not-allowed; background: var(--
   color: var(--neutral-200) !important; }
 .tabitem:has([data-problem]) .actions::after { content: "A number is out of range: see the field in red.";
   color: var(--problem); flex-basis: 100%; font-size: .85rem; }
-@media (min-width: 768px) { .results { position: sticky; top: 8px; } }
+@media (min-width: 768px) {
+  .results { position: sticky; top: 8px; max-height: calc(100vh - 16px); overflow-y: auto; flex-wrap: nowrap; } }
 .pictures .grid-wrap { max-height: none !important; overflow-y: hidden !important; }
 .pictures.many .grid-wrap { max-height: 78vh !important; overflow-y: auto !important; }
 .pictures:not(.many) .grid-container:not(:has(> :nth-child(2))) .thumbnail-item {
   aspect-ratio: auto !important; height: min(54vh, 700px) !important; }
+.pictures .caption-label { white-space: normal !important; max-width: 100% !important; overflow-wrap: anywhere; }
 .results .html-container { padding: 0 !important; }
 .status { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: .5rem .8rem; }
 .status p { margin: .15rem 0; overflow-wrap: anywhere; white-space: pre-line; }

@@ -10,7 +10,7 @@ from .tabs import Field
 TICKS = 200  # positions of a slider at most
 NARROW = 120  # pixels that a number needs
 # Explanations of what is open, where the node's own would say too much.
-HELP = dict.fromkeys(("text", "image", "width", "height", "seed"), None) | {
+HELP = dict.fromkeys(("text", "image", "lora_name", "width", "height", "seed"), None) | {
     "budget": "As many pixels as a square of this side: 256 for the built-in models, 1024 for the published ones."
 }
 

@@ -36,7 +36,7 @@ class Gallery:
                     buttons=["download", "fullscreen"],
                     elem_classes=["pictures", "many"] if beside else ["pictures"],
                 )
-                self.notices = gr.HTML(padding=False)
+                self.notices = gr.HTML("<p>Looking for pictures ...</p>" if beside else "", padding=False)
             with gr.Column(scale=2, min_width=320) if beside else nullcontext():
                 self.details = gr.HTML(padding=False)
                 with gr.Row(visible=False) as self.actions:

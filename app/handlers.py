@@ -79,8 +79,8 @@ class Handlers:
             made = values.workflow(self.tab, values.with_seeds(self.tab, changed, step), self.nodes)
             checked = graph.validate(made.prompt, self.nodes.classes)
             if checked.problems:
-                raise graph.WorkflowError(*missing_models.messages(checked, self.nodes))
-            runs.append(Run(self.tab.key, checked, made.editor))
+                raise graph.WorkflowError(*missing_models.messages(checked, self.nodes, anywhere=True))
+            runs.append(Run(self.tab.key, checked, made.editor, any(field.mask for field in self.tab.fields)))
         return runs
 
 

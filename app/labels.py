@@ -73,6 +73,12 @@ HEADINGS: dict[str, dict[str, str]] = {
     "Models": {"model_name": "", "dtype": "Precision", "compile": "Compile"},  # a model is called as its loader
     "Files": {"filename_prefix": "Name of the files"},
 }
+TITLES = {
+    "canny": "Outlines (Canny)",
+    "super_resolution": "Enlarge (super resolution)",
+    "lora": "Style or word (LoRA)",
+    "economical": "Drafts to pick from",
+}  # of shipped workflows whose names say little
 OTHERS = "More"  # what nobody has put under a heading
 ORDER = [*HEADINGS, OTHERS]
 KEPT = {"lora": "LoRA", "controlnet": "ControlNet", "unet": "UNet", "vae": "VAE", "clip": "CLIP"}  # in titles
@@ -89,6 +95,14 @@ def label_of(name: str, title: str) -> str:
         return sentence(title.removeprefix("Load "))
     found = next((inputs[name] for inputs in HEADINGS.values() if name in inputs), "")
     return found or sentence(name)
+
+
+def called(name: str, title: str) -> str:
+    """The same where no field is looked at, so that it says of which node."""
+    if name in ("text", "image"):
+        return title
+    label = label_of(name, title)
+    return label if name == "model_name" else f"{label} ({title.removeprefix('Load ')})"
 
 
 def sentence(words: str) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from html import escape
 
 from ..headless import graph, missing_models, node_classes, requirements
+from ..runtime import environment
+from .messages import for_page
 from .tabs import Tab
 
 
@@ -30,7 +32,7 @@ def find_wanting(tab: Tab, workflow: graph.Workflow, nodes: node_classes.Nodes) 
         return Wanting()
     missing = missing_models.missing_of(files)
     head = f"{missing.line}." if missing else f"{len(lines)} of what this needs cannot be used."
-    return Wanting(_words(head, lines), " && ".join(missing.commands) if missing else "")
+    return Wanting(_words(head, lines), " && ".join(missing.from_anywhere) if missing else "")
 
 
 def _words(head: str, lines: Sequence[str]) -> str:
@@ -39,8 +41,9 @@ def _words(head: str, lines: Sequence[str]) -> str:
 
 
 def _of_classes(names: list[str]) -> Iterator[str]:
+    command = escape(environment.from_anywhere(["run", "--server", "URL"]))
     for name in names:
-        yield f"The node {escape(name)} is not here: <code>cascade run --server URL</code> has a ComfyUI run it."
+        yield f"The node {escape(name)} is not here: <code>{command}</code> has a ComfyUI run it."
 
 
 def _of_file(file: requirements.File) -> str:
@@ -48,5 +51,5 @@ def _of_file(file: requirements.File) -> str:
     title = file.title.removeprefix("Stable Cascade: ")
     text = f"<b>{escape(file.name)}</b>{f' ({escape(title)})' if title else ''} {state}."
     if file.problem is not None:
-        return f"{text} {escape(file.problem)}"
+        return f"{text} {escape(for_page(file.problem))}"
     return text if file.present else f"{text} Looked in {escape(', '.join(map(str, file.looked_in)))}."

@@ -14,7 +14,7 @@ from .handlers import follow
 from .panel import Panel
 from .results import UNLIMITED, Results
 from .runs import Runner
-from .tabs import Tab
+from .tabs import FIRST, Tab, values_of
 
 ABOUT = (
     "Say what the picture shows, and press Make."
@@ -45,13 +45,35 @@ def build(tabs: Sequence[Tab], problems: Sequence[str], runner: Runner) -> gr.Bl
                     panel.build(tab)
             with gr.Tab(shared_file.TITLE, id=shared_file.KEY):
                 tried = shared_file.build(tabs, runner)
-        gallery_tab.select(
-            lambda: gallery.updates([(path, "") for path in output_pictures.latest()]), None, gallery.outputs, **QUIET
-        )
+        for panel in panels:
+            panel.elsewhere.click(lambda: gr.Tabs(selected=FIRST), None, chooser, **QUIET)
+        gallery_tab.select(lambda: _latest(gallery), None, [gallery.notices, *gallery.outputs], **QUIET)
+        if panels:
+            page.load(lambda: _under_way(panels, runner), None, _shown_by(panels), **QUIET)
         results = [*(panel.results for panel in panels), tried]
         _seen_again(page, chooser, results, runner)
         _restoring(panels, chooser, notice, drop, [gallery, *(result.gallery for result in results)], runner)
     return page
+
+
+def _latest(gallery: Gallery) -> list[Any]:
+    """Updates that show the output folder's pictures, and what there is to say where there are none."""
+    found = output_pictures.latest()
+    told = "" if found else "<p>There are no pictures yet.</p>"
+    return [told, *gallery.updates([(path, "") for path in found])]
+
+
+def _shown_by(panels: Sequence[Panel]) -> list[Any]:
+    return [component for panel in panels for component in panel.shown_by()]
+
+
+def _under_way(panels: Sequence[Panel], runner: Runner) -> dict[Any, Any]:
+    """Updates that put what runs into its tab's form."""
+    runs = runner.under_way()
+    panel = next((panel for panel in panels if runs and panel.tab.key == runs[0].tab), None)
+    if panel is None:
+        return {panels[0].number: gr.skip()}
+    return {**panel.show(values_of(panel.tab, runs[0].checked.prompt)), panel.number: gr.Number(len(runs))}
 
 
 def _seen_again(page: gr.Blocks, chooser: Any, results: Sequence[Results], runner: Runner) -> None:
@@ -80,7 +102,7 @@ def _restoring(
     runner: Runner,
 ) -> None:
     tabs = [panel.tab for panel in panels]
-    targets = [chooser, notice, *(component for panel in panels for component in panel.shown_by())]
+    targets = [chooser, notice, *_shown_by(panels)]
 
     def restore(path: str, name: str) -> dict[Any, Any]:
         made = output_pictures.origin(Path(path), tabs, runner.nodes)

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..headless.built_in import is_built_in
+from ..runtime import host
 from . import assets, components, examples, labels, tabs
 from .gallery import QUIET
 from .handlers import Given, Handlers
@@ -21,6 +22,10 @@ OUTCOME = (
     "What comes of it: the file `NAME.safetensors` in `models/loras` or `models/controlnet`; sample pictures and the"
     " curve of the loss, here and in `output/training/NAME`. Cancel keeps what was learned; Train goes on from there."
 )
+NOT_YET = "This cannot run yet: model files are missing. The box with *Look again* says which."
+LORA = "lora_name"
+OWN_LORA = "One of your own: put its file into the folder `{}`, then press *Look again* and choose it."
+SIZES = "The built-in models know squares of 256; the published ones sides of 1024 to 1536."
 LONG_HELP = 130  # characters of an explanation that need the page's width
 
 
@@ -33,18 +38,21 @@ class Panel:
         self.handlers = Handlers(tab, runner)
         self.components: list[Any] = [None] * len(tab.fields)
         self.pictures: dict[int, PictureInput] = {}  # by the index of their field
+        self.look_again: list[Any] = []  # buttons beside lists of files
         self.examples: dict[bool, list[Any]] = {True: [], False: []}  # for built-in models, and for others
 
     def build(self, opened: Any) -> None:
         """Draw the tab, within `opened`, its gr.Tab."""
         wanting = self.handlers.find_wanting({})
-        self.chosen = [index for index, field in enumerate(self.tab.fields) if field.place == "Models"]
+        fields = enumerate(self.tab.fields)
+        self.chosen = [index for index, field in fields if field.name == LORA or field.place == "Models"]
         with gr.Row():
             with gr.Column(scale=5, min_width=320):
                 gr.Markdown(self.tab.purpose, elem_classes=["purpose"])
                 self._open()
                 if self.tab.trains:
                     gr.Markdown(OUTCOME, elem_classes=["outcome"])
+                self.reason = gr.Markdown(NOT_YET, visible=bool(wanting.words), elem_classes=["hint", "not-yet"])
                 with gr.Row(elem_classes=["actions"]):
                     make = gr.Button(
                         "Train" if self.tab.trains else "Make",
@@ -76,6 +84,12 @@ class Panel:
                         elem_classes=["command"],
                     )
                     again = gr.Button("Look again", size="sm", elem_classes=["look-again"])
+                    self.elsewhere = gr.Button(
+                        "Text to image works without a download: go there",
+                        size="sm",
+                        visible=self.tab.key != tabs.FIRST and any(tab.key == tabs.FIRST for tab in self.tabs),
+                        elem_classes=["elsewhere"],
+                    )
                 self.results = Results(self.tabs, self.runner, self.tab.key, make, cancel)
         self.masks = [index for index, picture in self.pictures.items() if picture.field.mask]
         masks = [self.pictures[index].view for index in self.masks]
@@ -101,7 +115,7 @@ class Panel:
 
     def shown_by(self) -> list[Any]:
         """All that `show` may change."""
-        return [*self.components, *(picture.view for picture in self.pictures.values()), self.parted]
+        return [*self.components, *(picture.view for picture in self.pictures.values()), self.parted, self.number]
 
     def _open(self) -> None:
         """Draw what people see at first."""
@@ -114,6 +128,8 @@ class Panel:
             with gr.Row() if aside else nullcontext():
                 for index, field in found:
                     self._field(index, field)
+        if any(field.name == "width" for _, field in numbered):
+            gr.Markdown(SIZES, elem_classes=["hint", "sizes"])
         with gr.Row(elem_classes=["seed"]):
             self.number = gr.Number(
                 1,
@@ -165,12 +181,24 @@ class Panel:
             self.pictures[index] = PictureInput(field, label)
             self.components[index] = self.pictures[index].component
             return
+        if field.name == LORA:
+            self._lora(index, field, label)
+            return
         self.components[index] = component = components.make(field, label)
         if field.is_seed and field.is_open:
             again = gr.Button("Random", size="sm", min_width=90, elem_classes=["random"])
             again.click(None, None, component, js=assets.RANDOM_SEED)
         if field.is_prompt:
             self._examples(field, component)
+
+    def _lora(self, index: int, field: Field, label: str) -> None:
+        """Draw the list of LoRAs, and how one of one's own comes into it."""
+        with gr.Row(elem_classes=["choose"]):
+            self.components[index] = components.make(field, label)
+            self.look_again.append(gr.Button("Look again", size="sm", elem_classes=["bring", "look-for-loras"]))
+        if len(self.look_again) == 1:
+            folder = host.current().model_folder("loras").absolute()
+            gr.Markdown(OWN_LORA.format(folder), elem_classes=["hint", "own-lora"])
 
     def _examples(self, field: Field, component: Any) -> None:
         """Prompts to click, of which those for the chosen models can be seen."""
@@ -189,7 +217,7 @@ class Panel:
     def _look_for_models(self, opened: Any, again: Any) -> None:
         """Models are looked for when the tab is opened, when another is chosen, and when the button is used."""
         parts = [self.components[index] for index in self.chosen]
-        shown = [self.wanting, self.wanting_words, self.command, self.results.make]
+        shown = [self.wanting, self.wanting_words, self.command, self.results.make, self.reason]
         shown += [*self.examples[True], *self.examples[False]]
 
         def describe(*sent: Any) -> list[Any]:
@@ -202,6 +230,7 @@ class Panel:
                 found.words,
                 gr.Textbox(found.command, visible=bool(found.command)),
                 gr.Button(interactive=not found.words and not busy),
+                gr.Markdown(visible=bool(found.words)),
                 *(gr.Row(visible=built_in) for _ in self.examples[True]),
                 *(gr.Row(visible=not built_in) for _ in self.examples[False]),
             ]
@@ -212,7 +241,8 @@ class Panel:
             return [*describe(*chosen), *offered]
 
         opened.select(describe, parts, shown, **QUIET)
-        again.click(look, parts, [*shown, *parts], **QUIET)
+        for button in (again, *self.look_again):
+            button.click(look, parts, [*shown, *parts], **QUIET)
         for part in parts:
             part.input(describe, parts, shown, **QUIET)
 

@@ -22,7 +22,7 @@ class Results:
         self.status = gr.HTML(wording.idle("The picture comes here."), elem_id=f"status-{key}", padding=False)
         self.gallery = Gallery(tabs, runner, "Result", columns=2)
         self.outputs = [self.status, self.gallery.notices, make, cancel, *self.gallery.outputs]
-        cancel.click(lambda: self._stop(runner), **UNLIMITED)
+        cancel.click(lambda: self._stop(runner), None, cancel, **UNLIMITED)
 
     def show_when(self, button: Any, handler: Any, inputs: Any, further: Sequence[Any] = ()) -> None:
         """A press of the button shows what the handler yields: a View, and updates of further components."""
@@ -43,5 +43,6 @@ class Results:
         """Updates that say why nothing runs."""
         return self.updates(View(wording.problem(messages)))
 
-    def _stop(self, runner: Runner) -> None:
+    def _stop(self, runner: Runner) -> Any:
         runner.cancel(self.key)
+        return gr.Button(interactive=False)  # once is enough; the next run gives it back

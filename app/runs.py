@@ -38,6 +38,7 @@ class Run:
     tab: str
     checked: graph.Validation
     editor: dict[str, Any] | None
+    paints: bool = False  # whether its page has a picture to paint a mask on
     state: State = "waiting"
     visitor: str = ""  # whose it is, where a page asked for it
     messages: list[str] = field(default_factory=list)
@@ -46,6 +47,8 @@ class Run:
     label: str = ""  # what it is doing, as it says itself
     step: int = 0
     steps: int = 0
+    share: float = 0.0  # of all of the run that is done, as far as can be told
+    is_stopping: bool = False  # whether it was told to stop
     began: float = 0.0  # by time.monotonic
     seconds: float = 0.0
     forecast: Forecast | None = None  # from when it began
@@ -110,7 +113,8 @@ class Runner:
                 self._waiting.remove(run)
                 run.state = "stopped"
             stopping = self._running is not None and self._running.tab == tab
-            if stopping:
+            if self._running is not None and stopping:
+                self._running.is_stopping = True
                 self.host.request_cancel()
             self._tell()
             return stopping or bool(dropped)
@@ -133,10 +137,10 @@ class Runner:
         return next((job for job in jobs if tab in (None, job[0].tab)), ())
 
     def ahead_of(self, run: Run) -> int:
-        """The number of runs before a waiting one."""
+        """How many presses of a button are before that of a waiting run: runs that were submitted together are one."""
         with self.changed:
-            place = self._waiting.index(run) if run in self._waiting else 0
-            return place + (self._running is not None)
+            jobs = [job for job in self._jobs if not all(each.is_over for each in job)]
+            return next((place for place, job in enumerate(jobs) if any(each is run for each in job)), 0)
 
     def wait(self, version: int, seconds: float) -> int:
         """The number of what has changed so far, as soon as it is not `version`, or after some seconds."""
@@ -152,6 +156,9 @@ class Runner:
         with self.changed:
             if run.forecast is not None:
                 run.forecast.advance(done, total)
+                if (left := run.forecast.seconds_left()) is not None:
+                    spent = time.monotonic() - run.began
+                    run.share = max(run.share, spent / (spent + left) if spent + left else 0.0)
             run.label, run.step, run.steps = label, done, total
             run.preview = picture or run.preview
             self._tell()

@@ -72,5 +72,5 @@ def prepare(path: Path, nodes: node_classes.Nodes) -> tuple[Run, list[str]]:
     values.refuse_leading_out(workflow.prompt, graph.definitions(nodes.classes))  # before a node looks at it
     checked = graph.validate(workflow.prompt, nodes.classes, requirements.whose(document))
     if checked.problems:
-        raise graph.WorkflowError(*missing_models.messages(checked, nodes))
+        raise graph.WorkflowError(*missing_models.messages(checked, nodes, anywhere=True))
     return Run(KEY, checked, workflow.editor), [*([workflow.note] if workflow.note else []), *told]

@@ -13,10 +13,12 @@ FIRST = "text_to_image"  # the tab that the app opens with, where there is such 
 OPEN = "open"  # the place of what a person sees at first; all else stands under a heading of Advanced
 TRAINING_OPEN = ("name", "tokens", "steps")  # what is open of a node that trains
 ORDER = (  # of what is open
-    *("folder", "image", *TRAINING_OPEN, "text", "picks", "denoise", "strength", "left", "right", "top", "bottom"),
+    *("folder", "image", *TRAINING_OPEN, "text", "picks", "denoise", "lora_name", "strength"),
+    *("left", "right", "top", "bottom"),
     *("width", "height", "budget", "batch_size", "seed"),
 )
 EXACT = 2**53  # up to here a browser's numbers are whole
+OF_THE_EDITOR = ", which ComfyUI's editor offers to download"  # at the end of a purpose: not so on the page
 NOTES = ("MarkdownNote", "Note")
 
 
@@ -76,7 +78,7 @@ class Tab:
 
     @property
     def title(self) -> str:
-        return labels.sentence(self.key)
+        return labels.TITLES.get(self.key) or labels.sentence(self.key)
 
     def label(self, field: Field) -> str:
         """What a person calls a field: with its node's title where another of the same place has that name too."""
@@ -106,7 +108,7 @@ def read_all(folder: Path, nodes: node_classes.Nodes) -> tuple[list[Tab], list[s
     """The workflows of a folder, and a sentence for each file that has no tab, whatever is in it."""
     tabs: list[Tab] = []
     problems: list[str] = []
-    for path in sorted(shipped.files(folder), key=lambda path: (path.stem != FIRST, path.name.casefold())):
+    for path in sorted(shipped.files(folder), key=lambda path: shipped.by_use(path.stem)):
         try:
             tabs.append(read(path, nodes))
         except graph.WorkflowError as error:
@@ -213,7 +215,7 @@ def _placed(fields: Sequence[Field], prompt: graph.Prompt, nodes: node_classes.N
                 return field.takes_picture
             case "denoise":
                 return field.value != 1
-            case "strength":
+            case "strength" | "lora_name":
                 return field.node in titled
             case "width" | "height":
                 return field.value != 0
@@ -272,6 +274,8 @@ def _purpose(document: Mapping[str, Any], path: Path) -> str:
     """What the file says that it is for, where the editor keeps that; else which file it is."""
     extra = document.get("extra")
     text = extra.get("BlueprintDescription") if isinstance(extra, dict) else None
+    if isinstance(text, str):
+        text = text.removesuffix(OF_THE_EDITOR)
     return f"{text[:1].upper()}{text[1:]}." if isinstance(text, str) and text else f"The workflow of {path.name}."
 
 

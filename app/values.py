@@ -1,12 +1,15 @@
 """Values that a browser sends for a tab's fields, made into the workflow that runs; none of them is believed."""
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
-from ..headless import graph, node_classes, set_values
+from ..headless import graph, missing_models, node_classes, set_values
+from ..headless.built_in import is_built_in
+from ..runtime import environment, host
+from ..runtime.model_folders import can_hold_weights
+from . import labels
 from .tabs import Field, Tab
 
 LONGEST_TEXT, LONGEST_LINE = 10_000, 500  # characters; the longest prompts that people share have some hundred words
@@ -67,15 +70,28 @@ def with_seeds(tab: Tab, changed: Changes, step: int) -> Changes:
 
 
 def command(tab: Tab, changed: Changes) -> str:
-    """The command that makes the same."""
+    """The command that makes the same, in whatever folder it is given."""
     titles = [title for title, _ in {(field.title, field.node): None for field in tab.fields}]
-    words = ["cascade", "run", str(tab.path)]
+    words = ["run", str(tab.path.absolute())]
     for field, value in changed:
         title = field.title
         plain = titles.count(title) == 1 and "=" not in title and "Stable Cascade" not in title
         text = str(value).lower() if isinstance(value, bool) else str(value)
         words += ["--set", f"{title if plain else field.node}.{field.name}={text}"]
-    return shlex.join(words)
+    return environment.from_anywhere([*words, *_folders(tab, changed)])
+
+
+def _folders(tab: Tab, changed: Changes) -> list[str]:
+    """The options with the folders in which a run of these values reads."""
+    given = {(field.node, field.name): value for field, value in changed}
+    read = [(field, given.get((field.node, field.name), field.value)) for field in tab.fields]
+    own = [(field, value) for field, value in read if value and not is_built_in(value)]
+    words: list[str] = []
+    if any(field.entry.takes_files or field.name == "folder" for field, _ in own):
+        words += ["--input", str(host.current().input_directory().absolute())]
+    if tab.trains or any(field.entry.choices and can_hold_weights(str(value)) for field, value in own):
+        words += missing_models.models_option()
+    return words
 
 
 def _moved(seed: Field, value: Any, step: int) -> Any:
@@ -134,7 +150,7 @@ def _text(field: Field, value: Any) -> str:
 
 def _wrong(field: Field, expected: str, found: Any, quoted: bool = True) -> graph.WorkflowError:
     shown = graph.show(found) if quoted and found is not None else found or "nothing"
-    return graph.WorkflowError(f"{field.title}, {field.name}: expected {expected}, found {shown}")
+    return graph.WorkflowError(f"{labels.called(field.name, field.title)}: expected {expected}, found {shown}")
 
 
 def refuse_leading_out(prompt: graph.Prompt, definitions: graph.Definitions) -> None:

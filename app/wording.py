@@ -1,13 +1,14 @@
 """Runs, pictures and errors in words, as HTML; everything that comes from elsewhere is escaped."""
 
 import base64
-import shlex
 import time
 from collections.abc import Sequence
 from html import escape
 
 from ..cascade_core.wording import duration, enough_of
+from ..runtime import environment
 from . import values
+from .messages import for_page
 from .output_pictures import Origin
 from .runs import Run, Runner
 
@@ -18,14 +19,16 @@ def status(runs: Sequence[Run], runner: Runner, curves: Sequence[bytes] = ()) ->
     if len(over) == len(runs):
         return _ended(runs, curves)
     run = next(run for run in runs if not run.is_over)
-    which = f"picture {runs.index(run) + 1} of {len(runs)}: " if len(runs) > 1 else ""
-    if run.state == "waiting" and (ahead := runner.ahead_of(run)):
+    which = f"Picture {runs.index(run) + 1} of {len(runs)}: " if len(runs) > 1 else ""
+    if run.is_stopping:
+        now = "Cancelling: it stops after this step"
+    elif run.state == "waiting" and (ahead := runner.ahead_of(run)):
         now = f"{which}waiting behind {ahead} other run{'s' * (ahead != 1)}"
     elif run.steps:
         now = f"{which}{_shorter(run.node)}, step {run.step} of {run.steps}{_left(runs)}"
     else:
         now = f"{which}{_shorter(run.node) or 'starting'}"
-    share = (len(over) + (run.step / run.steps if run.steps else 0)) / len(runs)
+    share = (len(over) + run.share) / len(runs)
     lines = [f'<div class="bar"><div style="width:{share:.1%}"></div></div>', f'<p class="now">{escape(now)}</p>']
     if run.preview is not None:
         lines.append(_image("Preview", "jpeg", run.preview))
@@ -43,6 +46,7 @@ def notices(runs: Sequence[Run]) -> str:
 
 def _notice(kind: str, text: str) -> str:
     """The first sentence; the others behind a click."""
+    text = for_page(text)
     first, _, more = text.partition(". ")
     if not more:
         return f'<p class="{kind}">{escape(text)}</p>'
@@ -55,7 +59,7 @@ def idle(text: str) -> str:
 
 
 def problem(messages: Sequence[str]) -> str:
-    return _box("failed", _list("message", enough_of(messages)))
+    return _box("failed", _list("message", enough_of([for_page(message) for message in messages])))
 
 
 def error(found: Exception) -> str:
@@ -86,17 +90,18 @@ def details(name: str, made: Origin | None) -> str:
 def tried(name: str, told: Sequence[str]) -> str:
     """What a shared file was changed into, a line for each sort of change, and the command that does the same."""
     lines = "".join(f"<p>{escape(line)}</p>" for line in told)
-    command = shlex.join(["cascade", "run", name, "--built-in"])
+    command = environment.from_anywhere(["run", name, "--built-in"])
     return (
         f'<div class="details"><p><b>{escape(name)}</b></p>{lines}'
-        f"<p>The same by the command:</p><pre>{escape(command)}</pre></div>"
+        f"<p>The same by the command, in the folder of the file:</p><pre>{escape(command)}</pre></div>"
     )
 
 
 def _ended(runs: Sequence[Run], curves: Sequence[bytes]) -> str:
     failed = [run for run in runs if run.state == "failed"]
     stopped = any(run.state == "stopped" for run in runs)
-    lines = _list("message", [message for run in runs for message in run.messages])
+    said = dict.fromkeys(for_page(message, run.paints) for run in runs for message in run.messages)
+    lines = _list("message", list(said))
     seconds = duration(sum(run.seconds for run in runs))
     if failed:
         head = "This did not work." if len(runs) == 1 else f"{len(failed)} of {len(runs)} did not work."

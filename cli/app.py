@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import secrets
 import signal
 import socket
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 
 from ..headless import node_classes, shipped
 from ..headless.graph import WorkflowError
 from ..headless.run import configure
 from . import arguments, parts
-from .output import OK, complain
+from .output import OK, STOPPED, complain
 
 DESCRIPTION = """\
 Open a page in the browser on which every workflow file is a tab: its settings, a preview while it runs, and the
@@ -94,10 +97,22 @@ def app(options: argparse.Namespace) -> int:
     config = uvicorn.Config(
         page.application, http=Connection, ws="none", log_level="warning", timeout_graceful_shutdown=1
     )
+    server = uvicorn.Server(config)
+
+    def end(sig: int, frame: FrameType | None) -> None:
+        """Without an error, and where it stood, for each stream that an open page still listens to."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        uvicorn.Server.handle_exit(server, sig, frame)
+
+    server.handle_exit = end
     try:
-        uvicorn.Server(config).run(sockets=[listener])
-    finally:
+        server.run(sockets=[listener])
         page.close()
+    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C does not wait for the step that runs
+            page.close()
+        complain("ended")
+        return STOPPED
     return OK
 
 

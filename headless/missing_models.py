@@ -9,16 +9,17 @@ from typing import cast
 
 from ..cascade_core.files import published
 from ..cascade_core.wording import nearest_file, size_in_words
-from ..runtime import host
+from ..runtime import environment, host
 from ..runtime.local import LocalHost
 from . import graph, node_classes
 from .requirements import File, files_of
 
 
-def messages(checked: graph.Validation, nodes: node_classes.Nodes) -> list[str]:
+def messages(checked: graph.Validation, nodes: node_classes.Nodes, *, anywhere: bool = False) -> list[str]:
     """All problems in words, one for each; of several published files that are missing one for all, at the end.
 
-    What nobody published, or is a near miss of one that is here, keeps its own.
+    What nobody published, or is a near miss of one that is here, keeps its own. anywhere: the command is one for a
+    terminal in any folder.
     """
     problems = {problem.node: problem for problem in checked.problems if is_of_model_file(problem, nodes)}
     prompt = {node: checked.prompt[node] for node in checked.prompt if node in problems}
@@ -26,7 +27,10 @@ def messages(checked: graph.Validation, nodes: node_classes.Nodes) -> list[str]:
     if len({file.name for file in absent}) < 2:
         return [problem.message for problem in checked.problems]
     told = [problems[file.node] for file in absent]
-    return [*(problem.message for problem in checked.problems if problem not in told), in_one(absent)]
+    return [
+        *(problem.message for problem in checked.problems if problem not in told),
+        in_one(absent, anywhere=anywhere),
+    ]
 
 
 def is_of_model_file(problem: graph.Problem, nodes: node_classes.Nodes) -> bool:
@@ -53,6 +57,7 @@ class Missing:
     line: str
     names: str
     commands: Sequence[str]
+    from_anywhere: Sequence[str]  # the same for a terminal in any folder
 
 
 def missing_of(files: Sequence[File]) -> Missing | None:
@@ -66,19 +71,27 @@ def missing_of(files: Sequence[File]) -> Missing | None:
     if not missing:
         return None
     names = ", ".join(f"{f.name}{f' ({f.kinds[0]})' if len(f.kinds) == 1 else ''}" for f in found.values())
-    models = cast(LocalHost, host.current()).settings.models
+    models, told = cast(LocalHost, host.current()).settings.models, published.commands_for(missing)
     folder = "" if models is None else f" --models {shlex.quote(str(models))}"
-    commands = [f"{command}{folder}" for command in published.commands_for(missing)]
+    commands = [f"{command}{folder}" for command in told]
+    anywhere = [environment.from_anywhere([*shlex.split(command)[1:], *models_option()]) for command in told]
     files_are = "model files are" if len(missing) > 1 else "model file is"
     line = f"{len(missing)} {files_are} not here, {size_in_words(sum(file.size for file in missing))} in all"
-    return Missing(line, names, commands)
+    return Missing(line, names, commands, anywhere)
 
 
-def in_one(files: Sequence[File]) -> str:
+def models_option() -> list[str]:
+    """The option with this program's folder of models; none where any folder's `cascade` finds it, in its ComfyUI."""
+    local = cast(LocalHost, host.current())
+    is_found = local.settings.models is None and local.comfyui_directory() is not None
+    return [] if is_found else ["--models", str(local.models_directory().absolute())]
+
+
+def in_one(files: Sequence[File], *, anywhere: bool = False) -> str:
     """The sentence about published files of which at least one is missing."""
     missing = missing_of(files)
     assert missing is not None
-    commands = " and ".join(f"`{command}`" for command in missing.commands)
+    commands = " and ".join(f"`{command}`" for command in (missing.from_anywhere if anywhere else missing.commands))
     return f"{missing.line}: {missing.names}: get them with {commands} or choose others"
 
 

@@ -12,9 +12,22 @@ from . import graph
 FOLDER = Path(__file__).parents[1] / "workflows"
 
 
+BY_USE = (
+    *("text_to_image", "image_variation", "image_to_image", "inpainting", "outpainting", "super_resolution"),
+    *("lora", "canny", "face_identity", "published_models"),
+)
+"""The workflows that most people look for, in the order in which they are listed."""
+
+
 def names() -> list[str]:
-    """The names, without folder and ending; the simplest first."""
-    return sorted((path.stem for path in files()), key=lambda name: (name != "text_to_image", name))
+    """The names, without folder and ending, by use; then those that few look for."""
+    return sorted((path.stem for path in files()), key=by_use)
+
+
+def by_use(name: str) -> tuple[int, bool, str]:
+    """What workflow files are sorted by, by their names: ours by use, the others of ours, those of other people."""
+    place = BY_USE.index(name) if name in BY_USE else len(BY_USE)
+    return place, not (FOLDER / f"{name}.json").is_file(), name.casefold()
 
 
 def files(folder: Path = FOLDER) -> list[Path]:

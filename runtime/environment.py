@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
+import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +55,17 @@ def pack_version() -> str:
     project = Path(__file__).parents[1] / "pyproject.toml"
     found = re.search(r'^version = "(.+)"', project.read_text(encoding="utf-8"), re.M) if project.is_file() else None
     return found[1] if found else _version(NAME) or "of unknown version"
+
+
+def from_anywhere(words: Sequence[str]) -> str:
+    """A command of ours, `words` behind `cascade`, as a terminal takes it in any folder and with any PATH.
+
+    It is started as this process was: by its script, or by this Python and the pack's folder.
+    """
+    script = Path(sys.argv[0]).absolute()
+    is_script = script.name == "cascade" and not script.is_dir()
+    line = [*([str(script)] if is_script else [sys.executable, str(Path(__file__).parents[1])]), *words]
+    return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
 
 
 def how_to_install(module: str) -> str | None:

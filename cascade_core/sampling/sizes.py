@@ -11,6 +11,7 @@ CELL_B = 4  # side of a cell of Stage B's latent, in pixels of the picture
 
 TRAINED = {"tiny": 256, "stable-cascade": 1536}  # side of the largest squares that a family's Stage C learned from
 LEAST = {"tiny": 256}  # the same of the smallest, where it is known what becomes of much smaller ones
+LONGEST = {"tiny": 1.5}  # the longer side in shorter ones, where it is known what becomes of longer ones
 FAR = 2  # times as many pixels, or as few
 
 
@@ -45,12 +46,20 @@ def decoded_size(latent: tuple[int, int], wanted: tuple[int, int] | None = None)
 
 
 def odd_size(family: str, size: tuple[int, int]) -> str:
-    """A sentence for pixels (H, W) far from those that a family's Stage C was trained on; empty for others."""
+    """A sentence for pixels (H, W) far from those that a family's Stage C was trained on; empty for others.
+
+    They may be too many, too few, or too long a picture.
+    """
     pixels, most, least = size[0] * size[1], TRAINED.get(family), LEAST.get(family)
     if most is not None and pixels > FAR * most**2:
         side, amount, effect = most, "more", "things may come twice or fall apart; choose a smaller size"
     elif least is not None and pixels * FAR < least**2:
         side, amount, effect = least, "fewer", "things may be missing; choose a larger size"
+    elif family in LONGEST and max(size) > LONGEST[family] * min(size):
+        return (
+            f"{size[1]} x {size[0]} pixels are far from a square, and these models were trained on squares: things may"
+            " grow together or be missing; choose sides that are nearer to each other"
+        )
     else:
         return ""
     return (

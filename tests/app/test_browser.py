@@ -71,7 +71,7 @@ def test_a_prompt_becomes_a_picture_that_shows_it(server: Server, page: Page) ->
     page.wait("the picture", lambda: page.find_all(".pictures .thumbnail-item img"))
     details = page.find(".details").text
     assert "a large blue circle at the center on a cream background" in details
-    assert page.value(".node-9.input-seed") in details and "cascade run" in details
+    assert page.value(".node-9.input-seed") in details and " run /" in details
     shot(page, "text_to_image-1280")
 
 
@@ -110,10 +110,14 @@ def test_cancel_works_within_a_step_and_the_next_run_starts_clean(server: Server
 
 
 def test_a_page_that_is_opened_anew_can_cancel_what_still_runs(server: Server, page: Page) -> None:
+    prompt, seed = "three green squares on a gray background", str(time.time_ns() % 10**6)
+    page.fill(".node-6", prompt)
     page.fill(".node-9.input-steps", "1000")
-    page.fill(".node-9.input-seed", str(time.time_ns() % 10**6))
+    page.fill(".node-9.input-seed", seed)
     page.start()
     page.open()
+    page.wait("its settings", lambda: page.value(".node-6") == prompt, 20)
+    assert (page.value(".node-9.input-steps"), page.value(".node-9.input-seed")) == ("1000", seed)
     page.console()  # the old page's streams end with an error, which nobody sees any more
     page.wait("the run", lambda: re.search(r"step \d+ of 1000, about", page.status()), 20)
     page.click("button.cancel")
@@ -161,7 +165,7 @@ def test_a_dropped_picture_restores_its_settings(server: Server, page: Page, tmp
     made = newest(server, before)
     page.open()
     assert page.value(".node-9.input-steps") == "20"
-    page.tab("Canny")
+    page.tab("Outlines (Canny)")
     page.driver.execute_script(DROP, base64.b64encode(made.read_bytes()).decode(), made.name)
     page.wait("the settings", lambda: "has the settings of" in page.status(), 20)
     page.wait("the tab", lambda: page.find_all(".node-6"))

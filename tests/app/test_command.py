@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 from stable_cascade_nodes.cli import app
 from stable_cascade_nodes.cli.main import main
 
-from .conftest import SHIPPED
+from .client import Client
+from .conftest import SHIPPED, launch, reach, wait_for
 
 
 def test_without_gradio_one_sentence_says_how_to_get_it(
@@ -83,3 +85,24 @@ def test_it_listens_on_this_computer_alone_tells_of_broken_files_and_ends_by_ctr
     assert code == 130 and "Traceback" not in errors
     assert "broken.json: expected a workflow as JSON" in errors
     assert sorted(path.name for path in tmp_path.iterdir()) == ["workflows"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_with_a_page_open_and_a_run_under_way_says_one_line(tmp_path: Path, times: int) -> None:
+    process = launch(tmp_path)
+    client = Client(reach(process, tmp_path))
+    button = client.button("text_to_image")
+    data = list(button.data)
+    for place, index in button.places.items():
+        data[index] = 1000 if place[1] == "steps" else data[index]
+    _, session = client.send(button.number, data)
+    address = f"{client.server.url}/gradio_api/queue/data?session_hash={session}"
+    with urllib.request.urlopen(address, timeout=60) as stream:
+        wait_for(lambda: b"step " in stream.readline(), 60)
+        began = time.monotonic()
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        assert process.wait(timeout=30) == 130
+    assert time.monotonic() - began < 15
+    assert (tmp_path / "log").read_text("utf-8").splitlines() == ["Ctrl-C ends the app", "cascade: ended"]

@@ -146,6 +146,25 @@ def test_what_a_tab_is_for_is_in_sight(server: Server, page: Page) -> None:
             assert is_in_sight(page, ".purpose"), title
 
 
+def test_the_page_keeps_its_width_and_what_a_run_says_stays_in_sight(page: Page) -> None:
+    widths: set[float] = set()
+    for title in ("Gallery", "Text to image", "Image variation", "Inpainting", "Outlines (Canny)"):
+        page.tab(title)
+        widths.add(page.find(".head").rect["width"])
+        if title in ("Inpainting", "Image variation", "Outlines (Canny)"):
+            page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", page.find("button.make"))
+            time.sleep(0.3)
+            assert is_in_sight(page, "button.make") and is_in_sight(page, ".status"), title
+            shot(page, f"make-{title}")
+    assert len(widths) == 1, widths
+
+
+def test_the_list_of_loras_says_where_one_of_ones_own_belongs(server: Server, page: Page) -> None:
+    page.tab("Style or word (LoRA)")
+    assert str(server.place / "models" / "loras") in page.find(".own-lora").text
+    assert page.find("button.look-for-loras").text == "Look again"
+
+
 def test_a_prompt_outside_the_toy_world_shows_picture_and_notice_at_once(page: Page) -> None:
     page.fill(".input-text", "a photorealistic castle on a hill at sunset, 8k")
     page.fill(".input-seed", str(time.time_ns() % 10**6))
@@ -183,11 +202,12 @@ def test_missing_models_are_said_when_the_tab_is_opened(page: Page) -> None:
     page.tab("Published models")
     box = page.find(".wanting-box")
     assert "5 model files are not here, 11.8 GB in all" in box.text and "stage_c_bf16" not in box.text
-    assert page.value(".command") == "cascade download essential big-big --text-encoder"
-    assert not page.find("button.make").is_enabled()
+    assert " download essential big-big --text-encoder --models /" in page.value(".command")
+    assert not page.find("button.make").is_enabled() and "cannot run yet" in page.find(".not-yet").text
     assert page.find("button.example").text.startswith("a lighthouse")
     assert is_in_sight(page, ".wanting-box")
-    page.tab("Text to image")
+    page.click("button.elsewhere")
+    page.wait("the tab", lambda: page.find_all(".input-width") and not page.find_all(".not-yet"))
     assert not page.find_all(".wanting-box") and page.find("button.make").is_enabled()
 
 

@@ -111,10 +111,14 @@ def test_a_cancel_that_came_too_late_stops_nothing(runner: Runner) -> None:
 
 def test_cancel_drops_what_waits_of_the_tab_and_of_no_other(runner: Runner) -> None:
     first, second, other = make(runner), make(runner, 1), make(runner, 2, tab="other")
-    runner.submit([first, second, other])
+    runner.submit([first, second])  # by one press of a button, which people count
+    runner.submit([other])
     wait_for(lambda: first.state == "running")
-    assert (runner.ahead_of(second), runner.ahead_of(other)) == (1, 2)
+    assert (runner.ahead_of(second), runner.ahead_of(other)) == (0, 1)
+    assert "waiting behind 1 other run" in wording.status([other], runner)
+    assert "waiting behind" not in wording.status([first, second], runner)
     runner.cancel("tab")
+    assert "Cancelling: it stops after this step" in wording.status([first, second], runner)
     Slow.steps.release(STEPS + 1)
     wait_for(lambda: other.is_over)
     assert [run.state for run in (first, second, other)] == ["stopped", "stopped", "done"]

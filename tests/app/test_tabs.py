@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stable_cascade_nodes.app import labels, output_pictures, tabs, values
+from stable_cascade_nodes.app import components, labels, output_pictures, tabs, values
 from stable_cascade_nodes.headless import graph, node_classes, shipped, workflow_file
 from stable_cascade_nodes.headless.set_values import apply
 
@@ -34,6 +35,14 @@ def test_every_shipped_workflow_has_a_tab_with_all_of_its_widgets(nodes: node_cl
         }
         assert {(field.node, field.name) for field in tab.fields} == widgets
         assert tab.note.startswith("## ")
+
+
+def test_tabs_stand_in_the_order_of_use_and_peoples_own_come_last(tmp_path: Path, nodes: node_classes.Nodes) -> None:
+    for name in ("canny", "few_steps", "text_to_image", "inpainting"):
+        (tmp_path / f"{name}.json").write_bytes((SHIPPED / f"{name}.json").read_bytes())
+    (tmp_path / "a_file.json").write_text(json.dumps(two_prompts()), "utf-8")
+    titles = [tab.title for tab in tabs.read_all(tmp_path, nodes)[0]]
+    assert titles == ["Text to image", "Inpainting", "Outlines (Canny)", "Few steps", "A file"]
 
 
 def test_at_first_people_see_what_they_need_and_the_rest_has_headings(nodes: node_classes.Nodes) -> None:
@@ -65,6 +74,18 @@ def test_a_training_begins_with_its_pictures(nodes: node_classes.Nodes) -> None:
     seen = sorted((field for field in tab.fields if field.is_open), key=lambda field: tabs.ORDER.index(field.name))
     assert tab.trains and tab.title == "LoRA training"
     assert [field.name for field in seen] == ["folder", "name", "tokens", "steps", "text"]
+
+
+def test_a_lora_that_came_is_listed_when_the_file_is_read_again(place: Path, nodes: node_classes.Nodes) -> None:
+    def listed() -> bool:
+        fields = tabs.read(SHIPPED / "lora.json", nodes).fields
+        (field,) = [field for field in fields if field.name == "lora_name"]
+        return "mine.safetensors" in [value for _, value in components.choices(field)] and field.is_open
+
+    assert not listed()
+    (place / "models" / "loras").mkdir(parents=True)
+    (place / "models" / "loras" / "mine.safetensors").write_bytes(b"")
+    assert listed()
 
 
 def test_one_seed_drives_both_stages_unless_they_are_parted(nodes: node_classes.Nodes) -> None:
@@ -153,11 +174,20 @@ def test_values_become_what_set_makes_of_them(nodes: node_classes.Nodes) -> None
     assert workflow_file.read(tab.path) == tab.document  # which no run changes
 
 
-def test_the_command_says_the_same(nodes: node_classes.Nodes) -> None:
-    tab = tabs.read(SHIPPED / "text_to_image.json", nodes)
+def test_the_command_says_the_same_in_any_folder(
+    place: Path, nodes: node_classes.Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SHIPPED)  # as `--workflows .` there
+    tab = tabs.read(Path("text_to_image.json"), nodes)
     told = values.command(tab, values.changes(tab, given(tab, Prompt__text="a 'blue' star", Stage_C__steps=3)))
-    assert told.startswith("cascade run ") and "'Stage C.steps=3'" in told
-    assert shlex.split(told)[3:] == ["--set", "Prompt.text=a 'blue' star", "--set", "Stage C.steps=3"]
+    start = [sys.executable, str(SHIPPED.parent), "run"]
+    shipped_file = str(SHIPPED / "text_to_image.json")
+    assert shlex.split(told) == [*start, shipped_file, "--set", "Prompt.text=a 'blue' star", "--set", "Stage C.steps=3"]
+    monkeypatch.setattr(sys, "argv", ["bin/cascade", "app"])
+    assert shlex.split(values.command(tab, [])) == [str(SHIPPED / "bin" / "cascade"), "run", shipped_file]
+    tab = tabs.read(Path("inpainting.json"), nodes)
+    told = values.command(tab, values.changes(tab, given(tab, Picture__image="app/photo.png")))
+    assert shlex.split(told)[-2:] == ["--input", str(place / "input")]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +220,7 @@ def test_what_no_input_takes_is_refused(
     with pytest.raises(graph.WorkflowError) as raised:
         values.changes(tab, sent)
     assert expected in str(raised.value)
-    assert str(raised.value).startswith(f"{title}, {name}: expected")
+    assert str(raised.value).startswith(f"{labels.called(name, title)}: expected")
     assert len(str(raised.value)) < 300
 
 
@@ -226,5 +256,5 @@ def test_a_picture_with_values_that_no_tab_can_show_is_told(
     prompt = values.workflow(tab, [], nodes).prompt
     prompt["6"]["inputs"]["text"] = value
     (tmp_path / "x.json").write_text(json.dumps(prompt), "utf-8")
-    with pytest.raises(graph.WorkflowError, match="Prompt, text: expected"):
+    with pytest.raises(graph.WorkflowError, match="Prompt: expected"):
         output_pictures.origin(tmp_path / "x.json", [tab], nodes)

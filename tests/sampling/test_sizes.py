@@ -74,13 +74,18 @@ def test_an_image_draws_the_same_alone_and_in_a_batch():
         ("tiny", 192, 192, ""),
         ("tiny", 160, 160, "fewer"),
         ("tiny", 100, 256, "fewer"),
+        ("tiny", 320, 224, ""),
+        ("tiny", 320, 192, "square"),
+        ("tiny", 192, 320, "square"),
         ("stable-cascade", 1536, 1536, ""),
         ("stable-cascade", 4032, 3024, "more"),
         ("stable-cascade", 256, 256, ""),
+        ("stable-cascade", 2048, 512, ""),
         ("somebody's", 8192, 8192, ""),
     ],
 )
 def test_a_size_far_from_a_familys_is_told(family, width, height, told):
     said = odd_size(family, (height, width))
-    expected = f"{width} x {height} pixels are far {told} than the"
+    how = "from a" if told == "square" else f"{told} than the"
+    expected = f"{width} x {height} pixels are far {how}"
     assert said.startswith(expected) if told else said == ""
