@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stable_cascade_nodes.app.messages import NOTHING_PAINTED
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import graph, node_classes, requirements, shipped, workflow_file
 
@@ -84,7 +85,11 @@ def test_four_pictures_are_the_pictures_of_a_batch_of_four(server: Server) -> No
 
 def test_missing_models_are_told_by_name_and_with_the_command_that_gets_them(server: Server) -> None:
     end, told = Client(server).run("published_models", {})
-    assert end["success"] and "model files are not here, 11.8 GB in all" in told and "cascade download" in told
+    assert (
+        end["success"]
+        and "model files are not here, 11.8 GB in all" in told
+        and f"--models {server.place / 'models'}" in told
+    )
     verdicts = [part["props"].get("value") for part in server.config["components"] if part["type"] == "html"]
     (verdict,) = [text for text in verdicts if text and "stage_c_bf16.safetensors" in text]
     assert "5 model files are not here, 11.8 GB in all" in verdict and "is missing" in verdict
@@ -161,7 +166,7 @@ def test_a_photo_of_ones_own_is_fitted(
     _, told = client.run(tab, changes, session=session)
     made = set(server.output.rglob("*.png")) - before
     if size is None:
-        assert not made and "there is nothing to fill in: paint over what is to be made anew" in told
+        assert not made and NOTHING_PAINTED in told
         return
     assert "Done in" in told, told[-3000:]
     (path,) = made

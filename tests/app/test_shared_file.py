@@ -70,7 +70,7 @@ def reading(folder: Any) -> bytes:
         ("x.json", prompt({"9": {"filename_prefix": "../../evil"}}), "inside the app&#x27;s own folders"),
         ("x.json", reading("/etc"), "inside the app&#x27;s own folders, found"),
         ("x.json", reading(["2", 0]), "inside the app&#x27;s own folders, found"),
-        ("x.json", prompt({"3": {"sampler_name": "none of them"}}), "sampler_name&quot;: expected one of"),
+        ("x.json", prompt({"3": {"sampler_name": "none of them"}}), "Sampler name (KSampler): expected one of"),
     ],
 )
 def test_what_cannot_be_tried_is_one_sentence(client: Client, name: str, content: bytes, expected: str) -> None:
