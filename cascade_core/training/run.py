@@ -1,6 +1,7 @@
 """A training in a folder of its own: it encodes, takes steps, logs them, makes samples, and writes the finished file.
 
-The folder has `state.safetensors` (from which the same run goes on), `cache`, `curve.jsonl`, `curve.png` and `samples`.
+The folder has `state.safetensors` (from which the same run goes on), `cache`, `curve.jsonl`, `curve.png` and `samples`;
+with patience also `best`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..files.atomic import sweep
 from ..memory import most_memory
 from ..reading import parse_json
 from . import sharded
+from .best import Best, how_ended
 from .data.dataset import differences
 from .loop import Progress, train
 from .report import write_report
@@ -56,7 +58,7 @@ class TrainingRun:
         self.origin = _plain({"what": task.kind, **task.origin()})
         self.state = folder / STATE
         self.done = self._check()
-        self.notes: list[str] = []  # sentences for people, of what was not as a run leaves it
+        self.notes: list[str] = []  # sentences for people, of how it ended and what was not as a run leaves it
 
     def encode(self) -> Iterator[int]:
         """Fill the cache; yields how much of `len(task.encode())` is there."""
@@ -80,6 +82,7 @@ class TrainingRun:
             if log and log.odd:
                 self.notes.append(f"{log.odd} lines in {self.folder} that no run wrote were left out of its curve")
             values = self._validations()
+            best = Best(self.folder, values)
             plan = settings.plan()
             if has_ended(values, settings.patience):
                 plan = replace(plan, steps=self.done)
@@ -99,16 +102,18 @@ class TrainingRun:
                     if progress.losses and settings.validates_after(progress.step):
                         with averaged.shown():
                             more = {VALIDATION: validate(self.task, settings.seed)}
-                        values.append(more[VALIDATION])
+                            if settings.patience and best.takes(more[VALIDATION]):
+                                best.keep(progress.step, self.task.write)
+                        values[progress.step] = more[VALIDATION]
                     last = progress.step >= plan.steps or has_ended(values, settings.patience)
                     if log and progress.losses:
                         log.add(progress, seconds=round(time.monotonic() - started, 4), **more)
+                        best.tidy(max(self.done, progress.step // settings.save_every * settings.save_every))
                     is_shown = last or settings.samples_after(progress.step)
                     with averaged.shown() if is_shown else nullcontext():
                         report = self._sample(progress, log)
                         if last:
-                            self.target.parent.mkdir(parents=True, exist_ok=True)
-                            self.task.write(self.target)
+                            self._finish(progress.step, best)
                     if log and (last or progress.step % settings.save_every == 0):
                         log.save_curve()
                         write_report(self.folder, self.target.stem, log.lines, asdict(settings), self._facts())
@@ -135,10 +140,22 @@ class TrainingRun:
             facts["memory at most"] = memory
         return facts
 
-    def _validations(self) -> list[float]:
+    def _finish(self, step: int, best: Best) -> None:
+        """Write the finished file after the last step: with patience the one of the best validation."""
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        patience = self.task.settings.patience
+        if not patience or best.step is None:
+            self.task.write(self.target)
+            return
+        if sharded.rank() == 0:
+            best.copy_to(self.target)
+        self.notes += filter(None, [how_ended(step, self.task.settings.steps, patience, best)])
+
+    def _validations(self) -> dict[int, float]:
         """The validations of the steps so far, by the log."""
         lines, _ = read_lines(self.folder / CURVE_LINES)
-        return [line[VALIDATION] for line in lines if VALIDATION in line and line["step"] <= self.done]
+        found = (line for line in lines if VALIDATION in line and line["step"] <= self.done)
+        return {int(line["step"]): line[VALIDATION] for line in found}
 
     def _origin_of(self, head: Head) -> dict[str, Any]:
         """The origin that a state tells of; CascadeError for one of another version."""

@@ -164,7 +164,8 @@ class TrainingSettings:
     )
     patience: int = setting(
         0,
-        "With `held_out`: stop where so many validations in a row were no better; 0: never.",
+        "With `held_out`: stop where so many validations in a row were no better, and write the best one's weights; 0:"
+        " never.",
         least=0,
         most=1000,
         may_change=True,
