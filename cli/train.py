@@ -215,7 +215,21 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
     for name, entry in about.inputs().items():
         if isinstance(entry, Setting) and given[name] is None:
             given[name] = entry.built_in if built_in else entry.default
+    if "previewer" in about.inputs():
+        _see_samples(options, given, built_in)
     return given
+
+
+def _see_samples(options: argparse.Namespace, given: dict[str, Any], built_in: bool) -> None:
+    """Have something that shows the samples that are asked for: of the built-in models, the built-in previewer."""
+    if not given["prompts"] and any(part.partition("=")[0] == "--sample-every" for part in options.given):
+        complain("--sample-every: no samples are made, since they need --prompts")
+    is_shown = "previewer" in given or {"stage_b", "stage_a"} <= given.keys()
+    if is_shown or not given["prompts"] or not given["sample_every"]:
+        return
+    if not built_in:
+        raise WorkflowError("--prompts: samples need --previewer, or --stage-b and --stage-a")
+    given["previewer"] = _load("previewer", arguments.TINY, "auto")
 
 
 def _load(kind: str, name: str, dtype: str) -> Any:

@@ -87,6 +87,7 @@ class Training:
             return self._carry_out()
 
     def _carry_out(self) -> Trained:
+        from ..cascade_core.training.remarks import remarks
         from ..cascade_core.training.run_log import CURVE
         from ..cascade_core.training.start import start_training
 
@@ -96,9 +97,11 @@ class Training:
             self.kind, self.models, self.dataset, self.settings, self.folder, self.target, self.start, detector
         )
         title = self.about.title or f"Train {KINDS[self.kind].name}"
+        here = host.current()
+        for remark in remarks(self.models, self.settings):
+            here.warn(title, remark)
         pictures: tuple[Tensor, ...] = ()
         files: tuple[Path, ...] = ()
-        here = host.current()
         with here.together(*self.models.named().values()):
             with here.progress(f"{title}: encode", len(run.task.encode())) as advance:
                 for _ in run.encode():

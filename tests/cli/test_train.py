@@ -47,6 +47,20 @@ def test_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == {"files": [str(written)]}
 
 
+def test_samples_are_made_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "2", *OPTIONS]
+    assert main(command) == 0
+    assert "--sample-every: no samples are made, since they need --prompts" in capsys.readouterr().err
+    seen = [*command[:4], "seen", *command[5:], "--prompts", "a star"]
+    assert main(seen) == 0
+    assert (tmp_path / "output/training/seen/samples/000002-0.png").is_file()
+    monkeypatch.setattr("stable_cascade_nodes.cli.train.builtin.FAMILY", "another")
+    assert main(seen) == 2
+    assert "--prompts: samples need --previewer, or --stage-b and --stage-a" in capsys.readouterr().err
+
+
 def test_other_settings_than_the_states_are_a_bad_argument(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS]
     assert main(command) == 0
