@@ -143,6 +143,7 @@ def test_bad_arguments_of_a_distillation(
         (["pictures", "--name", "a", "--caption", "b", "--stage-c", "nothing"], "There is no Stage C 'nothing'"),
         (["pictures", "--name", "../a", "--caption", "b"], "name: expected letters"),
         (["pictures", "--name", "a", "--caption", "b", "--filters", "zzz"], "no weight of this Stage C"),
+        (["pictures", "--name", "a", "--caption", "b", "--tokens", "[z]=^starz</w>"], "name another, such as ^star$"),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
