@@ -98,7 +98,7 @@ class Training:
         )
         title = self.about.title or f"Train {KINDS[self.kind].name}"
         here = host.current()
-        for remark in remarks(self.models, self.settings):
+        for remark in remarks(self.models, self.dataset, self.settings):
             here.warn(title, remark)
         pictures: tuple[Tensor, ...] = ()
         files: tuple[Path, ...] = ()

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..lora.tokens import END
+from .data.dataset import Dataset
+from .lora_settings import LoraSettings
 from .models import StageCModels
 from .samples import sample_side
 
+BRACKETED = re.compile(r"\[[^\[\]\s]+\]")  # a word that is meant as a new one
+MOST_WORDS = 3  # of those in captions that are told
 
-def remarks(models: Any, settings: Any) -> list[str]:
+
+def remarks(models: Any, dataset: Any, settings: Any) -> list[str]:
     """A sentence for each."""
-    return [*_of_samples(models, settings)]
+    found = _of_samples(models, settings)
+    if isinstance(settings, LoraSettings) and isinstance(dataset, Dataset):
+        captions = [caption.lower() for example in dataset.examples for caption in example.captions]
+        found += _of_words(models.text_encoder.module.tokenizer.vocabulary, settings.tokens, captions)
+    return found
+
+
+def _of_words(
+    vocabulary: Mapping[str, int], tokens: Iterable[tuple[str, str]], captions: Sequence[str]
+) -> Iterable[str]:
+    """What is odd of new words, pairs of a text and its regex. captions: in lower case."""
+    starts = {text.lower(): start for text, start in tokens}
+    said = Counter(word for caption in captions for word in {*BRACKETED.findall(caption)})
+    odd = [f"{text} is in no caption" for text in starts if not any(text in caption for caption in captions)]
+    missed = [(word, count) for word, count in said.most_common() if word not in starts and word not in vocabulary]
+    for word, count in missed[:MOST_WORDS]:
+        odd.append(f"{word} is in {count} caption{'s' * (count > 1)} and no word of the text encoder")
+    if odd:
+        yield f"tokens: {'; '.join(odd)}"
+    for text, start in starts.items():
+        if text in vocabulary or text + END in vocabulary:
+            yield f"tokens: {text} is a word of the text encoder, which means the new one wherever the LoRA is applied"
+        if not start:
+            yield f"tokens: {text} starts from no word, and learns slowly: give it one, as in {text}=REGEX"
 
 
 def _of_samples(models: Any, settings: Any) -> list[str]:
