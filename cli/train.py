@@ -190,7 +190,7 @@ def train(options: argparse.Namespace) -> int:
             raise WorkflowError(str(error)) from error
         try:
             with nullcontext() if device else _gentle_interrupt(local):
-                training.carry_out()
+                training.carry_out(complain if sharded.rank() == 0 else None)
         except OtherTrainingError as error:
             raise WorkflowError(str(error)) from error
         path = str(training.target)

@@ -47,6 +47,8 @@ class Report:
     progress: Progress
     pictures: tuple[Tensor, ...] = ()
     files: tuple[Path, ...] = ()
+    loss: float | None = None  # the sum of the losses, over the last steps
+    validation: float | None = None  # the last one
 
 
 class TrainingRun:
@@ -58,6 +60,7 @@ class TrainingRun:
         self.origin = _plain({"what": task.kind, **task.origin()})
         self.state = folder / STATE
         self.done = self._check()
+        self.is_finished = self.done > 0 and self._has_ended()  # before its first step
         self.notes: list[str] = []  # sentences for people, of how it ended and what was not as a run leaves it
 
     def encode(self) -> Iterator[int]:
@@ -96,8 +99,10 @@ class TrainingRun:
                 self.task.learned(),
             )
             with closing(log) if log else nullcontext(), closing(steps):  # pyright: ignore[reportArgumentType]  (a generator closes)
+                smooth = Smooth()
                 started = time.monotonic()
                 for progress, averaged in steps:
+                    smooth.add(sum(progress.losses.values()))
                     more: dict[str, float] = {}
                     if progress.losses and settings.validates_after(progress.step):
                         with averaged.shown():
@@ -117,7 +122,7 @@ class TrainingRun:
                     if log and (last or progress.step % settings.save_every == 0):
                         log.save_curve()
                         write_report(self.folder, self.target.stem, log.lines, asdict(settings), self._facts())
-                    yield report
+                    yield replace(report, loss=smooth.value, validation=next(reversed(values.values()), None))
                     if last:
                         break
                     started = time.monotonic()
@@ -150,6 +155,10 @@ class TrainingRun:
         if sharded.rank() == 0:
             best.copy_to(self.target)
         self.notes += filter(None, [how_ended(step, self.task.settings.steps, patience, best)])
+
+    def _has_ended(self) -> bool:
+        settings = self.task.settings
+        return self.done >= settings.steps or has_ended(self._validations(), settings.patience)
 
     def _validations(self) -> dict[int, float]:
         """The validations of the steps so far, by the log."""
@@ -195,6 +204,17 @@ class TrainingRun:
                 " for: ask for more, or choose another name"
             )
         return head.step
+
+
+class Smooth:
+    """A moving mean of a loss, of all its values at first and of about the last fifty later."""
+
+    def __init__(self) -> None:
+        self.value, self._count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self._count += 1
+        self.value += max(0.02, 1 / self._count) * (value - self.value)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -45,6 +46,50 @@ def test_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert main([*command[:7], "--steps", "3", *OPTIONS, *words, "--json"]) == 0  # one more step
     assert json.loads(capsys.readouterr().out) == {"files": [str(written)]}
+
+
+def test_what_is_said_of_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--save-every", "2", *OPTIONS]
+    command += ["--held-out", "0.38", "--validate-every", "1"]
+    told: list[list[str]] = []
+    for steps in ("1", "4", "4"):
+        assert main([*command, "--steps", steps]) == 0
+        told.append([line.removeprefix("cascade: ") for line in capsys.readouterr().err.splitlines()][2:])
+    report = f"its report is {Path('output/training/zig/report.html').absolute()}"
+    assert told[0] == [report] and told[2] == [
+        "this training is finished: only its file is written again, after step 4",
+        report,
+    ]
+    first, second, third, last = told[1]
+    assert first == "going on from step 1 of 4" and last == report
+    lines = [json.loads(line) for line in Path("output/training/zig/curve.jsonl").read_text().splitlines()]
+    mean = (lines[1]["denoising"] + lines[2]["denoising"] + lines[3]["denoising"]) / 3
+    assert second.startswith(f"step 2 of 4: loss {lines[1]['denoising']:.3g}, validation ")
+    assert third == f"step 4 of 4: loss {mean:.3g}, validation {lines[3]['validation']:.3g}"
+
+
+def test_the_bar_begins_where_the_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its loss beside it, on a terminal; then no lines are written under it."""
+    bars: list[tuple[Any, list[str]]] = []
+
+    class Bar(contextlib.nullcontext[Any]):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(self)
+            self.words: list[str] = []
+            bars.append((options, self.words))
+
+        def set_postfix_str(self, words: str, refresh: bool) -> None:
+            self.words.append(words)
+
+        def update(self) -> None:
+            self.words.append("step")
+
+    monkeypatch.setattr("tqdm.tqdm", Bar)
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", *OPTIONS]
+    assert main([*command, "--steps", "1"]) == main([*command, "--steps", "3"]) == 0
+    options, words = bars[-1]
+    assert (options["initial"], options["total"]) == (1, 3)
+    assert [each.split()[0] for each in words] == ["loss", "step"] * 2
 
 
 def test_samples_are_made_or_refused(

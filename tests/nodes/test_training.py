@@ -153,7 +153,7 @@ def test_cancel_keeps_the_state_and_the_same_name_resumes(
     totals: list[int] = []
     original = here.progress
     with monkeypatch.context() as patch:
-        patch.setattr(here, "progress", lambda label, total: (totals.append(total), original(label, total))[1])
+        patch.setattr(here, "progress", lambda label, total, *more: (totals.append(total), original(label, total))[1])
         _, (_, parts, _) = train(CascadeLoRATrain(), **inputs, name="parts")
     assert totals[-1] == 2  # four of six were taken before
     assert Path(whole).read_bytes() == Path(parts).read_bytes()
