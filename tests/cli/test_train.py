@@ -183,7 +183,7 @@ def test_bad_arguments_of_a_distillation(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pictures", "--name", "a"], "has no caption"),
+        (["pictures", "--name", "a"], "2 of 2 pictures have no caption, "),
         (["nowhere", "--name", "a", "--caption", "b"], "is no folder"),
         (["pictures", "--name", "a", "--caption", "b", "--stage-c", "nothing"], "There is no Stage C 'nothing'"),
         (["pictures", "--name", "../a", "--caption", "b"], "name: expected letters"),
