@@ -18,6 +18,7 @@ from ..cascade_core import builtin
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.training.data.captions import LINES
 from ..cascade_core.training.kinds import TRAININGS, Model
+from ..cascade_core.training.plan import OWN_RATES
 from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
@@ -211,6 +212,8 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
             given[name] = "\n".join(value) if entry.several_lines else value
         elif value is not None and name not in unneeded:
             given[name] = _load(name, value, options.dtype)
+    if given["learning_rate"] is None:
+        given["learning_rate"] = OWN_RATES.get(given["optimizer"])
     built_in = any(getattr(value, "family", None) == builtin.FAMILY for value in given.values())
     for name, entry in about.inputs().items():
         if isinstance(entry, Setting) and given[name] is None:

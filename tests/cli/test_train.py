@@ -138,7 +138,10 @@ def test_defaults_follow_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stable_cascade_nodes.cli.train.builtin.FAMILY", "another")
     assert main(command) == 2
     assert main([*command, "--size", "512", "--learning-rate", "0.5"]) == 2
-    assert [(each["size"], each["learning_rate"]) for each in asked] == [(192, 0.002), (768, 0.0001), (512, 0.5)]
+    assert main([*command, "--optimizer", "prodigy"]) == 2
+    assert main([*command, "--optimizer", "prodigy", "--learning-rate", "0.5"]) == 2
+    assert [each["size"] for each in asked] == [192, 768, 512, 768, 768]
+    assert [each["learning_rate"] for each in asked] == [0.002, 0.0001, 0.5, 1.0, 0.5]
 
 
 def test_a_controlnet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
