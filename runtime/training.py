@@ -45,6 +45,10 @@ class Trained:
     files: tuple[Path, ...]
 
 
+class RefusedError(CascadeError):
+    """What a person asked for cannot be trained so."""
+
+
 class Training:
     """A training that a person asked for. Nothing is computed or written before `carry_out`."""
 
@@ -83,7 +87,7 @@ class Training:
         """Take all steps that are left, with progress, previews and cancel, and write the finished file.
 
         tell: hears where it begins, where no terminal shows a bar now and then how far it is, and where the report is.
-        CascadeError where another process trains in the same folder.
+        RefusedError where it cannot begin, CascadeError where another process trains in the same folder.
         """
         from ..cascade_core.files.owner import owned
         from ..cascade_core.training import sharded
@@ -99,9 +103,11 @@ class Training:
 
         identity = getattr(self.settings, "hint", None) == "identity"
         detector = DETECTORS[self.settings.detector].make() if identity else None
-        run = start_training(
-            self.kind, self.models, self.dataset, self.settings, self.folder, self.target, self.start, detector
-        )
+        places = self.folder, self.target
+        try:
+            run = start_training(self.kind, self.models, self.dataset, self.settings, *places, self.start, detector)
+        except CascadeError as error:
+            raise RefusedError(str(error)) from error
         title = self.about.title or f"Train {KINDS[self.kind].name}"
         here = host.current()
         for remark in remarks(self.models, self.dataset, self.settings):

@@ -29,7 +29,7 @@ from .report import write_report
 from .run_log import CURVE_LINES, SAMPLES, RunLog, read_lines
 from .settings import changed
 from .state import Head, read_head
-from .task import Task
+from .task import DTYPES, Task
 from .validation import NAME as VALIDATION
 from .validation import has_ended, validate
 
@@ -190,7 +190,7 @@ class TrainingRun:
         fixed = {name: default[name] for name in self.task.settings.fixed()}
         before["settings"] = fixed | before.get("settings", {})
         reasons = [
-            *changed(_flat(before), _flat(self.origin)),
+            *changed(*_flat(before, self.origin)),
             *differences(before.get("data", {}), self.origin.get("data", {})),
         ]
         if reasons:
@@ -222,14 +222,17 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(values))
 
 
-def _flat(origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings and models by name; the data is compared apart."""
-    values: dict[str, Any] = {}
-    for name, value in origin.items():
-        if name == "models":
-            values |= {f"the model {key}": digest for key, digest in value.items()}
-        elif name == "settings":
-            values |= value
-        elif name != "data":
-            values[name] = value
-    return values
+def _flat(*origins: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Settings and models of each by name; the data is compared apart.
+
+    A model is its digest, or its weights' type where that is another in each.
+    """
+    types: list[dict[str, str]] = [origin.get(DTYPES, {}) for origin in origins]
+    found: list[dict[str, Any]] = []
+    for origin, own in zip(origins, types, strict=True):
+        values = {name: value for name, value in origin.items() if name not in ("models", "settings", "data", DTYPES)}
+        for name, digest in origin.get("models", {}).items():
+            differ = len({each.get(name) for each in types}) == len(types) and all(name in each for each in types)
+            values[f"the dtype of {name}" if differ else f"the model {name}"] = own[name] if differ else digest
+        found.append(origin.get("settings", {}) | values)
+    return found

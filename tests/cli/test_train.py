@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.owner import owned
 from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.cli.train import OTHERS
 
 OPTIONS = ["--size", "64", "--batch-size", "1", "--sample-every", "2", "--learning-rate", "0.01"]
 
@@ -199,12 +201,65 @@ def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.Captur
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--rank", "0"], ["--optimizer", "lion"], ["--size", "much"]])
-def test_values_that_the_node_does_not_take(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--rank", "0"], "argument --rank: expected a whole number from 1 to 1024, found '0'"),
+        (["--rank", "four"], "argument --rank: expected a whole number from 1 to 1024, found 'four'"),
+        (["--alpha", "nan"], "argument --alpha: expected a number from 0.0001 to 1024.0, found 'nan'"),
+        (["--optimizer", "lion"], "argument --optimizer: invalid choice: 'lion'"),
+        (["--size", "much"], "argument --size: expected a whole number from 64 to 2048, found 'much'"),
+        (["--network-dim", "8"], "unknown argument '--network-dim': did you mean --rank?"),
+        (["--max_train_steps=8"], "unknown argument '--max_train_steps=8': did you mean --steps?"),
+        (["--lr", "1e-4"], "unknown argument '--lr': did you mean --learning-rate?"),
+    ],
+)
+def test_values_that_the_node_does_not_take(
+    option: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as error:
         main(["train", "lora", "pictures", "--name", "a", *option])
     assert error.value.code == 2
-    assert option[0] in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def test_the_names_of_other_trainers_are_those_of_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "lora", "--help"])
+    assert set(OTHERS.values()) <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+
+
+def test_the_help_of_a_controlnet(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "controlnet", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Train a ControlNet on the pictures of FOLDER" in told and "sub-folder `control`;" in told
+    assert "for a third more time. (on)" in told and "`wandb sync`. (off)" in told
+    assert "(default:" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--held-out", "0.01"], "held_out: with a share of 0.01 none of these pictures is held out"),
+        (["--optimizer", "prodigy", "--learning-rate", "0.01"], "learning_rate: prodigy finds the rate itself"),
+        (["--optimizer", "ADAMW8bit"], "optimizer: adamw8bit needs bitsandbytes, which is not installed"),
+    ],
+)
+def test_what_cannot_be_trained_is_a_bad_argument(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS[:4]]
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_another_dtype_is_named_where_a_training_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS]
+    assert main(command) == 0
+    assert main([*command, "--dtype", "int8"]) == 2
+    assert "began otherwise: the dtype of stage_c was float32, is int8. Choose" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_the_step_and_keeps_the_state(tmp_path: Path) -> None:
