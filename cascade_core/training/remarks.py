@@ -9,6 +9,7 @@ from typing import Any
 
 from ..lora.tokens import END
 from .data.dataset import Dataset
+from .data.held_out import is_held_out
 from .lora_settings import LoraSettings
 from .models import StageCModels
 from .samples import sample_side
@@ -20,6 +21,13 @@ MOST_WORDS = 3  # of those in captions that are told
 def remarks(models: Any, dataset: Any, settings: Any) -> list[str]:
     """A sentence for each."""
     found = _of_samples(models, settings)
+    if settings.patience and not settings.held_out:
+        found.append("patience: nothing is held out, so that no validation ends this training: give `held_out`, too")
+    if isinstance(dataset, Dataset):
+        left = sum(each.repeats for each in dataset.examples if not is_held_out(each.name, settings.held_out))
+        if settings.batch_size > left:
+            batch = f"batch_size: a batch has {settings.batch_size} pictures"
+            found.append(f"{batch}, but {left} are learned from: some come more than once in each")
     if isinstance(settings, LoraSettings) and isinstance(dataset, Dataset):
         captions = [caption.lower() for example in dataset.examples for caption in example.captions]
         found += _of_words(models.text_encoder.module.tokenizer.vocabulary, settings.tokens, captions)

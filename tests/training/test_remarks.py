@@ -40,6 +40,23 @@ def test_new_words_are_compared_with_captions_and_the_encoder(
     assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"patience": 2}, "patience: nothing is held out, so that no validation ends this training"),
+        ({"patience": 2, "held_out": 0.3}, None),  # of the three pictures, one
+        ({"batch_size": 3}, None),
+        ({"batch_size": 4}, "batch_size: a batch has 4 pictures, but 3 are learned from"),
+        ({"batch_size": 3, "held_out": 0.3}, "batch_size: a batch has 3 pictures, but 2 are learned from"),
+    ],
+)
+def test_settings_that_do_nothing(
+    models: TrainingModels, pictures: Path, settings: dict[str, Any], expected: str | None
+) -> None:
+    found = told(models, pictures, "a star", **settings)
+    assert [line.startswith(expected or "nothing") for line in found] == [True] * (expected is not None)
+
+
 def test_prompts_want_what_shows_them(models: TrainingModels, pictures: Path) -> None:
     assert not told(models, pictures, "a star", prompts=("a star",))
     (line,) = told(replace(models, previewer=None), pictures, "a star", prompts=("a star",))
