@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
@@ -220,7 +221,8 @@ def train(options: argparse.Namespace) -> int:
             raise WorkflowError(str(error)) from error
         try:
             with nullcontext() if device else _gentle_interrupt(local):
-                training.carry_out(complain if sharded.rank() == 0 else None)
+                command = shlex.join(["cascade", *options.given])
+                training.carry_out(complain if sharded.rank() == 0 else None, command)
         except RefusedError as error:
             raise WorkflowError(str(error)) from error
         path = str(training.target)

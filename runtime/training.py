@@ -83,9 +83,10 @@ class Training:
         dataset = cast("Dataset", self.dataset)
         return controlnet.untrained_controlnet(self.models, dataset, self.settings, self.name, self.start, width)
 
-    def carry_out(self, tell: Callable[[str], None] | None = None) -> Trained:
+    def carry_out(self, tell: Callable[[str], None] | None = None, command: str = "") -> Trained:
         """Take all steps that are left, with progress, previews and cancel, and write the finished file.
 
+        command: by which it was begun, for its report.
         tell: hears where it begins, where no terminal shows a bar now and then how far it is, and where the report is.
         RefusedError where it cannot begin, CascadeError where another process trains in the same folder.
         """
@@ -93,9 +94,10 @@ class Training:
         from ..cascade_core.training import sharded
 
         with owned(self.folder) if sharded.rank() == 0 else nullcontext():
-            return self._carry_out(tell or (lambda words: None))
+            return self._carry_out(tell or (lambda words: None), {"command": command} if command else {})
 
-    def _carry_out(self, tell: Callable[[str], None]) -> Trained:
+    def _carry_out(self, tell: Callable[[str], None], told: Mapping[str, str]) -> Trained:
+        from ..cascade_core.training.models import dtype_of
         from ..cascade_core.training.remarks import remarks
         from ..cascade_core.training.report import FILE
         from ..cascade_core.training.run_log import CURVE
@@ -114,6 +116,8 @@ class Training:
             here.warn(title, remark)
         pictures: tuple[Tensor, ...] = ()
         files: tuple[Path, ...] = ()
+        models = (f"{name} {handle.name} ({dtype_of(handle)})" for name, handle in self.models.named().items())
+        run.told = {"models": "; ".join(models), **told}
         steps, done = self.settings.steps, run.done
         if done:
             finished = "this training is finished: only its file is written again"

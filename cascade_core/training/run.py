@@ -61,6 +61,8 @@ class TrainingRun:
         self.state = folder / STATE
         self.done = self._check()
         self.is_finished = self.done > 0 and self._has_ended()  # before its first step
+        self.told: dict[str, str] = {}  # facts for the report, of whoever begins it
+        self._ended = ""  # in words, why
         self.notes: list[str] = []  # sentences for people, of how it ended and what was not as a run leaves it
 
     def encode(self) -> Iterator[int]:
@@ -140,7 +142,8 @@ class TrainingRun:
     def _facts(self) -> dict[str, str]:
         """What the report tells beside the log: of the data, the weights and the memory."""
         parameters = sum(parameter.numel() for parameter in self.task.module.parameters())
-        facts = {"trained": f"{self.task.kind}, {parameters:,} values", **self.task.facts()}
+        facts = {"ended": self._ended or "not yet", "trained": f"{self.task.kind}, {parameters:,} values"}
+        facts |= {**self.task.facts(), **self.told}
         if memory := most_memory():
             facts["memory at most"] = memory
         return facts
@@ -149,12 +152,15 @@ class TrainingRun:
         """Write the finished file after the last step: with patience the one of the best validation."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
         patience = self.task.settings.patience
+        self._ended = f"after all {step} steps"
         if not patience or best.step is None:
             self.task.write(self.target)
             return
         if sharded.rank() == 0:
             best.copy_to(self.target)
-        self.notes += filter(None, [how_ended(step, self.task.settings.steps, patience, best)])
+        if told := how_ended(step, self.task.settings.steps, patience, best):
+            self.notes.append(told)
+            self._ended = told
 
     def _has_ended(self) -> bool:
         settings = self.task.settings

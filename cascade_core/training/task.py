@@ -103,7 +103,11 @@ class SourceTask(Task[Settings, Module]):
         return self.source.loss_weight.learned
 
     def facts(self) -> dict[str, str]:
-        return {"data": self.dataset.in_words()}
+        facts = {"data": self.dataset.in_words()}
+        if self.settings.held_out:
+            held, learned = (sum(len(set(group)) for group in self.source.groups(side)) for side in (True, False))
+            facts["held out"] = f"{held} of {held + learned}"
+        return facts
 
     def held_out(self) -> AbstractContextManager[None]:
         return self.source.held_out()

@@ -51,12 +51,12 @@ def test_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_said_of_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--save-every", "2", *OPTIONS]
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "[x] & y", "--save-every", "2", *OPTIONS]
     command += ["--held-out", "0.38", "--validate-every", "1"]
     told: list[list[str]] = []
     for steps in ("1", "4", "4"):
         assert main([*command, "--steps", steps]) == 0
-        told.append([line.removeprefix("cascade: ") for line in capsys.readouterr().err.splitlines()][2:])
+        told.append([line.removeprefix("cascade: ") for line in capsys.readouterr().err.splitlines()][3:])
     report = f"its report is {Path('output/training/zig/report.html').absolute()}"
     assert told[0] == [report] and told[2] == [
         "this training is finished: only its file is written again, after step 4",
@@ -64,6 +64,10 @@ def test_what_is_said_of_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> No
     ]
     first, second, third, last = told[1]
     assert first == "going on from step 1 of 4" and last == report
+    page = Path("output/training/zig/report.html").read_text()
+    assert f"<td>cascade {' '.join(command[:6])} &#x27;[x] &amp; y&#x27; --save-every 2 " in page
+    assert "stage_c tiny (built-in) (float32); text_encoder tiny (built-in) (float32)" in page
+    assert "<td>1 of 2</td>" in page and "<td>after all 4 steps</td>" in page
     lines = [json.loads(line) for line in Path("output/training/zig/curve.jsonl").read_text().splitlines()]
     mean = (lines[1]["denoising"] + lines[2]["denoising"] + lines[3]["denoising"]) / 3
     assert second.startswith(f"step 2 of 4: loss {lines[1]['denoising']:.3g}, validation ")
