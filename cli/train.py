@@ -122,7 +122,8 @@ def _add_trainer(parser: argparse.ArgumentParser, kind: str) -> None:
 
 def _add_pictures(parser: argparse.ArgumentParser, or_latents: bool) -> None:
     several: dict[str, Any] = {"nargs": "?"} if or_latents else {}
-    parser.add_argument("source", metavar="FOLDER", type=Path, help="where the pictures are", **several)
+    about = "where the pictures are; `tiny zig (built-in)` has twelve to try it with"
+    parser.add_argument("source", metavar="FOLDER", type=arguments.folder, help=about, **several)
     if or_latents:
         about = "what `cascade encode --to` wrote, with captions, instead of FOLDER"
         parser.add_argument("--latents", metavar="FILE", type=Path, nargs="+", default=[], help=about)
