@@ -116,9 +116,12 @@ class TrainingRun:
                     if log and progress.losses:
                         log.add(progress, seconds=round(time.monotonic() - started, 4), **more)
                         best.tidy(max(self.done, progress.step // settings.save_every * settings.save_every))
-                    is_shown = last or settings.samples_after(progress.step)
+                    keeps = bool(progress.losses) and settings.keeps_after(progress.step)
+                    is_shown = last or keeps or settings.samples_after(progress.step)
                     with averaged.shown() if is_shown else nullcontext():
                         report = self._sample(progress, log)
+                        if keeps:
+                            self.task.write(self.folder / f"{self.target.stem}-{progress.step:06}.safetensors")
                         if last:
                             self._finish(progress.step, best)
                     if log and (last or progress.step % settings.save_every == 0):

@@ -224,6 +224,21 @@ def test_a_killed_run_still_has_the_best_of_the_steps_that_its_state_has(tmp_pat
     assert (tmp_path / "file").read_text() == "2"
 
 
+def test_the_file_of_every_few_steps_is_kept(tmp_path: Path) -> None:
+    """Each is the file of a training of so many steps, averaged weights and all."""
+    options: dict[str, Any] = {"held_out": 0.0, "learning_rate": 0.01, "ema": 0.5, "ema_every": 1, "ema_start": 1}
+    run = run_of(tmp_path / "whole", steps=5, keep_every=2, **options)
+    list(run.encode())
+    list(run.train())
+    kept = sorted(path.name for path in (tmp_path / "whole" / "run").glob("net-*"))
+    assert kept == ["net-000002.safetensors", "net-000004.safetensors"]
+    short = run_of(tmp_path / "short", steps=2, **options)
+    list(short.encode())
+    list(short.train())
+    written = (tmp_path / "short" / "net.safetensors").read_bytes()
+    assert (tmp_path / "whole" / "run" / kept[0]).read_bytes() == written
+
+
 def test_the_report_tells_all_of_it(tmp_path: Path) -> None:
     run = run_of(tmp_path, prompts=("a red <star>",), sample_every=1, ema=0.5, ema_every=1, ema_start=1)
     list(run.encode())
