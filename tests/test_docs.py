@@ -27,7 +27,8 @@ from stable_cascade_nodes.recipes.tiny.zig_reader import shows_zigs
 DOCS = Path(stable_cascade_nodes.__file__).parent / "docs"
 PAGE = (DOCS / "python.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^## (.*?)\n.*?^```python\n(.*?)^```", PAGE, re.M | re.S))
-FENCED = re.findall(r"^```\n(.*?)^```", (DOCS / "training.md").read_text(encoding="utf-8"), re.M | re.S)
+TRAINING = (DOCS / "training.md").read_text(encoding="utf-8")
+FENCED = re.findall(r"^```\n(.*?)^```", TRAINING, re.M | re.S)
 COMMANDS = [shlex.split(line) for block in FENCED for line in block.replace("\\\n", "").splitlines()]
 
 
@@ -87,3 +88,10 @@ def test_the_line_for_lora_training_has_all_that_the_workflow_sets() -> None:
     for setting, value in zip(settings, values, strict=False):  # what was added later has its default
         typed = getattr(options, setting.name)
         assert ("\n".join(typed) if setting.several_lines else typed) == value, setting.name
+
+
+def test_what_may_change_when_a_training_goes_on() -> None:
+    settings = [each for about in TRAININGS.values() for each in about.inputs().values() if isinstance(each, Setting)]
+    told = TRAINING.partition("What may change:")[2].partition("Nothing else may")[0]
+    expected = {f"--{each.name.replace('_', '-')}" for each in settings if each.may_change}
+    assert set(re.findall(r"--[\w-]+", told)) == expected | {"--device"}

@@ -63,9 +63,10 @@ class Best:
 def how_ended(step: int, steps: int, patience: int, best: Best) -> str:
     """In words, which weights the file of a training with patience has; empty where it is those of its last step."""
     values, kept = best.values, best.step
-    lowest = min(values, key=lambda each: values[each])
     if has_ended(values, patience):
-        told = f"stopped at step {step} of {steps}: {patience} validations no better than step {lowest}'s"
-        told += f" {values[lowest]:.3g}"
-        return f"{told}, whose weights the file has" if kept == lowest else f"{told}; the file has those of step {kept}"
-    return "" if kept in (None, step) else f"the file has the weights of step {kept}, whose validation was the best"
+        lowest = min(values, key=lambda each: values[each])
+        validations = f"{patience} validation{'s' * (patience > 1)}"
+        told = f"stopped at step {step} of {steps}: {validations} no better than step {lowest}'s {values[lowest]:.3g}"
+        has = ", whose weights the file has" if kept == lowest else f"; the file has those of step {kept or step}"
+        return told + has
+    return f"the file has the weights of step {kept}, whose validation was the best" if kept not in (None, step) else ""

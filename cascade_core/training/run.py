@@ -155,15 +155,13 @@ class TrainingRun:
         """Write the finished file after the last step: with patience the one of the best validation."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
         patience = self.task.settings.patience
-        self._ended = f"after all {step} steps"
         if not patience or best.step is None:
             self.task.write(self.target)
-            return
-        if sharded.rank() == 0:
+        elif sharded.rank() == 0:
             best.copy_to(self.target)
-        if told := how_ended(step, self.task.settings.steps, patience, best):
-            self.notes.append(told)
-            self._ended = told
+        told = how_ended(step, self.task.settings.steps, patience, best) if patience else ""
+        self.notes += [told] if told else []
+        self._ended = told or f"after all {step} steps"
 
     def _has_ended(self) -> bool:
         settings = self.task.settings

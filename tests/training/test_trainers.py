@@ -210,6 +210,23 @@ def test_with_patience_the_file_has_the_best_weights(ends: str, tmp_path: Path) 
     assert len(whole.notes) == 1 and whole.notes[0].startswith(expected)
 
 
+def test_patience_that_comes_too_late_is_told(tmp_path: Path) -> None:
+    """The best weights were not kept then."""
+    settings: dict[str, Any] = {"learning_rate": 0.5}
+    first = run_of(tmp_path, steps=4, **settings)
+    list(first.encode())
+    list(first.train())
+    written = (tmp_path / "net.safetensors").read_bytes()
+    late = run_of(tmp_path, steps=50, patience=1, **settings)
+    assert late.is_finished
+    list(late.train())
+    (told,) = late.notes
+    assert told.startswith("stopped at step 4 of 50: 1 validation no") and told.endswith(
+        "; the file has those of step 4"
+    )
+    assert (tmp_path / "net.safetensors").read_bytes() == written
+
+
 def test_a_killed_run_still_has_the_best_of_the_steps_that_its_state_has(tmp_path: Path) -> None:
     """Its state is older than the last validations: what they kept does not count, the one before is still there."""
     values = {1: 3.0, 2: 2.0, 5: 1.0}
