@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..cascade_core.builtin import built_in
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.kinds import DTYPE_NAMES, QUANTISED_NAMES
 from ..headless import set_values, shipped
@@ -107,6 +108,11 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, found {number}")
     return number
+
+
+def folder(text: str) -> Path:
+    """A folder of pictures; the built-in one by its name."""
+    return built_in("dataset").get(text) or Path(text)
 
 
 def load_model(loader: type[Any], option: str, name: str, dtype: str = "auto") -> Handle:

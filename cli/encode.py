@@ -49,7 +49,10 @@ Exit code: 0 all is encoded, 1 a picture was left out or a failure, 2 a bad argu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     add = parser.add_argument
-    add("folder", metavar="FOLDER", type=Path, help="where the pictures are, in files or tar archives; or an archive")
+    about = (
+        "where the pictures are, in files or tar archives; or an archive; or `tiny zig (built-in)`, which has twelve"
+    )
+    add("folder", metavar="FOLDER", type=arguments.folder, help=about)
     add("--to", metavar="NAME.safetensors", type=Path, required=True, help="the file to write")
     add("--effnet", metavar="NAME", default=arguments.TINY, help="the encoder's model (%(default)s)")
     add("--dtype", choices=arguments.DTYPES, default="auto", help="precision of its weights (%(default)s)")

@@ -175,7 +175,8 @@ def parse(given: Sequence[str]) -> argparse.Namespace:
     options, unknown = parser.parse_known_args(given)
     if unknown:
         flags = re.findall(r"--[\w-]+", options.parser.format_help())
-        near = get_close_matches(unknown[0], flags, n=1)
+        renamed = getattr(options, "renamed", {}).get(unknown[0].partition("=")[0].replace("_", "-"))
+        near = [renamed] if renamed in flags else get_close_matches(unknown[0], flags, n=1)
         words = list(takewhile(lambda part: not part.startswith("-"), unknown))
         if words and "--prompt" in flags:
             near = [f"""--prompt "{" ".join(words)}\""""]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ..cascade_core import builtin
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.training.data.captions import LINES
 from ..cascade_core.training.kinds import TRAININGS, Model
+from ..cascade_core.training.plan import OWN_RATES
 from ..cascade_core.training.setting import Setting
 from ..headless.graph import WorkflowError, list_choices
 from ..headless.run import configure
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 WHAT = {
     "lora": "a LoRA of Stage C, and new words for prompts",
-    "controlnet": "a ControlNet, by own control pictures in FOLDER/control or by hints made of the pictures",
+    "controlnet": "a ControlNet, which is steered by own control pictures or by hints that are made of the pictures",
     "stage_c": "all of Stage C",
     "stage_b": "all of Stage B",
 }
@@ -37,6 +39,25 @@ DISTILLED = {"stage_c": "a LoRA of Stage C", "stage_b": "a LoRA of Stage B"}
 SEVERAL = ("stage_c", "stage_b")  # kinds that may be trained on several GPUs
 LEARNS_FROM_LATENTS = "stage_c"
 STAGES = ("stage_c", "stage_b", "stage_a")  # models whose precision --dtype chooses
+OTHERS = {
+    "--network-dim": "--rank",
+    "--network-alpha": "--alpha",
+    "--max-train-steps": "--steps",
+    "--resolution": "--size",
+    "--train-batch-size": "--batch-size",
+    "--gradient-accumulation-steps": "--accumulate",
+    "--lr": "--learning-rate",
+    "--unet-lr": "--learning-rate",
+    "--lr-scheduler": "--schedule",
+    "--lr-warmup-steps": "--warmup",
+    "--optimizer-type": "--optimizer",
+    "--max-grad-norm": "--gradient-limit",
+    "--gradient-checkpointing": "--checkpointing",
+    "--save-every-n-steps": "--save-every",
+    "--sample-every-n-steps": "--sample-every",
+    "--sample-prompts": "--prompts",
+}
+"""Options as other trainers name them, and ours."""
 DESCRIPTION = """Train {what} on the pictures of FOLDER and its sub-folders, and print the path of the finished file.
 Each picture needs its caption: in a .txt or .caption file of the same name, a line of metadata.jsonl, the name of a
 folder such as `10_zig cat`, or one --caption for all. FOLDER may be a tar archive, or have some in it.
@@ -70,7 +91,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_kind(kinds: arguments.Commands, name: str, what: str, description: str) -> argparse.ArgumentParser:
-    about = description.format(what=what)
+    about = description.format(what=what.partition(",")[0])
+    if name == "controlnet":
+        about += (
+            "\n\nControl pictures lie in FOLDER/control, under the pictures' names; other hints are made: see --hint."
+        )
     return kinds.add_parser(name, help=what, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
@@ -81,22 +106,24 @@ def _add_trainer(parser: argparse.ArgumentParser, kind: str) -> None:
         _add_pictures(parser, or_latents=kind == LEARNS_FROM_LATENTS)
     parser.add_argument("--name", required=True, help="of the finished file, and of the folder of the state")
     required = TRAININGS[kind].required()
-    for name, entry in TRAININGS[kind].inputs().items():
+    options = TRAININGS[kind].inputs()
+    for name, entry in options.items():
         if isinstance(entry, Setting):
-            _add_setting(parser, entry)
+            _add_setting(parser, entry, _about(entry, options))
         else:
-            _add_model(parser, name, _about(entry), needed=name in required)
+            _add_model(parser, name, _about(entry, options), needed=name in required)
     parser.add_argument(
         "--dtype", choices=arguments.LARGE_DTYPES, default="auto", help="precision of the stages (%(default)s)"
     )
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="where states are kept (./output)")
     arguments.add(parser, "--models", "--device", "--json")
-    parser.set_defaults(command=train, kind=kind, parser=parser)
+    parser.set_defaults(command=train, kind=kind, parser=parser, renamed=OTHERS)
 
 
 def _add_pictures(parser: argparse.ArgumentParser, or_latents: bool) -> None:
     several: dict[str, Any] = {"nargs": "?"} if or_latents else {}
-    parser.add_argument("source", metavar="FOLDER", type=Path, help="where the pictures are", **several)
+    about = "where the pictures are; `tiny zig (built-in)` has twelve to try it with"
+    parser.add_argument("source", metavar="FOLDER", type=arguments.folder, help=about, **several)
     if or_latents:
         about = "what `cascade encode --to` wrote, with captions, instead of FOLDER"
         parser.add_argument("--latents", metavar="FILE", type=Path, nargs="+", default=[], help=about)
@@ -111,16 +138,18 @@ def _add_model(parser: argparse.ArgumentParser, kind: str, about: str, needed: b
     parser.add_argument(_flag(kind), metavar="NAME", default=default, help=about + shown)
 
 
-def _add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
+def _add_setting(parser: argparse.ArgumentParser, setting: Setting, about: str) -> None:
     """An option for a setting; lines of a text may be given by repeating it."""
-    flag, about, default = _flag(setting.name), _about(setting), setting.default
+    flag, default = _flag(setting.name), setting.default
     shown = f"{about} (%(default)s)"
     if setting.built_in is not None:
         shown, default = f"{about} ({default}; {setting.built_in} for the built-in models)", None
     if setting.choices:
-        parser.add_argument(flag, choices=setting.choices, default=default, help=shown)
+        parser.add_argument(flag, choices=setting.choices, type=str.lower, default=default, help=shown)
     elif isinstance(default, bool):
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=about)
+        about += f" ({'on' if default else 'off'})"
+        switch = parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=about)
+        switch.default = default  # given above, some versions of Python would tell it as True or False, too
     elif not isinstance(setting.default, str):
         parser.add_argument(
             flag, metavar="N", type=_within(type(setting.default), setting), default=default, help=shown
@@ -131,9 +160,13 @@ def _add_setting(parser: argparse.ArgumentParser, setting: Setting) -> None:
         parser.add_argument(flag, metavar="TEXT", default=default, help=shown)
 
 
-def _about(entry: Setting | Model) -> str:
+def _about(entry: Setting | Model, options: Collection[str]) -> str:
     """The help of an option; other options are named as they are typed."""
-    return re.sub(r"`(\w+)`", lambda found: f"`{_flag(found[1])}`", entry.help).replace("%", "%%")
+
+    def typed(found: re.Match[str]) -> str:
+        return f"`{_flag(found[1])}`" if found[1] in options else found[0]
+
+    return re.sub(r"`(\w+)`", typed, entry.help).replace("%", "%%")
 
 
 def _flag(name: str) -> str:
@@ -142,14 +175,14 @@ def _flag(name: str) -> str:
 
 def _within(number: Any, setting: Setting) -> Any:
     def read(text: str) -> Any:
-        value = number(text)
         try:
+            value = number(text)
             setting.check(value)
-        except CascadeError:
-            raise argparse.ArgumentTypeError(f"expected {setting.least} to {setting.most}, found {text}") from None
+        except ValueError:  # a CascadeError is one, too
+            what = f"a {'whole ' if number is int else ''}number from {setting.least} to {setting.most}"
+            raise argparse.ArgumentTypeError(f"expected {what}, found {text!r}") from None
         return value
 
-    read.__name__ = "number"  # argparse names it where the text is none
     return read
 
 
@@ -158,7 +191,6 @@ def train(options: argparse.Namespace) -> int:
     from ..cascade_core.training.data.dataset import read_dataset
     from ..cascade_core.training.data.latent_set import read_latents
     from ..cascade_core.training.data.prompts import read_prompts
-    from ..cascade_core.training.run import OtherTrainingError
 
     device = sharded.join()
     if device is not None:
@@ -166,7 +198,7 @@ def train(options: argparse.Namespace) -> int:
         if options.kind not in SEVERAL:
             raise WorkflowError(f"train {options.kind}: torchrun is for {' and '.join(SEVERAL)}: leave it out")
     local = configure(options)
-    from ..runtime.training import Training
+    from ..runtime.training import RefusedError, Training
 
     local.device()  # refuses a device that is not there
     latents = getattr(options, "latents", [])
@@ -190,8 +222,9 @@ def train(options: argparse.Namespace) -> int:
             raise WorkflowError(str(error)) from error
         try:
             with nullcontext() if device else _gentle_interrupt(local):
-                training.carry_out()
-        except OtherTrainingError as error:
+                command = shlex.join(["cascade", *options.given])
+                training.carry_out(complain if sharded.rank() == 0 else None, command)
+        except RefusedError as error:
             raise WorkflowError(str(error)) from error
         path = str(training.target)
         if sharded.rank() == 0:
@@ -211,11 +244,27 @@ def _inputs(options: argparse.Namespace) -> dict[str, Any]:
             given[name] = "\n".join(value) if entry.several_lines else value
         elif value is not None and name not in unneeded:
             given[name] = _load(name, value, options.dtype)
+    if given["learning_rate"] is None:
+        given["learning_rate"] = OWN_RATES.get(given["optimizer"])
     built_in = any(getattr(value, "family", None) == builtin.FAMILY for value in given.values())
     for name, entry in about.inputs().items():
         if isinstance(entry, Setting) and given[name] is None:
             given[name] = entry.built_in if built_in else entry.default
+    if "previewer" in about.inputs():
+        _see_samples(options, given, built_in)
     return given
+
+
+def _see_samples(options: argparse.Namespace, given: dict[str, Any], built_in: bool) -> None:
+    """Have something that shows the samples that are asked for: of the built-in models, the built-in previewer."""
+    if not given["prompts"] and any(part.partition("=")[0] == "--sample-every" for part in options.given):
+        complain("--sample-every: no samples are made, since they need --prompts")
+    is_shown = "previewer" in given or {"stage_b", "stage_a"} <= given.keys()
+    if is_shown or not given["prompts"] or not given["sample_every"]:
+        return
+    if not built_in:
+        raise WorkflowError("--prompts: samples need --previewer, or --stage-b and --stage-a")
+    given["previewer"] = _load("previewer", arguments.TINY, "auto")
 
 
 def _load(kind: str, name: str, dtype: str) -> Any:

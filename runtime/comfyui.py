@@ -152,18 +152,18 @@ class ComfyUIHost(Host):
         return None if previewer is None else lambda x0: previewer.decode_latent_to_preview_image("JPEG", x0)[1]
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Advance]:
+    def progress(self, label: str, total: int, before: int = 0) -> Iterator[Advance]:
         """Steps are counted on the node, too; a picture that cannot be made ends the previews, not the run."""
         import comfy.utils
         import latent_preview
 
-        with super().progress(label, total) as count:
+        with super().progress(label, total, before) as count:
             bar = comfy.utils.ProgressBar(total)
             previewing = True
 
-            def advance(preview: Preview | None = None) -> None:
+            def advance(preview: Preview | None = None, words: str = "") -> None:
                 nonlocal previewing
-                count(None)
+                count(None, words)
                 picture = None
                 try:
                     if preview is not None and previewing:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..cascade_core.errors import CascadeError, Withheld
 from ..cascade_core.files import picture_files
@@ -31,7 +31,14 @@ if TYPE_CHECKING:
     from .local import Audience, LocalHost
 
 Preview = Callable[[], "Image.Image"]  # makes the picture of a step; called only where somebody looks at it
-Advance = Callable[["Preview | None"], None]
+
+
+class Advance(Protocol):
+    """A step is taken: the picture of it, and a few words that stand beside the bar."""
+
+    def __call__(self, preview: Preview | None = None, words: str = "") -> None: ...
+
+
 Item = TypeVar("Item")
 
 TOKENIZER = "tokenizer"  # in a folder of text encoders: CLIP's vocabulary for all of them
@@ -132,13 +139,19 @@ class Host(ABC):
         return None
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Advance]:
-        """`advance(preview)` after each of `total` steps; here a bar on stderr where a person looks at it."""
+    def progress(self, label: str, total: int, before: int = 0) -> Iterator[Advance]:
+        """`advance(preview)` after each of `total` steps; here a bar on stderr where a person looks at it.
+
+        before: steps that were taken at another time, after which the bar begins.
+        """
         from tqdm import tqdm
 
-        with tqdm(total=total, desc=label, file=sys.stderr, disable=None, leave=False) as bar:
+        whole = before + total
+        with tqdm(total=whole, initial=before, desc=label, file=sys.stderr, disable=None, leave=False) as bar:
 
-            def advance(preview: Preview | None = None) -> None:
+            def advance(preview: Preview | None = None, words: str = "") -> None:
+                if words:
+                    bar.set_postfix_str(words, refresh=False)
                 bar.update()
 
             yield advance

@@ -120,17 +120,17 @@ class LocalHost(Host):
             yield
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Advance]:
-        """`advance(preview)` after each of `total` steps: to the audience, else to stderr."""
+    def progress(self, label: str, total: int, before: int = 0) -> Iterator[Advance]:
+        """`advance(preview)` after each of `total` steps: to the audience, who needs no `before`, or to stderr."""
         audience = self.settings.audience
         if audience is None:
-            with super().progress(label, total) as advance:
+            with super().progress(label, total, before) as advance:
                 yield advance
             return
         done = 0
         audience.advance(label, done, total, None)
 
-        def count(preview: Preview | None = None) -> None:
+        def count(preview: Preview | None = None, words: str = "") -> None:
             nonlocal done
             done += 1
             audience.advance(label, done, total, preview)

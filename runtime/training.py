@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from ..cascade_core.training.data.dataset import Dataset
     from ..cascade_core.training.data.latent_set import LatentSet
     from ..cascade_core.training.data.prompts import Prompts
+    from ..cascade_core.training.run import Report
     from ..cascade_core.training.task import Task
 
 STATES = "training"  # folder of the states, in the output folder
 NAME = re.compile(r"\w[\w .+-]*")
 LONGEST_NAME = 200  # bytes: of 255 that a name may have, `.safetensors` and what others add take some
+
+MOST_LINES = 10  # about how far a training is
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,10 @@ class Trained:
     task: Task
     pictures: tuple[Tensor, ...]
     files: tuple[Path, ...]
+
+
+class RefusedError(CascadeError):
+    """What a person asked for cannot be trained so."""
 
 
 class Training:
@@ -75,44 +83,65 @@ class Training:
         dataset = cast("Dataset", self.dataset)
         return controlnet.untrained_controlnet(self.models, dataset, self.settings, self.name, self.start, width)
 
-    def carry_out(self) -> Trained:
+    def carry_out(self, tell: Callable[[str], None] | None = None, command: str = "") -> Trained:
         """Take all steps that are left, with progress, previews and cancel, and write the finished file.
 
-        CascadeError where another process trains in the same folder.
+        command: by which it was begun, for its report.
+        tell: hears where it begins, where no terminal shows a bar now and then how far it is, and where the report is.
+        RefusedError where it cannot begin, CascadeError where another process trains in the same folder.
         """
         from ..cascade_core.files.owner import owned
         from ..cascade_core.training import sharded
 
         with owned(self.folder) if sharded.rank() == 0 else nullcontext():
-            return self._carry_out()
+            return self._carry_out(tell or (lambda words: None), {"command": command} if command else {})
 
-    def _carry_out(self) -> Trained:
+    def _carry_out(self, tell: Callable[[str], None], told: Mapping[str, str]) -> Trained:
+        from ..cascade_core.training.models import dtype_of
+        from ..cascade_core.training.remarks import remarks
+        from ..cascade_core.training.report import FILE
         from ..cascade_core.training.run_log import CURVE
         from ..cascade_core.training.start import start_training
 
         identity = getattr(self.settings, "hint", None) == "identity"
         detector = DETECTORS[self.settings.detector].make() if identity else None
-        run = start_training(
-            self.kind, self.models, self.dataset, self.settings, self.folder, self.target, self.start, detector
-        )
+        places = self.folder, self.target
+        try:
+            run = start_training(self.kind, self.models, self.dataset, self.settings, *places, self.start, detector)
+        except CascadeError as error:
+            raise RefusedError(str(error)) from error
         title = self.about.title or f"Train {KINDS[self.kind].name}"
+        here = host.current()
+        for remark in remarks(self.models, self.dataset, self.settings):
+            here.warn(title, remark)
         pictures: tuple[Tensor, ...] = ()
         files: tuple[Path, ...] = ()
-        here = host.current()
+        models = (f"{name} {handle.name} ({dtype_of(handle)})" for name, handle in self.models.named().items())
+        run.told = {"models": "; ".join(models), **told}
+        steps, done = self.settings.steps, run.done
+        if done:
+            finished = "this training is finished: only its file is written again"
+            tell(f"{finished}, after step {done}" if run.is_finished else f"going on from step {done} of {steps}")
+        every = max(self.settings.save_every, -(-steps // MOST_LINES))
         with here.together(*self.models.named().values()):
             with here.progress(f"{title}: encode", len(run.task.encode())) as advance:
                 for _ in run.encode():
                     here.check_cancel()
                     advance(None)
-            with here.progress(title, self.settings.steps - run.done) as advance, closing(run.train()) as reports:
+            with here.progress(title, steps - done, done) as advance, closing(run.train()) as reports:
                 for report in reports:
+                    at = report.progress.step
                     if report.pictures:
                         pictures, files = report.pictures, report.files
                     here.check_cancel()
                     if report.progress.losses:
-                        advance(partial(_side_by_side, report.pictures) if report.pictures else None)
+                        words = _course(report)
+                        advance(partial(_side_by_side, report.pictures) if report.pictures else None, words)
+                        if at % every == 0 and not sys.stderr.isatty():
+                            tell(f"step {at} of {steps}: {words}")
         for note in run.notes:
             here.warn(title, note)
+        tell(f"its report is {self.folder / FILE}")
         return Trained(run.task, pictures, files or (self.folder / CURVE,))
 
     def _new_stage_c(self, models: Mapping[str, Any]) -> Handle:
@@ -143,6 +172,12 @@ class Training:
         is_whole = getattr(self.settings, "whole", False)
         key = TRAININGS["stage_c"].folder_key if is_whole else self.about.folder_key
         return folder, host.current().model_folder(key) / f"{self.name}.safetensors"
+
+
+def _course(report: Report) -> str:
+    """In words, how it goes."""
+    told = f"loss {report.loss:.3g}"
+    return told if report.validation is None else f"{told}, validation {report.validation:.3g}"
 
 
 def _side_by_side(pictures: tuple[Tensor, ...]) -> Image.Image:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import cast
 
 import torch
@@ -16,6 +17,8 @@ from ..models.added_tokens import AddedRows, GrownEmbedding
 from ..models.text import TextEncoder
 from ..models.tokenizer import AddedTokens
 from .lora import Lora, NewToken
+
+END = "</w>"  # of a whole word in CLIP's vocabulary
 
 
 def with_tokens(
@@ -106,14 +109,32 @@ def first_rows(encoder: TextEncoder, token: NewToken) -> Tensor:
     table = encoder.text_model.embeddings.token_embedding.weight
     if _is_known(encoder.text_model.embeddings.token_embedding, token):
         return table.new_zeros(1, table.shape[1])  # its own embedding is there already
+    found = starting_words(encoder, token)
+    return table[found].mean(0, keepdim=True) if found else table.new_zeros(1, table.shape[1])
+
+
+def starting_words(encoder: TextEncoder, token: NewToken) -> list[int]:
+    """Ids of the encoder's words that the token's regex finds; CascadeError where it finds none."""
+    vocabulary = encoder.tokenizer.vocabulary
     try:
-        found = [i for word, i in encoder.tokenizer.vocabulary.items() if token.start and re.search(token.start, word)]
+        found = [i for word, i in vocabulary.items() if token.start and re.search(token.start, word)]
     except re.error as error:
+        example = _regex_like(token.start, vocabulary)
         raise CascadeError(
-            f"Token {token.text}: expected a regular expression such as ^dog</w>, found {token.start!r} ({error})"
+            f"Token {token.text}: expected a regular expression such as {example}, found {token.start!r} ({error})"
         ) from error
     if token.start and not found:
         raise CascadeError(
-            f"Token {token.text}: no word of the text encoder matches {token.start!r}: name another, such as ^dog</w>"
+            f"Token {token.text}: no word of the text encoder matches {token.start!r}: name another, such as"
+            f" {_regex_like(token.start, vocabulary)}"
         )
-    return table[found].mean(0, keepdim=True) if found else table.new_zeros(1, table.shape[1])
+    return found
+
+
+def _regex_like(wanted: str, vocabulary: Iterable[str]) -> str:
+    """A regex that finds one of these words, one that is near where there is one; words may end in `</w>`."""
+    plain = {word.removesuffix(END): word for word in sorted(vocabulary, key=lambda word: word.endswith(END))}
+    words = [word for word in plain if word.isalpha() and len(word) > 2]
+    letters = max(re.findall(r"[^\W\d_]+", wanted), key=len, default="")
+    word = next(iter([*get_close_matches(letters, words, n=1), *words, *plain]))
+    return f"^{plain[word]}" if plain[word].endswith(END) else f"^{word}$"

@@ -34,7 +34,7 @@ from .distill_settings import DistillSettings
 from .models import StageCModels
 from .samples import paint
 from .stages import save_as, to_train
-from .task import Task
+from .task import DTYPES, Task
 from .trajectories import Trajectories
 
 SMALLEST_ERROR = 0.00054  # below it an error counts by its square (Song and Dhariwal 2023, for a mean over values)
@@ -72,7 +72,12 @@ class DistillTask(Task[DistillSettings, Student]):
 
     def origin(self) -> Mapping[str, Any]:
         fingerprints = self.trajectories.fingerprints
-        return {"settings": self.settings.fixed(), "models": fingerprints, "the prompts": self.prompts.digest()}
+        return {
+            "settings": self.settings.fixed(),
+            "models": fingerprints,
+            DTYPES: self.models.dtypes(*fingerprints),
+            "the prompts": self.prompts.digest(),
+        }
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
         return self.trajectories.tasks()

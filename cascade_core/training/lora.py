@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..lora.attach import beside
 from ..lora.lora import Lora, NewToken, lora_of
-from ..lora.tokens import with_tokens
+from ..lora.tokens import starting_words, with_tokens
 from ..lora.write import check_dialect, save_lora
 from ..models.adapters import adapted
 from ..models.handle import Handle
@@ -153,6 +153,8 @@ def untrained_lora(models: TrainingModels, settings: LoraSettings, name: str) ->
     width = models.text_encoder.config.hidden_size
     branches = _branches(models, settings)
     tokens = [NewToken(text, torch.zeros(1, width), start) for text, start in settings.tokens]
+    for token in tokens:
+        starting_words(cast(TextEncoder, models.text_encoder.module), token)
     lora = lora_of(name, branches.by_kind(), tokens, models.stage_c.family)
     check_dialect(replace(lora, filters=settings.filters), _changed(models), settings.dialect)
     return lora

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
+from ..files.quantised import PEOPLES
 from ..models.family import check_family
 from ..models.handle import Handle
+from ..models.linear import Held
 from .data.cache import fingerprint
 
 
@@ -26,6 +29,16 @@ class _Models:
 
     def fingerprints(self, *names: str) -> dict[str, str]:
         return {name: fingerprint(handle.module) for name, handle in self.named().items() if name in names}
+
+    def dtypes(self, *names: str) -> dict[str, str]:
+        """The types of these models' weights, in people's words."""
+        return {name: dtype_of(handle) for name, handle in self.named().items() if name in names}
+
+
+def dtype_of(handle: Handle) -> str:
+    """The type of a model's weights, that of most where some have fewer bits."""
+    held = Counter(child.kind.FORMAT for child in handle.module.modules() if isinstance(child, Held))
+    return PEOPLES[held.most_common(1)[0][0]] if held else str(handle.dtype).removeprefix("torch.")
 
 
 @dataclass(frozen=True)

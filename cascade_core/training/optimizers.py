@@ -17,6 +17,11 @@ from .plan import OPTIMIZERS
 RATIO = "ratio"  # key of a group: its learning rate over the others'
 RATES = ("lr", RATIO)  # keys of a group that the loop sets
 INSTEAD = "choose adamw"
+PACKAGES = {
+    "adamw8bit": ("bitsandbytes", "choose adamw, or adafactor, which keeps even less"),
+    "prodigy": ("prodigyopt", INSTEAD),
+    "schedule_free": ("schedulefree", INSTEAD),
+}
 
 
 def make_optimizers(
@@ -60,17 +65,20 @@ def _make(
     if name == "adafactor":
         return torch.optim.Adafactor(groups, lr=rate)
     if name == "adamw8bit":
-        instead = "choose adamw, or adafactor, which keeps even less"
-        return _package("bitsandbytes", name, instead).optim.AdamW8bit(groups, lr=rate, betas=betas)
+        return package_of(name).optim.AdamW8bit(groups, lr=rate, betas=betas)
     if name == "prodigy":
         # Its estimate must not take a warm-up for small steps that were enough (`safeguard_warmup`).
-        return _package("prodigyopt", name, INSTEAD).Prodigy(groups, lr=rate, betas=betas, safeguard_warmup=True)
+        return package_of(name).Prodigy(groups, lr=rate, betas=betas, safeguard_warmup=True)
     if name == "schedule_free":
-        return _package("schedulefree", name, INSTEAD).AdamWScheduleFree(groups, lr=rate, betas=betas)
+        return package_of(name).AdamWScheduleFree(groups, lr=rate, betas=betas)
     raise CascadeError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, found {name!r}")
 
 
-def _package(package: str, name: str, instead: str) -> Any:
+def package_of(name: str) -> Any:
+    """The package of an optimiser, None for torch's own; CascadeError where it is not installed."""
+    if name not in PACKAGES:
+        return None
+    package, instead = PACKAGES[name]
     try:
         return import_module(package)
     except ImportError as error:

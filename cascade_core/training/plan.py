@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon", "prodigy", "schedule_free")
 """By muon go the blocks' matrices, the rest by adamw."""
+OWN_RATES = {"prodigy": 1.0}  # learning rates of those that find theirs, which this multiplies
 WHOLE = ("muon", "prodigy", "schedule_free")  # they are for weights that one process has all of
 
 

@@ -164,7 +164,8 @@ class TrainingSettings:
     )
     patience: int = setting(
         0,
-        "With `held_out`: stop where so many validations in a row were no better; 0: never.",
+        "With `held_out`: stop where so many validations in a row were no better, and write the best one's weights; 0:"
+        " never.",
         least=0,
         most=1000,
         may_change=True,
@@ -190,6 +191,16 @@ class TrainingSettings:
         False,
         "Log to wandb, too, where it is installed: losses, validation and samples, in the training's folder; nothing is"
         " sent before `wandb sync`.",
+        may_change=True,
+        place=COMMAND,
+    )
+
+    keep_every: int = setting(
+        0,
+        "Keep what would be the finished file after so many steps each, as NAME-000100.safetensors in the training's"
+        " folder, to choose from; 0: none.",
+        least=0,
+        most=1000000,
         may_change=True,
         place=COMMAND,
     )
@@ -229,6 +240,10 @@ class TrainingSettings:
         """Whether sample pictures are due after so many steps: every so often, and at the end."""
         due = self.sample_every and (step >= self.steps or step % self.sample_every == 0)
         return bool(self.prompts and due)
+
+    def keeps_after(self, step: int) -> bool:
+        """Whether the file of so many steps is kept."""
+        return self.keep_every > 0 and step % self.keep_every == 0
 
     def validates_after(self, step: int) -> bool:
         """Whether what is held out is predicted after so many steps: every so often, and at the end."""

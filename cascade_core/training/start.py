@@ -15,6 +15,7 @@ from .distill import TASKS as DISTILLATIONS
 from .lora import LoraTask
 from .lora_settings import LoraSettings
 from .models import TrainingModels
+from .optimizers import package_of
 from .run import TrainingRun
 from .stages import StageBTask, StageCTask
 from .task import Task
@@ -44,6 +45,7 @@ def start_training(
     LatentSet for Stage C, Prompts for a distillation. start: a ControlNet to go on from. detector: of faces, for a
     ControlNet of identity hints. CascadeError where these do not go together.
     """
+    package_of(settings.optimizer)
     cache = Cache(folder / CACHE)
     task: Task[Any, Any]
     if kind == "controlnet":

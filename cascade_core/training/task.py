@@ -20,6 +20,7 @@ from .data.latent_set import LatentSet
 from .models import StageBModels, StageCModels, TrainingModels
 from .settings import TrainingSettings
 
+DTYPES = "dtypes"  # in an origin: what the models' weights were, for messages alone
 Settings = TypeVar("Settings", bound=TrainingSettings)
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -85,10 +86,15 @@ class SourceTask(Task[Settings, Module]):
     ) -> None:
         super().__init__(settings, cache)
         self.dataset, self.source = dataset, source
-        self.fingerprints = models.fingerprints(*self.LEARNS_BY)
+        self.fingerprints, self._dtypes = models.fingerprints(*self.LEARNS_BY), models.dtypes(*self.LEARNS_BY)
 
     def origin(self) -> Mapping[str, Any]:
-        return {"settings": self.settings.fixed(), "models": self.fingerprints, "data": self.dataset.fingerprints()}
+        return {
+            "settings": self.settings.fixed(),
+            "models": self.fingerprints,
+            DTYPES: self._dtypes,
+            "data": self.dataset.fingerprints(),
+        }
 
     def encode(self) -> Sequence[tuple[str, Callable[[], Entry]]]:
         return self.source.tasks()
@@ -97,7 +103,11 @@ class SourceTask(Task[Settings, Module]):
         return self.source.loss_weight.learned
 
     def facts(self) -> dict[str, str]:
-        return {"data": self.dataset.in_words()}
+        facts = {"data": self.dataset.in_words()}
+        if self.settings.held_out:
+            held, learned = (sum(len(set(group)) for group in self.source.groups(side)) for side in (True, False))
+            facts["held out"] = f"{held} of {held + learned}"
+        return facts
 
     def held_out(self) -> AbstractContextManager[None]:
         return self.source.held_out()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ def validate(task: Task[Any, Any], seed: int) -> float:
     return sharded.mean({NAME: total})[NAME]
 
 
-def has_ended(values: Sequence[float], patience: int) -> bool:
-    """Whether the last `patience` values were no better than the best before them; never with a patience of 0."""
+def has_ended(validations: Mapping[int, float], patience: int) -> bool:
+    """Whether the last `patience` of these, by their steps, were no better than the best before them; 0: never."""
+    values = list(validations.values())
     return 0 < patience < len(values) and min(values[-patience:]) >= min(values[:-patience])

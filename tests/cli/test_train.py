@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from PIL import Image
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.owner import owned
 from stable_cascade_nodes.cli.main import main
+from stable_cascade_nodes.cli.train import OTHERS
 
 OPTIONS = ["--size", "64", "--batch-size", "1", "--sample-every", "2", "--learning-rate", "0.01"]
 
@@ -45,6 +48,68 @@ def test_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert main([*command[:7], "--steps", "3", *OPTIONS, *words, "--json"]) == 0  # one more step
     assert json.loads(capsys.readouterr().out) == {"files": [str(written)]}
+
+
+def test_what_is_said_of_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "[x] & y", "--save-every", "2", *OPTIONS]
+    command += ["--held-out", "0.38", "--validate-every", "1"]
+    told: list[list[str]] = []
+    for steps in ("1", "4", "4"):
+        assert main([*command, "--steps", steps]) == 0
+        told.append([line.removeprefix("cascade: ") for line in capsys.readouterr().err.splitlines()][3:])
+    report = f"its report is {Path('output/training/zig/report.html').absolute()}"
+    assert told[0] == [report] and told[2] == [
+        "this training is finished: only its file is written again, after step 4",
+        report,
+    ]
+    first, second, third, last = told[1]
+    assert first == "going on from step 1 of 4" and last == report
+    page = Path("output/training/zig/report.html").read_text()
+    assert f"<td>cascade {' '.join(command[:6])} &#x27;[x] &amp; y&#x27; --save-every 2 " in page
+    assert "stage_c tiny (built-in) (float32); text_encoder tiny (built-in) (float32)" in page
+    assert "<td>1 of 2</td>" in page and "<td>after all 4 steps</td>" in page
+    lines = [json.loads(line) for line in Path("output/training/zig/curve.jsonl").read_text().splitlines()]
+    mean = (lines[1]["denoising"] + lines[2]["denoising"] + lines[3]["denoising"]) / 3
+    assert second.startswith(f"step 2 of 4: loss {lines[1]['denoising']:.3g}, validation ")
+    assert third == f"step 4 of 4: loss {mean:.3g}, validation {lines[3]['validation']:.3g}"
+
+
+def test_the_bar_begins_where_the_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its loss beside it, on a terminal; then no lines are written under it."""
+    bars: list[tuple[Any, list[str]]] = []
+
+    class Bar(contextlib.nullcontext[Any]):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(self)
+            self.words: list[str] = []
+            bars.append((options, self.words))
+
+        def set_postfix_str(self, words: str, refresh: bool) -> None:
+            self.words.append(words)
+
+        def update(self) -> None:
+            self.words.append("step")
+
+    monkeypatch.setattr("tqdm.tqdm", Bar)
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", *OPTIONS]
+    assert main([*command, "--steps", "1"]) == main([*command, "--steps", "3"]) == 0
+    options, words = bars[-1]
+    assert (options["initial"], options["total"]) == (1, 3)
+    assert [each.split()[0] for each in words] == ["loss", "step"] * 2
+
+
+def test_samples_are_made_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "2", *OPTIONS]
+    assert main(command) == 0
+    assert "--sample-every: no samples are made, since they need --prompts" in capsys.readouterr().err
+    seen = [*command[:4], "seen", *command[5:], "--prompts", "a star"]
+    assert main(seen) == 0
+    assert (tmp_path / "output/training/seen/samples/000002-0.png").is_file()
+    monkeypatch.setattr("stable_cascade_nodes.cli.train.builtin.FAMILY", "another")
+    assert main(seen) == 2
+    assert "--prompts: samples need --previewer, or --stage-b and --stage-a" in capsys.readouterr().err
 
 
 def test_other_settings_than_the_states_are_a_bad_argument(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +144,10 @@ def test_defaults_follow_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stable_cascade_nodes.cli.train.builtin.FAMILY", "another")
     assert main(command) == 2
     assert main([*command, "--size", "512", "--learning-rate", "0.5"]) == 2
-    assert [(each["size"], each["learning_rate"]) for each in asked] == [(192, 0.002), (768, 0.0001), (512, 0.5)]
+    assert main([*command, "--optimizer", "prodigy"]) == 2
+    assert main([*command, "--optimizer", "prodigy", "--learning-rate", "0.5"]) == 2
+    assert [each["size"] for each in asked] == [192, 768, 512, 768, 768]
+    assert [each["learning_rate"] for each in asked] == [0.002, 0.0001, 0.5, 1.0, 0.5]
 
 
 def test_a_controlnet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,11 +192,12 @@ def test_bad_arguments_of_a_distillation(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pictures", "--name", "a"], "has no caption"),
+        (["pictures", "--name", "a"], "2 of 2 pictures have no caption, "),
         (["nowhere", "--name", "a", "--caption", "b"], "is no folder"),
         (["pictures", "--name", "a", "--caption", "b", "--stage-c", "nothing"], "There is no Stage C 'nothing'"),
         (["pictures", "--name", "../a", "--caption", "b"], "name: expected letters"),
         (["pictures", "--name", "a", "--caption", "b", "--filters", "zzz"], "no weight of this Stage C"),
+        (["pictures", "--name", "a", "--caption", "b", "--tokens", "[z]=^starz</w>"], "name another, such as ^star$"),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,12 +205,65 @@ def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.Captur
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--rank", "0"], ["--optimizer", "lion"], ["--size", "much"]])
-def test_values_that_the_node_does_not_take(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--rank", "0"], "argument --rank: expected a whole number from 1 to 1024, found '0'"),
+        (["--rank", "four"], "argument --rank: expected a whole number from 1 to 1024, found 'four'"),
+        (["--alpha", "nan"], "argument --alpha: expected a number from 0.0001 to 1024.0, found 'nan'"),
+        (["--optimizer", "lion"], "argument --optimizer: invalid choice: 'lion'"),
+        (["--size", "much"], "argument --size: expected a whole number from 64 to 2048, found 'much'"),
+        (["--network-dim", "8"], "unknown argument '--network-dim': did you mean --rank?"),
+        (["--max_train_steps=8"], "unknown argument '--max_train_steps=8': did you mean --steps?"),
+        (["--lr", "1e-4"], "unknown argument '--lr': did you mean --learning-rate?"),
+    ],
+)
+def test_values_that_the_node_does_not_take(
+    option: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as error:
         main(["train", "lora", "pictures", "--name", "a", *option])
     assert error.value.code == 2
-    assert option[0] in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def test_the_names_of_other_trainers_are_those_of_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "lora", "--help"])
+    assert set(OTHERS.values()) <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+
+
+def test_the_help_of_a_controlnet(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "controlnet", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Train a ControlNet on the pictures of FOLDER" in told and "sub-folder `control`;" in told
+    assert "for a third more time. (on)" in told and "`wandb sync`. (off)" in told
+    assert "(default:" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--held-out", "0.01"], "held_out: with a share of 0.01 none of these pictures is held out"),
+        (["--optimizer", "prodigy", "--learning-rate", "0.01"], "learning_rate: prodigy finds the rate itself"),
+        (["--optimizer", "ADAMW8bit"], "optimizer: adamw8bit needs bitsandbytes, which is not installed"),
+    ],
+)
+def test_what_cannot_be_trained_is_a_bad_argument(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS[:4]]
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_another_dtype_is_named_where_a_training_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS]
+    assert main(command) == 0
+    assert main([*command, "--dtype", "int8"]) == 2
+    assert "began otherwise: the dtype of stage_c was float32, is int8. Choose" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_the_step_and_keeps_the_state(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ Run: pytest tests/lora/test_attach.py
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from stable_cascade_nodes.cascade_core.lora.attach import attach_lora, fuse_lora
 from stable_cascade_nodes.cascade_core.lora.lora import Lora, NewToken, lora_of
 from stable_cascade_nodes.cascade_core.lora.order import official_order
 from stable_cascade_nodes.cascade_core.lora.read import read_lora
-from stable_cascade_nodes.cascade_core.lora.tokens import name_tokens, with_tokens
+from stable_cascade_nodes.cascade_core.lora.tokens import name_tokens, starting_words, with_tokens
 from stable_cascade_nodes.cascade_core.lora.write import save_lora
 from stable_cascade_nodes.cascade_core.memory import StayPut
 from stable_cascade_nodes.cascade_core.models.adapters import LowRank, adaptable
@@ -298,13 +300,23 @@ def test_bundled_embeddings_of_others(text_encoder: Handle, tmp_path: Path) -> N
     ("changes", "message"),
     [
         ({"rows": torch.zeros(1, 1280)}, r"\[zig\] have 1280 numbers each, but the text encoder's words 128"),
-        ({"start": "^cathedral$"}, "no word of the text encoder matches"),
+        ({"start": "^cathedral$"}, r"no word of the text encoder matches '\^cathedral\$'"),
         ({"start": "(("}, "expected a regular expression"),
+        ({"start": "^starz</w>"}, r"name another, such as \^star\$"),
     ],
 )
 def test_a_token_that_does_not_fit(text_encoder: Handle, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CascadeError, match=message):
         with_tokens(text_encoder.module, [zig(text_encoder, **changes)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("words", "like"), [(("a", "dog", "cat"), "^dog$"), (("a</w>", "dog</w>", "dog"), "^dog</w>")])
+@pytest.mark.parametrize("start", ["^dogs$", "^dogs</w>", "("])
+def test_the_example_of_a_regex_finds_a_word_of_that_encoder(words: tuple[str, ...], like: str, start: str) -> None:
+    encoder: Any = SimpleNamespace(tokenizer=SimpleNamespace(vocabulary={word: i for i, word in enumerate(words)}))
+    with pytest.raises(CascadeError, match=f"such as {re.escape(like)}"):
+        starting_words(encoder, NewToken("[zig]", torch.zeros(1, 8), start))
+    assert starting_words(encoder, NewToken("[zig]", torch.zeros(1, 8), like)) == [1]
 
 
 def test_one_file_for_both_stages(tiny: Callable[..., Handle], stage_c: Handle, tmp_path: Path) -> None:

@@ -116,6 +116,17 @@ def test_without_prompts_the_curve_is_shown(part: Part, pictures: Path) -> None:
     assert ui["images"] == [{"filename": "curve.png", "subfolder": "training/zig", "type": "output"}]
 
 
+def test_prompts_without_what_shows_them_are_told(
+    part: Part, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dataset,) = CascadeDataset().read("stars")
+    train(CascadeLoRATrain(), **{**models(part), **LORA, "dataset": dataset, "name": "zig"})
+    told = "prompts: no samples are made, since they need `previewer`, or `stage_b` and `stage_a`"
+    assert told in capsys.readouterr().err
+    train(CascadeLoRATrain(), **{**models(part, "previewer"), **LORA, "dataset": dataset, "name": "zag"})
+    assert "no samples" not in capsys.readouterr().err
+
+
 def test_cancel_keeps_the_state_and_the_same_name_resumes(
     part: Part, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +153,7 @@ def test_cancel_keeps_the_state_and_the_same_name_resumes(
     totals: list[int] = []
     original = here.progress
     with monkeypatch.context() as patch:
-        patch.setattr(here, "progress", lambda label, total: (totals.append(total), original(label, total))[1])
+        patch.setattr(here, "progress", lambda label, total, *more: (totals.append(total), original(label, total))[1])
         _, (_, parts, _) = train(CascadeLoRATrain(), **inputs, name="parts")
     assert totals[-1] == 2  # four of six were taken before
     assert Path(whole).read_bytes() == Path(parts).read_bytes()

@@ -31,5 +31,6 @@ def write_silhouettes(folder: Path, count: int, seed: int = 3) -> list[Scene]:
     for number, scene in enumerate(scenes):
         draw(scene).save(folder / f"{number:04}.png")
         silhouette(scene).save(folder / "control" / f"{number:04}.png")
-        (folder / f"{number:04}.txt").write_text(sparse_caption(scene, random, LEFT_OUT))
+        caption = sparse_caption(scene, random, LEFT_OUT)
+        (folder / f"{number:04}.txt").write_text(caption or "something")  # an empty caption would be none
     return scenes

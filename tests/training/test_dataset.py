@@ -68,7 +68,7 @@ def test_what_is_amiss_is_named(tmp_path: Path) -> None:
     with pytest.raises(CascadeError, match="There are no pictures in"):
         read_dataset(tmp_path)
     picture = put(tmp_path, "a.png", None)
-    with pytest.raises(CascadeError, match=r"a\.png has no caption: write one into a\.txt"):
+    with pytest.raises(CascadeError, match=r"1 picture has no caption, .*a\.png first: write one into a\.txt"):
         read_dataset(tmp_path)
     picture.with_suffix(".txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(CascadeError, match=r"a\.txt, the caption of a\.png, cannot be read as UTF-8"):
@@ -77,6 +77,26 @@ def test_what_is_amiss_is_named(tmp_path: Path) -> None:
     picture.write_bytes(b"no picture")
     with pytest.raises(CascadeError, match=r"a\.png cannot be read: it is no picture"):
         read_dataset(tmp_path)
+
+
+def test_an_empty_caption_is_none(tmp_path: Path) -> None:
+    for name, caption in (("a.png", "a star"), ("b.png", " \n"), ("c.png", None), ("10_red dog/d.png", "")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        put(tmp_path, name, caption)
+    first = (
+        r"2 of 4 pictures have no caption, .*b\.png first: fill b\.txt, which is empty, or give one for all by --cap"
+    )
+    for caption in ("", "{caption}, old"):
+        with pytest.raises(CascadeError, match=first):
+            read_dataset(tmp_path, caption)
+    assert (
+        read_dataset(tmp_path, "a star").in_words() == "pictures found: 4, all used; counted 13 times by their folders"
+    )
+    for name in ("b", "c"):
+        (tmp_path / f"{name}.txt").write_text("a")
+    dataset = read_dataset(tmp_path)
+    assert [example.caption for example in dataset.examples] == ["red dog", "a star", "a", "a"]
+    assert "; 1 with an empty caption: 10_red dog/d.png; " in dataset.in_words()
 
 
 def test_pictures_of_formats_that_are_not_read_are_counted(tmp_path: Path) -> None:

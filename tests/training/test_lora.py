@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,14 @@ def test_resumed_only_with_what_it_began_with(models: TrainingModels, pictures: 
     with pytest.raises(CascadeError, match=r"pictures were changed, or their captions were \(0\.png\)"):
         start(models, pictures, folder, steps=6)
     other = replace(models, effnet=load("effnet", built_in("effnet")[TINY], dtype="bfloat16"))
-    with pytest.raises(CascadeError, match="the model effnet was"):
+    with pytest.raises(CascadeError, match="the dtype of effnet was float32, is bfloat16"):
         start(other, pictures, folder, steps=6)
+    module = deepcopy(models.effnet.module)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    with pytest.raises(CascadeError, match="the model effnet was"):
+        start(replace(models, effnet=replace(models.effnet, module=module)), pictures, folder, steps=6)
 
 
 def test_stopped_and_resumed_is_as_never_stopped(models: TrainingModels, pictures: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.sampling.process import TARGETS, Process
 from stable_cascade_nodes.cascade_core.training import loop
 from stable_cascade_nodes.cascade_core.training import settings as training_settings
+from stable_cascade_nodes.cascade_core.training.best import Best
 from stable_cascade_nodes.cascade_core.training.data.latent_set import read_latents
 from stable_cascade_nodes.cascade_core.training.denoising import Noised, denoising_loss, noised_at
 from stable_cascade_nodes.cascade_core.training.loop import Averaged
@@ -161,7 +162,8 @@ def test_validation_is_of_what_is_held_out_at_the_same_noise(tmp_path: Path) -> 
 
 
 def test_a_training_ends_where_validation_gets_no_better(tmp_path: Path) -> None:
-    assert [has_ended(values, 2) for values in ([3, 2, 1], [3, 2, 2, 2], [1, 2], [1, 2, 3], [])] == [
+    lists = [3, 2, 1], [3, 2, 2, 2], [1, 2], [1, 2, 3], []
+    assert [has_ended(dict(enumerate(values)), 2) for values in lists] == [
         False,
         True,
         False,
@@ -177,6 +179,81 @@ def test_a_training_ends_where_validation_gets_no_better(tmp_path: Path) -> None
     written = (tmp_path / "net.safetensors").read_bytes()
     list(run_of(tmp_path, **settings).train())  # again: nothing is left to do
     assert len(lines_of(tmp_path)) == ended and (tmp_path / "net.safetensors").read_bytes() == written
+
+
+@pytest.mark.parametrize("ends", ["by patience", "by its steps"])
+def test_with_patience_the_file_has_the_best_weights(ends: str, tmp_path: Path) -> None:
+    """Those of a training that was told to stop at that step, also after Ctrl-C and where it had been saved before."""
+    steps = 50 if ends == "by patience" else 4
+    settings = {"learning_rate": 0.5, "patience": 2 if ends == "by patience" else 9, "save_every": 4}
+    whole = run_of(tmp_path / "a", steps=steps, **settings)
+    list(whole.encode())
+    list(whole.train())
+    values = [line["validation"] for line in lines_of(tmp_path / "a")]
+    best = values.index(min(values)) + 1
+    assert best < len(values)
+    only = run_of(tmp_path / "b", steps=best, learning_rate=0.5)
+    list(only.encode())
+    list(only.train())
+    written = (tmp_path / "a" / "net.safetensors").read_bytes()
+    assert written == (tmp_path / "b" / "net.safetensors").read_bytes()
+    parted = run_of(tmp_path / "c", steps=steps, **settings)
+    list(parted.encode())
+    reports = parted.train()
+    for _ in range(best + 1):
+        next(reports)
+    reports.close()
+    list(run_of(tmp_path / "c", steps=steps, **settings).train())
+    assert (tmp_path / "c" / "net.safetensors").read_bytes() == written
+    why = f"stopped at step {len(values)} of 50: 2 validations no better than step {best}'s {min(values):.3g}, whose"
+    expected = f"{why} weights the file has" if ends == "by patience" else f"the file has the weights of step {best}"
+    assert len(whole.notes) == 1 and whole.notes[0].startswith(expected)
+
+
+def test_patience_that_comes_too_late_is_told(tmp_path: Path) -> None:
+    """The best weights were not kept then."""
+    settings: dict[str, Any] = {"learning_rate": 0.5}
+    first = run_of(tmp_path, steps=4, **settings)
+    list(first.encode())
+    list(first.train())
+    written = (tmp_path / "net.safetensors").read_bytes()
+    late = run_of(tmp_path, steps=50, patience=1, **settings)
+    assert late.is_finished
+    list(late.train())
+    (told,) = late.notes
+    assert told.startswith("stopped at step 4 of 50: 1 validation no") and told.endswith(
+        "; the file has those of step 4"
+    )
+    assert (tmp_path / "net.safetensors").read_bytes() == written
+
+
+def test_a_killed_run_still_has_the_best_of_the_steps_that_its_state_has(tmp_path: Path) -> None:
+    """Its state is older than the last validations: what they kept does not count, the one before is still there."""
+    values = {1: 3.0, 2: 2.0, 5: 1.0}
+    best = Best(tmp_path, values)
+    for step in values:
+        best.keep(step, lambda path, step=step: path.write_text(str(step)) and None)
+        best.tidy(saved=step // 4 * 4)
+    assert sorted(path.stem for path in (tmp_path / "best").iterdir()) == ["000002", "000005"]
+    resumed = Best(tmp_path, {1: 3.0, 2: 2.0})
+    assert resumed.step == 2 and resumed.takes(1.9) and not resumed.takes(2.1)
+    resumed.copy_to(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "2"
+
+
+def test_the_file_of_every_few_steps_is_kept(tmp_path: Path) -> None:
+    """Each is the file of a training of so many steps, averaged weights and all."""
+    options: dict[str, Any] = {"held_out": 0.0, "learning_rate": 0.01, "ema": 0.5, "ema_every": 1, "ema_start": 1}
+    run = run_of(tmp_path / "whole", steps=5, keep_every=2, **options)
+    list(run.encode())
+    list(run.train())
+    kept = sorted(path.name for path in (tmp_path / "whole" / "run").glob("net-*"))
+    assert kept == ["net-000002.safetensors", "net-000004.safetensors"]
+    short = run_of(tmp_path / "short", steps=2, **options)
+    list(short.encode())
+    list(short.train())
+    written = (tmp_path / "short" / "net.safetensors").read_bytes()
+    assert (tmp_path / "whole" / "run" / kept[0]).read_bytes() == written
 
 
 def test_the_report_tells_all_of_it(tmp_path: Path) -> None:

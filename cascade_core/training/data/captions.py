@@ -40,15 +40,18 @@ class Captions:
     table: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def of(self, name: str) -> tuple[str, ...]:
-        """The captions of the picture at this path in the folder, with "/"; none where it has none. CascadeError."""
+        """The captions of the picture at this path in the folder, with "/"; none where it has none.
+
+        An empty file counts as none. CascadeError for one that cannot be read.
+        """
         stem = name.rpartition(".")[0]
         found = self.table.get(name) or self.table.get(stem)
         if found:
             return found
         for suffix in SUFFIXES:
             text = _read(self.folder / f"{stem}{suffix}", name)
-            if text is not None:
-                return self._split(text)
+            if text is not None and (captions := self._split(text)):
+                return captions
         if self.json_field:
             text = _read(self.folder / f"{stem}.json", name)
             if text is not None:
@@ -57,8 +60,7 @@ class Captions:
 
     def _split(self, text: str) -> tuple[str, ...]:
         parts = [text] if self.lines == LINES[0] else text.splitlines()
-        captions = tuple(" ".join(part.split()) for part in parts)
-        return tuple(filter(None, captions)) or ("",)
+        return tuple(filter(None, (" ".join(part.split()) for part in parts)))
 
     def _of_json(self, text: str, path: Path) -> tuple[str, ...]:
         try:

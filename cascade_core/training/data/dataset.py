@@ -8,7 +8,7 @@ pictures, for a ControlNet, lie under the same names in the folder's sub-folder 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from ...files.picture_files import SUFFIXES, UNREAD, count_in_words, count_unrea
 from ...reading import digest
 from ...tars import is_tar
 from ...wording import first_of
-from .captions import LINES, Captions, find_captions
+from .captions import LINES, find_captions
+from .captions import SUFFIXES as CAPTION_FILES
 from .data_folders import count_unused, folder_of, is_label, mask_of
 
 MOST_ENTRIES = 200_000  # files and folders in the folder of a data set: pictures, captions and control pictures
@@ -53,6 +54,7 @@ class Dataset:
     unread: Mapping[str, int] = field(default_factory=dict[str, int])  # skipped pictures by their formats
     damaged: tuple[str, ...] = ()  # names of those left out because they cannot be read
     unused: Mapping[str, int] = field(default_factory=dict[str, int])  # other files by what they are
+    empty: tuple[str, ...] = ()  # names of those whose caption's file says nothing
 
     @property
     def leaves_out(self) -> bool:
@@ -64,6 +66,8 @@ class Dataset:
         told = [count_in_words(len(self.examples), self.unread)]
         if self.damaged:
             told.append(f"left out, as {len(self.damaged)} more cannot be read: {first_of(self.damaged)}")
+        if self.empty:
+            told.append(f"{len(self.empty)} with an empty caption: {first_of(self.empty)}")
         if masked := sum(example.mask is not None for example in self.examples):
             told.append(f"with masks: {masked}")
         if repeated := sum(example.repeats for example in self.examples if example.repeats > 1):
@@ -103,7 +107,7 @@ def read_dataset(folder: Path, caption: str = "", lines: str = LINES[0]) -> Data
     caption: of every picture; `{name}` is its file name without ending, `{caption}` what its text file says. Empty:
     each picture's own text file. lines: what its lines are, of captions.LINES. Pictures that cannot be read are left
     out. CascadeError names the first caption that is missing or cannot be read, and the first picture where none can
-    be.
+    be. A caption's file that says nothing is as none.
     """
     if not folder.is_dir() and not is_tar(folder):
         raise CascadeError(f"{folder} is no folder: name the folder in which the pictures are")
@@ -119,19 +123,31 @@ def read_dataset(folder: Path, caption: str = "", lines: str = LINES[0]) -> Data
     captions = find_captions(folder, lines)
     examples: list[Example] = []
     damaged: dict[str, CascadeError] = {}
+    missing: list[str] = []
+    known = {*there}
+    empty: list[str] = []
     for name in names:
         try:
             size = size_of(folder / name)
         except CascadeError as error:
             damaged[name] = error
         else:
-            example = _example(captions, name, caption, size)
+            own = captions.of(name) if not caption or CAPTION in caption else ("",)
+            if not own and {name.rpartition(".")[0] + suffix for suffix in CAPTION_FILES} & known:
+                empty.append(name)
+            own = own or tuple(filter(None, [folder_of(name)[1]]))
+            if not own:
+                missing.append(name)
+                continue
+            example = _example(folder / name, name, own, caption, size)
             mask = mask_of(name, labels)
             examples.append(replace(example, mask=folder / mask if mask else None, repeats=folder_of(name)[0]))
+    if missing:
+        raise CascadeError(_in_words(folder, missing, len(examples) + len(missing), empty))
     if not examples:
         raise next(iter(damaged.values()))
     masks = {example.mask.relative_to(folder).as_posix() for example in examples if example.mask}
-    return Dataset(folder, tuple(examples), unread, tuple(damaged), count_unused(there, names, masks))
+    return Dataset(folder, tuple(examples), unread, tuple(damaged), count_unused(there, names, masks), tuple(empty))
 
 
 def read_pixels(path: Path) -> Tensor:
@@ -168,23 +184,19 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
     return [f"pictures were {what} ({first_of(names)})" for what, names in parts.items() if names]
 
 
-def _example(captions: Captions, name: str, template: str, size: tuple[int, int]) -> Example:
-    path = captions.folder / name
-    own = _own_captions(captions, name) if not template or CAPTION in template else ("",)
+def _example(path: Path, name: str, own: Sequence[str], template: str, size: tuple[int, int]) -> Example:
+    """own: the picture's captions, for the template."""
     first, *others = [template.replace(CAPTION, text).replace(NAME, path.stem) if template else text for text in own]
     return Example(name, path, first, size, others=tuple(others))
 
 
-def _own_captions(captions: Captions, name: str) -> tuple[str, ...]:
-    """The captions of a picture, or what its folder's name stands for; CascadeError where there is neither."""
-    found = captions.of(name) or tuple(filter(None, [folder_of(name)[1]]))
-    if not found:
-        path = captions.folder / name
-        raise CascadeError(
-            f"{path} has no caption: write one into {path.with_suffix('.txt').name} beside it, or give one caption for"
-            " all pictures"
-        )
-    return found
+def _in_words(folder: Path, missing: Sequence[str], count: int, empty: Sequence[str]) -> str:
+    """That some of `count` pictures have no caption, and what to do."""
+    path = folder / missing[0]
+    file = path.with_suffix(".txt").name
+    told = "1 picture has" if count == 1 else f"{len(missing)} of {count} pictures have"
+    do = f"fill {file}, which is empty" if missing[0] in empty else f"write one into {file} beside it"
+    return f"{told} no caption, {path} first: {do}, or give one for all by --caption (a node's `caption`)"
 
 
 def _fingerprint(example: Example) -> str:
