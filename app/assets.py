@@ -47,7 +47,8 @@ button:disabled { opacity: 1 !important; cursor: not-allowed; background: var(--
 .tabitem:has([data-problem]) .actions::after { content: "A number is out of range: see the field in red.";
   color: var(--problem); flex-basis: 100%; font-size: .85rem; }
 @media (min-width: 768px) {
-  .results { position: sticky; top: 8px; max-height: calc(100vh - 16px); overflow-y: auto; flex-wrap: nowrap; } }
+  .results { position: sticky; top: 8px; max-height: calc(100vh - 170px); overflow-y: auto; flex-wrap: nowrap; }
+  .results > * { flex-shrink: 0; } }
 .pictures .grid-wrap { max-height: none !important; overflow-y: hidden !important; }
 .pictures.many .grid-wrap { max-height: 78vh !important; overflow-y: auto !important; }
 .pictures:not(.many) .grid-container:not(:has(> :nth-child(2))) .thumbnail-item {
