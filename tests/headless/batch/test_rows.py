@@ -62,7 +62,7 @@ def test_ids_that_are_names_of_files(name: str) -> None:
     ],
 )  # fmt: skip
 def test_ids_that_are_none(name: str) -> None:
-    with pytest.raises(ValueError, match="expected an id .* no part that is . or .., begins with . or -"):
+    with pytest.raises(ValueError, match=r"expected an id .* no part that is \. or \.\., begins with \. or -"):
         rows.check_id(name)
     (row,) = read(lines({"id": name, "a.b": 1}))
     assert row.problem is not None and row.id.startswith("line-") and row.values == {}
