@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MOST_TOLD = 20  # messages of one kind; the report has all
 DESCRIPTION = """Run a workflow once for each row, and print the path of each file that is written.
-A row is a line of JSON such as {"id": "castle-7", "Prompt.text": "a castle", "Stage C.seed": 7}, or a line of CSV whose
+A row is a line of JSON such as {"id": "star-7", "Prompt.text": "a red star", "Stage C.seed": 7}, or a line of CSV whose
 headers are such names: each sets values as --set does, and its files are named by its id. What is finished stands in
 DIR/manifest.jsonl, and the same command again goes on from there: a row's files are the same bytes on any number of
 workers. Ctrl-C lets the running rows end; a second one stops at once.
@@ -257,10 +257,10 @@ def _conclude(driver: Driver, is_left: bool, root: Path, seconds: float, as_json
     counted = ", ".join(word for word in words if not word.startswith("0 ")) or "no rows"
     say(f"{counted} in {seconds:.1f} s{'; rows are left: the same command goes on' if is_left else ''}", sys.stderr)
     advice = [f"{ADVICE[kind]} ({driver.kinds[kind]:,} {kind})" for kind in KINDS if driver.kinds[kind]]
-    again = ["then give the same command again"] if advice else []
+    shown = f"then give the same command again; `cascade batch --report {shlex.quote(str(root))}` tells of each"
+    again = [shown] if advice else []
     if counts["changed"]:
         advice.append(f"add --redo-changed to this command to make them anew ({counts['changed']:,} changed)")
     if advice:
-        shown = shlex.quote(str(root))
-        complain("; ".join([all_of(advice), *again, f"`cascade batch --report {shown}` tells of each"]))
+        complain("; ".join([all_of(advice), *again]))
     return STOPPED if driver.stopping else FAILED if advice else OK
