@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MOST_TOLD = 20  # messages of one kind; the report has all
 DESCRIPTION = """Run a workflow once for each row, and print the path of each file that is written.
-A row is a line of JSON such as {"id": "castle-7", "Prompt.text": "a castle", "Stage C.seed": 7}, or a line of CSV whose
+A row is a line of JSON such as {"id": "star-7", "Prompt.text": "a red star", "Stage C.seed": 7}, or a line of CSV whose
 headers are such names: each sets values as --set does, and its files are named by its id. What is finished stands in
 DIR/manifest.jsonl, and the same command again goes on from there: a row's files are the same bytes on any number of
 workers. Ctrl-C lets the running rows end; a second one stops at once.
@@ -109,12 +109,15 @@ def _run(options: argparse.Namespace) -> int:
             try:
                 with _stopping(driver):
                     _tell_all(driver.run(rows), folder.root, options.json)
+                # A pipe is not asked for more: it might be long in coming
+                is_behind = driver.is_at_limit and (options.rows == "-" or next(rows, None) is not None)
             except BatchError as error:
                 raise Failure(f"{error}: mend that, then give the command again; what is finished stays") from error
             finally:
                 written.close()
                 folder.remove_staging()
-    return _conclude(driver, folder.root, time.perf_counter() - started, options.json)
+    seconds = time.perf_counter() - started
+    return _conclude(driver, driver.stopping or is_behind, folder.root, seconds, options.json)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -231,21 +234,33 @@ def _tell_all(events: Iterator[Event], root: Path, as_json: bool) -> None:
             complain(f"and {number - MOST_TOLD:,} more {state} {kind}".rstrip())
 
 
-def _conclude(driver: Driver, root: Path, seconds: float, as_json: bool) -> int:
-    """The last line, and the exit code."""
+def _conclude(driver: Driver, is_left: bool, root: Path, seconds: float, as_json: bool) -> int:
+    """The last lines, and the exit code. is_left: whether there may be rows that were not looked at."""
     import json
 
     from ..headless.batch.failures import ADVICE, KINDS
+    from ..headless.batch.report import warned
 
     counts = driver.counts
     if as_json:
-        told = {"seconds": round(seconds, 3), **counts, "kinds": dict(driver.kinds), "stopped": driver.stopping}
+        told = {
+            "seconds": round(seconds, 3),
+            **counts,
+            "kinds": dict(driver.kinds),
+            "stopped": driver.stopping,
+            "warned": driver.warned,
+        }
         print(json.dumps(told), flush=True)
     words = [f"{counts[state]:,} {state}" for state in ("done", "reused", "skipped", "failed", "refused", "changed")]
-    say(f"{', '.join(word for word in words if not word.startswith('0 ')) or 'no rows'} in {seconds:.1f} s", sys.stderr)
+    if driver.warned:
+        complain(warned(driver.warned, driver.warning))
+    counted = ", ".join(word for word in words if not word.startswith("0 ")) or "no rows"
+    say(f"{counted} in {seconds:.1f} s{'; rows are left: the same command goes on' if is_left else ''}", sys.stderr)
     advice = [f"{ADVICE[kind]} ({driver.kinds[kind]:,} {kind})" for kind in KINDS if driver.kinds[kind]]
-    advice += [f"--redo-changed makes them anew ({counts['changed']:,} changed)"] if counts["changed"] else []
+    shown = f"then give the same command again; `cascade batch --report {shlex.quote(str(root))}` tells of each"
+    again = [shown] if advice else []
+    if counts["changed"]:
+        advice.append(f"add --redo-changed to this command to make them anew ({counts['changed']:,} changed)")
     if advice:
-        shown = shlex.quote(str(root))
-        complain(f"{all_of(advice)}; then give the same command again; `cascade batch --report {shown}` tells of each")
+        complain("; ".join([all_of(advice), *again]))
     return STOPPED if driver.stopping else FAILED if advice else OK

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Container, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..headless.graph import WorkflowError
 from ..headless.run import configure
 from ..runtime import paths
 from . import arguments, pictures, workers
-from .decoder import ADVICE, NO_TEXT, Decoder, models, to_png
+from .decoder import ADVICE, NO_TEXT, Decoder, is_ours, models, to_png
 from .output import errors_as_failures
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ AT_ONCE = 4 * 2**20  # pixels in one pass of Stage B
 NOT_FINITE = "it has numbers that are not finite: try --dtype float32"
 AHEAD = 8  # passes of each process that may be done before one that takes long
 DESCRIPTION = """Make pictures of latents, and print the path of each. LATENTS is what `cascade encode --to` was given,
-for all files of the set, or one numbered file. Pictures get their own paths and sizes back, as .png; those that are
-there already are skipped, so the same command again goes on where the last one stopped.
+for all files of the set, or one numbered file. Pictures get their own paths and sizes back, as .png; those that
+it wrote already are skipped, so the same command again goes on where the last one stopped; others are never replaced.
 Stage B is conditioned on the empty prompt, for which it needs a text encoder; `none` gives it zeros instead. Each
 picture has its own noise, of the seed + its number: it comes out the same alone and in any batch, to a rounding, and
 the same to the bit in every run, by any number of --processes, here or by --ray.
@@ -103,6 +103,7 @@ def decode(options: argparse.Namespace) -> int:
     with errors_as_failures(ADVICE):
         shards = [latent_files.read(path) for path in paths]
         tasks = _find_tasks(shards, options.output)
+        _expect_ours(options.output, tasks)
         todo = [task for task in tasks if options.force or not task.path.exists()]
         decoder = Decoder(options, _families(shards)) if todo and not workers.are_wanted(options) else None
         with owned(options.output):
@@ -139,6 +140,19 @@ def _find_tasks(shards: Sequence[latent_files.Shard], output: Path) -> list[_Tas
             targets.add(picture.png.casefold())
             tasks[name] = _Task(shard, name, path)
     return list(tasks.values())
+
+
+def _expect_ours(output: Path, tasks: Sequence[_Task]) -> None:
+    """WorkflowError where a picture is there that `cascade decode` did not write, such as the original."""
+    for task in tasks:
+        if task.path.exists():
+            with suppress(CascadeError):
+                if is_ours(task.path):
+                    continue
+            raise WorkflowError(
+                f"--output: {output} has pictures that `cascade decode` did not write, such as"
+                f" {task.picture.png!r:.200}: choose another folder"
+            )
 
 
 def _families(shards: Sequence[latent_files.Shard]) -> dict[str, str]:

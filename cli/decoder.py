@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cascade_core.errors import CascadeError
+from ..cascade_core.files import picture_files
 from ..cascade_core.training.data import latent_files
 from ..cascade_core.training.data.latent_files import Picture
 from ..headless.graph import WorkflowError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 ADVICE = "choose a smaller --batch, or another --device"
 NO_TEXT = "none"
+MARK = ("Software", "cascade decode")  # in the text of each PNG: only these are taken for done, and replaced
 
 
 class Decoder:
@@ -100,12 +102,19 @@ def _check(handle: Handle, option: str, other: str, family: str) -> None:
 def to_png(pixels: Tensor) -> bytes:
     """(3, H, W) as the content of a PNG file."""
     import torch
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     array = pixels.mul(255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy()
-    content = io.BytesIO()
-    Image.fromarray(array).save(content, format="PNG", compress_level=4)
+    content, text = io.BytesIO(), PngImagePlugin.PngInfo()
+    text.add_text(*MARK)
+    Image.fromarray(array).save(content, format="PNG", compress_level=4, pnginfo=text)
     return content.getvalue()
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the file is a PNG that `to_png` made; CascadeError for one that is no picture."""
+    with picture_files.opened(path, most=1) as picture:
+        return picture.info.get(MARK[0]) == MARK[1]
 
 
 def worker(options: argparse.Namespace, job: Mapping[str, Any]) -> workers.PieceWorker:

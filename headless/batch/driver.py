@@ -23,14 +23,18 @@ from .rows import Row
 
 @dataclass
 class Task(Unit):
-    """A row to run, and its last record of an earlier run."""
+    """A row to run, where it was read, and its last record of an earlier run."""
 
     digest: str = ""
+    place: str = ""
     before: Record | None = None
 
 
 class Driver(Leases[Task]):
-    """`counts` has rows by what became of them: a record's state, or `skipped`, which were finished, or `changed`."""
+    """`counts` has rows by what became of them: a record's state, or `skipped`, which were finished, or `changed`.
+
+    `warned` is how many of those done had warnings, and `warning` the first of these, behind its row's id.
+    """
 
     def __init__(
         self,
@@ -44,7 +48,8 @@ class Driver(Leases[Task]):
         super().__init__(folder.root, crew, rules)
         self.job, self.folder, self.manifest, self.nodes = job, folder, manifest, nodes
         self._rows: Iterator[Row] = iter(())
-        self._begun = 0
+        self._begun = self.warned = 0
+        self.warning = ""
         self._workflow = job.workflow_digest
         self._resume = Resume(manifest, folder, nodes, self._workflow)
 
@@ -58,8 +63,12 @@ class Driver(Leases[Task]):
 
     # Which row is next
 
+    @property
+    def is_at_limit(self) -> bool:
+        return self.rules.limit is not None and self._begun >= self.rules.limit
+
     def _begin(self) -> Task | None:
-        while self.rules.limit is None or self._begun < self.rules.limit:
+        while not self.is_at_limit:
             row = next(self._rows, None)
             if row is None:
                 break
@@ -68,7 +77,7 @@ class Driver(Leases[Task]):
             elif (past := self._resume.look_up(row)) and self._is_to_run(row, past):
                 self._begun += 1
                 asks = {"row_id": row.id, "values": dict(row.values)}
-                return Task(row.id, asks, digest=row.digest, before=past.record)
+                return Task(row.id, asks, digest=row.digest, place=row.place, before=past.record)
         return None
 
     def _is_to_run(self, row: Row, past: Past) -> bool:
@@ -116,12 +125,20 @@ class Driver(Leases[Task]):
         record = self._record(hired, unit, answer) | {"state": "done", "setup": self.manifest.setup(setup)}
         self.manifest.add(record | {"files": files, "seed": answer["seed"]})
         self.counts["done"] += 1
+        if warnings := answer.get("warnings"):
+            self.warned += 1
+            self.warning = self.warning or f"{unit.id}: {warnings[0]}"
         self._events.append(Event("done", unit.id, files=tuple(file["name"] for file in files)))
 
     def _note_failure(self, hired: Hired[Task], unit: Task, answer: Answer, kind: str, message: str) -> int:
         record = self._record(hired, unit, answer)
+        record |= {"place": unit.place} if kind == BAD_ROW and unit.place else {}
         self.manifest.add(record | {"state": "failed", "error": {"kind": kind, "message": message}})
         return self.manifest.losses(unit.id)
+
+    def _give_up(self, unit: Task, kind: str, message: str) -> None:
+        place = f"{unit.place}: " if kind == BAD_ROW and unit.place else ""
+        super()._give_up(unit, kind, f"{place}{message}")
 
     def _record(self, hired: Hired[Task], unit: Task, answer: Answer) -> Record:
         record: Record = {"id": unit.id, "state": "", "row": unit.digest, "attempt": unit.attempt}

@@ -14,6 +14,7 @@ from .rows import Row, check_id
 
 MOST = 10_000_000  # values of one grid
 _RANGE = re.compile(r"(-?\d{1,20})\.\.(-?\d{1,20})")
+_NO_RANGE = re.compile(r"-?[\d.]*\d\.\.(?!\.)\S*|\S*(?<!\.)\.\.-?\d[\d.]*")  # meant as one
 _PLAIN = re.compile(r"[\w.+-]{1,24}(?<!\.)")
 
 
@@ -37,6 +38,10 @@ def parse(text: str) -> Grid:
             raise graph.WorkflowError(f"--grid {text}: expected 1 to {MOST:,} numbers, from the lower to the higher")
         return Grid(target, range(low, high + 1))
     values = _listed(text, written) if written.startswith("[") else [value.strip() for value in written.split(",")]
+    if not written.startswith("[") and any(map(_NO_RANGE.fullmatch, values)):
+        raise graph.WorkflowError(
+            f"--grid {text}: expected whole numbers before and behind .. alone, as 1..100, or a JSON list of texts"
+        )
     if not all(values) or len(set(values)) < len(values):
         raise graph.WorkflowError(f"--grid {text}: expected values of which none is empty and none stands twice")
     return Grid(target, values)

@@ -33,7 +33,11 @@ class OutputFolder:
         self.staging = root / STAGING / self.token[:8]
 
     def make(self) -> None:
-        """Have the folder. Raises WorkflowError for one that holds other things: they might have a picture's name."""
+        """Have the folder. Raises CascadeError for one that cannot be written, WorkflowError for one with other things.
+
+        They might have a picture's name.
+        """
+        paths.expect_writable(self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...cascade_core.wording import first_of, size_in_words
 from . import manifest
@@ -43,19 +43,32 @@ class Summary:
     groups: Sequence[Group]
     setups: int
     command: str | None  # the last one that was given
+    warned: int = 0  # finished rows with warnings
+    warning: str | None = None  # one of these, behind its row's id
     finished: Sequence[Record] = field(default=(), repr=False)  # some, evenly from all, with their files
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "finished"}
 
 
+class _Last(NamedTuple):
+    """What the last record of a row says."""
+
+    state: str
+    kind: str  # of its failure, or nothing
+    message: str
+    place: str  # where the row was read, of one that has no id of its own
+    seconds: float
+    warned: bool
+
+
 def summarise(folder: Path, shown: int = 0) -> Summary:
     """The batch in a folder. shown: how many finished rows to keep for the page. Raises OSError."""
-    last: dict[str, tuple[str, str, str, float]] = {}  # id -> state, kind, message, seconds
+    last: dict[str, _Last] = {}
     workers: Counter[str] = Counter()
     attempts = again = files = size = setups = 0
     begun = worked = until = 0.0
-    command: str | None = None
+    command = warning = None
     for record in manifest.records(folder / manifest.NAME):
         if "run" in record:
             run = record["run"]
@@ -67,21 +80,25 @@ def summarise(folder: Path, shown: int = 0) -> Summary:
             continue
         attempts += 1
         row_id, state = str(record["id"]), str(record["state"])
-        again += row_id in last and last[row_id][0] not in FINISHED
+        again += row_id in last and last[row_id].state not in FINISHED
         until = record.get("time", until)
-        if state in FINISHED and last.get(row_id, ("",))[0] not in FINISHED:
+        if state in FINISHED and (row_id not in last or last[row_id].state not in FINISHED):
             workers[str(record.get("worker", ""))] += 1
             files += len(record["files"])
             size += sum(file["size"] for file in record["files"])
         message = str(record["error"].get("message", "")) if error_kind(record) else ""
-        last[row_id] = state, error_kind(record), message, float(record.get("seconds", 0))
-    states = Counter(state for state, *_ in last.values())
-    taken = sorted(seconds for state, _, _, seconds in last.values() if state in FINISHED)
+        place = str(record.get("place", "")) if record.get("row") == row_id else ""
+        told = record.get("warnings") if state in FINISHED else None
+        warning = warning or (f"{row_id}: {told[0]}" if told else None)
+        seconds = float(record.get("seconds", 0))
+        last[row_id] = _Last(state, error_kind(record), message, place, seconds, bool(told))
+    states = Counter(row.state for row in last.values())
+    taken = sorted(row.seconds for row in last.values() if row.state in FINISHED)
     worked += until - begun
     finished = sum(states[state] for state in FINISHED)
     return Summary(
         states=dict(states),
-        kinds=dict(Counter(kind for _, kind, _, _ in last.values() if kind)),
+        kinds=dict(Counter(row.kind for row in last.values() if row.kind)),
         attempts=attempts,
         again=again,
         files=files,
@@ -93,6 +110,8 @@ def summarise(folder: Path, shown: int = 0) -> Summary:
         groups=_groups(last),
         setups=setups,
         command=command,
+        warned=sum(row.warned for row in last.values()),
+        warning=warning,
         finished=_some(folder, finished, shown),
     )
 
@@ -110,6 +129,8 @@ def lines(summary: Summary, folder: Path) -> list[str]:
         told.append(f"a row: {spread}; workers: {len(summary.workers)}")
     if summary.setups > 1:
         told.append(f"{summary.setups} setups: the workflow, model files or versions were not the same all the time")
+    if summary.warned:
+        told.append(warned(summary.warned, summary.warning))
     for group in summary.groups:
         told.append(f"{group.rows:,} {group.kind} ({first_of(group.ids)}): {group.message}")
     if summary.kinds and summary.command:
@@ -118,17 +139,22 @@ def lines(summary: Summary, folder: Path) -> list[str]:
     return told
 
 
+def warned(rows: int, warning: str | None) -> str:
+    """The line about rows with warnings. warning: one of these, behind its row's id."""
+    return f"{rows:,} {'row' if rows == 1 else 'rows'} with warnings, such as {warning}"
+
+
 def _spread(taken: Sequence[float]) -> dict[str, float]:
     if not taken:
         return {}
     return {"median": statistics.median(taken), "95 of 100": taken[int(0.95 * len(taken))], "longest": taken[-1]}
 
 
-def _groups(last: Mapping[str, tuple[str, str, str, float]]) -> list[Group]:
+def _groups(last: Mapping[str, _Last]) -> list[Group]:
     alike: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for row_id, (_, kind, message, _) in last.items():
-        if kind:
-            alike[kind, message].append(row_id)
+    for row_id, row in last.items():
+        if row.kind:
+            alike[row.kind, row.message].append(f"{row_id} ({row.place})" if row.place else row_id)
     largest = sorted(alike.items(), key=lambda item: -len(item[1]))[:MOST_GROUPS]
     return [Group(kind, message, len(ids), ids[:4]) for (kind, message), ids in largest]
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ...cascade_core.wording import size_in_words
 from ...runtime import paths
-from .report import Summary
+from .report import Summary, warned
 
 SHOWN = 120  # rows with pictures
 SIDE = 128  # pixels of a small picture's longer side
@@ -33,6 +33,7 @@ def page(summary: Summary, folder: Path, place: Path) -> str:
         f"<!doctype html><meta charset=utf-8><title>{escape(folder.name)}</title><style>{_STYLE}</style>",
         f"<h1>{escape(str(folder))}</h1>",
         _table((), numbers),
+        f"<p>{escape(warned(summary.warned, summary.warning))}" if summary.warned else "",
         "<h2>Not finished</h2>" + _table(("kind", "rows", "such as", "message"), failed) if failed else "",
         f"<p>Again: <pre>{escape(summary.command)}</pre>" if summary.kinds and summary.command else "",
         "<h2>Pictures</h2><div class=pictures>",

@@ -51,6 +51,8 @@ class Resume:
             setup = self._manifest.setups.get(key, {})
             models: dict[str, str] = setup.get("models", {})
             now = {label: identity(label, self._nodes, not digest.startswith("~")) for label, digest in models.items()}
-            changes = [] if setup.get("workflow") == self._workflow else ["the workflow"]
+            changes = (
+                [] if setup.get("workflow") == self._workflow else ["the workflow or an option (--steps, --set, ...)"]
+            )
             self._changes[key] = changes + [f"the model {name}" for name in differences(models, now)]
         return self._changes[key]

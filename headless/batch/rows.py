@@ -51,13 +51,26 @@ class _NoRow(ValueError):
 
 
 def read(file: BinaryIO, name: str) -> Iterator[Row]:
-    """The rows of a file: JSON lines where its first character is `{`, else CSV. `name` is how messages call it."""
+    """The rows of a file: JSON lines where its first character is `{`, else CSV. `name` is how messages call it.
+
+    WorkflowError, at once, for what is no table, or has no rows.
+    """
     lines = _lines(file)
     begin: list[bytes] = []
     while not (begin and begin[-1].strip()) and (line := next(lines, b"")):
         begin.append(line)
-    is_json = bool(begin) and begin[-1].lstrip(b"\xef\xbb\xbf \t").startswith(b"{")
-    return (_json_rows if is_json else _csv_rows)(itertools.chain(begin, lines), name)
+    head = begin[-1].removeprefix(b"\xef\xbb\xbf").strip() if begin else b""
+    if head.startswith(b"["):
+        raise graph.WorkflowError(f"{name}: expected JSON lines or CSV, found a JSON list: write one {{…}} a line")
+    is_json = head.startswith(b"{")
+    for mark, shown in () if is_json or b"," in head else ((b";", ";"), (b"\t", "tabs")):
+        if mark in head:
+            raise graph.WorkflowError(f"{name}: its cells are separated by {shown}: save it with commas")
+    found = (_json_rows if is_json else _csv_rows)(itertools.chain(begin, lines), name)
+    first = next(found, None) if head else None
+    if first is None:
+        raise graph.WorkflowError(f"{name} has no rows")
+    return itertools.chain([first], found)
 
 
 def nothing() -> Row:
@@ -78,7 +91,10 @@ def unique(rows: Iterable[Row]) -> Iterator[Row]:
             seen[key] = value
             yield row
         elif seen[key] != value and row.problem is None:
-            problem = f"the id {row.id!r} stands before another row: give each row an id of its own"
+            problem = (
+                f"the id {row.id!r} stands before another row (ids that differ in capitals alone count as one): give"
+                " each row an id of its own"
+            )
             yield refused(row.place, f"{row.id} {row.digest}", problem)
 
 
@@ -92,8 +108,9 @@ def check_id(text: str) -> str:
     parts = text.split("/")
     if len(text.encode("utf-8", "replace")) > LONGEST_ID or not all(map(_is_part, parts)):
         raise ValueError(
-            f"expected an id of letters, digits and . _ + = - (with / between folders, at most {LONGEST_PART} bytes a"
-            f" part), found {graph.show(text)}"
+            f"expected an id of letters, digits and . _ + = - (with / between folders and none first, at most"
+            f" {LONGEST_PART} bytes a part; no part that is . or .., begins with . or -, ends with . or is kept by"
+            f" Windows, as con is), found {graph.show(text)}"
         )
     return text
 
@@ -133,7 +150,8 @@ def _parse(line: bytes) -> dict[str, Any]:
     except _NoRow:
         raise
     except ValueError as error:
-        raise _NoRow(f"expected a JSON object, but this is no JSON that can be read: {error}") from None
+        why = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise _NoRow(f"expected a JSON object, but this is no JSON that can be read: {why}") from None
     if not graph.is_object(found):
         raise _NoRow(f"expected a JSON object, found {graph.show(found)}")
     return found
@@ -150,7 +168,10 @@ def _each_once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
 def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
     """The rows below a line of headers; an empty cell leaves what the workflow has."""
     reader = csv.reader((line.decode("utf-8-sig", "surrogateescape") for line in lines), strict=True)
-    names = [header.strip() for header in next(reader, [])]
+    try:
+        names = [header.strip() for header in next(filter(None, reader), [])]
+    except csv.Error as error:
+        raise graph.WorkflowError(f"{name}, line {reader.line_num}: it cannot be read as CSV: {error}") from error
     if len(set(names)) < len(names) or not all(names):
         raise graph.WorkflowError(
             f"{name}: expected JSON lines that begin with {{, or CSV with a header for each column, each once; found"

@@ -16,6 +16,7 @@ from PIL import Image
 
 from stable_cascade_nodes.cascade_core.files.owner import owned
 from stable_cascade_nodes.headless import workflow_file
+from stable_cascade_nodes.headless.batch.worker import Worker
 
 Cascade = Callable[..., Any]
 
@@ -101,18 +102,19 @@ def test_what_does_not_change_between_rows_is_computed_once(batch: Cascade, call
 
 def test_the_same_command_goes_on(batch: Cascade, calls: list[Any], folders: Path) -> None:
     assert batch(PAINTING, REDS, "--limit", 2).lines == [str(folders / "made" / f"red-{index}.png") for index in (0, 1)]
-    assert "2 done" in batch(PAINTING, REDS, "--limit", 2).err
+    assert "2 done, 2 skipped" in (again := batch(PAINTING, REDS, "--limit", 2).err)
+    assert again.endswith(" s; rows are left: the same command goes on\n")
     answer = batch(PAINTING, REDS)
     assert answer.code == 0 and answer.lines == [str(folders / "made" / "red-4.png")]
-    assert "1 done, 4 skipped" in answer.err and len(calls) == 5
+    assert "1 done, 4 skipped" in answer.err and "are left" not in answer.err and len(calls) == 5
     assert batch(PAINTING, REDS).lines == [] and len(calls) == 5
 
 
 def test_a_changed_workflow_is_told_and_refused(batch: Cascade, folders: Path) -> None:
     batch(PAINTING, REDS)
     answer = batch(PAINTING, REDS, "--set", "Picture out.filename_prefix=other")
-    assert answer.code == 1 and "red-0: the workflow changed since it was made" in answer.err
-    assert "--redo-changed makes them anew (5 changed)" in answer.err
+    assert answer.code == 1 and "red-0: the workflow or an option (--steps, --set, ...) changed since" in answer.err
+    assert "add --redo-changed to this command to make them anew (5 changed)" in answer.err
     assert batch(PAINTING, REDS, "--set", "Picture out.filename_prefix=other", "--redo-changed").code == 0
 
 
@@ -195,6 +197,7 @@ def test_ctrl_c_lets_the_running_row_end(batch: Cascade, folders: Path, monkeypa
         patched.setattr(Image.Image, "save", interrupt)
         answer = batch(PAINTING, REDS)
     assert answer.code == 130 and "Ctrl-C again stops at once" in answer.err
+    assert answer.err.endswith("rows are left: the same command goes on\n")
     done = [record["id"] for record in records(folders / "made")]
     assert 1 <= len(done) <= 2 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert len(batch(PAINTING, REDS).lines) == 5 - len(done)
@@ -232,7 +235,11 @@ def test_a_grid_needs_no_rows(cascade: Cascade, folders: Path) -> None:
         (("WORKFLOW", "--rows", "rows.jsonl"), "expected WORKFLOW, --rows FILE"),
         (("WORKFLOW", "--rows", "rows.jsonl", "-o", "made", "--set", "Nope.x=1"), "expected a node by its title"),
         (("WORKFLOW", "--rows", "rows.jsonl", "-o", "made", "--grid", "x"), "--grid: expected NODE.INPUT"),
-        (("WORKFLOW", "--rows", "rows.jsonl", "-o", "outside/file"), "outside/file"),
+        (
+            ("WORKFLOW", "--rows", "rows.jsonl", "-o", "outside/file/new"),
+            "file/new cannot be written (not a directory)",
+        ),
+        (("WORKFLOW", "--rows", "list.json", "-o", "made"), "list.json: expected JSON lines or CSV, found a JSON list"),
         (("WORKFLOW", "--rows", "rows.jsonl", "-o", "made", "--ray", "auto", "--ray-options", "1"), "--ray-options"),
         (("WORKFLOW", "--row", "1"), "did you mean --rows?"),
         (("--report", "outside"), "--report: expected a folder that `cascade batch` wrote"),
@@ -242,13 +249,46 @@ def test_bad_arguments_are_told_before_anything_runs(
     cascade: Cascade, folders: Path, arguments: tuple[Any, ...], told: str
 ) -> None:
     (folders / "rows.jsonl").write_bytes(REDS)
+    (folders / "list.json").write_text('[{"id": "a"}]')
     (folders / "outside" / "file").touch()
     try:
         answer = cascade("batch", *(PAINTING if argument == "WORKFLOW" else argument for argument in arguments))
-        assert told in answer.err and answer.code in (1, 2)
+        assert told in answer.err and answer.code == 2
     except SystemExit as error:
         assert error.code == 2
     assert not (folders / "made").exists()
+
+
+def test_a_bad_row_without_an_id_is_told_by_its_place(cascade: Cascade, folders: Path) -> None:
+    (folders / "noid.csv").write_text("Paint.red\n0.5\ndark\nblack\n")
+    answer = cascade("batch", PAINTING, "--rows", "noid.csv", "-o", folders / "made")
+    assert answer.code == 1 and ": bad_row: noid.csv, line 3: " in answer.err
+    failed = [record for record in records(folders / "made") if record["state"] == "failed"]
+    assert [record["place"] for record in failed] == ["noid.csv, line 3", "noid.csv, line 4"]
+    report = cascade("batch", "--report", folders / "made").out
+    assert all(f"{record['id']} ({record['place']})" in report for record in failed)
+
+
+def test_warnings_of_nodes_are_told_once_and_counted(
+    batch: Cascade, cascade: Cascade, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perform = Worker._perform
+
+    def warn(self: Worker, *given: Any) -> None:
+        if given[-1]["id"] != "red-0":
+            self.warn("Prompt", "does not know and skips: <castle>")
+        perform(self, *given)
+
+    monkeypatch.setattr(Worker, "_perform", warn)
+    answer = batch(PAINTING, REDS)
+    line = "4 rows with warnings, such as red-1: Prompt: does not know and skips: <castle>"
+    assert answer.code == 0 and answer.err.count("castle") == 1 and f"cascade: {line}\n" in answer.err
+    report = cascade("batch", "--report", folders / "made", "--html", folders / "page.html")
+    assert line in report.lines
+    assert "4 rows with warnings" in (page := (folders / "page.html").read_text()) and "&lt;castle&gt;" in page
+    told = json.loads(cascade("batch", "--report", folders / "made", "--json").out)
+    assert told["warned"] == 4 and told["warning"].startswith("red-1: ")
+    assert "warnings" not in batch(PAINTING, REDS).err
 
 
 def test_the_report_tells_counts_failures_and_the_command(batch: Cascade, cascade: Cascade, folders: Path) -> None:

@@ -370,11 +370,21 @@ def test_decoding_goes_on_where_it_stopped(
     one, other = decoded(folders / "out"), decoded(folders / "whole")
     assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
-    Image.new("RGB", (8, 8)).save(folders / "out/a.png")
     assert cascade(*arguments).lines == []
-    assert decoded(folders / "out")["a.png"].shape == (8, 8, 3)
     assert len(cascade(*arguments, "--force").lines) == len(SIZES)
     assert np.array_equal(decoded(folders / "out")["a.png"], other["a.png"])
+
+
+@pytest.mark.parametrize("more", [(), ("--force",), ("--processes", 2)])
+def test_pictures_that_decode_did_not_write_are_neither_done_nor_replaced(
+    cascade: Command, album: Path, folders: Path, more: Sequence[Any]
+) -> None:
+    cascade("encode", "in", "--to", "l.safetensors")
+    before = {path: path.read_bytes() for path in album.rglob("*.png")}
+    answer = cascade("decode", "l.safetensors", "--output", "in", *QUICK, *more)
+    assert answer.code == 2 and "in has pictures that `cascade decode` did not write, such as" in answer.err
+    assert answer.err.rstrip().endswith("choose another folder")
+    assert before == {path: path.read_bytes() for path in album.rglob("*.png")}
 
 
 BAD_PATHS = ["../a.png", "/tmp/a.png", "s/../../a.png", "", ".png/..", "a.txt", "a//b.png", "./a.png", "link/a.png"]
@@ -544,7 +554,7 @@ def test_the_report_tells_sizes_and_psnr(cascade: Command, album: Path, folders:
     assert said["mean_psnr"] == pytest.approx(sum(said["psnr"].values()) / len(SIZES))
     assert "PSNR" in answer.err and len(said["files"]) == said["pictures"] == len(SIZES)
 
-    Image.open(album / "a.png").save(folders / "out/a.png")
+    (folders / "out/a.png").write_bytes(decoder.to_png(pictures.read(album / "a.png", None)[0]))
     (album / "e.png").unlink()
     answer = cascade("decode", "l.safetensors", "--output", "out", "--compare", "in", "--json")
     said = json.loads(answer.out)

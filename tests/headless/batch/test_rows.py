@@ -62,7 +62,7 @@ def test_ids_that_are_names_of_files(name: str) -> None:
     ],
 )  # fmt: skip
 def test_ids_that_are_none(name: str) -> None:
-    with pytest.raises(ValueError, match="expected an id"):
+    with pytest.raises(ValueError, match=r"expected an id .* no part that is \. or \.\., begins with \. or -"):
         rows.check_id(name)
     (row,) = read(lines({"id": name, "a.b": 1}))
     assert row.problem is not None and row.id.startswith("line-") and row.values == {}
@@ -102,10 +102,35 @@ def test_csv_needs_a_header_for_each_column(head: str) -> None:
         read(head + "\n1,2,3\n")
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'[{"id": "a"}]', "expected JSON lines or CSV, found a JSON list: write one {…} a line"),
+        (b'\xef\xbb\xbf[\n{"id": "a"}\n]', "found a JSON list"),
+        (b'"id"x,a.b\n', "rows, line 1: it cannot be read as CSV: ',' expected after"),
+        (b'"id";"a.b"\nx;1\n', "separated by ;: save it with commas"),
+        (b"id\ta.b\nx\t1\n", "separated by tabs: save it with commas"),
+        (b"", "rows has no rows"),
+        (b"\n  \n", "rows has no rows"),
+        (b"id,a.b\n", "rows has no rows"),
+    ],
+)
+def test_what_is_no_table_is_refused_before_any_row_is_asked_for(content: bytes, told: str) -> None:
+    with pytest.raises(WorkflowError) as refused:
+        rows.read(io.BytesIO(content), "rows")
+    assert told in str(refused.value)
+
+
+def test_broken_json_is_told_with_one_line_number() -> None:
+    (_, row) = read('{"id": "a"}\n{"id": "b", "c.d": }\n')
+    assert row.place == "rows, line 2" and row.problem is not None
+    assert "line" not in row.problem and row.problem.endswith("at column 20")
+
+
 def test_a_row_that_stands_twice_runs_once_and_another_with_its_id_is_refused() -> None:
     same, other = {"id": "a", "b.c": 1}, {"id": "A", "b.c": 2}
     first, second = read(lines(same, same, other))
-    assert first.id == "a" and second.problem is not None and "'A' stands before another row" in second.problem
+    assert first.id == "a" and second.problem is not None and "'A' stands before another row (ids" in second.problem
 
 
 def test_grids_multiply() -> None:
@@ -126,13 +151,34 @@ def test_texts_of_a_grid_become_parts_of_ids_and_stay_apart() -> None:
     assert not any(row.problem for row in found)
 
 
+def test_texts_with_two_dots_are_no_range() -> None:
+    assert grid.parse("a.b=../1.png,wait...,a..b").values == ["../1.png", "wait...", "a..b"]
+    assert grid.parse('a.b=["1..x"]').values == ["1..x"]
+
+
 def test_a_row_that_sets_what_a_grid_sets_is_refused() -> None:
     (row,) = grid.multiply(read(lines({"id": "a", "Stage C.seed": 5})), [grid.parse("Stage C.seed=1..3")])
     assert row.problem is not None and "--grid Stage C.seed sets too" in row.problem
 
 
 @pytest.mark.parametrize(
-    "text", ["", "seed=1..3", "Stage C.seed", "Stage C.seed=", "a.b=3..1", "a.b=1,,2", "a.b=1,1", "a.b=[1,", "a.b=[[]]"]
+    "text",
+    [
+        "",
+        "seed=1..3",
+        "Stage C.seed",
+        "Stage C.seed=",
+        "a.b=3..1",
+        "a.b=1,,2",
+        "a.b=1,1",
+        "a.b=[1,",
+        "a.b=[[]]",
+        "Stage C.seed=1..x",
+        "a.b=x..3",
+        "a.b=1..",
+        "a.b=1.5..3",
+        "a.b=1,3..5",
+    ],
 )
 def test_what_is_no_grid(text: str) -> None:
     with pytest.raises(WorkflowError, match="--grid"):
