@@ -123,8 +123,9 @@ class Guard:
                 visitor = str((scope.get("client") or [""])[0])
                 if stream := _STREAM.fullmatch(scope["path"]):
                     name = _session(stream[1] or _query(scope, "session_hash"))
-                    if stream[1] is None and not self._open_events(name):
-                        raise Refused(404, "this page waits for nothing")
+                    if stream[1] is None and not self._open_events(name):  # all was told to the stream before this one
+                        await _send(answer, 200, b"text/event-stream", b'data: {"msg": "close_stream"}\n\n')
+                        return
                     stack.enter_context(self.sessions.listening(name, visitor))
                 await self.app(scope, await self._limited(scope, receive, visitor, stack), answer)
             except (Refused, Full) as refused:
@@ -318,9 +319,11 @@ def _proves(authorization: str, password: str) -> bool:
 
 
 async def _tell(send: Send, status: int, message: str) -> None:
-    body = json.dumps({"detail": message}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b'Basic realm="cascade", charset="UTF-8"'))
+    more = [(b"www-authenticate", b'Basic realm="cascade", charset="UTF-8"')] if status == 401 else []
+    await _send(send, status, b"application/json", json.dumps({"detail": message}).encode(), *more)
+
+
+async def _send(send: Send, status: int, kind: bytes, body: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
