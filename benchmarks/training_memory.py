@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ..cascade_core.kinds import QUANTISED_NAMES
 from ..cascade_core.models.adapters import adapted
+from ..cascade_core.models.blocks import quantise_large_weights
 from ..cascade_core.models.config import PRESETS, StageCConfig
 from ..cascade_core.models.stage_c import StageC
 from ..cascade_core.sampling.sizes import CELL
@@ -54,12 +56,14 @@ def step(module: StageC, branches: nn.Module, optimizer: torch.optim.Optimizer, 
     optimizer.zero_grad(set_to_none=True)
 
 
-def peak(preset: str, rank: int, batch: int, size: int, checkpointing: bool) -> dict[str, int]:
+def peak(preset: str, rank: int, batch: int, size: int, checkpointing: bool, dtype: str) -> dict[str, int]:
     """Bytes at the peak, and what they are."""
     with FakeTensorMode():
         torch.set_default_dtype(DTYPE)
         base = StageC(PRESETS["stage_c"][preset]).eval().requires_grad_(False)
         torch.set_default_dtype(torch.float32)
+        if dtype in QUANTISED_NAMES:
+            quantise_large_weights(base, dtype)
         branches = Branches(base, LoraSettings(rank=rank), 1)
         module = cast(StageC, adapted(base, branches.by_weight()))
         module.checkpointing = checkpointing
@@ -70,7 +74,7 @@ def peak(preset: str, rank: int, batch: int, size: int, checkpointing: bool) -> 
         with Alive([*weights, *branches.parameters(), *kept]) as alive:
             step(module, branches, optimizer, batch, size // CELL)
         parts = {
-            "Stage C, bfloat16": bytes_of(weights),
+            f"Stage C, {dtype}": bytes_of(weights),
             "branches, float32": bytes_of(branches.parameters()),
             "AdamW's state": bytes_of(kept),
             "gradients, activations": alive.most,
@@ -83,6 +87,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=list(PRESETS["stage_c"]), default="3.6B")
     for name, default in (("rank", 16), ("batch", 1), ("size", 768)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N")
+    parser.add_argument("--dtype", choices=("bfloat16", *QUANTISED_NAMES), default="bfloat16")
     parser.add_argument("--no-checkpointing", dest="checkpointing", action="store_false")
     options = parser.parse_args()
     for name, number in peak(**vars(options)).items():

@@ -88,7 +88,7 @@ def test_a_damaged_picture(tmp_path: Path, data: bytes) -> None:
         workflow_file.read(tmp_path / "a.webp")
 
 
-@pytest.mark.parametrize(("text", "expected"), [("{", "this is not JSON"), ("[]", "expected a workflow")])
+@pytest.mark.parametrize(("text", "expected"), [("{", "line 1 is no JSON"), ("[]", "expected a workflow")])
 def test_what_is_in_it_is_no_workflow(tmp_path: Path, text: str, expected: str) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("workflow", text)
