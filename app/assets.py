@@ -26,7 +26,7 @@ button[role=tab].selected, button[role=tab][aria-selected=true] { color: var(--c
 .example { flex: 0 1 auto !important; width: auto !important; white-space: normal; text-align: left;
   font-weight: 400; padding: 3px 10px; border-radius: 999px; }
 .hint p { font-size: .85rem !important; }
-.block.sizes { margin: -10px 0 !important; }
+.block.sizes { margin: -13px 0 !important; }
 .sizes p { line-height: 1.15 !important; }
 .not-yet p { color: var(--advice); }
 .seed, .choose { align-items: flex-end; flex-wrap: wrap; }
