@@ -60,5 +60,5 @@ def held_back() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if came:
-        before(signal.SIGINT, None)
+        if came:  # also where what ran in here failed: it may have failed of it
+            before(signal.SIGINT, None)
