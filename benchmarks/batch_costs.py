@@ -55,7 +55,8 @@ def resume(work: Path, rows: int = 100_000) -> bool:
             path = folder / f"r{i}.png"
             path.write_bytes(content)
             file = {**template["files"][0], "name": path.name, "modified": path.stat().st_mtime_ns}
-            written.write(json.dumps({**template, "id": f"r{i}", "files": [file]}) + "\n")
+            record = {**template, "id": f"r{i}", "files": [file]}
+            written.write(json.dumps(record, separators=(",", ":")) + "\n")  # as the manifest is written
     ids = [*(f"r{i}" for i in range(rows)), "new"]
     trial.write_rows(listed, [{"id": one, "Piece.x": 1} for one in ids])
     started = time.perf_counter()

@@ -3,7 +3,7 @@
 Lines are only added. Three sorts: `{"run": ...}` for each start of the command, `{"setup": key, ...}` for each workflow
 with its model files and versions, and records, which name their setup. A last line without its end, as a power cut
 leaves it, is taken off; other lines that cannot be read are counted and passed over. In memory is where each row's last
-record lies, not what it says.
+record lies, not what it says: a finished row's is read when the row is asked for, since most of a long batch are such.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .failures import LOST_WORKER
 NAME = "manifest.jsonl"
 FINISHED = ("done", "reused")
 _decode = json.JSONDecoder().decode
+_FINISHED_LINE = re.compile(rb'\{"id":"([^"\\]+)","state":"(?:done|reused)",.*\}\n')
 
 Record = dict[str, Any]
 
@@ -34,12 +36,16 @@ class Manifest:
         self._losses: dict[str, int] = {}  # by id: workers that died of it, since it was last finished
         self._waiting: list[bytes] = []
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
-        self._end = 0
+        self._end = self._written = 0
         with path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                self._note(line, parse(line))
+                if finished := _FINISHED_LINE.fullmatch(line):
+                    self._note_row(line, finished[1].decode("utf-8", "replace"), is_finished=True)
+                else:
+                    self._note(line, parse(line))
+        self._written = self._end
         os.ftruncate(self._file, self._end)
         self._reader = path.open("rb")
 
@@ -48,8 +54,8 @@ class Manifest:
         if row_id not in self._places:
             return None
         place, length = self._places[row_id]
-        if place >= (written := self._end - sum(map(len, self._waiting))):
-            return parse(b"".join(self._waiting)[place - written :][:length])
+        if place >= self._written:
+            return parse(b"".join(self._waiting)[place - self._written :][:length])
         self._reader.seek(place)
         return parse(self._reader.read(length))
 
@@ -75,34 +81,39 @@ class Manifest:
         if not self._waiting:
             return
         content = b"".join(self._waiting)
-        before = self._end - len(content)
         try:
             written = 0
             while written < len(content):
                 written += os.write(self._file, content[written:])
             os.fsync(self._file)
         except OSError:
-            os.ftruncate(self._file, before)
+            os.ftruncate(self._file, self._written)
             raise
         self._waiting = []
+        self._written = self._end
 
     def close(self) -> None:
         os.close(self._file)
         self._reader.close()
 
     def _note(self, line: bytes, record: Record | None) -> None:
+        if record is not None and "id" in record:
+            lost = error_kind(record) == LOST_WORKER
+            self._note_row(line, str(record["id"]), is_finished=record["state"] in FINISHED, is_lost=lost)
+            return
         if record is None:
             self.unread += 1
-        elif "setup" in record and "id" not in record:
+        elif "setup" in record:
             self.setups[record["setup"]] = record
-        elif "id" in record:
-            row_id = str(record["id"])
-            self._places[row_id] = self._end, len(line)
-            if record["state"] in FINISHED:
-                self._losses.pop(row_id, None)
-            elif error_kind(record) == LOST_WORKER:
-                self._losses[row_id] = self._losses.get(row_id, 0) + 1
         self._end += len(line)
+
+    def _note_row(self, line: bytes, row_id: str, is_finished: bool, is_lost: bool = False) -> None:
+        self._places[row_id] = self._end, len(line)
+        self._end += len(line)
+        if is_finished:
+            self._losses.pop(row_id, None)
+        elif is_lost:
+            self._losses[row_id] = self._losses.get(row_id, 0) + 1
 
 
 def parse(line: bytes) -> Record | None:

@@ -29,6 +29,7 @@ File = dict[str, Any]  # of a record: name, size, sha256, modified
 class OutputFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._inside = f"{root}/"
         self.token = uuid.uuid4().hex
         self.staging = root / STAGING / self.token[:8]
 
@@ -99,12 +100,15 @@ class OutputFolder:
         found: list[File] = []
         for file in files:
             try:
-                state = os.stat(f"{self.root}/{file['name']}")
+                state = os.stat(self._inside + file["name"])
                 if state.st_size != file["size"]:
                     return None
-                if state.st_mtime_ns != file["modified"] and digest(self.root / file["name"]) != file["sha256"]:
+                if state.st_mtime_ns == file["modified"]:
+                    found.append(file)
+                elif digest(self.root / file["name"]) == file["sha256"]:
+                    found.append({**file, "modified": state.st_mtime_ns})
+                else:
                     return None
             except OSError:
                 return None
-            found.append({**file, "modified": state.st_mtime_ns})
         return found

@@ -16,7 +16,7 @@ from .rows import Row
 State = Literal["to do", "skipped", "reused", "changed", "lost"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Past:
     """skipped: its files are there; reused: they are there, but were touched; lost: workers died of it."""
 

@@ -12,9 +12,9 @@ import itertools
 import json
 import re
 import unicodedata
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, BinaryIO
 
@@ -30,20 +30,22 @@ _PART = re.compile(rf"(?!{_RESERVED})(?![.-])[\w.+=-]+(?<!\.)")
 _NO_UTF_8 = re.compile("[\udc80-\udcff]")  # how bytes that are none are read
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen, which takes three times as long to make
 class Row:
-    """What a row sets: texts by NODE.INPUT. `problem` is why it cannot run; `place` is where it was read."""
+    """What a row sets: texts by NODE.INPUT. `problem` is why it cannot run; `place` is where it was read.
+
+    `digest` is equal for rows that set the same.
+    """
 
     id: str
     values: Mapping[str, str]
     place: str = ""
     problem: str | None = None
 
-    @cached_property
-    def digest(self) -> str:
-        """Equal for rows that set the same: of the texts as json.dumps writes them, sorted, which takes longer."""
+    def __post_init__(self) -> None:
+        # The texts as json.dumps writes them, sorted, which takes longer
         texts = [f"{_quoted(name)}: {_quoted(value)}" for name, value in sorted(self.values.items())]
-        return _digest(f"{{{', '.join(texts)}}}")
+        self.digest = _digest(f"{{{', '.join(texts)}}}")
 
 
 class _NoRow(ValueError):
@@ -59,7 +61,9 @@ def read(file: BinaryIO, name: str) -> Iterator[Row]:
     begin: list[bytes] = []
     while not (begin and begin[-1].strip()) and (line := next(lines, b"")):
         begin.append(line)
-    head = begin[-1].removeprefix(b"\xef\xbb\xbf").strip() if begin else b""
+    if begin:
+        begin[-1] = begin[-1].removeprefix(BOM_UTF8)
+    head = begin[-1].strip() if begin else b""
     if head.startswith(b"["):
         raise graph.WorkflowError(f"{name}: expected JSON lines or CSV, found a JSON list: write one {{…}} a line")
     is_json = head.startswith(b"{")
@@ -86,7 +90,8 @@ def unique(rows: Iterable[Row]) -> Iterator[Row]:
     """
     seen: dict[str, bytes] = {}
     for row in rows:
-        key, value = unicodedata.normalize("NFC", row.id).casefold(), bytes.fromhex(row.digest)
+        name = row.id if row.id.isascii() else unicodedata.normalize("NFC", row.id)
+        key, value = name.casefold(), bytes.fromhex(row.digest)
         if key not in seen:
             seen[key] = value
             yield row
@@ -146,7 +151,7 @@ def _json_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        found = parse_json(line.decode("utf-8-sig"), _each_once)
+        found = parse_json(line.decode(), _each_once)
     except _NoRow:
         raise
     except ValueError as error:
@@ -167,7 +172,7 @@ def _each_once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
     """The rows below a line of headers; an empty cell leaves what the workflow has."""
-    reader = csv.reader((line.decode("utf-8-sig", "surrogateescape") for line in lines), strict=True)
+    reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
     try:
         names = [header.strip() for header in next(filter(None, reader), [])]
     except csv.Error as error:

@@ -77,6 +77,14 @@ def test_lines_that_cannot_be_read_are_counted_and_passed_over(path: Path) -> No
     assert again.unread == 4 and again.last("a") == done("a") and again.last("b") == done("b")
 
 
+def test_a_finished_row_whose_line_is_damaged_is_as_one_that_never_ran(path: Path) -> None:
+    write(path, done("a", seed={"x": 1}), done("b")).close()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"x":1', b'"x\x00:1'))
+    again = Manifest(path)
+    assert again.last("a") is None and again.last("b") == done("b")
+
+
 def test_what_a_full_disk_does_not_take_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = write(path, done("a"))
     before = path.read_bytes()
