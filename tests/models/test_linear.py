@@ -41,10 +41,14 @@ def test_float32_inference_goes_through_onednn_except_on_intel(
 
 
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL")
-@pytest.mark.parametrize(("vendor", "fast"), [("GenuineIntel", True), ("AuthenticAMD", False)])
-def test_the_processor_is_told_by_its_maker(
-    vendor: str, fast: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("vendor", "capability", "fast"),
+    [("GenuineIntel", "AVX512", True), ("AuthenticAMD", "AVX512", False), ("AuthenticAMD", "AVX2", True)],
+)
+def test_the_processor_is_told_by_its_maker_and_its_width(
+    vendor: str, capability: str, fast: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     file = tmp_path / "cpuinfo"
     file.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: some\n")
     monkeypatch.setattr(linear_module, "open", lambda *_, **how: file.open(**how), raising=False)
