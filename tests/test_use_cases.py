@@ -5,7 +5,7 @@ Run: pytest tests/test_use_cases.py -m "slow or not slow" -s
 Pictures to start from are drawn, prompts leave out what the picture must tell, and the reader, which knows nothing of
 the networks, says what came out. The long form makes 50 pictures with 50 seeds for each figure, and as many with the
 same seeds for its baseline: without the picture, without the ControlNet, or at denoise 1. `LEVELS` has what was
-measured; 20 points lie between a figure and its baseline at least.
+measured; 20 points lie between a figure and its baseline at least. The short form makes 10, in half of the steps.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ LONG, SHORT = 25, 5  # runs, each from another picture
 MORE = 0.2  # by which a rate is over its baseline at least
 SLACK = {LONG: 0.06, SHORT: 0.3}  # between the level of 50 pictures and what is asserted of 50, and of 10
 SLACK_DB = {LONG: 0.3, SHORT: 1.0}
+STEPS = {LONG: {}, SHORT: {"Stage C.steps": 10, "Stage B.steps": 5}}  # else the workflow's 20 and 10
 LEVELS = {
     "image_variation": 0.74,
     "image_mixing, something of each": 0.62,
@@ -88,7 +89,7 @@ def of_each(*names: str, count: int) -> list[Scene]:
 
 def image_variation(folder: Path, runs: int) -> Figures:
     """The picture has as many objects as the one to vary, of the same colours and shapes; the prompt is empty."""
-    runner = Runner("image_variation", folder)
+    runner = Runner("image_variation", folder, STEPS[runs])
 
     def rate(strength: float) -> float:
         kept: list[bool] = []
@@ -103,7 +104,7 @@ def image_variation(folder: Path, runs: int) -> Figures:
 
 def image_mixing(folder: Path, runs: int) -> Figures:
     """Of two pictures that differ in everything, half and half show something of each; else the stronger decides."""
-    runner = Runner("image_mixing", folder)
+    runner = Runner("image_mixing", folder, STEPS[runs])
     candidates = zip(scenes_of("one", 6 * runs), scenes_of("count", 6 * runs), strict=True)
     pairs = [(one, other) for one, other in candidates if not features(one) & features(other)][:runs]
     assert len(pairs) == runs
@@ -135,7 +136,7 @@ def features(scene: Any) -> set[str]:
 
 def image_to_image(folder: Path, runs: int) -> Figures:
     """Where one object lies, of which the prompt says only shape, background, and another colour."""
-    runner = Runner("image_to_image", folder)
+    runner = Runner("image_to_image", folder, STEPS[runs])
     trials = [trial for trial in TRIALS["canny"](8 * runs) if trial.source.place not in (None, "center")][:runs]
     assert len(trials) == runs
 
@@ -168,7 +169,7 @@ def steered(
     folder: Path, name: str, mode: str, runs: int, right: Callable[[Trial, np.ndarray], bool]
 ) -> tuple[float, float]:
     """The share of pictures that are right, with the ControlNet and at strength 0, over the judge's trials."""
-    runner = Runner(name, folder)
+    runner = Runner(name, folder, STEPS[runs])
 
     def rate(strength: float) -> float:
         verdicts: list[bool] = []
@@ -241,7 +242,7 @@ def super_resolution(folder: Path, runs: int) -> Figures:
 
 def outpainting(folder: Path, runs: int) -> Figures:
     """Nine tenths of what is new, or more, have the picture's background colour; the prompt is empty."""
-    runner = Runner("outpainting", folder)
+    runner = Runner("outpainting", folder, STEPS[runs])
     margin = 48
     scenes = [scene for scene in scenes_of("one", 12 * runs) if scene.place == "center"][:runs]
     assert len(scenes) == runs

@@ -38,9 +38,9 @@ class Keeper:
 class Runner:
     """A workflow that is run again and again; loaded models stay."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        """name: of the workflow; folder: the input folder, for the pictures that `give` draws."""
-        self.folder = folder
+    def __init__(self, name: str, folder: Path, always: Mapping[str, Any] | None = None) -> None:
+        """name: of the workflow; folder: the input folder, for the pictures that `give` draws; always: settings."""
+        self.folder, self.always = folder, always or {}
         self.nodes = {**node_classes.load().classes, "SaveImage": Keeper, "PreviewImage": Keeper}
         self.prompt = graph.convert(workflow_file.read(FOLDER / f"{name}.json"), graph.definitions(self.nodes)).prompt
         self.cache = graph.Cache()
@@ -67,7 +67,7 @@ class Runner:
     def run(self, settings: Mapping[str, Any]) -> np.ndarray:
         """With settings by `Title.input`, or `Class.input` -> the picture out, uint8 (B, H, W, 3)."""
         prompt = {key: {**node, "inputs": dict(node["inputs"])} for key, node in self.prompt.items()}
-        for setting, value in settings.items():
+        for setting, value in {**self.always, **settings}.items():
             wanted, _, name = setting.partition(".")
             (node,) = [n for n in prompt.values() if wanted in (graph.title_of(n), n["class_type"])]
             node["inputs"][name] = value

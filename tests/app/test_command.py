@@ -87,7 +87,7 @@ def test_it_listens_on_this_computer_alone_tells_of_broken_files_and_ends_by_ctr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["workflows"]
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_with_a_page_open_and_a_run_under_way_says_one_line(tmp_path: Path, times: int) -> None:
     process = launch(tmp_path)
     client = Client(reach(process, tmp_path))

@@ -184,7 +184,7 @@ def test_files_that_are_no_workflows_have_no_tab_and_a_sentence(app: Server) -> 
     assert "found 0.5" in page and "status-text_to_image" in page and "status-odd" not in page
 
 
-@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("busy", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_sigterm_leaves_nothing(tmp_path: Path, busy: bool) -> None:
     (tmp_path / "place" / "input").mkdir(parents=True)
     with running(tmp_path / "place") as server:

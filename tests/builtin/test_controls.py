@@ -3,7 +3,8 @@
 Run: pytest tests/builtin/test_controls.py -m "slow or not slow" -s
 
 The prompts leave out what the hints show, and none of the pictures was trained on. Every level asserted is the shipped
-one less five points; the long form prints the table that the recipe's README shows.
+one less five points, and the table that the recipe's README shows is printed. `tests/test_use_cases.py` asks the same
+of some pictures, by the workflows.
 """
 
 from dataclasses import replace
@@ -26,7 +27,6 @@ from stable_cascade_nodes.recipes.tiny.data import test_scenes as scenes_of
 from stable_cascade_nodes.recipes.tiny.judge import Studio
 
 SLACK = 0.05
-SAMPLE = {"canny": 0.6875, "inpainting": 0.6875, "super_resolution": 0.75, "identity": 0.625}  # right of 16 trials
 SHIPPED = {"canny": 0.641, "inpainting": 0.703, "super_resolution": 0.781, "identity": 0.5625}  # right of 64 trials
 LEAST_GAIN = 0.2  # over strength 0
 
@@ -39,12 +39,6 @@ def controlnet(mode: str) -> Handle:
 @pytest.fixture(scope="module")
 def detector() -> CartoonFaces:
     return CartoonFaces()
-
-
-@pytest.mark.parametrize("mode", CONTROLS)
-def test_sample_of_trials(studio: Studio, mode: str) -> None:
-    shares = judge_control(studio, controlnet(mode), mode, 16)
-    assert shares["right"] >= SAMPLE[mode] - SLACK, shares
 
 
 @pytest.mark.slow

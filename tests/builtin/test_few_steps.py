@@ -37,7 +37,7 @@ CLOSER = {
     1: 0.5,
     2: 0.75,
 }  # of the undistilled stages' Frechet distance; of 2,000 pictures, which tell more, .18 and .34
-SHORT, LONG = 48, 400  # pictures
+SHORT, LONG = 24, 400  # pictures
 
 
 @pytest.fixture(scope="module")

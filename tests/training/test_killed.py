@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).with_name("killed_runs.py")
 
 
 @pytest.mark.parametrize("kind", ["lora", "stage_c", "distill"])
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_killed_training_ends_as_one_that_was_never_stopped(tmp_path: Path, kills: int, kind: str) -> None:
     (tmp_path / "pictures").mkdir()
     for number in range(3):
