@@ -1,7 +1,7 @@
-"""The command in this process, on fake nodes and the stand-ins for the host's picture nodes."""
+"""The command in this process, on fake nodes and the stand-ins for the host's picture nodes, or on a fake server."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,3 +93,18 @@ def cascade(
         return Answer(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """A stand-in for a ComfyUI."""
+    from . import fake_server  # it needs aiohttp
+
+    with fake_server.serve() as fake:
+        yield fake
+
+
+@pytest.fixture
+def there(cascade: Callable[..., Answer], server: Any) -> Callable[..., Answer]:
+    """`there(document, ...)`: `cascade run` on that server."""
+    return lambda *arguments: cascade("run", *arguments, "--server", server.url)
