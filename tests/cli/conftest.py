@@ -1,7 +1,11 @@
-"""The command in this process, on fake nodes and the stand-ins for the host's picture nodes, or on a fake server."""
+"""The command in this process: on fake nodes and stand-ins for the host's picture nodes, on a fake server or hub."""
 
 import json
+import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +16,8 @@ from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import native, node_classes
 
 from ..headless.graph import fake_nodes
+from .downloads import Runner
+from .fake_hub import FakeHub, serve
 
 
 class Answer(NamedTuple):
@@ -108,3 +114,24 @@ def server() -> Iterator[Any]:
 def there(cascade: Callable[..., Answer], server: Any) -> Callable[..., Answer]:
     """`there(document, ...)`: `cascade run` on that server."""
     return lambda *arguments: cascade("run", *arguments, "--server", server.url)
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    with serve() as hub:
+        yield hub
+
+
+@pytest.fixture
+def download(
+    new_program: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Runner]:
+    """`download("essential", "--yes")` of that hub, into a folder of models of its own."""
+    import huggingface_hub
+
+    for name in list(os.environ):
+        if re.match("HF_|HUGGING|.*_proxy$", name, re.I):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", partial(huggingface_hub.hf_hub_url, endpoint=hub.url))
+    yield Runner(new_program, hub, capsys)
+    shutil.rmtree(new_program / "models")  # pytest keeps the folders of three runs
