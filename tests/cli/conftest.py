@@ -1,4 +1,4 @@
-"""The command in this process: on fake nodes and stand-ins for the host's picture nodes, on a fake server or hub."""
+"""The command in this process: with fake nodes and stand-ins for the host's, with its own, or against a fake server."""
 
 import json
 import os
@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import native, node_classes
 
 from ..headless.graph import fake_nodes
+from .albums import SIZES, scene
 from .downloads import Runner
 from .fake_hub import FakeHub, serve
 
@@ -28,6 +30,9 @@ class Answer(NamedTuple):
     @property
     def lines(self) -> list[str]:
         return self.out.splitlines()
+
+
+Command = Callable[..., Answer]
 
 
 def paint(red: float) -> tuple[torch.Tensor]:
@@ -72,7 +77,7 @@ def cascade(
     calls: list[tuple[str, dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Callable[..., Answer]:
+) -> Command:
     """`cascade("run", document, "--set", ...)`; a dict or bytes among the arguments is written to a file."""
     classes = fake_nodes.make_classes(calls)
     whole = ("INT", {"default": 1})
@@ -102,6 +107,32 @@ def cascade(
 
 
 @pytest.fixture
+def real_cascade(folders: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command with the real nodes, in an empty folder that is the current one."""
+
+    def run(*arguments: object) -> Answer:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(str(stop.code))
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def album(folders: Path) -> Path:
+    """A folder `in` with a few pictures of several sizes and formats."""
+    for index, (name, size) in enumerate(SIZES.items()):
+        path = folders / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(scene(index)).resize(size).save(path)
+    (folders / "in" / "notes.txt").write_text("no picture")
+    (folders / "in" / ".hidden.png").write_text("no picture")
+    return folders / "in"
+
+
+@pytest.fixture
 def server() -> Iterator[Any]:
     """A stand-in for a ComfyUI."""
     from . import fake_server  # it needs aiohttp
@@ -111,7 +142,7 @@ def server() -> Iterator[Any]:
 
 
 @pytest.fixture
-def there(cascade: Callable[..., Answer], server: Any) -> Callable[..., Answer]:
+def there(cascade: Command, server: Any) -> Command:
     """`there(document, ...)`: `cascade run` on that server."""
     return lambda *arguments: cascade("run", *arguments, "--server", server.url)
 
