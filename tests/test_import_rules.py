@@ -1,4 +1,4 @@
-"""Who may import whom, and what no file may do when it is imported. Run: pytest tests/test_import_rules.py
+"""Who may import whom, what no file may do at its import, how long it may be. Run: pytest tests/test_import_rules.py
 
 The rules read source text only, so they hold for files that no test runs. They are tried on made-up offenders below:
 a rule that cannot fail guards nothing.
@@ -76,10 +76,15 @@ DOES_IO = {
 }  # fmt: skip
 
 
+def files_of(root: Path, place: str) -> list[Path]:
+    """The source files of a folder, sorted; of the root only those that lie in it."""
+    return sorted((root / place).rglob("*.py") if place else root.glob("*.py"))
+
+
 @cache
 def read_tree() -> list[Source]:
-    files = [*ROOT.glob("*.py"), *(file for floor in FLOORS for file in (ROOT / floor).rglob("*.py"))]
-    return [parse(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")) for file in sorted(files)]
+    files = [file for floor in ("", *FLOORS) for file in files_of(ROOT, floor)]
+    return [parse(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")) for file in files]
 
 
 def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
@@ -195,9 +200,24 @@ def test_every_file_keeps_the_rules() -> None:
     assert not broken, "\n".join(broken)
 
 
+def too_long(root: Path) -> dict[str, int]:
+    """The files with more lines than LONGEST, those of the tests too."""
+    texts = {file: file.read_text("utf-8") for place in ("", *FLOORS, "tests") for file in files_of(root, place)}
+    lengths = {file.relative_to(root).as_posix(): len(text.splitlines()) for file, text in texts.items()}
+    return {place: lines for place, lines in lengths.items() if lines > LONGEST}
+
+
 def test_no_file_is_too_long() -> None:
-    lengths = {source.place: len((ROOT / source.place).read_text("utf-8").splitlines()) for source in read_tree()}
-    assert {place: lines for place, lines in lengths.items() if lines > LONGEST} == {}, "split it by concepts"
+    assert too_long(ROOT) == {}, "split it by concepts"
+
+
+@pytest.mark.parametrize("place", ["__init__.py", "cli/a.py", "tests/test_a.py", "tests/cli/a.py"])
+def test_a_file_that_is_too_long_is_found(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("\n" * LONGEST)
+    assert too_long(tmp_path) == {}
+    (tmp_path / place).write_text("\n" * (LONGEST + 1))
+    assert too_long(tmp_path) == {place: LONGEST + 1}
 
 
 def test_no_file_imports_in_a_circle() -> None:
