@@ -1,4 +1,4 @@
-"""Who may import whom, and what no file may do when it is imported. Run: pytest tests/test_import_rules.py
+"""Who may import whom, what no file may do at its import, how long it may be. Run: pytest tests/test_import_rules.py
 
 The rules read source text only, so they hold for files that no test runs. They are tried on made-up offenders below:
 a rule that cannot fail guards nothing.
@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import stable_cascade_nodes
+
+from .sources import Source, called, imports, modules_of, parse, run_at_import
 
 ROOT = Path(stable_cascade_nodes.__file__).parent
 
@@ -75,88 +76,15 @@ DOES_IO = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Source:
-    """One file of the package: its place under the root, and its tree."""
-
-    place: PurePosixPath
-    tree: ast.Module
-
-    @property
-    def package(self) -> tuple[str, ...]:
-        return self.place.parts[:-1]
-
-    @property
-    def module(self) -> tuple[str, ...]:
-        return self.package if self.place.stem == "__init__" else (*self.package, self.place.stem)
-
-
-@dataclass(frozen=True)
-class Import:
-    """One imported name. `module` is the path under the root for ours, the absolute name's parts for others."""
-
-    line: int
-    ours: bool
-    module: tuple[str, ...]
-    name: str | None  # what is taken from the module; None for `import module`
-    lazy: bool  # inside a function, or for type checkers only
-
-
-def parse(place: str, text: str) -> Source:
-    return Source(PurePosixPath(place), ast.parse(text))
+def files_of(root: Path, place: str) -> list[Path]:
+    """The source files of a folder, sorted; of the root only those that lie in it."""
+    return sorted((root / place).rglob("*.py") if place else root.glob("*.py"))
 
 
 @cache
 def read_tree() -> list[Source]:
-    files = [*ROOT.glob("*.py"), *(file for floor in FLOORS for file in (ROOT / floor).rglob("*.py"))]
-    return [parse(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")) for file in sorted(files)]
-
-
-def modules_of(sources: list[Source]) -> set[tuple[str, ...]]:
-    return {source.module for source in sources}
-
-
-def imports(source: Source, modules: set[tuple[str, ...]]) -> Iterator[Import]:
-    """Every import of the file, `import_module("name")` too; `from . import x` is the module x where there is one."""
-    eager = set(map(id, run_at_import(source.tree)))
-    for node in ast.walk(source.tree):
-        lazy = id(node) not in eager
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(node.lineno, False, tuple(alias.name.split(".")), None, lazy)
-        elif isinstance(node, ast.ImportFrom):
-            base = tuple(node.module.split(".")) if node.module else ()
-            if node.level:
-                base = source.package[: len(source.package) - node.level + 1] + base
-            for alias in node.names:
-                inner = (*base, alias.name)
-                if node.level and inner in modules:
-                    yield Import(node.lineno, True, inner, None, lazy)
-                else:
-                    yield Import(node.lineno, bool(node.level), base, alias.name, lazy)
-        elif isinstance(node, ast.Call) and called(node) == "import_module" and node.args:
-            argument = node.args[0]
-            if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value[0] != ".":
-                yield Import(node.lineno, False, tuple(argument.value.split(".")), None, lazy)
-
-
-def run_at_import(tree: ast.Module) -> Iterator[ast.AST]:
-    """What runs when the file is imported: all but functions' bodies and what stands under a guard."""
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            waiting += [*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)]
-        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "__name__ == '__main__'"):
-            waiting += node.orelse
-        elif not isinstance(node, ast.Lambda):
-            waiting += ast.iter_child_nodes(node)
-
-
-def called(node: ast.Call) -> str:
-    """The last part of the called name: `mkdir` of `Path(x).mkdir()`."""
-    return ast.unparse(node.func).rpartition(".")[2]
+    files = [file for floor in ("", *FLOORS) for file in files_of(ROOT, floor)]
+    return [parse(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")) for file in files]
 
 
 def check_layers(source: Source, modules: set[tuple[str, ...]]) -> Iterator[str]:
@@ -272,9 +200,24 @@ def test_every_file_keeps_the_rules() -> None:
     assert not broken, "\n".join(broken)
 
 
+def too_long(root: Path) -> dict[str, int]:
+    """The files with more lines than LONGEST, those of the tests too."""
+    texts = {file: file.read_text("utf-8") for place in ("", *FLOORS, "tests") for file in files_of(root, place)}
+    lengths = {file.relative_to(root).as_posix(): len(text.splitlines()) for file, text in texts.items()}
+    return {place: lines for place, lines in lengths.items() if lines > LONGEST}
+
+
 def test_no_file_is_too_long() -> None:
-    lengths = {source.place: len((ROOT / source.place).read_text("utf-8").splitlines()) for source in read_tree()}
-    assert {place: lines for place, lines in lengths.items() if lines > LONGEST} == {}, "split it by concepts"
+    assert too_long(ROOT) == {}, "split it by concepts"
+
+
+@pytest.mark.parametrize("place", ["__init__.py", "cli/a.py", "tests/test_a.py", "tests/cli/a.py"])
+def test_a_file_that_is_too_long_is_found(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("\n" * LONGEST)
+    assert too_long(tmp_path) == {}
+    (tmp_path / place).write_text("\n" * (LONGEST + 1))
+    assert too_long(tmp_path) == {place: LONGEST + 1}
 
 
 def test_no_file_imports_in_a_circle() -> None:

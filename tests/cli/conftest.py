@@ -1,17 +1,25 @@
-"""The command in this process, on fake nodes and the stand-ins for the host's picture nodes."""
+"""The command in this process: with fake nodes and stand-ins for the host's, with its own, or against a fake server."""
 
 import json
-from collections.abc import Callable
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 
+from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless import native, node_classes
 
 from ..headless.graph import fake_nodes
+from .albums import SIZES, scene
+from .downloads import Runner
+from .fake_hub import FakeHub, serve
 
 
 class Answer(NamedTuple):
@@ -22,6 +30,9 @@ class Answer(NamedTuple):
     @property
     def lines(self) -> list[str]:
         return self.out.splitlines()
+
+
+Command = Callable[..., Answer]
 
 
 def paint(red: float) -> tuple[torch.Tensor]:
@@ -66,7 +77,7 @@ def cascade(
     calls: list[tuple[str, dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Callable[..., Answer]:
+) -> Command:
     """`cascade("run", document, "--set", ...)`; a dict or bytes among the arguments is written to a file."""
     classes = fake_nodes.make_classes(calls)
     whole = ("INT", {"default": 1})
@@ -93,3 +104,65 @@ def cascade(
         return Answer(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def real_cascade(folders: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command with the real nodes, in an empty folder that is the current one."""
+
+    def run(*arguments: object) -> Answer:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(str(stop.code))
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def album(folders: Path) -> Path:
+    """A folder `in` with a few pictures of several sizes and formats."""
+    for index, (name, size) in enumerate(SIZES.items()):
+        path = folders / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(scene(index)).resize(size).save(path)
+    (folders / "in" / "notes.txt").write_text("no picture")
+    (folders / "in" / ".hidden.png").write_text("no picture")
+    return folders / "in"
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """A stand-in for a ComfyUI."""
+    from . import fake_server  # it needs aiohttp
+
+    with fake_server.serve() as fake:
+        yield fake
+
+
+@pytest.fixture
+def there(cascade: Command, server: Any) -> Command:
+    """`there(document, ...)`: `cascade run` on that server."""
+    return lambda *arguments: cascade("run", *arguments, "--server", server.url)
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    with serve() as hub:
+        yield hub
+
+
+@pytest.fixture
+def download(
+    new_program: Path, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Runner]:
+    """`download("essential", "--yes")` of that hub, into a folder of models of its own."""
+    import huggingface_hub
+
+    for name in list(os.environ):
+        if re.match("HF_|HUGGING|.*_proxy$", name, re.I):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", partial(huggingface_hub.hf_hub_url, endpoint=hub.url))
+    yield Runner(new_program, hub, capsys)
+    shutil.rmtree(new_program / "models")  # pytest keeps the folders of three runs

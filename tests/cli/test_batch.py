@@ -18,13 +18,9 @@ from stable_cascade_nodes.cascade_core.files.owner import owned
 from stable_cascade_nodes.headless import workflow_file
 from stable_cascade_nodes.headless.batch.worker import Worker
 
+from ..headless.graph.fake_nodes import node
+
 Cascade = Callable[..., Any]
-
-
-def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
-
-
 PAINTING = {
     "1": node("Paint", red=0.25),
     "2": node("SaveImage", "Picture out", images=["1", 0], filename_prefix="%year%/a"),

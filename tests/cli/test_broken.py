@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
+from ..headless.graph.fake_nodes import node
+
 Cascade = Callable[..., Any]
-
-
-def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
 
 
 def api(**nodes: Any) -> dict[str, Any]:

@@ -1,51 +1,29 @@
-"""`cascade encode` and `decode` by several processes: the bytes of one, whoever ends first and whoever dies.
+"""`cascade encode` and `decode` by several processes: the bytes and the words of one, whoever ends first.
 
-What is not marked slow has its workers in this process, through the lines that they would say.
+The workers are in this process, through the lines that they would say; test_worker_processes.py has real ones.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from stable_cascade_nodes.cascade_core import images
-from stable_cascade_nodes.cascade_core.builtin.draw import draw
-from stable_cascade_nodes.cascade_core.builtin.world import sample_scene
 from stable_cascade_nodes.cascade_core.training.data import latent_files
 from stable_cascade_nodes.cli import decoder, workers
-from stable_cascade_nodes.cli.main import main
 from stable_cascade_nodes.headless.batch.crew import Heard, ThisProcess
 
-from .conftest import Answer
+from .albums import DECODE, ENCODE, contents, spoil, write_album
+from .conftest import Answer, Command
 
-PACK = Path(__file__).parents[2]
-SIZES = [(256, 256), (201, 137), (64, 90), (256, 256), (137, 201)]  # (width, height)
-ENCODE = ("encode", "in", "--shard-size", "4", "--to")
-DECODE = ("decode", "one/l.safetensors", "--steps", "1", "--batch", "3", "--output")
 DRAWN = random.Random(0)
-Command = Callable[..., Answer]
-
-
-def write_album(folder: Path, number: int) -> None:
-    folder.mkdir()
-    for index in range(number):
-        draw(sample_scene(np.random.default_rng(index))).resize(SIZES[index % 5]).save(folder / f"{index:03}.png")
-        if index % 3 == 0:
-            (folder / f"{index:03}.txt").write_text(f"picture {index}")
 
 
 class Shuffled(ThisProcess):
@@ -61,20 +39,11 @@ class Shuffled(ThisProcess):
 
 
 @pytest.fixture
-def cascade(folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def cascade(real_cascade: Command, folders: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command, in a folder with the pictures `in`."""
     write_album(folders / "in", 11)
     monkeypatch.setattr(workers, "crew", lambda job, options: Shuffled(lambda name: workers.make(job, name)))
-
-    def run(*arguments: object) -> Answer:
-        code = main([str(argument) for argument in arguments])
-        return Answer(code, *capsys.readouterr())
-
-    return run
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return real_cascade
 
 
 def stored(target: Path) -> dict[str, tuple[latent_files.Picture, bytes]]:
@@ -86,13 +55,6 @@ def stored(target: Path) -> dict[str, tuple[latent_files.Picture, bytes]]:
             name: (one, latents[name].numpy().tobytes()) for name, one in latent_files.read(path).pictures.items()
         }
     return found
-
-
-def spoil(folder: Path) -> None:
-    (folder / "005.png").write_bytes((folder / "003.png").read_bytes()[:300])
-    (folder / "zz.jpg").write_text("no picture")
-    (folder / "003.txt").write_bytes(b"\xff\xfe\xff")
-    (folder / "photo.HEIC").write_text("of a telephone")
 
 
 def told(answer: Answer) -> list[str]:
@@ -220,142 +182,4 @@ def test_too_little_memory_for_the_models_is_told_as_by_one_process(
 
 def test_what_cannot_be_read_of_the_options_is_told_before_work(cascade: Command, folders: Path) -> None:
     for more in (("--processes", "0"), ("--threads", "0")):
-        with pytest.raises(SystemExit):
-            cascade(*ENCODE, "one/l.safetensors", *more)
-
-
-# In processes of their own
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """The command in a process of its own, in a folder with 60 pictures and what one process encoded of them."""
-    write_album(tmp_path / "in", 60)
-    spoil(tmp_path / "in")
-
-    def run(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(PACK), *arguments, "--threads", "1"]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=tmp_path, **pipes)
-
-    run(*ENCODE, "one/l.safetensors").communicate()
-    return run
-
-
-def workers_of(driver: int) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(driver)], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in listed.stdout.split()]
-
-
-def kill_a_worker(driver: subprocess.Popen[str]) -> bool:
-    """Whether there was one of a driver that still works."""
-    if driver.poll() is not None:
-        return False
-    for pid in workers_of(driver.pid)[:1]:
-        os.kill(pid, signal.SIGKILL)
-        return True
-    return False
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="asks ps for the workers")
-def test_killed_workers_change_nothing(tmp_path: Path, start: Callable[..., Any]) -> None:
-    driver = start(*ENCODE, "two/l.safetensors", "--processes", "2")
-    while not (tmp_path / "two/l-00001.safetensors").exists():
-        time.sleep(0.01)
-    killed = kill_a_worker(driver)
-    while not (tmp_path / "two/l-00005.safetensors").exists() and driver.poll() is None:
-        time.sleep(0.01)
-    killed += kill_a_worker(driver)
-    _, err = driver.communicate()
-    assert driver.returncode == 1 and killed and "lost_worker" in err
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
-    left_out = [line for line in err.splitlines() if "is left out" in line]
-    assert left_out == sorted(left_out) and len(left_out) == 3
-    start(*DECODE, "alone").communicate()
-    driver = start(*DECODE, "apart", "--processes", "2")
-    while not contents(tmp_path / "apart").keys() - {".lock"} and driver.poll() is None:
-        time.sleep(0.01)
-    assert kill_a_worker(driver)
-    assert driver.communicate() and driver.returncode == 0
-    assert contents(tmp_path / "apart") == contents(tmp_path / "alone") and len(contents(tmp_path / "alone")) == 58
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="asks ps for the workers")
-def test_a_killed_driver_takes_its_workers_along(tmp_path: Path, start: Callable[..., Any]) -> None:
-    driver = start(*ENCODE, "two/l.safetensors", "--processes", "2")
-    while not (tmp_path / "two/l-00002.safetensors").exists():
-        time.sleep(0.01)
-    orphans = workers_of(driver.pid)
-    driver.kill()
-    driver.communicate()
-    until = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in orphans) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert len(orphans) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in orphans)
-    assert start(*ENCODE, "two/l.safetensors", "--processes", "2").communicate()
-    assert contents(tmp_path / "two") == contents(tmp_path / "one")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="has other signals")
-def test_ctrl_c_ends_quietly(tmp_path: Path, start: Callable[..., Any]) -> None:
-    for command, seen in ((ENCODE, "two/l-00002.safetensors"), (DECODE, "two/000.png")):
-        driver = start(*command, "two/l.safetensors" if command is ENCODE else "two", "--processes", "2")
-        while not (tmp_path / seen).exists():
-            time.sleep(0.01)
-        driver.send_signal(signal.SIGINT)
-        _, err = driver.communicate()
-        assert driver.returncode == 130 and err.splitlines()[-1] == "cascade: stopped" and "Traceback" not in err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray, the extra `batch`")
-def test_a_cluster_makes_the_same_files(tmp_path: Path, start: Callable[..., Any]) -> None:
-    more = ("--ray", "local", "--ray-options", '{"num_cpus": 0.5}', "--processes", "2")
-    assert start(*ENCODE, "ray/l.safetensors", *more).communicate()
-    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
-    start(*DECODE, "alone").communicate()
-    start(*DECODE, "apart", *more).communicate()
-    assert contents(tmp_path / "apart") == contents(tmp_path / "alone") and len(contents(tmp_path / "alone")) == 58
-
-
-def worker_with(mark: str) -> int | None:
-    """A worker's process whose environment has the mark, wherever Ray has it below."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"--worker" in (entry / "cmdline").read_bytes() and mark.encode() in (entry / "environ").read_bytes():
-                return int(entry.name)
-        except OSError:  # it ended, or is not ours
-            continue
-    return None
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for workers in /proc")
-@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray, the extra `batch`")
-@pytest.mark.parametrize(("command", "target"), [(ENCODE, "l.safetensors"), (DECODE, "")])
-def test_a_killed_worker_of_a_cluster_changes_nothing(
-    tmp_path: Path,
-    start: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    command: tuple[str, ...],
-    target: str,
-) -> None:
-    if command is DECODE:
-        start(*DECODE, "alone").communicate()
-    mark = f"CASCADE_TEST={tmp_path.name}-{time.time_ns()}"
-    monkeypatch.setenv(*mark.split("="))
-    more = ("--ray", "local", "--ray-options", '{"num_cpus": 0.5}', "--processes", "2", "--json")
-    driver = start(*command, str(Path("ray") / target), *more)
-    while not list((tmp_path / "ray").glob("[l0]*")) and driver.poll() is None:
-        time.sleep(0.01)
-    worker = worker_with(mark)
-    assert driver.poll() is None and worker is not None
-    os.kill(worker, signal.SIGKILL)
-    out, err = driver.communicate()
-    assert "lost_worker: the worker ended (it is tried again)" in err, err
-    assert contents(tmp_path / "ray") == contents(tmp_path / ("one" if command is ENCODE else "alone"))
-    said = json.loads(out.splitlines()[-1])
-    assert said["skipped"] == 0 and len(said["files"]) == len(set(said["files"])) == len(contents(tmp_path / "ray"))
+        assert cascade(*ENCODE, "one/l.safetensors", *more).code == 2

@@ -15,13 +15,9 @@ from PIL import Image
 
 from stable_cascade_nodes.runtime.local import LocalHost
 
+from ..headless.graph.fake_nodes import node
+
 Cascade = Callable[..., Any]
-
-
-def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
-
-
 PICTURE = {"1": node("Paint", red=0.25), "2": node("SaveImage", "Picture out", images=["1", 0], filename_prefix="a")}
 BROKEN_BESIDE = PICTURE | {"3": node("Show", "Number out", value=["4", 0]), "4": node("Number", value=999)}
 

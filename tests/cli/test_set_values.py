@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from ..headless.graph.fake_nodes import node
+
 Cascade = Callable[..., Any]
-
-
-def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
-
-
 PROMPT = {
     "1": node("Number", "Stage v1.5", value=3),
     "2": node("Text", "Prompt", text="old"),

@@ -10,14 +10,10 @@ import pytest
 import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph, node_classes
 
+from ..headless.graph.fake_nodes import node
+
 Cascade = Callable[..., Any]
 WORKFLOW = Path(stable_cascade_nodes.__file__).parent / "workflows" / "text_to_image.json"
-
-
-def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
-
-
 PICTURE = {"1": node("Paint", red=0.25), "2": node("SaveImage", "Picture out", images=["1", 0], filename_prefix="a")}
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,16 +229,6 @@ def test_parts_that_diffusers_does_not_know_are_left_out_and_named(tmp_path: Pat
     assert sorted(os.listdir(tmp_path / "files")) == [
         f"{kind}.safetensors" for kind in ("effnet", "stage_a", "stage_c")
     ]
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file can grow beyond 100,000 bytes."""
-    resource = pytest.importorskip("resource")  # Windows has none
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:

@@ -2,8 +2,6 @@
 
 import json
 import struct
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,8 @@ from safetensors.torch import save_file
 from stable_cascade_nodes.cascade_core.errors import CascadeError
 from stable_cascade_nodes.cascade_core.files.header import TensorInfo, open_tensors, read_header
 
-from ..model_files import write_header, write_shards
-
-TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.arange(4, dtype=torch.float16)}
-
-
-def refusal(path: Path) -> str:
-    """The one sentence about a file that cannot be used."""
-    with pytest.raises(CascadeError) as caught:
-        read_header(path)
-    message = str(caught.value)
-    assert message.startswith(path.name) and "\n" not in message
-    return message
+from ..model_files import write_header
+from .headers import TENSORS, refusal_to_read
 
 
 def header_file(path: Path, header: Any, data: int = 0) -> Path:
@@ -110,20 +98,20 @@ BAD_HEADERS: dict[str, tuple[Any, int, str]] = {
 @pytest.mark.parametrize("case", BAD_HEADERS)
 def test_headers_that_cannot_be(tmp_path: Path, case: str) -> None:
     header, data, message = BAD_HEADERS[case]
-    said = refusal(header_file(tmp_path / "f.safetensors", header, data))
+    said = refusal_to_read(header_file(tmp_path / "f.safetensors", header, data))
     assert "is damaged or its download is not complete (its header is wrong: " in said and message in said
 
 
 def test_cut_short_and_too_long(file: Path) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[:-6])
-    assert f"(it has {len(whole) - 6} of {len(whole)} bytes, 9" in refusal(file)
+    assert f"(it has {len(whole) - 6} of {len(whole)} bytes, 9" in refusal_to_read(file)
     file.write_bytes(whole[:60])
-    assert "it has 60 bytes, of which its table of contents alone takes " in refusal(file)
+    assert "it has 60 bytes, of which its table of contents alone takes " in refusal_to_read(file)
     file.write_bytes(whole[:5])
-    assert "(it has only 5 bytes)" in refusal(file)
+    assert "(it has only 5 bytes)" in refusal_to_read(file)
     file.write_bytes(whole + b"more")
-    assert "(it has 4 bytes too many)" in refusal(file)
+    assert "(it has 4 bytes too many)" in refusal_to_read(file)
 
 
 def test_empty_tensors_are_lawful(tmp_path: Path) -> None:
@@ -159,212 +147,14 @@ STRANGERS: dict[str, tuple[bytes, str]] = {
 def test_what_holds_no_weights_is_named(tmp_path: Path, case: str) -> None:
     content, message = STRANGERS[case]
     (tmp_path / "f.safetensors").write_bytes(content)
-    said = refusal(tmp_path / "f.safetensors")
+    said = refusal_to_read(tmp_path / "f.safetensors")
     assert message in said and "expected a .safetensors file" in said
 
 
 def test_what_is_not_there_or_cannot_be_read(tmp_path: Path) -> None:
-    assert "cannot be read (No such file or directory)" in refusal(tmp_path / "none.safetensors")
-    assert "is a folder without weights" in refusal(tmp_path)
-    assert "a folder or a device" in refusal(Path("/dev/zero"))
-
-
-class TestPickled:
-    """torch's own files: tensors alone, and nothing else of them."""
-
-    @pytest.mark.parametrize("new", [True, False])
-    @pytest.mark.parametrize("outer", [False, True])
-    def test_tensors_with_and_without_an_outer_state_dict(self, tmp_path: Path, new: bool, outer: bool) -> None:
-        path = tmp_path / "f.ckpt"
-        value: Any = {"state_dict": TENSORS, "global_step": 3} if outer else TENSORS
-        torch.save(value, path, _use_new_zipfile_serialization=new)
-        header = read_header(path)
-        assert header.tensors == {"a.weight": TensorInfo("F32", (2, 3), path), "b": TensorInfo("F16", (4,), path)}
-        assert header.metadata == {}
-        with open_tensors(header) as get:
-            assert all(torch.equal(get(name), tensor) for name, tensor in TENSORS.items())
-
-    def test_nested_tensors_have_dotted_names(self, tmp_path: Path) -> None:
-        torch.save({"params": {"a": torch.zeros(2)}, "epoch": 3, "b": [torch.zeros(1)]}, tmp_path / "f.pth")
-        assert set(read_header(tmp_path / "f.pth").tensors) == {"params.a"}
-
-    def test_objects_are_refused_and_nothing_is_run(self, tmp_path: Path) -> None:
-        torch.save({"a": torch.zeros(1), "b": Bomb(tmp_path / "ran")}, tmp_path / "f.pt")
-        assert "holds more than tensors and could run code" in refusal(tmp_path / "f.pt")
-        assert not (tmp_path / "ran").exists()
-
-    def test_old_torch_is_not_trusted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        torch.save(TENSORS, tmp_path / "f.pt")
-        monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-        assert "opened safely by torch 2.6 and newer, found 2.5.1+cpu" in refusal(tmp_path / "f.pt")
-
-    @pytest.mark.parametrize(
-        ("content", "message"),
-        [
-            ([1, 2], "holds no named tensors"),
-            ({"a": 1}, "holds no named tensors"),
-            (torch.zeros(3), "holds no named tensors"),
-            ({"a": torch.zeros(2, dtype=torch.complex64)}, "a tensor of a kind that no model here has"),
-            ({"a": torch.eye(2).to_sparse()}, "a tensor of a kind that no model here has"),
-        ],
-    )
-    def test_no_weights_in_it(self, tmp_path: Path, content: Any, message: str) -> None:
-        torch.save(content, tmp_path / "f.pt")
-        assert message in refusal(tmp_path / "f.pt")
-
-    def test_a_dictionary_that_holds_itself(self, tmp_path: Path) -> None:
-        endless: dict[str, Any] = {"a": torch.zeros(1)}
-        endless["b"] = endless
-        torch.save(endless, tmp_path / "f.pt")
-        assert {name.replace("b.", "") for name in read_header(tmp_path / "f.pt").tensors} == {"a"}
-
-    @pytest.mark.parametrize("new", [True, False])
-    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-    def test_cut_short(self, tmp_path: Path, new: bool, share: float) -> None:
-        path = tmp_path / "f.pt"
-        torch.save({"a": torch.rand(1000)}, path, _use_new_zipfile_serialization=new)
-        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-        assert "is damaged or its download is not complete" in refusal(path)
-
-    def test_other_archives(self, tmp_path: Path) -> None:
-        with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
-            archive.writestr("stage_c/model.safetensors", "x")
-        assert "is a zip archive" in refusal(tmp_path / "f.zip")
-        with zipfile.ZipFile(tmp_path / "f.pt", "w") as archive:
-            archive.writestr("f/data.pkl", "x")
-            archive.writestr("f/constants.pkl", "x")
-        assert "is a TorchScript program" in refusal(tmp_path / "f.pt")
-
-    def test_a_pickle_of_noise(self, tmp_path: Path) -> None:
-        (tmp_path / "f.pt").write_bytes(b"\x80\x02" + bytes(range(128, 256)))
-        assert "is damaged" in refusal(tmp_path / "f.pt")
-
-
-@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
-def test_a_header_whose_length_begins_as_a_pickle_does(tmp_path: Path, length: int) -> None:
-    """Its first bytes are b"\\x80\\x02" and so on."""
-    entry = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
-    header = json.dumps(entry).encode().ljust(length)
-    (tmp_path / "f.safetensors").write_bytes(length.to_bytes(8, "little") + header + bytes(8))
-    with open_tensors(read_header(tmp_path / "f.safetensors")) as get:
-        assert get("a").tolist() == [0, 0]
-
-
-class Bomb:
-    """What a pickled file could hold."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return Path.touch, (self.target,)
-
-
-class TestSets:
-    """Shards and their index."""
-
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        write_shards(tmp_path, "m", {f"t{i}": torch.full((2,), float(i)) for i in range(5)}, 3, {"format": "pt"})
-        return tmp_path
-
-    @pytest.mark.parametrize(
-        "name", ["m-00001-of-00003.safetensors", "m-00003-of-00003.safetensors", "m.safetensors.index.json"]
-    )
-    def test_any_of_them_brings_the_others(self, folder: Path, name: str) -> None:
-        header = read_header(folder / name)
-        assert set(header.tensors) == {f"t{i}" for i in range(5)}
-        assert len({info.file for info in header.tensors.values()}) == 3
-        with open_tensors(header) as get:
-            assert [float(get(f"t{i}")[0]) for i in range(5)] == [0, 1, 2, 3, 4]
-
-    @pytest.mark.parametrize("name", ["m-00001-of-00003.safetensors", "m.safetensors.index.json"])
-    def test_a_missing_one_is_named(self, folder: Path, name: str) -> None:
-        (folder / "m-00002-of-00003.safetensors").unlink()
-        said = refusal(folder / name)
-        assert "a set of 3 files, of which 1 lie not beside it (m-00002-of-00003.safetensors)" in said
-
-    def test_a_damaged_one_is_named(self, folder: Path) -> None:
-        (folder / "m-00002-of-00003.safetensors").write_bytes(b"")
-        with pytest.raises(CascadeError, match=r"m-00002-of-00003\.safetensors is empty"):
-            read_header(folder / "m-00001-of-00003.safetensors")
-
-    def test_files_that_do_not_belong_together(self, folder: Path) -> None:
-        save_file({"t0": torch.zeros(1)}, folder / "m-00002-of-00003.safetensors")
-        with pytest.raises(CascadeError, match="repeats 1 tensors of another file of its set"):
-            read_header(folder / "m-00001-of-00003.safetensors")
-
-    def test_an_index_that_names_what_is_not_there(self, folder: Path) -> None:
-        index = folder / "m.safetensors.index.json"
-        places = json.loads(index.read_text())["weight_map"]
-        index.write_text(json.dumps({"weight_map": places | {"t9": "m-00001-of-00003.safetensors"}}))
-        assert "its files lack 1 tensors that it names: t9" in refusal(index)
-        index.write_text(json.dumps({"weight_map": {"t9": "../secret.safetensors"}}))
-        assert "names ../secret.safetensors, which does not lie beside it" in refusal(index)
-
-    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": 3}', "{"])
-    def test_an_index_that_is_none(self, folder: Path, content: str) -> None:
-        (folder / "m.safetensors.index.json").write_text(content)
-        refusal(folder / "m.safetensors.index.json")
-
-    def test_a_number_beyond_the_set(self, folder: Path) -> None:
-        stray = (folder / "m-00001-of-00003.safetensors").rename(folder / "m-00004-of-00003.safetensors")
-        assert "part 4 of a set of 3 files" in refusal(stray)
-
-
-class TestComponents:
-    """Folders of diffusers and transformers."""
-
-    @staticmethod
-    def make(folder: Path, *names: str) -> Path:
-        folder.mkdir()
-        (folder / "config.json").write_text('{"_class_name": "StableCascadeUNet"}')
-        for name in names:
-            tensors = {name: torch.zeros(1)}
-            (save_file if name.endswith("safetensors") else torch.save)(tensors, folder / name)
-        return folder
-
-    @pytest.mark.parametrize(
-        "best_first",
-        [
-            ("model.safetensors", "model.bf16.safetensors", "model.fp16.safetensors", "model.fp8.safetensors"),
-            ("diffusion_pytorch_model.bf16.safetensors", "diffusion_pytorch_model.fp16.safetensors"),
-            ("model.fp16.safetensors", "model.non_ema.safetensors", "pytorch_model.bin", "pytorch_model.fp16.bin"),
-        ],
-    )
-    def test_which_variant_wins(self, tmp_path: Path, best_first: tuple[str, ...]) -> None:
-        folder = self.make(tmp_path / "prior", *best_first)
-        for name in best_first:
-            assert set(read_header(folder).tensors) == {name}
-            (folder / name).unlink()
-
-    def test_config_is_read_with_the_folder_and_with_a_file_of_it(self, tmp_path: Path) -> None:
-        folder = self.make(tmp_path / "prior", "diffusion_pytorch_model.bf16.safetensors", "else.safetensors")
-        for path in (folder, folder / "diffusion_pytorch_model.bf16.safetensors"):
-            assert read_header(path).config == {"_class_name": "StableCascadeUNet"}
-        assert read_header(folder / "else.safetensors").config is None
-
-    @pytest.mark.parametrize("name", ["model-{}.bf16.safetensors", "model.bf16-{}.safetensors"])
-    def test_variants_in_shards(self, tmp_path: Path, name: str) -> None:
-        shards = [name.format(f"0000{number}-of-00002") for number in (1, 2)]
-        folder = self.make(tmp_path / "prior", *shards, "model.fp16.safetensors")
-        assert set(read_header(folder).tensors) == set(shards)
-        (folder / shards[0]).unlink()
-        with pytest.raises(CascadeError, match="belongs to a set of 2 files"):
-            read_header(folder)
-
-    def test_an_unusual_name_serves_where_it_is_the_only_one(self, tmp_path: Path) -> None:
-        folder = self.make(tmp_path / "prior", "stage_c.safetensors")
-        assert set(read_header(folder).tensors) == {"stage_c.safetensors"}
-        save_file({"b": torch.zeros(1)}, folder / "b.safetensors")
-        assert "is a folder of 2 models (b.safetensors, stage_c.safetensors): choose one" in refusal(folder)
-
-    @pytest.mark.parametrize("content", ["", "[]", "{"])
-    def test_a_damaged_config(self, tmp_path: Path, content: str) -> None:
-        folder = self.make(tmp_path / "prior", "model.safetensors")
-        (folder / "config.json").write_text(content)
-        with pytest.raises(CascadeError, match=r"config\.json is damaged"):
-            read_header(folder)
+    assert "cannot be read (No such file or directory)" in refusal_to_read(tmp_path / "none.safetensors")
+    assert "is a folder without weights" in refusal_to_read(tmp_path)
+    assert "a folder or a device" in refusal_to_read(Path("/dev/zero"))
 
 
 def test_get_names_a_file_that_went_away(file: Path) -> None:

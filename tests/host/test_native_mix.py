@@ -1,4 +1,4 @@
-"""Native nodes and ours in one graph of a real ComfyUI, on random weights of published layouts (random_models.py).
+"""Native nodes of text and conditioning and ours in one graph of a real ComfyUI, on random weights.
 
 Run: COMFYUI_PATH=... COMFYUI_PYTHON=... pytest -m host tests/host/test_native_mix.py
 """
@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
-import stable_cascade_nodes
 from stable_cascade_nodes.benchmarks.peers import deviation
 from stable_cascade_nodes.cascade_core.files.load import load
 from stable_cascade_nodes.cascade_core.models.clip_config import PUBLISHED_TEXT
@@ -35,23 +30,19 @@ from stable_cascade_nodes.cascade_core.sampling.settings import SamplerSettings
 from stable_cascade_nodes.cascade_core.sampling.stages import sample_stage_c
 
 from . import random_models as files
-from .in_process import Failed, InProcess, Link, Prompt, out
+from .in_process import Failed, InProcess, Link, Prompt
 from .lanes import Lane
+from .mixed_graphs import EQUAL, RED, SIZE, native_text, sampled_b, sampled_c, samples, start
 
-ROOT = Path(stable_cascade_nodes.__file__).parent
-THREADS = "1"  # in every process whose pixels are compared: sums depend on how they are shared out
-EQUAL = 1e-4  # of the largest magnitude
 TEXTS = {
-    "plain": "a red star on a white background",
+    "plain": RED,
     "empty": "",
     "weights": r"a (red:1.4) [..] ((shiny)) star, \(1990\), (blue:0.5) (pale (sky:1.2):0.8)",
     "long": "a painting of an old lighthouse by the sea, " * 10,
     "long with weights": "a painting of an old lighthouse, " * 10 + "(very tall grey stone:1.3) " + "waves, " * 20,
     "unicode": "Café — naïve 中文, “quotes” & émigré's 100%! 🌟🚀 #tag_x\n\tnew line ...",
 }
-RED, BLUE = TEXTS["plain"], "a blue circle, oil painting"
-SIZE = {"width": 256, "height": 200}
-TINY = {"model_name": "tiny (built-in)"}
+BLUE = "a blue circle, oil painting"
 
 
 class Encoded(NamedTuple):
@@ -67,14 +58,8 @@ class Encoded(NamedTuple):
 
 @pytest.fixture(scope="module")
 def comfy(lane: Lane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    folder = tmp_path_factory.mktemp("native")
-    for name in ("custom_nodes", "input", "output"):
-        (folder / name).mkdir()
-    (folder / "custom_nodes" / "stable-cascade-nodes").symlink_to(ROOT, target_is_directory=True)
-    files.write_models(folder / "models", lane.path / "comfy" / "sd1_tokenizer")
-    with InProcess(lane, folder, THREADS) as comfy:
+    with start(lane, tmp_path_factory.mktemp("native")) as comfy:
         yield comfy
-    shutil.rmtree(folder / "models")
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +75,6 @@ def prompts(comfy: InProcess) -> dict[str, Encoded]:
     return {text: Encoded.of(*comfy.ask(prompt, native_text(prompt, text))) for text in (RED, BLUE)}
 
 
-def native_text(prompt: Prompt, text: str) -> Link:
-    clip = prompt.add("CLIPLoader", clip_name=files.TEXT_ENCODER, type="stable_cascade")
-    return prompt.add("CLIPTextEncode", clip=clip, text=text)
-
-
 def our_text(prompt: Prompt, text: str) -> Link:
     encoder = prompt.add("CascadeTextEncoderLoader", model_name=files.TEXT_ENCODER)
     return prompt.add("CascadeTextEncode", text_encoder=encoder, text=text)
@@ -106,45 +86,6 @@ def in_range(prompt: Prompt, conditioning: Link, start: float, end: float) -> Li
 
 def combined(prompt: Prompt, first: Link, second: Link) -> Link:
     return prompt.add("ConditioningCombine", conditioning_1=first, conditioning_2=second)
-
-
-def sampled_c(
-    prompt: Prompt, positive: Link, negative: Link | None = None, latent: Link | None = None, **settings: Any
-) -> Link:
-    """One step without guidance unless the settings say more."""
-    settings = {"seed": 5, "steps": 1, "cfg": 1.0, "sampler": "ddim", "shift": 2.0, "denoise": 1.0} | settings
-    return prompt.add(
-        "CascadeStageCSampler",
-        stage_c=prompt.add("CascadeStageCLoader", model_name=files.STAGE_C, dtype="auto"),
-        positive=positive,
-        negative=negative or positive,
-        latent=latent or prompt.add("CascadeEmptyLatents", **SIZE, batch_size=1),
-        **settings,
-    )
-
-
-def sampled_b(
-    prompt: Prompt,
-    stage_c: Link,
-    positive: Link,
-    negative: Link | None = None,
-    latent: Link | None = None,
-    **settings: Any,
-) -> Link:
-    settings = {"seed": 5, "steps": 2, "cfg": 1.1, "sampler": "ddpm", "shift": 1.0} | settings
-    return prompt.add(
-        "CascadeStageBSampler",
-        stage_b=prompt.add("CascadeStageBLoader", model_name=files.STAGE_B, dtype="auto"),
-        positive=positive,
-        negative=negative or positive,
-        stage_c=stage_c,
-        latent=latent or out(prompt.add("CascadeEmptyLatents", **SIZE, batch_size=1), 1),
-        **settings,
-    )
-
-
-def samples(comfy: InProcess, prompt: Prompt, *links: Link) -> list[Tensor]:
-    return [latent["samples"] for latent in comfy.ask(prompt, *links)]
 
 
 # Text.
@@ -364,161 +305,3 @@ def test_what_cannot_be_honoured_is_refused_by_name(comfy: InProcess, key: str, 
     name = "positive" if stage == "C" else "negative"
     assert f"`{name}` carries {words}" in failed.value.message and f"`{key}`" in failed.value.message
     assert "take that node out" in failed.value.message
-
-
-# Latents and pictures.
-
-
-@pytest.mark.parametrize(("width", "height"), [(128, 96), (68, 52), (65, 50)])
-def test_native_decode_equals_ours(comfy: InProcess, width: int, height: int) -> None:
-    """At even and at odd latent sizes, and at a size to which only ours crops."""
-    prompt = Prompt()
-    empty = prompt.add("CascadeEmptyLatents", width=width, height=height, batch_size=2)
-    red = native_text(prompt, RED)
-    sampled = sampled_b(prompt, sampled_c(prompt, red, latent=empty), red, latent=out(empty, 1))
-    latent = prompt.add("LatentMultiply", samples=sampled, multiplier=0.02)  # random weights overshoot
-    native = prompt.add("VAEDecode", vae=prompt.add("VAELoader", vae_name=files.STAGE_A), samples=latent)
-    stage_a = prompt.add("CascadeStageALoader", model_name=files.STAGE_A, dtype="auto")
-    ours = prompt.add("CascadeStageADecode", stage_a=stage_a, latent=latent)
-    of_b, theirs, image = comfy.ask(prompt, latent, native, ours)
-    assert list(of_b["samples"].shape) == [2, 4, math.ceil(height / 4), math.ceil(width / 4)]
-    assert list(image.shape) == [2, height, width, 3] and image.dtype == torch.float32
-    theirs = theirs[:, :height, :width].clamp(0, 1)
-    inside = ((theirs > 0) & (theirs < 1)).float().mean()
-    print(f"{width} x {height}: {(theirs - image).abs().max():.1e}; {inside:.0%} of the values within 0..1")
-    assert (theirs - image).abs().max() < EQUAL and inside > 0.2
-
-
-def tiny_run(prompt: Prompt, batch: int = 1) -> dict[str, Link]:
-    """Models, prompts and empty latents of the built-in cascade."""
-    encoder = prompt.add("CascadeTextEncoderLoader", **TINY)
-    empty = prompt.add("CascadeEmptyLatents", width=256, height=192, batch_size=batch)
-    return {
-        "positive": prompt.add("CascadeTextEncode", text_encoder=encoder, text="a red star"),
-        "negative": prompt.add("CascadeTextEncode", text_encoder=encoder, text=""),
-        "stage_c": prompt.add("CascadeStageCLoader", **TINY, dtype="auto"),
-        "stage_b": prompt.add("CascadeStageBLoader", **TINY, dtype="auto"),
-        "stage_a": prompt.add("CascadeStageALoader", **TINY, dtype="auto"),
-        "latent_c": empty,
-        "latent_b": out(empty, 1),
-    }
-
-
-def tiny_c(prompt: Prompt, run: dict[str, Link], latent: Link | None = None) -> Link:
-    settings = {"seed": 7, "steps": 6, "cfg": 1.5, "sampler": "ddpm", "shift": 2.0, "denoise": 1.0}
-    wires = {key: run[key] for key in ("stage_c", "positive", "negative")}
-    previewer = prompt.add("CascadePreviewerLoader", **TINY)
-    return prompt.add(
-        "CascadeStageCSampler", **wires, latent=latent or run["latent_c"], previewer=previewer, **settings
-    )
-
-
-def tiny_image(prompt: Prompt, run: dict[str, Link], stage_c: Link, latent: Link | None = None) -> Link:
-    settings = {"seed": 7, "steps": 4, "cfg": 1.1, "sampler": "ddpm", "shift": 1.0}
-    wires = {key: run[key] for key in ("stage_b", "positive", "negative")}
-    b = prompt.add("CascadeStageBSampler", **wires, stage_c=stage_c, latent=latent or run["latent_b"], **settings)
-    return prompt.add("CascadeStageADecode", stage_a=run["stage_a"], latent=b)
-
-
-def test_latent_from_batch_gives_the_batchs_own_image(comfy: InProcess) -> None:
-    prompt = Prompt()
-    run, alone = tiny_run(prompt, batch=3), tiny_run(prompt, batch=1)
-    batch = tiny_c(prompt, run)
-    cut = prompt.add("LatentFromBatch", samples=batch, batch_index=1, length=1)
-    pair = prompt.add("LatentFromBatch", samples=batch, batch_index=1, length=2)
-    cut_b = prompt.add("LatentFromBatch", samples=run["latent_b"], batch_index=1, length=1)
-    cut_empty = prompt.add("LatentFromBatch", samples=run["latent_c"], batch_index=1, length=1)
-    two = out(prompt.add("CascadeEmptyLatents", width=256, height=192, batch_size=2), 1)
-    whole, *singles, last_two = comfy.ask(
-        prompt,
-        tiny_image(prompt, run, batch),
-        tiny_image(prompt, run, cut, alone["latent_b"]),  # Stage C knows which one it is
-        tiny_image(prompt, run, cut, cut_b),  # both know
-        tiny_image(prompt, run, tiny_c(prompt, run, cut_empty), cut_b),  # made alone from the start
-        tiny_image(prompt, run, pair, two),
-    )
-    found = [float((image - whole[1:2]).abs().max()) for image in singles] + [float((last_two - whole[1:]).abs().max())]
-    print(", ".join(f"{255 * x:.3f} / 255" for x in found))
-    assert max(found) < 1 / 255
-    assert (whole[0] - whole[1]).abs().max() > 0.2
-
-
-def test_repeated_and_joined_batches(comfy: InProcess) -> None:
-    prompt = Prompt()
-    one, three = tiny_run(prompt, batch=1), tiny_run(prompt, batch=3)
-    c = tiny_c(prompt, one)
-    repeated_c = prompt.add("RepeatLatentBatch", samples=c, amount=3)
-    repeated_empty = prompt.add("RepeatLatentBatch", samples=one["latent_c"], amount=3)
-    cut = prompt.add("LatentFromBatch", samples=tiny_c(prompt, three), batch_index=2, length=1)
-    joined = prompt.add("LatentBatch", samples1=c, samples2=cut)
-    two = out(prompt.add("CascadeEmptyLatents", width=256, height=192, batch_size=2), 1)
-    batch, variations, again, pair, from_repeated, from_batch = comfy.ask(
-        prompt,
-        tiny_image(prompt, three, tiny_c(prompt, three)),
-        tiny_image(prompt, three, repeated_c),
-        tiny_image(prompt, three, c),  # one latent of Stage C for all
-        tiny_image(prompt, three, joined, two),
-        tiny_c(prompt, one, repeated_empty),
-        tiny_c(prompt, three),
-    )
-    # Three details for one composition, the first of them the one of a single run.
-    assert (variations - again).abs().max() < EQUAL
-    assert (variations[0] - batch[0]).abs().max() < 1 / 255 < (variations[1] - variations[0]).abs().max()
-    # Joined images keep their places 0 and 2 in the seed's batch.
-    assert (pair - batch[[0, 2]]).abs().max() < 1 / 255
-    assert torch.equal(from_repeated["samples"], from_batch["samples"])
-
-    with pytest.raises(Failed, match=r"expected one latent or as many as `latent` has \(1\), found 3"):
-        comfy.ask(prompt, tiny_image(prompt, one, repeated_c))
-
-
-def test_saved_latents_and_pictures(comfy: InProcess) -> None:
-    prompt = Prompt()
-    run = tiny_run(prompt)
-    c = tiny_c(prompt, run)
-    image = tiny_image(prompt, run, c)
-    outputs = [
-        prompt.add("SaveLatent", samples=c, filename_prefix="c"),
-        prompt.add("SaveImage", images=image, filename_prefix="picture"),
-        prompt.add("PreviewImage", images=image),
-    ]
-    known = set(prompt.nodes)
-    sampled, pixels, *_ = comfy.ask(prompt, c, image, *outputs)
-    assert sampled["cascade_size"] == [192, 256] and sampled["cascade_family"] == "tiny"
-
-    previews = list((comfy.folder / "temp").glob("ComfyUI_temp_*.png"))
-    assert len(previews) == 1
-    for file in (comfy.folder / "output" / "picture_00001_.png", *previews):
-        with Image.open(file) as saved:
-            assert np.array_equal(np.asarray(saved), (255 * pixels[0]).byte().numpy())
-            assert json.loads(saved.info["prompt"]).keys() == known
-
-    # What ComfyUI saves of a latent is its samples: ours go on without the size, which was that of whole latents.
-    shutil.copy(comfy.folder / "output" / "c_00001_.latent", comfy.folder / "input")
-    loaded = prompt.add("LoadLatent", latent="c_00001_.latent")
-    without_keys, again = comfy.ask(prompt, loaded, tiny_image(prompt, run, loaded))
-    assert without_keys.keys() == {"samples"} and torch.equal(without_keys["samples"], sampled["samples"])
-    assert torch.equal(again, pixels)
-
-
-def test_same_pixels_as_the_command(comfy: InProcess, lane: Lane, tmp_path: Path) -> None:
-    prompt = Prompt()
-    run = tiny_run(prompt, batch=2)
-    saved = prompt.add("SaveImage", images=tiny_image(prompt, run, tiny_c(prompt, run)), filename_prefix="same")
-    comfy.ask(prompt, saved)
-
-    workflow = tmp_path / "prompt.json"
-    workflow.write_text(json.dumps(prompt.nodes))
-    done = subprocess.run(
-        [lane.python, str(ROOT), "run", str(workflow), "--output", str(tmp_path / "out")],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": THREADS},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    for name in ("same_00001_.png", "same_00002_.png"):
-        with Image.open(comfy.folder / "output" / name) as one, Image.open(tmp_path / "out" / name) as other:
-            assert np.array_equal(np.asarray(one), np.asarray(other))
-            assert np.asarray(one).std() > 10  # a picture

@@ -21,6 +21,7 @@ import stable_cascade_nodes
 from stable_cascade_nodes.headless import graph, native
 from stable_cascade_nodes.runtime import host
 
+from ..headless.graph.fake_nodes import node
 from .lanes import Lane
 from .server import ComfyUI
 
@@ -65,10 +66,6 @@ def command(lane: Lane, comfyui: ComfyUI, tmp_path: Path) -> Command:
 def pixels(path: str | Path) -> Any:
     with Image.open(path) as picture:
         return np.asarray(picture)
-
-
-def node(class_type: str, title: str | None = None, **inputs: Any) -> Document:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
 
 
 def write(command: Command, prompt: Document) -> str:

@@ -1,10 +1,15 @@
-"""Small node classes for tests of the graph: whole numbers and texts, and a log of the calls."""
+"""Small node classes for tests of the graph, of whole numbers and texts, a log of their calls, and nodes of prompts."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
 Calls = list[tuple[str, dict[str, Any]]]
+
+
+def node(class_type: str, title: str | None = None, **inputs: Any) -> dict[str, Any]:
+    """A node of an API prompt, with its class as its title unless one is given."""
+    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title or class_type}}
 
 
 def make_class(

@@ -6,19 +6,12 @@ What it makes of them, and of those of probes.py, stands in newest_probes.json; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from . import probes
-from .probes import Json, document, kind, node, slots, subgraph
+from .drawing import BYPASSED, SCALE_BY, Json, Probes, collect, document, kind, node, slots, subgraph
 
-NEWEST: dict[str, Callable[[], Json]] = {}
-_MUTED, _BYPASSED = 2, 4
-
-
-def probe(make: Callable[[], Json]) -> Callable[[], Json]:
-    NEWEST[make.__name__] = make
-    return make
+NEWEST: Probes = {}
+probe = collect(NEWEST)
 
 
 @probe
@@ -91,8 +84,8 @@ def what_matches_is_passed_on() -> Json:
     return document(
         [
             node(1, "EmptyImage", [64, 64, 1, 0]),
-            node(2, "ResizeImageMaskNode", ["scale width", 32, "area"], mode=_BYPASSED),
-            node(3, "ComfySwitchNode", [True], mode=_BYPASSED),
+            node(2, "ResizeImageMaskNode", ["scale width", 32, "area"], mode=BYPASSED),
+            node(3, "ComfySwitchNode", [True], mode=BYPASSED),
             node(9, "SaveImage", ["x"]),
             node(10, "SaveImage", ["y"]),
         ],
@@ -174,7 +167,7 @@ def proxies_of_linked_widgets() -> Json:
         "a",
         "image: IMAGE, method: COMBO, factor: FLOAT",
         "IMAGE: IMAGE",
-        [node(3, "ImageScaleBy", ["area", 1.5], title="Scale", inputs=slots(probes.SCALE_BY))],
+        [node(3, "ImageScaleBy", ["area", 1.5], title="Scale", inputs=slots(SCALE_BY))],
         ["in.0 > 3.image: IMAGE", "in.1 > 3.*upscale_method: COMBO", "in.2 > 3.*scale_by: FLOAT", "3.0 > out.0: IMAGE"],
     )
     properties = {"proxyWidgets": [["3", "scale_by"], ["3", "upscale_method"]]}

@@ -8,7 +8,7 @@ import pytest
 from stable_cascade_nodes.headless import comfyui_nodes, graph
 
 from . import probes
-from .probes import document, node, slots
+from .drawing import document, node, slots
 
 
 def converted(written: dict[str, Any]) -> graph.Workflow:

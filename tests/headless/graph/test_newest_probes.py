@@ -9,7 +9,7 @@ import pytest
 
 from stable_cascade_nodes.headless import comfyui_nodes, graph
 
-from . import newest_probes, probes
+from . import drawing, newest_probes, probes
 
 EXPECTED: dict[str, Any] = json.loads((Path(__file__).parent / "newest_probes.json").read_text())
 MADE = {**probes.PROBES, **newest_probes.NEWEST}
@@ -47,8 +47,8 @@ def test_old_ids_are_still_renamed() -> None:
 def test_a_new_choice_rewrites_the_values() -> None:
     """What it brings has its own values, what stands behind keeps its; by name too, where the file has names."""
     named = {"filename_prefix": "a", "format": "auto", "format.codec": "auto", "codec": "auto"}
-    entry = probes.node(1, "SaveVideo", ["a", "auto", "auto", "auto"], widgets_values_named=named)
-    document = probes.document([entry], [])
+    entry = drawing.node(1, "SaveVideo", ["a", "auto", "auto", "auto"], widgets_values_named=named)
+    document = drawing.document([entry], [])
     changes = [("1", "format", "mp4"), ("1", "format.codec", "av1"), ("1", "format.codec.encoding", "re-encode")]
     graph.set_widgets(document, comfyui_nodes.DEFINITIONS, [*changes, ("1", "format.codec.encoding.crf", 7)])
     assert document["nodes"][0]["widgets_values"] == ["a", "mp4", "av1", "re-encode", 7, "auto", "auto"]

@@ -9,7 +9,7 @@ import pytest
 
 from stable_cascade_nodes.headless import graph
 
-from . import probes
+from . import drawing, probes
 
 HERE = Path(__file__).parent
 EXPECTED: dict[str, Any] = json.loads((HERE / "probes.json").read_text())
@@ -88,7 +88,7 @@ def test_only_a_shared_subgraph_is_copied() -> None:
     document = probes.PROBES["subgraph_twice"]()
     graph.set_widget(document, definitions, "4:3", "upscale_method", "lanczos")
     first, second = (entry["type"] for entry in document["nodes"] if entry["id"] in (4, 5))
-    assert first != second == probes.kind("a")
+    assert first != second == drawing.kind("a")
     assert [entry["id"] for entry in document["definitions"]["subgraphs"]] == [second, first]
     graph.set_widget(document, definitions, "4:3", "upscale_method", "area")
     assert len(document["definitions"]["subgraphs"]) == 2

@@ -8,7 +8,8 @@ import pytest
 
 from stable_cascade_nodes.headless import graph
 
-Calls = list[tuple[str, dict[str, Any]]]
+from .fake_nodes import Calls
+from .prompts import names, node
 
 
 class Placeholder:
@@ -45,10 +46,6 @@ def classes(classes: dict[str, type[Any]], calls: Calls) -> dict[str, type[Any]]
     return {**classes, "Load": Load, "Sample": Sample}
 
 
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": f"My {class_type}"}}
-
-
 def chain(first: str = "red", second: str = "red") -> graph.Prompt:
     return {
         "1": node("Load", text=first),
@@ -57,10 +54,6 @@ def chain(first: str = "red", second: str = "red") -> graph.Prompt:
         "4": node("Sample", model=["2", 0], start=["3", 0]),
         "5": node("Show", value=["4", 0]),
     }
-
-
-def names(calls: Calls) -> list[str]:
-    return [name for name, _ in calls]
 
 
 def test_nothing_is_computed_on_a_refusal(classes: graph.Classes, calls: Calls) -> None:

@@ -1,0 +1,40 @@
+"""Networks of the tiny presets, with random values, and files of them that are changed."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from stable_cascade_nodes.cascade_core.files.header import read_header
+from stable_cascade_nodes.cascade_core.models.config import PRESETS
+from stable_cascade_nodes.cascade_core.models.effnet import Effnet
+from stable_cascade_nodes.cascade_core.models.previewer import Previewer
+from stable_cascade_nodes.cascade_core.models.stage_a import StageA
+from stable_cascade_nodes.cascade_core.models.stage_b import StageB
+from stable_cascade_nodes.cascade_core.models.stage_c import StageC
+from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
+
+WORDS = ["a", "red", "circle"]
+CLASSES: dict[str, Any] = {
+    "stage_c": StageC,
+    "stage_b": StageB,
+    "stage_a": StageA,
+    "effnet": Effnet,
+    "previewer": Previewer,
+    "image_encoder": ImageEncoder,
+}
+
+
+def tiny(kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    return CLASSES[kind](PRESETS[kind]["tiny"])
+
+
+def rewrite(source: Path, target: Path, change: Any) -> Path:
+    """A copy of a safetensors file after `change(tensors)`."""
+    tensors = load_file(source)
+    change(tensors)
+    save_file(tensors, target, dict(read_header(source).metadata))
+    return target
