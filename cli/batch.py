@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
         options.redo_changed,
         options.redo_lost,
     )
-    with _rows(options) as rows:
+    with _rows(options, job, nodes.definitions()) as rows:
         crew = _crew(options, job)
         folder.make()
         with owned(folder.root):
@@ -164,22 +164,25 @@ def _job(options: argparse.Namespace, folder: Any) -> Job:
 
 
 @contextmanager
-def _rows(options: argparse.Namespace) -> Iterator[Iterator[Row]]:
+def _rows(options: argparse.Namespace, job: Job, definitions: graph.Definitions) -> Iterator[Iterator[Row]]:
     from ..headless.batch import grid, rows
+
+    def expect(names: Sequence[str]) -> None:
+        set_values.expect_inputs(job.prompt, names, definitions)
 
     grids = [grid.parse(text) for text in options.grid]
     with ExitStack() as stack:
         if options.rows is None:
             found = iter([rows.nothing()])
         elif options.rows == "-":
-            found = rows.read(sys.stdin.buffer, "rows")
+            found = rows.read(sys.stdin.buffer, "rows", expect)
         else:
             try:
                 file = stack.enter_context(open_file(Path(options.rows)))
             except OSError as error:
                 why = error.strerror or error
                 raise graph.WorkflowError(f"--rows {options.rows}: it cannot be read: {why}") from error
-            found = rows.read(file, Path(options.rows).name)
+            found = rows.read(file, Path(options.rows).name, expect)
         yield rows.unique(grid.multiply(found, grids) if grids else found)
 
 

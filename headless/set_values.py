@@ -143,10 +143,51 @@ def _read_assignment(
 ) -> list[graph.Change]:
     """The change that an assignment asks for; none for a class without a definition, which validation names."""
     target, equals, text = assignment.partition("=")
-    wanted, dot, name = target.rpartition(".")
-    if not (equals and dot and wanted and name):
+    if not (equals and _is_target(target)):
         hint = _more_of(prompt, target, definitions) if equals else ""
         raise graph.WorkflowError(f"expected NODE.INPUT=VALUE, found {graph.show(assignment)}{hint}")
+    node_id, name, entry = _find_input(prompt, target, definitions)
+    if entry is None:
+        return []
+    node = prompt[node_id]
+    if text == RANDOM and entry.type == "INT" and entry.has_control and draws:
+        return [(node_id, name, _draw(entry, graph.where(node_id, node, name), f"{node_id}.{name}"))]
+    try:
+        return [(node_id, name, _read(entry, text, bring))]
+    except _Unread as error:
+        where = graph.where(node_id, node, name)
+        raise graph.WorkflowError(f"{where}: expected {error}, found {graph.show(text)}") from None
+
+
+def expect_inputs(prompt: graph.Prompt, targets: Sequence[str], definitions: graph.Definitions) -> None:
+    """WorkflowError, with every message, where one is no NODE.INPUT of the prompt.
+
+    An input that a choice brings, which has a dot in its name, may come with the value of another.
+    """
+    errors: list[str] = []
+    for target in targets:
+        try:
+            if not _is_target(target):
+                hint = _more_of(prompt, target, definitions)
+                raise graph.WorkflowError(f"expected NODE.INPUT, found {graph.show(target)}{hint}")
+            _find_input(prompt, target, definitions)
+        except graph.WorkflowError as error:
+            if target.count(".") < 2:
+                errors.append(str(error))
+    if errors:
+        raise graph.WorkflowError(*errors)
+
+
+def _is_target(text: str) -> bool:
+    node, _, name = text.rpartition(".")
+    return bool(node and name)
+
+
+def _find_input(
+    prompt: graph.Prompt, target: str, definitions: graph.Definitions
+) -> tuple[str, str, graph.Input | None]:
+    """Node id, name and definition of the input that NODE.INPUT means; no definition of a class that has none."""
+    wanted, _, name = target.rpartition(".")
     while wanted not in _names(prompt) and "." in wanted:  # the input's name may have dots: `format.codec`
         wanted, _, first = wanted.rpartition(".")
         name = f"{first}.{name}"
@@ -156,21 +197,14 @@ def _read_assignment(
     node = prompt[node_id]
     definition = definitions.get(node["class_type"])
     if definition is None:
-        return []
+        return node_id, name, None
     inputs = graph.inputs_of(definition, node["inputs"])
-    entry = inputs.get(name)
-    if entry is None:
+    if name not in inputs:
         choices = graph.list_choices(inputs, name)
         raise graph.WorkflowError(
             f"expected an input of {graph.where(node_id, node)} ({choices}), found {graph.show(name)}"
         )
-    if text == RANDOM and entry.type == "INT" and entry.has_control and draws:
-        return [(node_id, name, _draw(entry, graph.where(node_id, node, name), f"{node_id}.{name}"))]
-    try:
-        return [(node_id, name, _read(entry, text, bring))]
-    except _Unread as error:
-        where = graph.where(node_id, node, name)
-        raise graph.WorkflowError(f"{where}: expected {error}, found {graph.show(text)}") from None
+    return node_id, name, inputs[name]
 
 
 def _names(prompt: graph.Prompt) -> set[str]:

@@ -13,7 +13,7 @@ import json
 import re
 import unicodedata
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, BinaryIO
@@ -52,10 +52,11 @@ class _NoRow(ValueError):
     """Why a line is no row."""
 
 
-def read(file: BinaryIO, name: str) -> Iterator[Row]:
+def read(file: BinaryIO, name: str, expect: Callable[[Sequence[str]], None] = lambda _: None) -> Iterator[Row]:
     """The rows of a file: JSON lines where its first character is `{`, else CSV. `name` is how messages call it.
 
-    WorkflowError, at once, for what is no table, or has no rows.
+    expect: raises WorkflowError for headers that are no inputs, since not one row of theirs could run. WorkflowError,
+    at once, for these and for what is no table, or has no rows.
     """
     lines = _lines(file)
     begin: list[bytes] = []
@@ -70,7 +71,8 @@ def read(file: BinaryIO, name: str) -> Iterator[Row]:
     for mark, shown in () if is_json or b"," in head else ((b";", ";"), (b"\t", "tabs")):
         if mark in head:
             raise graph.WorkflowError(f"{name}: its cells are separated by {shown}: save it with commas")
-    found = (_json_rows if is_json else _csv_rows)(itertools.chain(begin, lines), name)
+    all_lines = itertools.chain(begin, lines)
+    found = _json_rows(all_lines, name) if is_json else _csv_rows(all_lines, name, expect)
     first = next(found, None) if head else None
     if first is None:
         raise graph.WorkflowError(f"{name} has no rows")
@@ -170,7 +172,7 @@ def _each_once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
+def _csv_rows(lines: Iterable[bytes], name: str, expect: Callable[[Sequence[str]], None]) -> Iterator[Row]:
     """The rows below a line of headers; an empty cell leaves what the workflow has."""
     reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), strict=True)
     try:
@@ -182,6 +184,10 @@ def _csv_rows(lines: Iterable[bytes], name: str) -> Iterator[Row]:
             f"{name}: expected JSON lines that begin with {{, or CSV with a header for each column, each once; found"
             f" the headers {graph.list_choices(names)}"
         )
+    try:
+        expect([header for header in names if header != ID])
+    except graph.WorkflowError as error:
+        raise graph.WorkflowError(*(f"{name}, the headers: {problem}" for problem in error.messages)) from None
     while True:
         place = f"{name}, line {reader.line_num + 1}"
         try:

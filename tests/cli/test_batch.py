@@ -265,6 +265,13 @@ def test_a_bad_row_without_an_id_is_told_by_its_place(cascade: Cascade, folders:
     assert all(f"{record['id']} ({record['place']})" in report for record in failed)
 
 
+def test_headers_that_are_no_inputs_are_told_before_anything_runs(batch: Cascade, folders: Path) -> None:
+    answer = batch(PAINTING, b"id,Pain.red,Paint.rde,Paint.red,Paint.red.x\na,1,2,0.5,\n")
+    assert answer.code == 2 and answer.out == "" and not (folders / "made").exists()
+    assert re.findall(r'the headers: expected (?:a node|an input) .*found "(\w+)"', answer.err) == ["Pain", "rde"]
+    assert batch(PAINTING, b"id,Paint.red\na,0.5\n").code == 0
+
+
 def test_warnings_of_nodes_are_told_once_and_counted(
     batch: Cascade, cascade: Cascade, folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
