@@ -50,6 +50,14 @@ def new_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that computes in half precision, as a GPU does; others make weights float32 for each product."""
+    from stable_cascade_nodes.cascade_core.models import linear
+
+    monkeypatch.setattr(linear, "has_arithmetic", lambda dtype: True)
+
+
+@pytest.fixture
 def own_garbage() -> Iterator[None]:
     """Objects of other tests are not looked through by the garbage collector, whose time would count as this test's."""
     gc.freeze()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import Attention
-from .linear import Conv2d, Held, Linear, Weight, held, linear, scaled
+from .linear import Conv2d, ConvTranspose2d, Held, Linear, Weight, held, linear, multiplied, scaled
 from .quantised import Quantised
 
 SMALLEST_LENGTH = 1e-12  # DoRA divides by the length of a row or a column, and one of zeros has none
@@ -38,8 +38,8 @@ class LowRank(nn.Module):
 
     def act(self, x: Tensor, rows: slice, weight: Weight) -> Tensor:
         """The output (..., n) that these n of its own rows add for x (..., in). weight: all of what it lies beside."""
-        low = F.linear(x, self.down.to(x.dtype))
-        return F.linear(low, self.up[rows].to(x.dtype)) * self.scale
+        low = multiplied(F.linear, x, self.down.to(x.dtype))
+        return multiplied(F.linear, low, self.up[rows].to(x.dtype)) * self.scale
 
     def delta(self, weight: Weight) -> Tensor:
         """The whole change (out, in[, height, width]) of `weight`, of its own rows."""
@@ -55,7 +55,7 @@ class Dense(nn.Module):
         self.rows = rows
 
     def act(self, x: Tensor, rows: slice, weight: Weight) -> Tensor:
-        return F.linear(x, self.change[rows].to(x.dtype))
+        return multiplied(F.linear, x, self.change[rows].to(x.dtype))
 
     def delta(self, weight: Weight) -> Tensor:
         return self.change
@@ -81,7 +81,7 @@ class Computed(nn.Module):
         self.shape, self.scale, self.rows = tuple(shape), scale, rows
 
     def act(self, x: Tensor, rows: slice, weight: Weight) -> Tensor:
-        return F.linear(x, self.delta(weight)[rows].to(x.dtype))
+        return multiplied(F.linear, x, self.delta(weight)[rows].to(x.dtype))
 
     def delta(self, weight: Weight) -> Tensor:
         return self.make(*self.factors).reshape(self.shape) * self.scale
@@ -147,14 +147,12 @@ class AdaptedAttention(Attention, _Adapted):
 class AdaptedConv2d(Conv2d, _Adapted):
     def forward(self, input: Tensor, scale: float = 1.0) -> Tensor:
         weight = merged(self.weight, self.all_branches(), input.dtype)
-        bias = None if self.bias is None else scaled(self.bias, scale)
-        return self._conv_forward(input, weight, bias)  # pyright: ignore[reportPrivateUsage]  (torch's own subclasses do)
+        return self.convolved(input, weight, None if self.bias is None else scaled(self.bias, scale))
 
 
-class AdaptedConvTranspose2d(nn.ConvTranspose2d, _Adapted):
+class AdaptedConvTranspose2d(ConvTranspose2d, _Adapted):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        weight = merged(self.weight, self.all_branches(), input.dtype)
-        return F.conv_transpose2d(input, weight, self.bias, self.stride)  # no published one pads
+        return self.convolved(input, merged(self.weight, self.all_branches(), input.dtype))
 
 
 _ADAPTED: dict[type[nn.Module], type[_Adapted]] = {
@@ -163,9 +161,15 @@ _ADAPTED: dict[type[nn.Module], type[_Adapted]] = {
     Attention: AdaptedAttention,
     Conv2d: AdaptedConv2d,
     nn.Conv2d: AdaptedConv2d,
+    ConvTranspose2d: AdaptedConvTranspose2d,
     nn.ConvTranspose2d: AdaptedConvTranspose2d,
 }
-_PLAIN = {adapted: plain for plain, adapted in _ADAPTED.items() if plain not in (nn.Linear, nn.Conv2d)}
+_PLAIN: dict[type[_Adapted], type[nn.Module]] = {
+    AdaptedLinear: Linear,
+    AdaptedAttention: Attention,
+    AdaptedConv2d: Conv2d,
+    AdaptedConvTranspose2d: ConvTranspose2d,
+}
 
 
 def _weight_of(module: nn.Module) -> str:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import infers
+from .linear import infers, is_imitated, multiplied
 
 SCORES = 2**21  # bytes of the scores that are computed at once
 
@@ -22,7 +22,7 @@ SCORES = 2**21  # bytes of the scores that are computed at once
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k' / sqrt(d)) v: q (B, heads, N, d), k and v (B, heads, L, d) -> (B, heads, N, d)."""
     if not _by_heads(q):
-        return F.scaled_dot_product_attention(q, k, v)
+        return multiplied(F.scaled_dot_product_attention, q, k, v)
     batch, heads, tokens, width = q.shape
     score = k.shape[2] * q.element_size()  # bytes of a query's scores in one head
     rows = min(tokens, max(1, SCORES // score))
@@ -37,4 +37,5 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _by_heads(q: Tensor) -> bool:
-    return q.is_cpu and q.dtype == torch.bfloat16 and infers() and torch.backends.mkldnn.is_available()
+    is_half = q.is_cpu and q.dtype == torch.bfloat16 and not is_imitated(q)
+    return is_half and infers() and torch.backends.mkldnn.is_available()

@@ -7,6 +7,9 @@ as long as oneDNN on others that have it; where none has it MKL is the faster by
 own layout, torch calls oneDNN, as it does for bfloat16 in any case. Only inference goes that way: gradients, autocast
 and compilers see plain torch. Results differ by rounding, 1e-6 of the largest value.
 
+A processor without arithmetic for bfloat16 or float16 imitates it, in six to eight times the time of float32. There,
+in inference, a layer's numbers are made float32 for its product, and the result is rounded.
+
 A weight may be one of fewer bits (`quantised.py`), `Held` in the parameter's place. A GPU multiplies int8 with int8,
 where that is a format's arithmetic: by comfy-kitchen's kernels where it has some, else by torch's. Everywhere else the
 weight is decoded for the product, and let go.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -25,6 +28,8 @@ from torch import Tensor, nn
 
 from .quantised import Grouped4, Int8, Quantised, rotate, to_int8
 
+HALVES = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+"""Types of half precision, and torch's word for whether a CPU computes in them."""
 FEWEST_ROWS = 17  # of x: torch multiplies int8 with no fewer
 FIRST_INT8 = (7, 5)  # compute capability that multiplies int8
 
@@ -102,10 +107,36 @@ def unpacked(x: Tensor) -> Tensor:
     return x.to_dense() if x.is_mkldnn else x
 
 
+def multiplied(operation: Callable[..., Tensor], x: Tensor, *tensors: Tensor | None) -> Tensor:
+    """operation(x, *tensors), a product or a convolution of one type, in float32 where that type is only imitated."""
+    if not is_imitated(x):
+        return operation(x, *tensors)
+    return operation(x.float(), *(None if tensor is None else tensor.float() for tensor in tensors)).to(x.dtype)
+
+
+def is_imitated(x: Tensor) -> bool:
+    """Is a product with x one of a type that the processor only imitates, and a result alone wanted?"""
+    return x.is_cpu and x.dtype in HALVES and infers() and not has_arithmetic(x.dtype)
+
+
+def has_arithmetic(dtype: torch.dtype) -> bool:
+    """Does this processor compute in a type of half precision, rather than imitate it?"""
+    return torch.backends.mkldnn.is_available() and getattr(torch.ops.mkldnn, HALVES[dtype])()
+
+
 def linear(x: Tensor, weight: Weight | Held, bias: Tensor | None) -> Tensor:
     """x weight' + bias over the last axis."""
     if not isinstance(weight, Tensor):
-        return _by_quantised(x, weight.value() if isinstance(weight, Held) else weight, bias)
+        quantised = weight.value() if isinstance(weight, Held) else weight
+
+        def product(x: Tensor, bias: Tensor | None) -> Tensor:
+            return _by_quantised(x, quantised, bias)
+
+        return multiplied(product, x, bias)
+    return multiplied(_by_library, x, weight, bias)
+
+
+def _by_library(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return unpacked(F.linear(packed(x), weight, bias))
 
 
@@ -195,5 +226,21 @@ class Conv2d(nn.Conv2d):
     """torch's layer; scale: that of the input and of the output."""
 
     def forward(self, input: Tensor, scale: float = 1.0) -> Tensor:
-        bias = None if self.bias is None else scaled(self.bias, scale)
-        return self._conv_forward(input, self.weight, bias)  # pyright: ignore[reportPrivateUsage]  (torch's own subclasses do)
+        return self.convolved(input, self.weight, None if self.bias is None else scaled(self.bias, scale))
+
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """x by another weight and bias of this layer's shapes."""
+        return multiplied(self._conv_forward, x, weight, bias)  # pyright: ignore[reportPrivateUsage]  (torch's own subclasses do)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """torch's layer, with no padding of what comes out."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return self.convolved(input, self.weight)
+
+    def convolved(self, x: Tensor, weight: Tensor) -> Tensor:
+        """x by another weight of this layer's shape."""
+        padding = cast("tuple[int, ...]", self.padding)
+        convolve = partial(F.conv_transpose2d, stride=self.stride, padding=padding)
+        return multiplied(convolve, x, weight, self.bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from .blocks import NORM_EPS, gelu, layer_norm
 from .config import StageAConfig
-from .linear import packed, unpacked
+from .linear import Conv2d, ConvTranspose2d, multiplied, packed, unpacked
 
 
 class MixingResidualBlock(nn.Module):
@@ -50,11 +51,12 @@ class MixingResidualBlock(nn.Module):
         weight = conv.weight * ((1 + g[0]) * g[2])
         bias = (conv.get_parameter("bias") + g[1] * conv.weight.sum((1, 2, 3))) * g[2]
         h = layer_norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        x = F.conv2d(F.pad(h, (1, 1, 1, 1), mode="replicate"), weight, bias, groups=x.shape[1]).add_(x)
+        convolved = partial(F.conv2d, groups=x.shape[1])
+        x = multiplied(convolved, F.pad(h, (1, 1, 1, 1), mode="replicate"), weight, bias).add_(x)
 
         h = layer_norm(x.permute(0, 2, 3, 1))
-        h = gelu(F.linear(packed(h), first.weight * (1 + g[3]), first.bias + g[4] * first.weight.sum(1)))
-        h = unpacked(F.linear(h, last.weight * g[5], last.bias * g[5]))
+        h = gelu(multiplied(F.linear, packed(h), first.weight * (1 + g[3]), first.bias + g[4] * first.weight.sum(1)))
+        h = unpacked(multiplied(F.linear, h, last.weight * g[5], last.bias * g[5]))
         return h.permute(0, 3, 1, 2).add_(x)
 
 
@@ -73,25 +75,23 @@ class StageA(nn.Module):
         super().__init__()
         self.config = config
         widths = [config.c_hidden // 2 ** (config.levels - 1 - i) for i in range(config.levels)]  # 192, 384
-        self.in_block = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 1))
+        self.in_block = nn.Sequential(nn.PixelUnshuffle(2), Conv2d(12, widths[0], 1))
         down: list[nn.Module] = []
         for i, width in enumerate(widths):
             if i:
-                down.append(nn.Conv2d(widths[i - 1], width, 4, stride=2, padding=1))
+                down.append(Conv2d(widths[i - 1], width, 4, stride=2, padding=1))
             down.append(MixingResidualBlock(width))
-        down.append(
-            nn.Sequential(nn.Conv2d(widths[-1], config.c_latent, 1, bias=False), nn.BatchNorm2d(config.c_latent))
-        )
+        down.append(nn.Sequential(Conv2d(widths[-1], config.c_latent, 1, bias=False), nn.BatchNorm2d(config.c_latent)))
         self.down_blocks = nn.Sequential(*down)
         if config.codebook_size:
             self.vquantizer = Codebook(config.codebook_size, config.c_latent)
-        up: list[nn.Module] = [nn.Sequential(nn.Conv2d(config.c_latent, widths[-1], 1))]
+        up: list[nn.Module] = [nn.Sequential(Conv2d(config.c_latent, widths[-1], 1))]
         for i, width in enumerate(reversed(widths)):
             up.extend(MixingResidualBlock(width) for _ in range(1 if i else config.bottleneck_blocks))
             if i < config.levels - 1:
-                up.append(nn.ConvTranspose2d(width, widths[-2 - i], 4, stride=2, padding=1))
+                up.append(ConvTranspose2d(width, widths[-2 - i], 4, stride=2, padding=1))
         self.up_blocks = nn.Sequential(*up)
-        self.out_block = nn.Sequential(nn.Conv2d(widths[0], 12, 1), nn.PixelShuffle(2))
+        self.out_block = nn.Sequential(Conv2d(widths[0], 12, 1), nn.PixelShuffle(2))
 
     @property
     def decode_margin(self) -> int:

@@ -11,6 +11,7 @@ from .blocks import BlockInputs, channels_first, gelu, layer_norm, resize
 from .body import Body, Inner, LayerNorm, Modulation, Prepared, drawn
 from .compiling import Call, call
 from .config import StageBConfig
+from .linear import Conv2d, ConvTranspose2d
 
 
 class StageB(Body):
@@ -20,8 +21,8 @@ class StageB(Body):
         c = config.c_hidden
         super().__init__(
             config,
-            downscaler=lambda i, j: nn.Conv2d(c[i], c[j], 2, stride=2),
-            upscaler=lambda i, j: nn.ConvTranspose2d(c[i], c[j], 2, stride=2),
+            downscaler=lambda i, j: Conv2d(c[i], c[j], 2, stride=2),
+            upscaler=lambda i, j: ConvTranspose2d(c[i], c[j], 2, stride=2),
         )
         self.tokens = config.c_clip_seq
         self.c_pixels = config.c_pixels
@@ -29,8 +30,8 @@ class StageB(Body):
         self.pixels_mapper = _map_mapper(config.c_pixels, c[0])
         self.clip_mapper = nn.Linear(config.c_clip, config.c_cond * self.tokens)
         patched = config.channels * config.patch_size**2
-        self.embedding = nn.Sequential(nn.PixelUnshuffle(config.patch_size), nn.Conv2d(patched, c[0], 1), LayerNorm())
-        self.clf = nn.Sequential(LayerNorm(), nn.Conv2d(c[0], patched, 1), nn.PixelShuffle(config.patch_size))
+        self.embedding = nn.Sequential(nn.PixelUnshuffle(config.patch_size), Conv2d(patched, c[0], 1), LayerNorm())
+        self.clf = nn.Sequential(LayerNorm(), Conv2d(c[0], patched, 1), nn.PixelShuffle(config.patch_size))
 
     def prepare(self, effnet: Tensor, pooled: Tensor, size: tuple[int, int], pixels: Tensor | None = None) -> Prepared:
         """Effnet latent (B, 16, hc, wc), pooled text (B, D) or (B, n, D), latent size (h, w) in multiples of the patch.
@@ -80,7 +81,7 @@ class StageB(Body):
 
 
 def _map_mapper(c_in: int, c_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(c_in, c_out * 4, 1), nn.GELU(), nn.Conv2d(c_out * 4, c_out, 1), LayerNorm())
+    return nn.Sequential(Conv2d(c_in, c_out * 4, 1), nn.GELU(), Conv2d(c_out * 4, c_out, 1), LayerNorm())
 
 
 def _run_mapper(mapper: nn.Sequential, x: Tensor) -> Tensor:

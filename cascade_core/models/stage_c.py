@@ -13,6 +13,7 @@ from .blocks import BlockInputs, channels_first, layer_norm
 from .body import Body, LayerNorm, Modulation, Prepared, drawn
 from .compiling import Call, call
 from .config import StageCConfig
+from .linear import Conv2d
 
 
 class LevelSwitch(nn.Module):
@@ -22,7 +23,7 @@ class LevelSwitch(nn.Module):
         super().__init__()
         scale = 2.0 if up else 0.5
         resize = nn.Upsample(scale_factor=scale, mode="bilinear", align_corners=True) if switch else nn.Identity()
-        convolution = nn.Conv2d(c_in, c_out, 1)
+        convolution = Conv2d(c_in, c_out, 1)
         self.blocks = nn.ModuleList([resize, convolution] if up else [convolution, resize])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,8 +47,8 @@ class StageC(Body):
         self.clip_txt_pooled_mapper = nn.Linear(config.c_clip_text_pooled, config.c_cond * self.tokens)
         self.clip_img_mapper = nn.Linear(config.c_clip_img, config.c_cond * self.tokens)
         patched = config.channels * config.patch_size**2
-        self.embedding = nn.Sequential(nn.PixelUnshuffle(config.patch_size), nn.Conv2d(patched, c[0], 1), LayerNorm())
-        self.clf = nn.Sequential(LayerNorm(), nn.Conv2d(c[0], patched, 1), nn.PixelShuffle(config.patch_size))
+        self.embedding = nn.Sequential(nn.PixelUnshuffle(config.patch_size), Conv2d(patched, c[0], 1), LayerNorm())
+        self.clf = nn.Sequential(LayerNorm(), Conv2d(c[0], patched, 1), nn.PixelShuffle(config.patch_size))
 
     def clip_tokens(self, text: Tensor, pooled: Tensor, images: Tensor | None = None) -> Tensor:
         """Text (B, T, D), pooled (B, D) or (B, n, D), images (B, n, D) or none -> (B, T + 4 n + 4 m, c_cond).

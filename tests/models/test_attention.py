@@ -17,6 +17,7 @@ def drawn(batch: int, heads: int, tokens: int, keys: int) -> list[Tensor]:
     return [torch.randn(batch, heads, length, 16, generator=generator).bfloat16() for length in shapes]
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("scores", [1, 700, 4096, 2**21], ids=["a row", "rows", "heads", "all"])
 @pytest.mark.parametrize(("batch", "heads", "tokens", "keys"), [(1, 3, 9, 13), (2, 4, 25, 29), (2, 2, 1, 4)])
 def test_results_equal_torch(

@@ -42,6 +42,9 @@ def cases(kind: str, sizes: Sequence[Any], name: str = "size", leave: str = "") 
     return pytest.mark.parametrize(("preset", name, "dtype"), found)
 
 
+pytestmark = pytest.mark.usefixtures("half_precision")
+
+
 @pytest.fixture(autouse=True)
 def plain_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without oneDNN, whose own layout has no storage to count."""

@@ -117,6 +117,7 @@ def test_where_memory_is_short_the_picture_is_the_same(networks, handle, prompt,
     assert least < most
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("kind", "reuse"), [("stage_c", 0), ("stage_b", 0), ("stage_b", 1)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
