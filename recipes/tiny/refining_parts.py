@@ -23,65 +23,63 @@ from ...cascade_core.sampling.stages import process_of, run_stage_b
 from ...cascade_core.training.plan import Plan
 from .data import SIZE
 from .networks import begun, built, ship, shipped
+from .picture_parts import outline_weights
 from .training_data import Data, Rows, float_pixels, near_outlines, weights_mark
 from .training_part import Denoising, Part, autocast
 
 CROP, MARGIN = 32, 4  # latent cells of a crop's side, and from a cut to where there are surroundings enough to count
 OUTLINE_WEIGHT = 4.0  # of a pixel near an outline, over 1 anywhere
 FRAME_WEIGHT = 10.0  # of a pixel in the outermost four, where convolutions lack surroundings
-LATER = {"early": (0.4, 1.0), "late": (0.05, 0.5)}  # the times of the second and third estimate
-KEPT = 0.5  # share of the weights that it began with in those that ship
+ESTIMATED = {"first": (1.0, 1.0), "early": (0.4, 1.0), "late": (0.05, 0.5)}  # the times of the three estimates
 LEAST_NOISE = 0.2  # an error counts by one over b² and this, as v's does, but not without bound where there is no noise
 
 
 def stage_b_refined(data: Data, steps: int) -> Part[StageB]:
-    """Stage B on its own estimates, in place of the clean latent that a sampler never has.
+    """Stage B on its own estimates, in place of the clean latent that a sampler never has, and on clean ones beside.
 
     Each picture is estimated three times, as while sampling: from noise alone, then from noise on the estimate before.
-    The later two shall be the clean latent, so they mend what the one before left, and trust nothing that it made up.
+    All shall be the clean latent, so the later ones mend what the one before left, and trust nothing that it made up.
     Where the effnet latent is left out, an estimate would be no picture at all: these rows see noise on the clean one.
-    What ships lies between this and what it began with: alone it makes of doubtful latents, as inpainting leaves them,
-    a mean of several pictures, where a sampler that believes itself makes one.
+    As many other pictures are learned by v, as in `stage_b`: estimates alone make of doubtful latents, as inpainting
+    leaves them, a mean of several pictures, where a sampler that believes itself makes one.
     """
-    rows = data.amounts.refined
+    rows = data.amounts.pictures
     latents, effnets, texts = data.latents_a(), data.latents_c(), data.texts("plain", drop=0.3)
+    weights = outline_weights(data)
     module = data.ready(begun(StageB))
-    start = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     denoising = Denoising(data.device)
     batch = data.batch(8)
 
+    def noisy(effnet: Tensor, share: float) -> Tensor:
+        """Of a share of the rows a latent less exact than the encoder's, as Stage C's are."""
+        noise = data.happens(share, batch, 1, 1, 1) * torch.rand(batch, 1, 1, 1, device=data.device)
+        return effnet + 0.2 * noise * torch.randn_like(effnet)
+
     def loss(_: np.random.Generator) -> dict[str, Tensor]:
         indices = data.some(rows, batch)
-        clean, effnet = latents(indices), effnets(indices)
-        noisy = data.happens(0.5, batch, 1, 1, 1) * torch.rand(batch, 1, 1, 1, device=data.device)
-        effnet = effnet + 0.2 * noisy * torch.randn_like(effnet)
+        clean, weight = latents(indices), weights(indices)
         given = data.happens(0.94, batch, 1, 1, 1)
-        effnet = effnet * given
+        effnet = noisy(effnets(indices), 0.5) * given
         pooled = texts(indices).pooled
-
-        def estimated(estimate: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-            """The next estimate of the clean latent, at times between these, and b there."""
+        losses: dict[str, Tensor] = {}
+        estimate = torch.zeros_like(clean)
+        for name, (low, high) in ESTIMATED.items():
             t = low + (high - low) * torch.rand(batch, device=data.device)
             noised = denoising.noised(torch.where(given, estimate, clean), t)
             a, b, _condition = denoising.coefficients(t)
             with autocast(data.device):
                 v = module(noised.x, noised.condition, effnet, pooled)
-            return a * noised.x - b * v.float(), b
+            found = a * noised.x - b * v.float()
+            losses[name] = (weight * (found - clean).square() / (b.square() + LEAST_NOISE)).mean()
+            estimate = found.detach()
 
-        with torch.no_grad():
-            estimate = estimated(torch.zeros_like(clean), 1.0, 1.0)[0]
-        losses: dict[str, Tensor] = {}
-        for name, times in LATER.items():
-            estimate, b = estimated(estimate.detach(), *times)
-            losses[name] = ((estimate - clean).square() / (b.square() + LEAST_NOISE)).mean()
+        others = data.some(rows, batch)
+        effnet, pooled = noisy(effnets(others), 1.0), texts(others).pooled
+        times = denoising.times(batch, 0.1)
+        losses["v"] = denoising.loss(latents(others), times, lambda x, r: module(x, r, effnet, pooled), weights(others))
         return losses
 
-    def finish(trained: StageB) -> None:
-        for name, tensor in trained.state_dict().items():
-            tensor.lerp_(start[name], KEPT)
-        ship(trained)
-
-    return Part(module, loss, Plan(steps, 1e-3, optimizer="muon"), finish, batch)
+    return Part(module, loss, Plan(steps, 1e-3, flat=0.2, optimizer="muon"), ship, batch)
 
 
 def estimates(data: Data) -> Rows:

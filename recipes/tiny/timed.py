@@ -143,4 +143,4 @@ class _Log:
 
 def gpu_amounts(pictures: int) -> Amounts:
     """Amounts for a GPU, whose memory holds all and which encodes in seconds what takes a CPU an hour."""
-    return Amounts(pictures, pictures, pictures, max(pictures // 4, 1), max(pictures // 2, 1))
+    return Amounts(pictures, pictures, max(pictures // 4, 1), max(pictures // 2, 1))

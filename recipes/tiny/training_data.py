@@ -47,7 +47,6 @@ class Amounts:
 
     pictures: int = 24576  # kept with their Stage A latents
     latents: int = 65536  # kept as Stage C latents, for Stage C
-    refined: int = 6144  # that Stage B makes its own estimates of
     estimates: int = 512  # kept as Stage B leaves them, for Stage A's decoder
     small: int = 8192  # kept as the latents of small pictures, for super-resolution
 
