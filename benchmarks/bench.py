@@ -15,6 +15,7 @@ import torch
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.atomic import whole
 from ..cascade_core.kinds import KINDS
+from ..cascade_core.sampling.sizes import TRAINED
 from . import pair
 from .clock import medians
 from .counted import measure
@@ -109,8 +110,9 @@ def plan_of(
     peers: Sequence[str] | None,
     **others: Any,
 ) -> pair.Plan:
-    """A plan with what suits the device where nothing was chosen: the smaller sizes and both types on a CPU."""
-    on_cpu = device.type == "cpu"
-    types = dtypes or ((torch.bfloat16, torch.float32) if on_cpu else (torch.bfloat16,))
+    """A plan with what suits the device and the networks where nothing was chosen."""
+    on_cpu, tiny = device.type == "cpu", presets["stage_c"] == "tiny"
+    types = dtypes or ((torch.float32,) if tiny else (torch.bfloat16, torch.float32) if on_cpu else (torch.bfloat16,))
+    size = size or (TRAINED["tiny"] if tiny else 512 if on_cpu else 1024)
     whose = peers_here(device) if peers is None else [peer for peer in peers if peer != "none"]
-    return pair.Plan(presets, device, size or (512 if on_cpu else 1024), types, whose, **others)
+    return pair.Plan(presets, device, size, types, whose, **others)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.models.config import PRESETS
@@ -45,8 +45,10 @@ def twin(module: Any) -> Any:
         other = stage_b.StageB(**said, c_clip=config.c_clip, c_effnet=config.c_effnet, c_pixels=config.c_pixels)
     else:
         with META:
-            sizes = config.levels, config.bottleneck_blocks, config.c_hidden, config.c_latent, config.codebook_size
+            sizes = config.levels, config.bottleneck_blocks, config.c_hidden, config.c_latent, config.codebook_size or 1
             other = stage_a.StageA(*sizes)
+            if not config.codebook_size:
+                other.vquantizer = nn.Identity()  # as in diffusers
     other.load_state_dict(_translated(module.state_dict()), assign=True)
     return other.eval().requires_grad_(False)
 

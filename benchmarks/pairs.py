@@ -3,7 +3,7 @@
 PAIRS = {
     "large": {"stage_a": "published", "stage_b": "1.5B", "stage_c": "3.6B"},
     "small": {"stage_a": "published", "stage_b": "700M", "stage_c": "1B"},
-    "tiny": {"stage_a": "published", "stage_b": "tiny", "stage_c": "tiny"},
+    "tiny": {"stage_a": "tiny", "stage_b": "tiny", "stage_c": "tiny"},
 }
 
 PEERS = ("diffusers", "diffusers-onednn", "diffusers-compiled", "comfyui")

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     networks = "large: C 3.6B and B 1.5B, small: C 1B and B 700M (large on a GPU, else small)"
     add("--pair", choices=tuple(PAIRS), help=networks)
-    add("--size", metavar="PX", type=arguments.count, help="sides of the picture (1024 on a GPU, else 512)")
+    add("--size", metavar="PX", type=arguments.count, help="sides of the picture (1024 on a GPU, else 512; tiny: 256)")
     add("--images", metavar="N", type=arguments.count, nargs="+", default=[1], help="pictures at once (1)")
     add("--dtype", choices=arguments.DTYPES[1:], nargs="+", default=[], help="precisions of the weights")
     add("--image", action="store_true", help="whole pictures too, 20 + 10 steps (diffusers' beside them)")

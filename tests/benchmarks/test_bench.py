@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stable_cascade_nodes.benchmarks import networks, others, table
+from stable_cascade_nodes.benchmarks import bench, networks, others, table
 from stable_cascade_nodes.benchmarks.clock import medians
 from stable_cascade_nodes.benchmarks.pairs import PAIRS, PEERS
 from stable_cascade_nodes.benchmarks.report import Report
@@ -17,7 +17,7 @@ from stable_cascade_nodes.cli.main import main
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("kind", ["stage_c", "stage_b"])
+@pytest.mark.parametrize("kind", ["stage_c", "stage_b", "stage_a"])
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "comfyui" and "compiled" not in name])
 def test_peers_compute_the_same(kind: str, name: str) -> None:
     """Otherwise their seconds would say nothing of ours. ComfyUI: tests/host."""
@@ -75,3 +75,8 @@ def test_a_peer_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr("stable_cascade_nodes.benchmarks.bench.find_spec", lambda _: None)
     assert main(["bench", "--pair", "tiny", "--peers", "diffusers", "--device", "cpu"]) == 2
     assert "pip install diffusers" in capsys.readouterr().err
+
+
+def test_the_built_in_models_are_measured_as_they_are_used() -> None:
+    plan = bench.plan_of(PAIRS["tiny"], CPU, None, [], ["none"])
+    assert (plan.presets["stage_a"], plan.size, plan.dtypes) == ("tiny", 256, (torch.float32,))
