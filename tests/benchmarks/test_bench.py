@@ -48,13 +48,18 @@ def test_a_failure_is_said_and_the_next_is_measured(tmp_path: Path) -> None:
 
 
 def test_the_table_gives_shares_of_the_fastest_other() -> None:
-    row = table.Row("Stage X", {"ours": 0.5, "slow": 4.0, "fast": 1.0}, floor=0.25)
-    said = "\n".join(table.lines([row]))
-    assert [line.split()[3] for line in said.splitlines()[1:]] == ["0.50", "4.00", "1.00"]
-    assert "50% of its time" in said
+    counted = {"operations": {"ours": 90}, "bytes": {"ours": 40_000}}
+    row = table.Row("Stage X", {"ours": 0.5, "slow": 4.0, "fast": 1.0}, counted, floor=0.25)
+    heads, name, *said = table.lines([row])
+    assert name == "Stage X"
+    assert [line.split()[3] for line in said] == ["0.50", "4.00", "1.00"]
+    assert said[0].split()[4:] == ["90", "40.0", "kB", "50%"]
+    for head, value in {"operations": "90", "bytes beyond weights": "40.0 kB", "products": "50%"}.items():
+        assert heads.index(head) + len(head) == said[0].index(value) + len(value)
     bars = np.asarray(table.draw([row], "title").convert("L"))
     assert (bars < 200).any(axis=1).sum() > 60  # three bars of 18 pixels and their texts
     assert table.ratio(table.Row("alone", {"ours": 1.0}), "ours") == ""
+    assert list(table.lines([table.Row("faster", {"ours": 1.0}, floor=1.06)]))[2].endswith(" 100%")
 
 
 @pytest.mark.slow
