@@ -6,5 +6,8 @@ PAIRS = {
     "tiny": {"stage_a": "tiny", "stage_b": "tiny", "stage_c": "tiny"},
 }
 
+SIDE = 128
+"""Sides of pictures are multiples of it: whole cells in each stage, as many in diffusers' pipelines as in ours."""
+
 PEERS = ("diffusers", "diffusers-onednn", "diffusers-compiled", "comfyui")
 """Whom ours are timed beside: with linear layers computed as ours are on a CPU, or with blocks compiled by torch."""
