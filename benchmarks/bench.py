@@ -15,7 +15,8 @@ import torch
 from ..cascade_core.errors import CascadeError
 from ..cascade_core.files.atomic import whole
 from ..cascade_core.kinds import KINDS
-from . import pair
+from ..cascade_core.sampling.sizes import TRAINED
+from . import comfyui, pair
 from .clock import medians
 from .counted import measure
 from .others import peers_here
@@ -27,32 +28,39 @@ PACKAGES = ("torch", "diffusers", "transformers", "triton", "comfy-kitchen")
 
 
 def check(plan: pair.Plan) -> None:
-    """CascadeError where a peer is not installed."""
+    """CascadeError where a peer is not here."""
     if any(name.startswith("diffusers") for name in plan.peers) and find_spec("diffusers") is None:
         raise CascadeError("bench: diffusers is not installed: run `pip install diffusers`, or choose `--peers none`")
+    if "comfyui" in plan.peers:
+        comfyui.modules(plan.device)
 
 
 def bench(plan: pair.Plan, report: Report) -> list[Row]:
     """The rows of a plan; its networks are measured one after the other, told by `report`."""
     pair.measure(report, plan)
-    rates = {dtype: rate(plan.device, dtype) for dtype in plan.dtypes}
-    return [row for line in report.lines if (row := _row(plan, line, rates)) is not None]
+    return rows_of(plan, report.lines, {dtype: rate(plan.device, dtype) for dtype in plan.dtypes})
 
 
-def _row(plan: pair.Plan, line: dict[str, Any], rates: dict[torch.dtype, float]) -> Row | None:
+def rows_of(
+    plan: pair.Plan, lines: Sequence[dict[str, Any]], rates: dict[torch.dtype, float] | None = None
+) -> list[Row]:
+    """rates: FLOPs a second; without them the rows have times alone, at once, where counting operations takes long."""
+    return [_row(plan, line, rates) for line in lines if "seconds" in line]
+
+
+def _row(plan: pair.Plan, line: dict[str, Any], rates: dict[torch.dtype, float] | None) -> Row:
     what = line["what"]
     images = f", {line['images']} at once" if line.get("images", 1) > 1 else ""
     if what == "picture":
         steps = " + ".join(map(str, line["steps"]))
         return Row(f"Picture, {line['size']} px, {steps} steps, {line['dtype']}{images}", line["seconds"])
     kind = what.removesuffix(" pass")
-    if kind == what:
-        return None
+    name = f"{KINDS[kind].name} {line['preset']}, {line['size']} px, {line['dtype']}{images}"
+    if rates is None:
+        return Row(name, line["seconds"])
     dtype = next(dtype for dtype in plan.dtypes if pair.name_of(dtype) == line["dtype"])
     counted = measure(kind, line["preset"], plan.size, dtype, line["images"], "diffusers" in line["seconds"])
-    floor = counted["flops"] / rates[dtype]
-    name = f"{KINDS[kind].name} {line['preset']}, {line['size']} px, {line['dtype']}{images}"
-    return Row(name, line["seconds"], counted, floor)
+    return Row(name, line["seconds"], counted, counted["flops"] / rates[dtype])
 
 
 def rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -88,17 +96,21 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def write(folder: Path, rows: Sequence[Row], head: dict[str, Any], lines: Sequence[dict[str, Any]]) -> list[Path]:
-    """bench.json with every line that was measured, and bench.png, in the folder."""
+def write(folder: Path, head: dict[str, Any], lines: Sequence[dict[str, Any]]) -> Path:
+    """bench.json in the folder, with every line that was measured so far."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**head, "measured": list(lines)}, indent=2)
-    title = f"Seconds, the fastest other implementation being 1: {head['device']}, torch {head['torch']}"
-    files = [folder / "bench.json", folder / "bench.png"]
-    with whole(files[0]) as path:
+    with whole(file := folder / "bench.json") as path:
         path.write_text(text, encoding="utf-8")
-    with whole(files[1]) as path:
+    return file
+
+
+def write_picture(folder: Path, head: dict[str, Any], rows: Sequence[Row]) -> Path:
+    """bench.png in the folder, with bars of the rows."""
+    title = f"Seconds, the fastest other implementation being 1: {head['device']}, torch {head['torch']}"
+    with whole(file := folder / "bench.png") as path:
         draw(rows, title).save(path, format="PNG")
-    return files
+    return file
 
 
 def plan_of(
@@ -109,8 +121,9 @@ def plan_of(
     peers: Sequence[str] | None,
     **others: Any,
 ) -> pair.Plan:
-    """A plan with what suits the device where nothing was chosen: the smaller sizes and both types on a CPU."""
-    on_cpu = device.type == "cpu"
-    types = dtypes or ((torch.bfloat16, torch.float32) if on_cpu else (torch.bfloat16,))
+    """A plan with what suits the device and the networks where nothing was chosen."""
+    on_cpu, tiny = device.type == "cpu", presets["stage_c"] == "tiny"
+    types = dtypes or ((torch.float32,) if tiny else (torch.bfloat16, torch.float32) if on_cpu else (torch.bfloat16,))
+    size = size or (TRAINED["tiny"] if tiny else 512 if on_cpu else 1024)
     whose = peers_here(device) if peers is None else [peer for peer in peers if peer != "none"]
-    return pair.Plan(presets, device, size or (512 if on_cpu else 1024), types, whose, **others)
+    return pair.Plan(presets, device, size, types, whose, **others)

@@ -52,7 +52,7 @@ quick)
     ;;
 tiny)
     for each in device pair large training moving text world; do
-        section 300 $each --device cpu --pair tiny --size 64 --seconds 0.2 --modes off graphs --peers diffusers
+        section 300 $each --device cpu --pair tiny --size 128 --seconds 0.2 --modes off graphs --peers diffusers
     done
     comfyui 120 "--preset tiny --steps 2 -- --cpu"
     ;;

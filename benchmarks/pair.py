@@ -60,7 +60,8 @@ def measure(report: Report, plan: Plan) -> None:
     for kind in reversed(KINDS):
         with report.attempt(f"{kind} agreement"):
             base = network(kind, plan.presets[kind], plan.device)
-            _agreement(report, plan, kind, base)
+            if plan.peers or len(plan.modes) > 1:
+                _agreement(report, plan, kind, base)
             for dtype in reversed(plan.dtypes):
                 modules[kind] = base if dtype == torch.float32 else in_type(base, dtype)
                 for images in plan.images:
@@ -124,7 +125,10 @@ def _kernels(report: Report, plan: Plan, kind: str, module: Any) -> None:
     """Where a GPU's time goes in one evaluation, ours and diffusers'."""
     dtype = next(module.parameters()).dtype
     given = inputs(kind, plan.presets[kind], plan.size, _batch(kind, 1), plan.device).to(dtype)
-    for name, run in {"ours": ours(module, given), "diffusers": peer("diffusers", module, kind, given)}.items():
+    runs = {"ours": ours(module, given)}
+    if "diffusers" in plan.peers:
+        runs["diffusers"] = peer("diffusers", module, kind, given)
+    for name, run in runs.items():
         run()
         report.say(f"{kind} kernels", of=name, **kernels(run, plan.device))
 

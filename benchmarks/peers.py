@@ -98,14 +98,17 @@ def paella(config: StageAConfig) -> Any:
     """diffusers' PaellaVQModel of our configuration, which knows nothing of the 0.43."""
     from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
 
-    return PaellaVQModel(
+    other: Any = PaellaVQModel(
         levels=config.levels,
         bottleneck_blocks=config.bottleneck_blocks,
         embed_dim=config.c_hidden,
         latent_channels=config.c_latent,
-        num_vq_embeddings=config.codebook_size,
+        num_vq_embeddings=config.codebook_size or 1,
         scale_factor=config.scale,
     )
+    if not config.codebook_size:
+        other.vquantizer = nn.Identity()  # theirs cannot be made without, and decodes without
+    return other
 
 
 def twin(module: StageA | StageB | StageC) -> Any:

@@ -14,15 +14,18 @@ from typing import Any
 
 import torch
 
+from ..cascade_core.errors import CascadeError
+
 
 class Report:
     """Lines of a section: kept, shown, and added to a file."""
 
     def __init__(self, section: str, file: Path | None = None, show: Callable[[dict[str, Any]], None] | None = None):
-        """show: what is done with a line at once; it is printed as JSON if None."""
+        """show: what is done with a line at once; if None it is printed as JSON, and tracebacks on stderr."""
         self.section, self.file, self.show = section, file, show
         self.started = time.monotonic()
         self.lines: list[dict[str, Any]] = []
+        self.failures: list[Exception] = []
 
     def say(self, what: str, **values: Any) -> None:
         line = {"section": self.section, "what": what, "at": round(time.monotonic() - self.started, 1)}
@@ -39,12 +42,16 @@ class Report:
 
     @contextmanager
     def attempt(self, what: str) -> Generator[None]:
-        """A failure in here is said, and the section goes on."""
+        """A failure in here is said in a sentence, and the section goes on."""
         try:
             yield
         except Exception as error:
-            traceback.print_exc(limit=-4, file=sys.stderr)
-            self.say(what, error=f"{type(error).__name__}: {str(error).strip()[:300]}")
+            if self.show is None:
+                traceback.print_exc(limit=-4, file=sys.stderr)
+            traceback.clear_frames(error.__traceback__)  # networks lie in them
+            self.failures.append(error)
+            said = (str(error).strip() or "without a word").splitlines()[0][:300]
+            self.say(what, error=said if isinstance(error, CascadeError) else f"{type(error).__name__}: {said}")
         finally:
             gc.collect()
             if torch.cuda.is_available():

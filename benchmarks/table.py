@@ -8,9 +8,13 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from ..cascade_core.wording import size_in_words
+
 WIDTH, ROW, MARGIN, LABEL = 960, 26, 24, 250  # pixels
 COLORS = ("#2f6fb2", "#8fb3d9", "#c8c8c8", "#a8a8a8", "#888888", "#686868")
 INK = "#222222"
+COLUMNS = "  {:18}{:>9}  {:>17}  {:>10}  {:>20}  {:>8}"
+HEADS = ("", "time", "fastest other = 1", "operations", "bytes beyond weights", "products")
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,20 @@ def ratio(row: Row, name: str) -> str:
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Columns that stand under each other; seconds, and in front of them the share of the fastest other."""
+    """Columns that stand under each other, and above them their heads."""
+    if rows:
+        yield COLUMNS.format(*HEADS)
     for row in rows:
         counted = row.counted
         yield row.name
         for name, seconds in row.seconds.items():
-            said = f"  {name:22}{_seconds(seconds):>10}  {ratio(row, name):>5}"
+            operations = size = share = ""
             if counted is not None and name in counted["operations"]:
-                said += f"  {counted['operations'][name]:6} operations  {counted['bytes'][name] / 2**20:7.0f} MiB"
+                operations, size = counted["operations"][name], size_in_words(counted["bytes"][name])
             if row.floor is not None and name.startswith("ours"):
-                said += f"  {row.floor / seconds:4.0%} of its time are products"
-            yield said
+                # The floor is of one large product, which a network's own may beat: no more than all is said.
+                share = f"{min(1.0, row.floor / seconds):.0%}"
+            yield COLUMNS.format(name, _seconds(seconds), ratio(row, name), operations, size, share).rstrip()
 
 
 def _seconds(value: float) -> str:
