@@ -93,6 +93,16 @@ def test_another_precision_of_what_is_quantised_already_is_told(
     assert capsys.readouterr().err == line * told
 
 
+def test_compiling_on_a_cpu_is_told(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host.configure(models=models, device="cpu")
+    loader = NODE_CLASS_MAPPINGS["CascadeStageCLoader"]()
+    loader.load(model_name="stage_c.safetensors", compile="graphs")
+    assert "Load Stage C: compile graphs is for an NVIDIA GPU and does nothing here" in capsys.readouterr().err
+    loader.load(model_name="stage_c.safetensors", compile="blocks")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "first step takes up to minutes" in line and "on a CPU" in line
+
+
 def test_compiling_is_chosen_at_the_loader_or_for_the_whole_run(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
