@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.convert import LAYOUTS
 from stable_cascade_nodes.cascade_core.files.identify import identify
 from stable_cascade_nodes.cascade_core.files.load import load
@@ -147,6 +148,20 @@ def test_a_lora(run: Any, files: Path) -> None:
         found = again[f"weights.{number}.lora_up"] @ again[f"weights.{number}.lora_down"] / rank
         up, down = (wanted[f"weights.{number}.{part}"] for part in ("lora_up", "lora_down"))
         assert torch.allclose(found, up @ down / lora_files.RANK, atol=1e-6), number
+
+
+def test_a_lora_of_both_stages(run: Any, files: Path) -> None:
+    source = built_in("lora")["tiny fast (built-in)"]
+    (part,) = identify(source)
+    assert part.mode == "kohya, Stage C and B"
+    assert run(str(source), "--to", "kohya", "-o", "both.safetensors") == (0, "both.safetensors\n", "")
+    found, expected = load_file(files / "both.safetensors"), load_file(source)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor.float()) for name, tensor in expected.items())
+    for layout in ("comfyui", "official"):
+        answer = run(str(source), "--to", layout, "-o", "x.safetensors")
+        assert (answer.code, answer.err.count("\n")) == (1, 1)
+        assert "is for Stage C and B, which only kohya's names tell apart: write kohya" in answer.err
 
 
 def test_what_is_there_is_kept_unless_forced(run: Any, files: Path) -> None:
