@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "path",
         metavar="PATH",
         nargs="?",
-        type=lambda text: shipped.find(Path(text)),
+        type=lambda text: Path(text) if Path(text).is_dir() else shipped.find(Path(text)),
         help="a model file, a folder, a workflow, or the name of one that comes with the pack (the model folders)",
     )
     arguments.add(parser, "--models", "--json")

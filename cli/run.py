@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="blocks",
         choices=COMPILE_NAMES,
         help="how the steps of Stage C and B are computed where their loaders leave it off: compiled by torch, which"
-        " takes minutes at the first step and is kept for other runs, or recorded as CUDA graphs (alone: %(const)s)",
+        " takes minutes at the first step and is kept for other runs, or recorded, on an NVIDIA GPU, as CUDA graphs"
+        " (alone: %(const)s)",
     )
     parser.add_argument(
         "--server",

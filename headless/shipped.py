@@ -46,9 +46,9 @@ def path_of(name: str) -> Path:
 
 
 def find(path: Path) -> Path:
-    """The path itself, or, where nothing lies there and it is a bare name, the shipped workflow of that name."""
-    bare = path.parent == Path() and path.suffix in ("", ".json")
-    return FOLDER / f"{path.stem}.json" if bare and not path.exists() and path.stem in names() else path
+    """The path itself, or, where no file lies there and it is a bare name, the shipped workflow of that name."""
+    bare, there = path.parent == Path() and path.suffix in ("", ".json"), path.exists() and not path.is_dir()
+    return FOLDER / f"{path.stem}.json" if bare and not there and path.stem in names() else path
 
 
 def instead_of(path: Path) -> str:

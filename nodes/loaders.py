@@ -150,13 +150,21 @@ class _DiffusionLoader(_StageLoader):
         (handle,) = super().load(model_name, dtype)
         how = host.current().compilation() if compile == "off" else compile
         if how != "off":
-            warm_up = "takes up to minutes, in which it is compiled" if how == "blocks" else "is recorded"
-            host.current().tell(self.DISPLAY_NAME, f"compile {how}: the first step {warm_up}")
+            self._tell_of_compiling(how, host.current().device().type)
             host.current().keep_whole(handle)
         return (replace(handle, compile=how),)
 
     def rehearse(self, model_name: str, dtype: str = "auto", compile: str = "off") -> tuple[Handle]:
         return super().rehearse(model_name, dtype)
+
+    def _tell_of_compiling(self, how: str, device: str) -> None:
+        warm_up = "takes up to minutes, in which it is compiled" if how == "blocks" else "is recorded"
+        if how == "graphs" and device != "cuda":
+            message = "compile graphs is for an NVIDIA GPU and does nothing here: set it to off"
+            host.current().warn(self.DISPLAY_NAME, message)
+        else:
+            advice = "; on a CPU that pays for very many pictures alone: set it to off" if device == "cpu" else ""
+            host.current().tell(self.DISPLAY_NAME, f"compile {how}: the first step {warm_up}{advice}")
 
 
 class CascadeStageCLoader(_DiffusionLoader):

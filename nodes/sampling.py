@@ -237,6 +237,9 @@ class CascadeStageBSampler(_StageSampler):
         latent: sockets.Latent,
         **settings: Any,
     ) -> tuple[sockets.Latent]:
+        if settings.get("reuse_from") and stage_b.compile != "off":
+            message = f"reuse_from does not go together with compile: compile {stage_b.compile} is left out"
+            host.current().warn(self.DISPLAY_NAME, message)
         steps = self._start(stage_b, positive, negative, stage_c, latent, **settings)
         return self._finish(stage_b, latent, steps)
 

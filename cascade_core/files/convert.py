@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -22,17 +22,18 @@ from ..errors import CascadeError
 from ..kinds import KINDS, LARGE_KINDS, QUANTISED_NAMES
 from ..models.blocks import TimestepBlock, large_weights
 from ..models.config import PRESETS
-from ..models.quantised import Quantised, Rotations, group_of, quantise
+from ..models.quantised import FORMATS, Quantised, Rotations, group_of, quantise
 from ..wording import first_of
 from .atomic import sweep, whole
 from .diffusers_config import write_config
 from .dtypes import DTYPES, NAMES, TYPES
+from .header import Header
 from .identify import find_part, identify
 from .layouts import Shape, Source, chain, from_official
 from .load import build, find_sources
 from .metadata import METADATA_KEY, PUBLISHED_FAMILY, Entry, write_entry
 from .model_part import Part
-from .quantised import TOLD, settings_tensor
+from .quantised import TOLD, QuantisedLayer, settings_tensor
 from .shards import SAFETENSORS
 from .signatures import STAGE_B_PROBE
 from .tensors import read_pieces, write_tensors
@@ -50,13 +51,14 @@ class Conversion:
 class _Plan:
     """One part on its way: which tensors it gets, and from where."""
 
-    part: Part
+    header: Header
     path: Path
     specs: dict[str, tuple[str, Shape]]
     sources: dict[str, Source]
     metadata: dict[str, str]
     config: dict[str, Any] | None  # config.json, of a folder
     quantised: dict[str, str]  # weight -> the name of kinds.QUANTISED_NAMES as which it is written
+    told: dict[str, Tensor]  # weight that is quantised in the file and stays so -> its settings
 
     @property
     def size(self) -> int:
@@ -78,9 +80,9 @@ def convert(
     "comfyui" is the file of one network with q, k and v apart; text encoders have there the names of transformers.
     target: a .safetensors file, or for "diffusers" a component's folder with its config.json. Of a source with several
     parts `kind` chooses one; else all are written into the folder `target`, each in a file or folder of its own.
-    dtype: one of DTYPES, for what is floating point; None keeps what there is, but decodes quantised weights, into
-    bfloat16; or one of kinds.QUANTISED_NAMES, for the large weights of Stage B and C in the layout "comfyui", where
-    the others become bfloat16 if they are wider. progress: is called with the bytes that
+    dtype: one of DTYPES, for what is floating point; None keeps what there is, but quantised weights are decoded, into
+    bfloat16, in other layouts than "comfyui"; or one of kinds.QUANTISED_NAMES, for the large weights of Stage B and C
+    in the layout "comfyui", where the others become bfloat16 if they are wider. progress: is called with the bytes that
     are written and all there will be. Raises CascadeError; then nothing of a file that was not complete is left.
     """
     source, target = Path(source), Path(target)
@@ -138,9 +140,16 @@ def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) 
     names = "official" if part.kind == "text_encoder" and layout == "comfyui" else layout
     sources = {name: chain(new, stored) for name, new in from_official(part.kind, names, stored).items()}
     quantised = _to_quantise(part, names, dtype) if dtype in QUANTISED_NAMES else {}
+    of_file = dict(part.header.quantised) if layout == "comfyui" and dtype is None else {}
+    kept = {name: of_file[one.names[0]] for name, one in sources.items() if one.plain and one.names[0] in of_file}
+    told = {name: settings_tensor(layer.settings) for name, layer in kept.items()}
+    for name, layer in kept.items():
+        ends = FORMATS[layer.format].NAMES
+        sources |= {name.removesuffix("weight") + ends[key]: Source((stored,)) for key, stored in layer.names.items()}
+    header = _as_stored(part.header, kept.values())
     specs: dict[str, tuple[str, Shape]] = {}
     for name, one in sources.items():
-        infos = {piece: part.header.tensors[piece] for piece in one.names}
+        infos = {piece: header.tensors[piece] for piece in one.names}
         found = max((info.dtype for info in infos.values()), key=lambda known: TYPES[known].itemsize)
         wanted = NAMES[DTYPES[dtype]] if dtype in DTYPES and TYPES[found].is_floating_point else found
         if dtype in QUANTISED_NAMES and TYPES[found].is_floating_point and TYPES[found].itemsize > 2:
@@ -149,7 +158,16 @@ def _plan(part: Part, source: Path, path: Path, layout: str, dtype: str | None) 
         if name in quantised:
             layer = name.removesuffix("weight")
             specs |= {layer + end: spec for end, spec in _quantised_specs(specs[name][1], quantised[name]).items()}
-    return _Plan(part, path, specs, sources, _metadata(part), config, quantised)
+        if name in told:
+            specs[name.removesuffix("weight") + TOLD] = "U8", tuple(told[name].shape)
+    return _Plan(header, path, specs, sources, _metadata(part), config, quantised, told)
+
+
+def _as_stored(header: Header, layers: Iterable[QuantisedLayer]) -> Header:
+    """The header with the file's own tensors of these layers."""
+    own = {name: header.stored[name] for layer in layers for name in layer.names.values()}
+    others = {name: layer for name, layer in header.quantised.items() if name not in own}
+    return replace(header, tensors={**header.tensors, **own}, quantised=others)
 
 
 def _to_quantise(part: Part, layout: str, dtype: str) -> dict[str, str]:
@@ -181,7 +199,7 @@ def _quantised_specs(shape: Shape, dtype: str) -> dict[str, tuple[str, Shape]]:
 
 
 def _layer_of(weight: Quantised) -> dict[str, Tensor]:
-    return {**weight.to_file(), TOLD: settings_tensor(weight)}
+    return {**weight.to_file(), TOLD: settings_tensor(weight.settings())}
 
 
 def _metadata(part: Part) -> dict[str, str]:
@@ -224,13 +242,15 @@ def _write(plan: _Plan, count: Callable[[int], None]) -> None:
 
     def read(names: Sequence[str]) -> Iterator[Sequence[Tensor]]:
         whole = [name for name in names if name in plan.sources]
-        pieces_of = read_pieces(plan.part.header, [plan.sources[name] for name in whole])
+        pieces_of = read_pieces(plan.header, [plan.sources[name] for name in whole])
         for name, pieces in zip(whole, pieces_of, strict=True):
             if name in plan.quantised:
                 weight = torch.cat([piece.float() for piece in pieces])
                 yield from ([tensor] for tensor in _quantised(weight, name, plan.quantised[name]).values())
             else:
                 yield pieces
+            if name in plan.told:
+                yield [plan.told[name]]
 
     try:
         with ExitStack() as stack:

@@ -135,12 +135,13 @@ def _sum(counts: Any) -> int:
 
 
 def _from_lora(header: Header) -> tuple[Part, ...]:
-    for dialect in DIALECTS:
-        if any(re.match(dialect.pattern, name) for name in header.tensors):
-            sides = {side for info in header.tensors.values() for side in info.shape}
-            preset = next((preset for width, preset in LORA_WIDTHS.items() if width in sides), "")
-            return (Part(header, "lora", preset, mode=dialect.name),)
-    return ()
+    found = [one.name for one in DIALECTS if any(re.match(one.pattern, name) for name in header.tensors)]
+    if not found:
+        return ()
+    sides = {side for info in header.tensors.values() for side in info.shape}
+    preset = next((preset for width, preset in LORA_WIDTHS.items() if width in sides), "")
+    mode = "kohya, Stage C and B" if found[:2] == ["kohya, Stage B", "kohya"] else found[0]
+    return (Part(header, "lora", preset, mode=mode),)
 
 
 def _from_signatures(header: Header) -> tuple[Part, ...]:

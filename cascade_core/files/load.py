@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,13 @@ def load(
         placement = WhenUsed(read, placement or StayPut())
     else:
         read(module)
-    return _handle(part, module, name, weights_dtype, placement)
+    handle = _handle(part, module, name, weights_dtype, placement)
+    quantised = part.precision.partition(" ")[0] if part.header.quantised else None
+    if quantised in QUANTISED_NAMES and dtype in QUANTISED_NAMES and quantised != dtype:
+        return replace(
+            handle, remark=f"{handle.name} is {quantised} in its file and stays so: dtype {dtype} is ignored"
+        )
+    return handle
 
 
 def describe(

@@ -71,6 +71,7 @@ class QuantisedLayer:
     names: Mapping[str, str]  # its tensors, by the field that they become
     shape: tuple[int, int]
     group: int  # of ConvRot; 0 without
+    settings: Mapping[str, Any]  # as the file tells them
 
     def read(self, get: Callable[[str], Tensor], rotations: Rotations | None = None) -> Quantised:
         """The weight, to compute in the type of `rotations`; `get` gives the file's own tensors."""
@@ -166,7 +167,7 @@ def _layer(header: Header, layer: str, settings: Mapping[str, Any]) -> Quantised
         raise CascadeError(damaged(header.path.name, f"{what}, which do not fit together"))
     if weight.dtype not in TYPES.get(form, ("I8", "U8")):
         raise CascadeError(damaged(header.path.name, f"{printable(layer)} of the format {form} is {weight.dtype}"))
-    return QuantisedLayer(form, names, shape, group)
+    return QuantisedLayer(form, names, shape, group, settings)
 
 
 def _fits(form: str, shapes: Mapping[str, tuple[int, ...]], shape: tuple[int, int], group: Any) -> bool:
@@ -183,11 +184,11 @@ def _fits(form: str, shapes: Mapping[str, tuple[int, ...]], shape: tuple[int, in
     return "scale" in shapes and scale in ((), (1,), (1, 1), (rows,), (rows, 1))
 
 
-def settings_tensor(weight: Quantised) -> Tensor:
+def settings_tensor(settings: Mapping[str, Any]) -> Tensor:
     """The JSON beside a layer, as ComfyUI writes it."""
     import torch
 
-    return torch.tensor(list(json.dumps(weight.settings()).encode()), dtype=torch.uint8)
+    return torch.tensor(list(json.dumps(settings).encode()), dtype=torch.uint8)
 
 
 def name_precision(header: Header, names: Iterable[str]) -> str | None:

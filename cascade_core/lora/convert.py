@@ -53,9 +53,10 @@ def find_networks(lora: Lora) -> list[Handle]:
         best, handle = max(counted, key=lambda each: each[0])
         if best > 0:
             found.append(handle)
-    # Names of Stage C and Stage B are alike: that of the other stage may have a few places, too.
+    # Names of Stage C and Stage B are alike: that of the other stage may have a few places, too. Of a file for both
+    # each has its own.
     stages = [handle for handle in found if handle.kind != "text_encoder"]
-    if len(stages) > 1:
+    if len(stages) > 1 and not set(place(lora, stages[0])).isdisjoint(place(lora, stages[1])):
         found.remove(min(stages, key=lambda handle: _count(lora, handle)))
     return found
 

@@ -16,7 +16,7 @@ from ..errors import CascadeError
 from ..files.atomic import whole
 from ..files.dtypes import DTYPES, NAMES
 from ..files.tensors import write_tensors
-from ..kinds import KINDS
+from ..kinds import KINDS, LARGE_KINDS
 from ..models.adapters import adaptable
 from ..models.handle import Handle
 from ..models.linear import Weight
@@ -84,6 +84,8 @@ def _tensors(lora: Lora, handles: Sequence[Handle], dialect: str) -> tuple[dict[
     tensors: dict[str, Tensor] = {}
     filters = None
     placed: set[str] = set()
+    if dialect != "kohya" and all(any(h.kind == kind and place(lora, h) for h in handles) for kind in LARGE_KINDS):
+        raise CascadeError(f"LoRA {lora.name} is for Stage C and B, which only kohya's names tell apart: write kohya")
     for handle in handles:
         of_kind = place(lora, handle)
         placed |= set(of_kind)

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 _LONGEST_VALUE = 80  # characters of a value in a message
 _LONGEST_WORD = 300  # characters of a word that is compared with choices
-_MOST_CHOICES = 6  # choices in a message
+_FEW_CHOICES, _MOST_CHOICES = 10, 6  # choices in a message: all where they are few, else so many
 _MOST_COMPARED = 1000  # choices that are compared with what was meant; the rest are only counted
 
 
@@ -46,8 +46,9 @@ def show(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 12]}... ({len(text):,} characters)"
 
 
-def list_choices(choices: Collection[Any], wanted: Any = None, most: int = _MOST_CHOICES) -> str:
-    """The choices, nearest to `wanted` first: `"ddpm", "ddim", "euler" and 4 more`."""
+def list_choices(choices: Collection[Any], wanted: Any = None, most: int | None = None) -> str:
+    """The choices, nearest to `wanted` first: `"ddpm", "ddim", "euler" and 14 more`; few are shown whole."""
+    most = most or (_FEW_CHOICES if len(choices) <= _FEW_CHOICES else _MOST_CHOICES)
     names = list(islice(choices, _MOST_COMPARED))
     near = get_close_matches(str(wanted), [str(name) for name in names], n=most, cutoff=0.5)
     names.sort(key=lambda name: near.index(str(name)) if str(name) in near else len(near))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from stable_cascade_nodes.cascade_core.builtin import built_in
 from stable_cascade_nodes.cascade_core.files.convert import LAYOUTS
 from stable_cascade_nodes.cascade_core.files.identify import identify
 from stable_cascade_nodes.cascade_core.files.load import load
@@ -41,6 +42,10 @@ def files(tmp_path: Path, stages: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     stray = "lora_unet_down_blocks_9_2_attention_attn_to_q"
     tensors = {f"{stray}.lora_down.weight": torch.zeros(1, 4), f"{stray}.lora_up.weight": torch.zeros(4, 1)}
     lora_files.write(tmp_path / "stray.safetensors", tensors)
+    lora_files.write(
+        tmp_path / "peft.safetensors",
+        {"base_model.model.down_blocks.0.2.attention.attn.to_q.lora_A.weight": torch.zeros(1, 4)},
+    )
     (tmp_path / "pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -87,6 +92,33 @@ def test_precision_and_target(run: Any, files: Path) -> None:
     assert (part.precision, part.layout) == ("bfloat16", "official")
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_without_another_layout_it_stays_what_it_is(run: Any, files: Path, layout: str) -> None:
+    assert run("c.safetensors", "--to", layout, "-o", f"{layout}{'' if layout == 'diffusers' else '.safetensors'}").out
+    (made,) = files.glob(f"{layout}*")
+    answer = run(made.name, "--dtype", "float16")
+    assert answer.code == 0, answer.err
+    (part,) = identify(files / answer.out.strip())
+    assert (part.precision, part.layout) == ("float16", layout)
+
+
+def test_what_is_quantised_stays_so_in_comfyuis_layout(run: Any, files: Path) -> None:
+    assert run("c.safetensors", "--dtype", "int8") == (0, "c_int8.safetensors\n", "")
+    assert run("c_int8.safetensors", "--to", "comfyui", "-o", "again.safetensors") == (0, "again.safetensors\n", "")
+    found, expected = load_file(files / "again.safetensors"), load_file(files / "c_int8.safetensors")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    answer = run("c_int8.safetensors", "--to", "official")
+    assert answer.err == (
+        "cascade: c_int8.safetensors: its int8 weights are decoded, into bfloat16: only --to comfyui keeps quantised"
+        " ones\n"
+    )
+    assert identify(files / "c_int8_official.safetensors")[0].precision == "bfloat16"
+    answer = run("c_int8.safetensors", "--dtype", "int4", "-o", "twice.safetensors")
+    assert (answer.code, len(answer.err.splitlines())) == (0, 1)
+    assert "c_int8.safetensors is int8 already: its weights are rounded a second time" in answer.err
+
+
 def test_one_part_and_all_parts_of_a_folder(run: Any, files: Path) -> None:
     assert run("pipeline", "--to", "comfyui", "--part", "stage_b") == (0, "pipeline_comfyui.safetensors\n", "")
     (part,) = identify(files / "pipeline_comfyui.safetensors")
@@ -118,6 +150,20 @@ def test_a_lora(run: Any, files: Path) -> None:
         assert torch.allclose(found, up @ down / lora_files.RANK, atol=1e-6), number
 
 
+def test_a_lora_of_both_stages(run: Any, files: Path) -> None:
+    source = built_in("lora")["tiny fast (built-in)"]
+    (part,) = identify(source)
+    assert part.mode == "kohya, Stage C and B"
+    assert run(str(source), "--to", "kohya", "-o", "both.safetensors") == (0, "both.safetensors\n", "")
+    found, expected = load_file(files / "both.safetensors"), load_file(source)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor.float()) for name, tensor in expected.items())
+    for layout in ("comfyui", "official"):
+        answer = run(str(source), "--to", layout, "-o", "x.safetensors")
+        assert (answer.code, answer.err.count("\n")) == (1, 1)
+        assert "is for Stage C and B, which only kohya's names tell apart: write kohya" in answer.err
+
+
 def test_what_is_there_is_kept_unless_forced(run: Any, files: Path) -> None:
     kept = files / "kept.safetensors"
     kept.write_bytes(b"mine")
@@ -134,9 +180,14 @@ def test_what_is_there_is_kept_unless_forced(run: Any, files: Path) -> None:
     [
         (["none.safetensors", "--to", "official"], 2, "'none.safetensors' does not exist"),
         (["c.safetensors", "--to", "gguf"], 2, "--to"),
-        (["c.safetensors"], 2, "--to"),
+        (["c.safetensors"], 2, 'convert: expected --to ("official", "comfyui", "diffusers", "kohya"), --dtype or both'),
+        (
+            ["tiny (built-in)", "--dtype", "int8"],
+            2,
+            '`cascade run text_to_image --set "Stable Cascade: Load Stage C.dtype=int8"`',
+        ),
         (["c.safetensors", "--to", "official", "--dtype", "int8"], 2, "--dtype int8 is a format of ComfyUI's"),
-        (["c.safetensors", "--dtype", "bfloat16"], 2, '--to: expected "official", "comfyui"'),
+        (["peft.safetensors", "--dtype", "float16"], 2, "since peft.safetensors cannot stay peft"),
         (["l.safetensors", "--dtype", "int8"], 2, "--dtype int8 is for Stage B and C"),
         (["c.safetensors", "--to", "official", "--part", "stage_d"], 2, "--part: expected one of"),
         (["c.safetensors", "--to", "official", "--part", "stage_b"], 1, "c.safetensors is a Stage C file"),

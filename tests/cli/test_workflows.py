@@ -48,3 +48,14 @@ def test_a_name_is_enough(new_program: Path, capsys: pytest.CaptureFixture[str],
     assert str(shipped.FOLDER) in capsys.readouterr().out
     (new_program / "text_to_image.json").write_text("[]")  # what lies here goes before
     assert main(["validate", "text_to_image.json"]) == 2
+
+
+def test_a_folder_of_its_name_hides_no_workflow(new_program: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `run text_to_image -o text_to_image` leaves one."""
+    for name in ("text_to_image", "inpainting.json"):
+        (new_program / name).mkdir()
+        for command in ("validate", "export"):
+            assert main([command, name]) == 0, (command, name)
+    capsys.readouterr()
+    assert main(["doctor", "text_to_image"]) == 0
+    assert "no model files in" in capsys.readouterr().out  # doctor takes folders

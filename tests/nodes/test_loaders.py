@@ -81,6 +81,28 @@ def test_the_precision_can_be_chosen(models: Path) -> None:
     assert handle.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(("dtype", "told"), [("int8", 1), ("int4", 0), ("bfloat16", 0), ("auto", 0)])
+def test_another_precision_of_what_is_quantised_already_is_told(
+    models: Path, capsys: pytest.CaptureFixture[str], dtype: str, told: int
+) -> None:
+    host.configure(models=models)
+    folder = models / "diffusion_models"
+    convert(folder / "stage_b.safetensors", folder / "b4.safetensors", layout="comfyui", dtype="int4", overwrite=True)
+    NODE_CLASS_MAPPINGS["CascadeStageBLoader"]().load(model_name="b4.safetensors", dtype=dtype)
+    line = "Load Stage B: b4.safetensors is int4 in its file and stays so: dtype int8 is ignored\n"
+    assert capsys.readouterr().err == line * told
+
+
+def test_compiling_on_a_cpu_is_told(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host.configure(models=models, device="cpu")
+    loader = NODE_CLASS_MAPPINGS["CascadeStageCLoader"]()
+    loader.load(model_name="stage_c.safetensors", compile="graphs")
+    assert "Load Stage C: compile graphs is for an NVIDIA GPU and does nothing here" in capsys.readouterr().err
+    loader.load(model_name="stage_c.safetensors", compile="blocks")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "first step takes up to minutes" in line and "on a CPU" in line
+
+
 def test_compiling_is_chosen_at_the_loader_or_for_the_whole_run(
     models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,16 @@ def sample_b(part: Part, **changes: Any) -> dict[str, Any]:
     return CascadeStageBSampler().sample(**inputs)[0]
 
 
+def test_what_reuses_is_not_compiled_and_says_so(part: Part, capsys: pytest.CaptureFixture[str]) -> None:
+    stage_b = part("stage_b")
+    expected = sample_b(part, reuse_from=1)
+    assert not capsys.readouterr().err
+    found = sample_b(part, stage_b=replace(stage_b, compile="blocks"), reuse_from=1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "Stage B Sampler: reuse_from does not go together with compile: compile blocks is left out"
+    assert torch.equal(found["samples"], expected["samples"])
+
+
 def test_empty_latents_have_the_official_sizes_and_remember_the_pixels() -> None:
     stage_c, stage_b = CascadeEmptyLatents().make(width=1000, height=600, batch_size=2)
     assert stage_c["samples"].shape == (2, 16, 15, 24)

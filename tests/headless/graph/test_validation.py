@@ -149,6 +149,13 @@ def test_messages(classes: graph.Classes) -> None:
     assert message == 'node 1 "Mine" (Checked), input "value": 13 brings bad luck'
 
 
+def test_ten_choices_are_shown_whole_and_of_more_the_nearest() -> None:
+    few = [f"choice {number}" for number in range(10)]
+    assert sorted(graph.list_choices(few, "choice 9").split(", ")) == [graph.show(name) for name in few]
+    assert graph.list_choices([*few, "other"], "othr").startswith('"other", ')
+    assert graph.list_choices([*few, "other"]).endswith(" and 5 more")
+
+
 def test_unknown_classes_are_named_wherever_they_are(classes: graph.Classes) -> None:
     prompt = shown("Number", value=1) | {"3": node("Numbr", "Lost"), "4": node("Else")}
     found = graph.validate(prompt, classes)
