@@ -46,7 +46,7 @@ PARTS: dict[str, tuple[Callable[[Data, int], Part[Any]], int]] = {
     "compressor": (compressor, 3200),
     "stage_b": (stage_b, 13200),
     "stage_b_refined": (stage_b_refined, 2600),
-    "stage_a_decoder": (stage_a_decoder, 1400),
+    "stage_a_decoder": (stage_a_decoder, 1800),
     "previewer": (previewer, 1800),
     "stage_c": (stage_c, 10300),
     "canny": (canny, 760),

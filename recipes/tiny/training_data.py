@@ -47,7 +47,7 @@ class Amounts:
 
     pictures: int = 24576  # kept with their Stage A latents
     latents: int = 65536  # kept as Stage C latents, for Stage C
-    estimates: int = 512  # kept as Stage B leaves them, for Stage A's decoder
+    estimates: int = 1024  # kept as Stage B leaves them, for Stage A's decoder
     small: int = 8192  # kept as the latents of small pictures, for super-resolution
 
 
