@@ -92,13 +92,7 @@ class Training:
         """
         from ..cascade_core.files.owner import owned
         from ..cascade_core.training import sharded
-        from ..cascade_core.training.run import STATE
 
-        if self.target.exists() and not (self.folder / STATE).exists():
-            raise RefusedError(
-                f"{self.target} is there already, and is not of a training in {self.folder}: choose another name, or"
-                " move that file away"
-            )
         with owned(self.folder) if sharded.rank() == 0 else nullcontext():
             return self._carry_out(tell or (lambda words: None), {"command": command} if command else {})
 

@@ -119,18 +119,6 @@ def test_other_settings_than_the_states_are_a_bad_argument(capsys: pytest.Captur
     assert "began otherwise: rank was 4, is 2. Choose another name" in capsys.readouterr().err
 
 
-def test_a_finished_file_of_another_training_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS]
-    target = tmp_path / "models" / "loras" / "zig.safetensors"
-    target.parent.mkdir(parents=True)
-    target.write_bytes(b"another's")
-    assert main(command) == 2
-    assert f"cascade: {target} is there already" in capsys.readouterr().err
-    assert target.read_bytes() == b"another's" and not (tmp_path / "output").exists()
-    target.unlink()
-    assert main(command) == main(command) == 0  # its own is written again
-
-
 def test_a_second_training_of_the_name_is_told_who_is_at_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "lora", "pictures", "--name", "zig", "--caption", "a", "--steps", "1", *OPTIONS]
     folder = tmp_path / "output/training/zig"
