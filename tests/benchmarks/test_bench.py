@@ -14,6 +14,8 @@ from stable_cascade_nodes.benchmarks.pairs import PAIRS, PEERS
 from stable_cascade_nodes.benchmarks.report import Report
 from stable_cascade_nodes.cli.main import main
 
+pytestmark = pytest.mark.usefixtures("new_program")  # the command makes its program the host
+
 CPU = torch.device("cpu")
 ALONE = ("bench", "--device", "cpu", "--pair", "tiny", "--peers", "none")
 PASS = {"preset": "tiny", "size": 256, "images": 1, "dtype": "float32", "seconds": {"ours": 0.5}}

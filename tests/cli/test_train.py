@@ -26,9 +26,8 @@ OPTIONS = ["--size", "64", "--batch-size", "1", "--sample-every", "2", "--learni
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "pictures"
+def here(new_program: Path) -> None:
+    folder = new_program / "pictures"
     folder.mkdir()
     for number in range(2):
         levels = np.random.default_rng(number).integers(255, size=(64, 64, 3), dtype=np.uint8)

@@ -25,17 +25,16 @@ Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(new_program: Path) -> None:
     """Three small pictures with captions in files of three kinds, encoded; and an architecture."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (new_program / "in" / "sub").mkdir(parents=True)
     for number, name in enumerate(("a", "b", "sub/c")):
         levels = np.random.default_rng(number).integers(255, size=(64, 64, 3), dtype=np.uint8)
-        Image.fromarray(levels).save(tmp_path / "in" / f"{name}.png")
-    (tmp_path / "in" / "a.txt").write_text("a red star\na star, red\n")
-    (tmp_path / "in" / "b.caption").write_text("ein Stern für dich")
-    (tmp_path / "in" / "sub" / "metadata.jsonl").write_text('{"file_name": "c.png", "text": "a blue circle"}\n')
-    (tmp_path / "a.json").write_text(json.dumps(ARCHITECTURE))
+        Image.fromarray(levels).save(new_program / "in" / f"{name}.png")
+    (new_program / "in" / "a.txt").write_text("a red star\na star, red\n")
+    (new_program / "in" / "b.caption").write_text("ein Stern für dich")
+    (new_program / "in" / "sub" / "metadata.jsonl").write_text('{"file_name": "c.png", "text": "a blue circle"}\n')
+    (new_program / "a.json").write_text(json.dumps(ARCHITECTURE))
     assert main(["encode", "in", "--to", "l.safetensors", "--caption-lines", "each"]) == 0
 
 
