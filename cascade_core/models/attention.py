@@ -3,7 +3,8 @@
 On a CPU in bfloat16 torch's own attention takes half as long again as two products of matrices by oneDNN with the
 softmax between them, if few enough scores are computed at once to stay in the processor's cache: those of some heads,
 or of some queries of one. Only inference goes that way: gradients and compilers see plain torch. The scores are rounded
-to bfloat16 then, as everything else is.
+to bfloat16 then, as everything else is. Where a processor only imitates bfloat16, torch's own is asked in float32
+(`linear.multiplied`).
 """
 
 from __future__ import annotations

@@ -8,22 +8,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stable_cascade_nodes.cascade_core.files.header import read_header
+from stable_cascade_nodes.cascade_core.kinds import KINDS
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
-from stable_cascade_nodes.cascade_core.models.effnet import Effnet
-from stable_cascade_nodes.cascade_core.models.previewer import Previewer
-from stable_cascade_nodes.cascade_core.models.stage_a import StageA
-from stable_cascade_nodes.cascade_core.models.stage_b import StageB
-from stable_cascade_nodes.cascade_core.models.stage_c import StageC
-from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 
 WORDS = ["a", "red", "circle"]
 CLASSES: dict[str, Any] = {
-    "stage_c": StageC,
-    "stage_b": StageB,
-    "stage_a": StageA,
-    "effnet": Effnet,
-    "previewer": Previewer,
-    "image_encoder": ImageEncoder,
+    kind: KINDS[kind].network_class()
+    for kind in ("stage_c", "stage_b", "stage_a", "effnet", "previewer", "image_encoder")
 }
 
 

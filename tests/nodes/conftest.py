@@ -9,17 +9,12 @@ import torch
 
 from stable_cascade_nodes.cascade_core.files import load as checkpoint
 from stable_cascade_nodes.cascade_core.files.save import save
+from stable_cascade_nodes.cascade_core.kinds import KINDS
 from stable_cascade_nodes.cascade_core.models.config import PRESETS
 from stable_cascade_nodes.cascade_core.models.controlnet import ControlNet
-from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.handle import Handle
-from stable_cascade_nodes.cascade_core.models.previewer import Previewer
-from stable_cascade_nodes.cascade_core.models.stage_a import StageA
-from stable_cascade_nodes.cascade_core.models.stage_b import StageB
-from stable_cascade_nodes.cascade_core.models.stage_c import StageC
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import WordTokenizer
-from stable_cascade_nodes.cascade_core.models.vision import ImageEncoder
 from stable_cascade_nodes.runtime import host
 
 WORDS = ("a", "red", "circle")
@@ -40,15 +35,7 @@ def build(kind: str) -> Any:
     config = PRESETS[kind]["tiny"]
     if kind == "text_encoder":
         return TextEncoder(config, WordTokenizer(WORDS, config.max_positions))
-    classes: dict[str, Any] = {
-        "stage_c": StageC,
-        "stage_b": StageB,
-        "stage_a": StageA,
-        "effnet": Effnet,
-        "previewer": Previewer,
-        "image_encoder": ImageEncoder,
-    }
-    return classes[kind](config)
+    return KINDS[kind].network_class()(config)
 
 
 def build_controlnet(mode: str) -> ControlNet:
