@@ -120,8 +120,12 @@ def is_imitated(x: Tensor) -> bool:
 
 
 def has_arithmetic(dtype: torch.dtype) -> bool:
-    """Does this processor compute in a type of half precision, rather than imitate it?"""
-    return torch.backends.mkldnn.is_available() and getattr(torch.ops.mkldnn, HALVES[dtype])()
+    """Does this processor compute in a type of half precision, rather than imitate it?
+
+    A torch that has no word for it is believed to.
+    """
+    asked: Callable[[], bool] | None = getattr(torch.ops.mkldnn, HALVES[dtype], None)
+    return torch.backends.mkldnn.is_available() and (asked is None or asked())
 
 
 def linear(x: Tensor, weight: Weight | Held, bias: Tensor | None) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...cascade_core.models.linear import has_arithmetic
 from ...cascade_core.sampling.process import TARGETS, Process
 from ...cascade_core.training.denoising import Noised
 from ...cascade_core.training.loop import Loss
@@ -65,7 +66,7 @@ def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 def autocast(device: torch.device, enabled: bool = True) -> torch.autocast:
     """Matrix products in bfloat16 on this device; not on a processor without it, which takes six times as long."""
-    has_it = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    has_it = device.type != "cpu" or has_arithmetic(torch.bfloat16)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled and has_it)
 
 

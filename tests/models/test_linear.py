@@ -147,3 +147,8 @@ def test_a_processor_says_what_it_computes_in() -> None:
         assert has_arithmetic(torch.bfloat16)
     elif "avx2" in flags and "avx512" not in flags:
         assert not has_arithmetic(torch.bfloat16) and not has_arithmetic(torch.float16)
+
+
+def test_a_torch_that_has_no_word_for_it_is_believed_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HALVES, torch.bfloat16, "_no_such_word")
+    assert has_arithmetic(torch.bfloat16) == torch.backends.mkldnn.is_available()
