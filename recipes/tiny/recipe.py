@@ -45,7 +45,7 @@ PARTS: dict[str, tuple[Callable[[Data, int], Part[Any]], int]] = {
     "clip": (clip, 1600),
     "compressor": (compressor, 3200),
     "stage_b": (stage_b, 13200),
-    "stage_b_refined": (stage_b_refined, 2600),
+    "stage_b_refined": (stage_b_refined, 6000),
     "stage_a_decoder": (stage_a_decoder, 1800),
     "previewer": (previewer, 1800),
     "stage_c": (stage_c, 10300),
