@@ -11,6 +11,7 @@ from ...cascade_core.models.clip_config import TINY_TEXT
 from ...cascade_core.models.tokenizer import WordTokenizer
 from .captions import VOCABULARY, bare_face_caption, leave_out_colors, sample_caption, sparse_caption
 from .data import training_scene
+from .wider import wider_scene
 
 VARIANTS = 8  # captions of each kind that a scene has
 FULL = 0.3  # share of the ControlNets' captions that tell all, where others leave out much
@@ -61,6 +62,13 @@ def token_row(caption: str) -> np.ndarray:
 
 def token_rows(kind: str, index: int) -> np.ndarray:
     """Token ids of a training scene's captions of a kind: uint8 (VARIANTS, L)."""
-    random = np.random.default_rng((3, list(KINDS).index(kind), index))
-    scene = training_scene(index)
-    return np.stack([token_row(KINDS[kind](scene, random)) for _ in range(VARIANTS)])
+    return _rows(KINDS[kind], training_scene(index), np.random.default_rng((3, list(KINDS).index(kind), index)))
+
+
+def wider_token_rows(index: int) -> np.ndarray:
+    """Token ids of a wider scene's captions: uint8 (VARIANTS, L)."""
+    return _rows(composed_caption, wider_scene(index), np.random.default_rng((8, index)))
+
+
+def _rows(sample: Sample, scene: Scene, random: np.random.Generator) -> np.ndarray:
+    return np.stack([token_row(sample(scene, random)) for _ in range(VARIANTS)])

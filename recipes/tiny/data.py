@@ -52,11 +52,12 @@ def test_scenes(kind: str, count: int, held_out: bool = False) -> list[Scene]:
     return [*fresh.values(), *again][:count]
 
 
-def picture(scene: Scene) -> np.ndarray:
-    """The scene drawn at full size, uint8 (256, 256, 3)."""
-    return np.asarray(draw(scene, SIZE))
+def picture(scene: Scene, scale: int = 1) -> np.ndarray:
+    """The scene drawn at full size, uint8 (256, 256, 3), or at a multiple of it."""
+    return np.asarray(draw(scene, scale * SIZE))
 
 
 def encoder_picture(full: np.ndarray) -> np.ndarray:
-    """A full picture at the encoder's size, uint8 (192, 192, 3)."""
-    return np.asarray(Image.fromarray(full).resize((ENCODED_SIZE, ENCODED_SIZE), Image.Resampling.BILINEAR))
+    """A full picture, or a multiple, at the encoder's size, uint8 (192, 192, 3) or the multiple."""
+    side = len(full) * ENCODED_SIZE // SIZE
+    return np.asarray(Image.fromarray(full).resize((side, side), Image.Resampling.BILINEAR))

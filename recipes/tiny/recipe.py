@@ -1,6 +1,7 @@
 """The recipe that makes the built-in tiny cascade: its parts in order, each trained and shipped alone.
 
     stage_a, clip     pixels <-> Stage A latent; the CLIP pair
+    words             the text encoder once more: each word's state says that word
     compressor        effnet and Stage B together: the encoder learns through its decoder
     stage_b           Stage B alone on the frozen encoder
     stage_b_refined   Stage B on its own estimates
@@ -36,13 +37,14 @@ from .data import test_scenes
 from .judge import Studio, judge
 from .picture_parts import compressor, previewer, stage_a, stage_b
 from .refining_parts import stage_a_decoder, stage_b_refined
-from .text_parts import clip, stage_c
+from .text_parts import clip, stage_c, words
 from .training_data import Data
 from .training_part import Part
 
 PARTS: dict[str, tuple[Callable[[Data, int], Part[Any]], int]] = {
     "stage_a": (stage_a, 3000),
     "clip": (clip, 1600),
+    "words": (words, 2500),
     "compressor": (compressor, 3200),
     "stage_b": (stage_b, 13200),
     "stage_b_refined": (stage_b_refined, 6000),

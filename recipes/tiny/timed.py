@@ -143,4 +143,6 @@ class _Log:
 
 def gpu_amounts(pictures: int) -> Amounts:
     """Amounts for a GPU, whose memory holds all and which encodes in seconds what takes a CPU an hour."""
-    return Amounts(pictures, pictures, max(pictures // 4, 1), max(pictures // 2, 1))
+    quarter = max(pictures // 4, 1)
+    half = max(pictures // 2, 1)
+    return Amounts(pictures, latents=pictures, wider=quarter, large=quarter, estimates=quarter, small=half)

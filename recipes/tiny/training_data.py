@@ -29,11 +29,12 @@ from ...cascade_core.models.text import TextEmbedding, TextEncoder
 from ...cascade_core.models.vision import ImageEncoder
 from .attributes import FACE_START, attributes
 from .caches import Tables
-from .caption_kinds import KINDS, TOKENIZER, VARIANTS, token_row, token_rows
+from .caption_kinds import KINDS, TOKENIZER, VARIANTS, token_row, token_rows, wider_token_rows
 from .data import CELLS, ENCODED_SIZE, encoder_picture, picture, training_scene
 from .masks import sample_mask
 from .networks import Network, shipped
 from .training_part import CPU, autocast
+from .wider import wider_scene
 
 SMALL_SIDES = (12, 16, 16, 16, 20, 24, 32, 64)  # sides of the pictures that super-resolution enlarges
 OUTLINE_REACH = 0.06  # a change of colour that is an outline
@@ -47,6 +48,8 @@ class Amounts:
 
     pictures: int = 24576  # kept with their Stage A latents
     latents: int = 65536  # kept as Stage C latents, for Stage C
+    wider: int = 16384  # kept as Stage C latents of scenes in other colours
+    large: int = 8192  # kept as Stage C latents of pictures of twice the side
     estimates: int = 1024  # kept as Stage B leaves them, for Stage A's decoder
     small: int = 8192  # kept as the latents of small pictures, for super-resolution
 
@@ -58,6 +61,14 @@ def full_row(index: int) -> np.ndarray:
 
 def encoded_row(index: int) -> np.ndarray:
     return encoder_picture(full_row(index))
+
+
+def wider_row(index: int) -> np.ndarray:
+    return encoder_picture(picture(wider_scene(index)))
+
+
+def large_row(index: int) -> np.ndarray:
+    return encoder_picture(picture(training_scene(index), 2))
 
 
 def seen_row(index: int) -> np.ndarray:
@@ -105,7 +116,9 @@ DRAWN: dict[str, Callable[[int], np.ndarray]] = {
     "masks": mask_row,
     **{f"tokens_{kind}": partial(token_rows, kind) for kind in KINDS},
 }
-"""Tables that need no network, by name."""
+"""Tables that need no network, by name: of the training scenes."""
+WIDER: dict[str, Callable[[int], np.ndarray]] = {"wider": wider_row, "tokens_wider": wider_token_rows}
+LARGE: dict[str, Callable[[int], np.ndarray]] = {"large": large_row}
 
 
 def float_pixels(pictures: Tensor) -> Tensor:
@@ -123,6 +136,17 @@ def shrunk(pixels: Tensor, side: int) -> Tensor:
     """Pictures (B, 3, H, W) at a few pixels a side, as a file of them would hold."""
     small = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True)
     return (small.clamp(0, 1) * 255).round() / 255
+
+
+def told(ids: Tensor) -> Tensor:
+    """Bool (B, L), true up to the first end token, which also pads."""
+    ends = ids == TOKENIZER.end
+    return ends.cumsum(1) <= ends.long()
+
+
+def is_end(ids: Tensor) -> Tensor:
+    """Bool (B, L), true at the first end token."""
+    return told(ids) & (ids == TOKENIZER.end)
 
 
 def weights_mark(*kinds: str) -> str:
@@ -159,11 +183,12 @@ class Data:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # threads do not live on in forked processes, which would wait for them
         import_opencv().setNumThreads(0)
-        self.tables.draw(DRAWN, most)
+        for makers, rows in ((DRAWN, most), (WIDER, self.amounts.wider), (LARGE, self.amounts.large)):
+            self.tables.draw(makers, rows)
         torch.set_num_threads(threads)
 
     def _drawn(self, name: str, rows: int) -> Tensor:
-        return self.tables.drawn(name, rows, DRAWN[name])
+        return self.tables.drawn(name, rows, (DRAWN | WIDER | LARGE)[name])
 
     def some(self, rows: int | Tensor, batch: int) -> Tensor:
         """Random indices (B,), of the first `rows` or of these."""
@@ -207,18 +232,27 @@ class Data:
         table = self._drawn("masks", self.amounts.pictures)
         return lambda indices: table[indices, None].float()
 
-    def texts(self, kind: str, drop: float = 0.0) -> Callable[[Tensor], TextEmbedding]:
-        """One of each scene's captions of a kind through the text encoder, the empty one with probability `drop`."""
-        table = self._drawn(f"tokens_{kind}", self.amounts.latents)
-        module = self.ready(shipped(TextEncoder))
+    def tokens(self, kind: str) -> Rows:
+        """Token ids (B, L) of one of each scene's captions of a kind, or of each wider scene's."""
+        table = self._drawn(f"tokens_{kind}", self.amounts.wider if kind == "wider" else self.amounts.latents)
+        return lambda indices: table[indices, torch.randint(VARIANTS, indices.shape, device=self.device)].long()
+
+    def texts(self, kind: str, drop: float = 0.0, whole: float = 1.0) -> Callable[[Tensor], TextEmbedding]:
+        """One of each scene's captions of a kind through the text encoder, the empty one with probability `drop`.
+
+        whole: how often there is what knows the whole caption, the pooled vector and the end's row; zeros otherwise.
+        """
+        tokens, module = self.tokens(kind), self.ready(shipped(TextEncoder))
         empty = torch.as_tensor(token_row("")).to(self.device)
 
         @torch.no_grad()
         def rows(indices: Tensor) -> TextEmbedding:
-            ids = table[indices, torch.randint(VARIANTS, indices.shape, device=self.device)]
-            ids = torch.where(self.happens(drop, len(ids), 1), empty, ids).long()
-            ends = ids == TOKENIZER.end  # which also pads
-            return TextEmbedding(*module(ids, (ends.cumsum(1) <= ends.long()).long()))
+            ids = torch.where(self.happens(drop, len(indices), 1), empty, tokens(indices)).long()
+            sequence, pooled = module(ids, told(ids).long())
+            if whole < 1:
+                knows = self.happens(whole, len(ids), 1)
+                sequence, pooled = sequence * (knows | ~is_end(ids))[..., None], pooled * knows
+            return TextEmbedding(sequence, pooled)
 
         return rows
 
@@ -236,6 +270,26 @@ class Data:
         """Stage C latents (B, 16, 6, 6)."""
         encoded, module = self.encoded(), self.ready(shipped(Effnet))
         return self._computed("latents_c", ("effnet",), self.amounts.latents, lambda some: module(encoded(some)))
+
+    def wider_latents(self) -> Rows:
+        """Stage C latents (B, 16, 6, 6) of the wider scenes."""
+        return self._encoded_once("wider", self.amounts.wider)
+
+    def large_latents(self) -> Rows:
+        """Stage C latents (B, 16, 12, 12) of pictures of twice the side."""
+        return self._encoded_once("large", self.amounts.large)
+
+    def _encoded_once(self, name: str, rows: int) -> Rows:
+        """Latents of a table of pictures, which a CPU draws as it encodes them, without a file."""
+        module, maker = self.ready(shipped(Effnet)), (WIDER | LARGE)[name]
+        table = None if self.device.type == "cpu" else self._drawn(name, rows)
+
+        def make(indices: Tensor) -> Tensor:
+            if table is None:
+                return module(to_pixels(np.stack([maker(int(index)) for index in indices])))
+            return module(float_pixels(table[indices]))
+
+        return self._computed(f"{name}_latents", ("effnet",), rows, make)
 
     def small_latents(self) -> Rows:
         """Stage C latents of pictures that were shrunk to a few pixels, as the super-resolution hint has them."""

@@ -50,7 +50,7 @@ def test_other_weights_have_other_latents(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_tables_in_memory_are_those_in_files(tmp_path: Path) -> None:
-    few = training_data.Amounts(pictures=6, latents=6)
+    few = training_data.Amounts(pictures=6, latents=6, wider=4, large=2)
     files, memory = (training_data.Data(tmp_path / name, amounts=few) for name in ("files", "memory"))
     memory.draw_ahead()
     rows = torch.tensor([5, 0])

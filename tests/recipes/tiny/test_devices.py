@@ -20,7 +20,7 @@ from stable_cascade_nodes.recipes.tiny.timed import SHARES
 from stable_cascade_nodes.recipes.tiny.training_data import Amounts, Data
 
 META = torch.device("meta")
-FEW = Amounts(pictures=8, latents=8, estimates=8, small=8)
+FEW = Amounts(pictures=8, latents=8, wider=8, large=8, estimates=8, small=8)
 
 
 @pytest.fixture
