@@ -72,20 +72,10 @@ def words(data: Data, steps: int) -> Part[TextEncoder]:
     made of.
     """
     teacher, tokens = data.ready(shipped(TextEncoder)), data.tokens("composed")
-    colors = torch.zeros(TOKENIZER.end + 1, dtype=torch.bool)
-    colors[[TOKENIZER.encode(word)[0] for word in {*COLORS, *SKINS, *HAIRS, *BACKGROUNDS}]] = True
-    colors = colors.to(data.device)
+    colors = color_words().to(data.device)
     module = data.ready(begun(TextEncoder))
     batch = data.batch(128)
     jumbled = batch // 8
-
-    def apart(ids: Tensor) -> Tensor:
-        """The teacher's sequence (B, L, D) where colours are seen by none but themselves."""
-        place = torch.arange(ids.shape[1], device=ids.device)
-        itself, before = place[:, None] == place, place[:, None] >= place
-        mask = before & told(ids)[:, None] & (itself | ~colors[ids][:, None])
-        tower = teacher.text_model
-        return tower.encoder(tower.embeddings(ids), mask[:, None])
 
     def loss(_: np.random.Generator) -> dict[str, Tensor]:
         captions = tokens(data.some(data.amounts.latents, batch - jumbled))
@@ -93,7 +83,7 @@ def words(data: Data, steps: int) -> Part[TextEncoder]:
         seen, end = told(ids).long(), is_end(ids)[..., None]
         with torch.no_grad():
             whole, pooled = teacher(ids, seen)
-            wanted = torch.where(end, whole, apart(ids))
+            wanted = torch.where(end, whole, apart(teacher, ids, colors))
         sequence, found = module(ids, seen)
         error = (sequence - wanted).square() / wanted.var()
         return {
@@ -103,6 +93,22 @@ def words(data: Data, steps: int) -> Part[TextEncoder]:
         }
 
     return Part(module, loss, Plan(steps, 1e-3, flat=0.2, ema=0.998, weight_decay=0.0), ship, batch)
+
+
+def color_words() -> Tensor:
+    """Bool (tokens,), true for words of colours, skins, hairs and backgrounds."""
+    colors = torch.zeros(TOKENIZER.end + 1, dtype=torch.bool)
+    colors[[TOKENIZER.encode(word)[0] for word in {*COLORS, *SKINS, *HAIRS, *BACKGROUNDS}]] = True
+    return colors
+
+
+def apart(encoder: TextEncoder, ids: Tensor, hidden: Tensor) -> Tensor:
+    """The sequence (B, L, D) of ids (B, L) where tokens that are `hidden` (tokens,) are seen by themselves alone."""
+    place = torch.arange(ids.shape[1], device=ids.device)
+    itself, before = place[:, None] == place, place[:, None] >= place
+    mask = before & told(ids)[:, None] & (itself | ~hidden[ids][:, None])
+    tower = encoder.text_model
+    return tower.encoder(tower.embeddings(ids), mask[:, None])
 
 
 def _jumbled(batch: int, device: torch.device) -> Tensor:

@@ -26,6 +26,7 @@ from .recipe import PARTS
 from .training_data import Amounts, Data
 
 SHARES: dict[str, float] = {
+    "words": 2,
     "compressor": 38,
     "stage_b": 12,
     "stage_b_refined": 5,
@@ -42,6 +43,7 @@ SHARES: dict[str, float] = {
 COMPILED = ("compressor", "stage_b", "stage_c")  # long enough to make up for the seconds of compiling
 
 FILES: dict[str, tuple[str, ...]] = {
+    "words": ("text_encoder",),
     "compressor": ("effnet", "stage_b"),
     "stage_b_refined": ("stage_b",),
     "stage_a_decoder": ("stage_a",),

@@ -15,6 +15,7 @@ from stable_cascade_nodes.cascade_core.builtin.draw import draw
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import split_words
 from stable_cascade_nodes.recipes.tiny import text_parts
+from stable_cascade_nodes.recipes.tiny.caption_kinds import token_row
 from stable_cascade_nodes.recipes.tiny.captions import VOCABULARY, captions
 from stable_cascade_nodes.recipes.tiny.networks import shipped
 from stable_cascade_nodes.recipes.tiny.training_data import Amounts, Data, is_end, told
@@ -80,13 +81,16 @@ def test_where_a_caption_ends() -> None:
     assert told(ids).sum(1).tolist() == [4, 2] and is_end(ids).nonzero().tolist() == [[0, 3], [1, 1]]
 
 
-def test_the_shipped_encoder_reads_colours_where_they_stand() -> None:
-    """Of two prompts that differ in a colour, that word's state differs and the following ones hardly do."""
+def test_apart_a_colour_is_known_where_it_stands_alone() -> None:
     encoder = shipped(TextEncoder)
-    prompt = "a large {} cross at the center on a white background"
-    yellow, blue = encoder.encode([prompt.format(word) for word in ("yellow", "blue")]).sequence
-    apart = (yellow - blue).norm(dim=-1) / blue.norm(dim=-1)
-    words = len(split_words(prompt))
-    color = 1 + split_words(prompt).index("{}")
-    assert torch.all(apart[:color] == 0) and apart[color] > 0.5
-    assert apart[color + 1 : 1 + words].max() < 0.3 * apart[color]
+    prompts = [f"a large {color} cross at the center on a white background" for color in ("yellow", "blue")]
+    ids = torch.as_tensor(np.stack([token_row(prompt) for prompt in prompts])).long()
+    yellow, blue = text_parts.apart(encoder, ids, text_parts.color_words())
+    color = 1 + split_words(prompts[0]).index("yellow")
+    differs = (yellow - blue).abs().amax(1) > 1e-5
+    assert differs.nonzero().flatten().tolist() == [color]
+    usual = encoder.encode(prompts).sequence[0]
+    assert torch.allclose(yellow[: color + 1], usual[: color + 1], atol=1e-5)
+    assert not torch.allclose(yellow[color + 1], usual[color + 1], atol=0.1)
+    nothing = torch.zeros_like(text_parts.color_words())
+    assert torch.allclose(text_parts.apart(encoder, ids, nothing)[0], usual, atol=1e-4)
