@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -122,10 +124,16 @@ class Browser:
         from selenium.common.exceptions import WebDriverException
         from urllib3.exceptions import HTTPError
 
+        if self._driver is None:
+            return
+        driver, self._driver = self._driver, None
+        threads = Path(f"/proc/{driver.service.process.pid}/task").glob("*/children")
+        browsers = [int(pid) for thread in threads for pid in thread.read_text().split()]
         with suppress(WebDriverException, HTTPError):
-            if self._driver is not None:
-                self._driver.quit()
-        self._driver = None
+            driver.quit()
+        for browser in browsers:  # one that no longer answers outlives its driver
+            with suppress(ProcessLookupError):
+                os.kill(browser, signal.SIGKILL)
 
     def _start(self) -> Any:
         from selenium import webdriver
