@@ -94,3 +94,13 @@ def test_apart_a_colour_is_known_where_it_stands_alone() -> None:
     assert not torch.allclose(yellow[color + 1], usual[color + 1], atol=0.1)
     nothing = torch.zeros_like(text_parts.color_words())
     assert torch.allclose(text_parts.apart(encoder, ids, nothing)[0], usual, atol=1e-4)
+
+
+def test_stage_c_learns_from_scenes_of_all_sorts(few: Data) -> None:
+    assert few.wider_latents()(torch.arange(2)).shape == (2, 16, 6, 6)
+    assert few.large_latents()(torch.arange(2)).shape == (2, 16, 12, 12)
+    part = text_parts.stage_c(few, 10)
+    losses = part.loss(np.random.default_rng(0))
+    assert list(losses) == ["v", "large"] and all(0 < loss.item() < 1 for loss in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(parameter.grad is not None for parameter in part.module.parameters())
