@@ -140,7 +140,7 @@ class Scene:
     face: Face | None = None
 
 
-class _Jitter:
+class Jitter:
     """The small deviations of one scene; without a generator there are none."""
 
     def __init__(self, rng: np.random.Generator | None) -> None:
@@ -170,7 +170,7 @@ def one_shape(
 
     ``place`` None means that any place would do; the shape is then at the center. ValueError on unknown words.
     """
-    jitter = _Jitter(rng)
+    jitter = Jitter(rng)
     x, y = _known("center" if place is None else place, PLACES, "place")
     radius = _known(size, RADII, "size") * (1 + jitter.shift(SIZE_JITTER))
     rgb = _shape_rgb(color, shape, jitter)
@@ -191,7 +191,7 @@ def related_shapes(
     """
     if first[1:] == second[1:]:
         raise ValueError(f"two shapes in a relation must differ in colour or shape, both are {' '.join(first[1:])}")
-    jitter = _Jitter(rng)
+    jitter = Jitter(rng)
     centers = _known(relation, RELATIONS, "relation")
     along = jitter.shift(PLACE_JITTER)  # both shapes move together: apart they may touch, and are then hard to tell
     sideways = relation in ("left of", "right of")
@@ -210,7 +210,7 @@ def counted_shapes(
     number: str, color: str, shape: str, background: str, rng: np.random.Generator | None = None
 ) -> Scene:
     """Two, three or four alike shapes (``number`` is the word). ValueError on unknown words."""
-    jitter = _Jitter(rng)
+    jitter = Jitter(rng)
     radius = jitter.between(*COUNT_RADII)
     centers = _known(number, COUNTS, "number")
     rgb = _shape_rgb(color, shape, jitter)
@@ -229,7 +229,7 @@ def face_scene(
     """A face; ``long`` is its hair's length, ``mouth`` one of MOUTHS. ValueError on unknown words."""
     if mouth not in MOUTHS:
         raise ValueError(f"{mouth!r} is not a mouth; choose from {', '.join(MOUTHS)}")
-    jitter = _Jitter(rng)
+    jitter = Jitter(rng)
     face = Face(
         skin,
         hair,
@@ -279,11 +279,11 @@ def _known(word: str, table: Mapping[str, Value], what: str) -> Value:
     return table[word]
 
 
-def _background(word: str, jitter: _Jitter) -> Rgb:
+def _background(word: str, jitter: Jitter) -> Rgb:
     return jitter.rgb(_known(word, BACKGROUNDS, "background"), BACKGROUND_JITTER)
 
 
-def _shape_rgb(color: str, shape: str, jitter: _Jitter) -> Rgb:
+def _shape_rgb(color: str, shape: str, jitter: Jitter) -> Rgb:
     _known(shape, PLURALS, "shape")
     return jitter.rgb(_known(color, COLORS, "colour"), COLOR_JITTER)
 

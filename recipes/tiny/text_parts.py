@@ -20,7 +20,7 @@ from .caption_kinds import TOKENIZER
 from .captions import VOCABULARY, sample_caption
 from .data import training_scene
 from .networks import begun, built, ship, shipped
-from .training_data import Data, is_end, told
+from .training_data import Data, is_end, until_end
 from .training_part import Denoising, Part, attribute_loss
 
 
@@ -80,7 +80,7 @@ def words(data: Data, steps: int) -> Part[TextEncoder]:
     def loss(_: np.random.Generator) -> dict[str, Tensor]:
         captions = tokens(data.some(data.amounts.latents, batch - jumbled))
         ids = torch.cat([captions, _jumbled(jumbled, data.device)])
-        seen, end = told(ids).long(), is_end(ids)[..., None]
+        seen, end = until_end(ids).long(), is_end(ids)[..., None]
         with torch.no_grad():
             whole, pooled = teacher(ids, seen)
             wanted = torch.where(end, whole, apart(teacher, ids, colors))
@@ -106,7 +106,7 @@ def apart(encoder: TextEncoder, ids: Tensor, hidden: Tensor) -> Tensor:
     """The sequence (B, L, D) of ids (B, L) where tokens that are `hidden` (tokens,) are seen by themselves alone."""
     place = torch.arange(ids.shape[1], device=ids.device)
     itself, before = place[:, None] == place, place[:, None] >= place
-    mask = before & told(ids)[:, None] & (itself | ~hidden[ids][:, None])
+    mask = before & until_end(ids)[:, None] & (itself | ~hidden[ids][:, None])
     tower = encoder.text_model
     return tower.encoder(tower.embeddings(ids), mask[:, None])
 

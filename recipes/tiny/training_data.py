@@ -119,6 +119,7 @@ DRAWN: dict[str, Callable[[int], np.ndarray]] = {
 """Tables that need no network, by name: of the training scenes."""
 WIDER: dict[str, Callable[[int], np.ndarray]] = {"wider": wider_row, "tokens_wider": wider_token_rows}
 LARGE: dict[str, Callable[[int], np.ndarray]] = {"large": large_row}
+MAKERS = DRAWN | WIDER | LARGE
 
 
 def float_pixels(pictures: Tensor) -> Tensor:
@@ -138,7 +139,7 @@ def shrunk(pixels: Tensor, side: int) -> Tensor:
     return (small.clamp(0, 1) * 255).round() / 255
 
 
-def told(ids: Tensor) -> Tensor:
+def until_end(ids: Tensor) -> Tensor:
     """Bool (B, L), true up to the first end token, which also pads."""
     ends = ids == TOKENIZER.end
     return ends.cumsum(1) <= ends.long()
@@ -146,7 +147,7 @@ def told(ids: Tensor) -> Tensor:
 
 def is_end(ids: Tensor) -> Tensor:
     """Bool (B, L), true at the first end token."""
-    return told(ids) & (ids == TOKENIZER.end)
+    return until_end(ids) & (ids == TOKENIZER.end)
 
 
 def weights_mark(*kinds: str) -> str:
@@ -188,7 +189,7 @@ class Data:
         torch.set_num_threads(threads)
 
     def _drawn(self, name: str, rows: int) -> Tensor:
-        return self.tables.drawn(name, rows, (DRAWN | WIDER | LARGE)[name])
+        return self.tables.drawn(name, rows, MAKERS[name])
 
     def some(self, rows: int | Tensor, batch: int) -> Tensor:
         """Random indices (B,), of the first `rows` or of these."""
@@ -211,10 +212,14 @@ class Data:
         return rows
 
     def full(self) -> Rows:
-        """Pictures uint8 (B, 256, 256, 3); a CPU draws them each time, as a file of them would be large."""
+        """Pictures uint8 (B, 256, 256, 3)."""
+        return self._pictures("full", self.amounts.pictures)
+
+    def _pictures(self, name: str, rows: int) -> Rows:
+        """Pictures uint8 (B, H, W, 3) of a table; a CPU draws them each time, as a file of them would be large."""
         if self.device.type == "cpu":
-            return lambda indices: torch.as_tensor(np.stack([full_row(int(i)) for i in indices]))
-        table = self._drawn("full", self.amounts.pictures)
+            return lambda indices: torch.as_tensor(np.stack([MAKERS[name](int(index)) for index in indices]))
+        table = self._drawn(name, rows)
         return lambda indices: table[indices]
 
     def labels(self) -> Rows:
@@ -248,7 +253,7 @@ class Data:
         @torch.no_grad()
         def rows(indices: Tensor) -> TextEmbedding:
             ids = torch.where(self.happens(drop, len(indices), 1), empty, tokens(indices)).long()
-            sequence, pooled = module(ids, told(ids).long())
+            sequence, pooled = module(ids, until_end(ids).long())
             if whole < 1:
                 knows = self.happens(whole, len(ids), 1)
                 sequence, pooled = sequence * (knows | ~is_end(ids))[..., None], pooled * knows
@@ -273,23 +278,16 @@ class Data:
 
     def wider_latents(self) -> Rows:
         """Stage C latents (B, 16, 6, 6) of the wider scenes."""
-        return self._encoded_once("wider", self.amounts.wider)
+        return self._encoded("wider", self.amounts.wider)
 
     def large_latents(self) -> Rows:
         """Stage C latents (B, 16, 12, 12) of pictures of twice the side."""
-        return self._encoded_once("large", self.amounts.large)
+        return self._encoded("large", self.amounts.large)
 
-    def _encoded_once(self, name: str, rows: int) -> Rows:
-        """Latents of a table of pictures, which a CPU draws as it encodes them, without a file."""
-        module, maker = self.ready(shipped(Effnet)), (WIDER | LARGE)[name]
-        table = None if self.device.type == "cpu" else self._drawn(name, rows)
-
-        def make(indices: Tensor) -> Tensor:
-            if table is None:
-                return module(to_pixels(np.stack([maker(int(index)) for index in indices])))
-            return module(float_pixels(table[indices]))
-
-        return self._computed(f"{name}_latents", ("effnet",), rows, make)
+    def _encoded(self, name: str, rows: int) -> Rows:
+        """Stage C latents of a table of pictures."""
+        pictures, module = self._pictures(name, rows), self.ready(shipped(Effnet))
+        return self._computed(f"{name}_latents", ("effnet",), rows, lambda some: module(float_pixels(pictures(some))))
 
     def small_latents(self) -> Rows:
         """Stage C latents of pictures that were shrunk to a few pixels, as the super-resolution hint has them."""

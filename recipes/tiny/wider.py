@@ -1,14 +1,13 @@
 """Scenes in colours that the picture world does not have there, for Stage C: blue hair, mint skin, a brown star.
 
-Each word then goes with three times as many others, and what was held out is composed of words with their own meaning.
-All words are those of captions, and none of a held-out combination is changed into one.
+Each word then goes with two to three times as many others, so that it has to have a meaning of its own, of which what
+was held out can be composed. All words are those of captions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from ...cascade_core.builtin.world import (
     HAIRS,
     SKINS,
     Face,
+    Jitter,
     Rgb,
     Scene,
     sample_scene,
@@ -42,9 +42,8 @@ SKIN_COLORS: dict[str, Rgb] = {
 }
 
 
-@lru_cache(maxsize=1 << 16)
 def wider_scene(index: int) -> Scene:
-    """Scene number `index` of these: no combination in it is held out of training, or is in the picture world."""
+    """Scene number `index` of these. Of two shapes one may be the picture world's; no combination is held out."""
     random = np.random.default_rng((7, index))
     scene = sample_scene(random, "face" if random.random() < FACES else None)
     if scene.face is not None:
@@ -76,6 +75,4 @@ def _other(table: dict[str, Rgb], taken: Collection[str], random: np.random.Gene
     """A word of the table that is not taken, and its colour with the world's jitter."""
     words = [word for word in table if word not in taken]
     word = words[int(random.integers(len(words)))]
-    steps = random.integers(-COLOR_JITTER, COLOR_JITTER + 1, 3)
-    red, green, blue = (min(max(channel + int(step), 0), 255) for channel, step in zip(table[word], steps, strict=True))
-    return word, (red, green, blue)
+    return word, Jitter(random).rgb(table[word], COLOR_JITTER)

@@ -127,8 +127,10 @@ class Browser:
         if self._driver is None:
             return
         driver, self._driver = self._driver, None
-        threads = Path(f"/proc/{driver.service.process.pid}/task").glob("*/children")
-        browsers = [int(pid) for thread in threads for pid in thread.read_text().split()]
+        browsers: list[int] = []
+        for thread in Path(f"/proc/{driver.service.process.pid}/task").glob("*/children"):
+            with suppress(OSError):  # a thread may have ended
+                browsers += map(int, thread.read_text().split())
         with suppress(WebDriverException, HTTPError):
             driver.quit()
         for browser in browsers:  # one that no longer answers outlives its driver

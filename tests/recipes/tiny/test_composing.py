@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from stable_cascade_nodes.cascade_core.builtin import world
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
@@ -18,7 +17,7 @@ from stable_cascade_nodes.recipes.tiny import text_parts
 from stable_cascade_nodes.recipes.tiny.caption_kinds import token_row
 from stable_cascade_nodes.recipes.tiny.captions import VOCABULARY, captions
 from stable_cascade_nodes.recipes.tiny.networks import shipped
-from stable_cascade_nodes.recipes.tiny.training_data import Amounts, Data, is_end, told
+from stable_cascade_nodes.recipes.tiny.training_data import Amounts, Data, is_end, until_end
 from stable_cascade_nodes.recipes.tiny.wider import wider_scene
 
 WIDER = [wider_scene(index) for index in range(400)]
@@ -54,10 +53,6 @@ def test_wider_scenes_are_told_in_known_words_and_drawn_in_those_colours() -> No
     assert draw(plain, 256).getpixel(cheek) == face.face.skin_rgb
 
 
-def _ids(few: Data) -> Tensor:
-    return few.tokens("composed")(torch.arange(8))
-
-
 def test_words_learn_to_say_themselves_and_the_pooled_vector_stays(few: Data) -> None:
     part = text_parts.words(few, 10)
     losses = part.loss(np.random.default_rng(0))
@@ -78,7 +73,7 @@ def test_the_whole_caption_is_told_in_as_many_rows_as_asked(few: Data) -> None:
 def test_where_a_caption_ends() -> None:
     ids = torch.tensor([[50, 3, 4, 51, 51, 51], [50, 51, 51, 51, 51, 51]])
     ids = ids + (text_parts.TOKENIZER.end - 51)
-    assert told(ids).sum(1).tolist() == [4, 2] and is_end(ids).nonzero().tolist() == [[0, 3], [1, 1]]
+    assert until_end(ids).sum(1).tolist() == [4, 2] and is_end(ids).nonzero().tolist() == [[0, 3], [1, 1]]
 
 
 def test_apart_a_colour_is_known_where_it_stands_alone() -> None:
