@@ -37,7 +37,7 @@ STATE = "state.safetensors"
 
 
 class OtherTrainingError(CascadeError):
-    """What is asked for is not what the state of its folder began with, or less than it has done."""
+    """What is asked for began otherwise or is less than what its folder has, or would replace a file of another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,10 @@ class TrainingRun:
     """The steps of a task. Stopped at any moment, the same run goes on from its last state."""
 
     def __init__(self, task: Task[Any, Any], folder: Path, target: Path) -> None:
-        """target: the finished file. OtherTrainingError where the folder has the state of something else."""
+        """target: the finished file.
+
+        OtherTrainingError where the folder has the state of something else, or has none while the file is there.
+        """
         self.task, self.folder, self.target = task, folder, target
         self.origin = _plain({"what": task.kind, **task.origin()})
         self.state = folder / STATE
@@ -189,6 +192,11 @@ class TrainingRun:
     def _check(self) -> int:
         """Steps done so far; CascadeError where they were taken with something else."""
         if not self.state.exists():
+            if self.target.exists():
+                raise OtherTrainingError(
+                    f"{self.target} is there already, and {self.folder} has no training that made it: choose another"
+                    " name, or move that file away"
+                )
             return 0
         head = read_head(self.state)
         before = self._origin_of(head)

@@ -209,6 +209,13 @@ def test_a_full_disk_says_so_and_no_half_of_a_file_is_left(
     assert (tmp_path / "fast.safetensors").is_file()
 
 
+def test_a_file_that_no_state_made_is_never_replaced(models: StageCModels, tmp_path: Path) -> None:
+    (tmp_path / "fast.safetensors").write_bytes(b"someone's")
+    with pytest.raises(OtherTrainingError, match=r"fast\.safetensors is there already, and .*run has no training"):
+        start(models, "stage_c", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fast.safetensors", "prompts.txt"]
+
+
 def test_resumed_only_with_what_it_began_with(models: StageCModels, tmp_path: Path) -> None:
     finish(start(models, "stage_c", tmp_path, schedule="constant"))
     with pytest.raises(OtherTrainingError, match=r"began otherwise: teacher_cfg was 4.0, is 2.0"):
