@@ -16,7 +16,7 @@ from ...cascade_core.models.controlnet import ControlNet
 from ...cascade_core.models.effnet import Effnet
 from ...cascade_core.models.stage_c import StageC
 from ...cascade_core.training.plan import Plan
-from .networks import ship_controlnet, shipped
+from .networks import begun_controlnet, ship_controlnet, shipped
 from .training_data import Data, Rows
 from .training_part import Denoising, Part, WarmUp, autocast
 
@@ -31,12 +31,17 @@ class Reader(nn.Module):
 
     def __init__(self, mode: str) -> None:
         super().__init__()
-        self.net = ControlNet(PRESETS["controlnet"][f"tiny {mode}"])
+        self.net = begun_controlnet(mode) or _fresh(mode)
         self.reader = nn.Conv2d(self.net.config.c_out, 16, 1)
-        if self.net.config.bottleneck == "effnet":
-            _learn_from(self.net, shipped(Effnet))
-        if self.net.config.bottleneck == "simple":  # numbers of length 1 in all are small for a first convolution
-            self.net.backbone[0].get_parameter("weight").data *= 8
+
+
+def _fresh(mode: str) -> ControlNet:
+    net = ControlNet(PRESETS["controlnet"][f"tiny {mode}"])
+    if net.config.bottleneck == "effnet":
+        _learn_from(net, shipped(Effnet))
+    if net.config.bottleneck == "simple":  # numbers of length 1 in all are small for a first convolution
+        net.backbone[0].get_parameter("weight").data *= 8
+    return net
 
 
 def _learn_from(net: ControlNet, effnet: Effnet) -> None:

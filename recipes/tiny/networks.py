@@ -62,6 +62,15 @@ def begun(network: type[Network]) -> Network:
     return built(network)
 
 
+def begun_controlnet(mode: str) -> ControlNet | None:
+    """The shipped ControlNet for this kind of hint, to be trained on; None where none is shipped."""
+    if not control_path(mode).exists():
+        return None
+    module = load("controlnet", control_path(mode), dtype="float32").module
+    assert isinstance(module, ControlNet)
+    return module.requires_grad_(True)
+
+
 def ship(module: nn.Module) -> None:
     """Write a network as the built-in one of its class, in half precision."""
     kind = KIND_OF[type(module)]

@@ -11,8 +11,8 @@
     canny, inpainting, super_resolution, identity    the ControlNets of the frozen Stage C
 
 A part's optimiser state lies in the work folder and lets it go on at any moment; what ships is the average of its
-weights, in half precision. Stage B and Stage C, their state gone, start from what is shipped. Curves: README.md
-beside this file.
+weights, in half precision. Stage B, Stage C and the ControlNets, their state gone, start from what is shipped. Curves:
+README.md beside this file.
 """
 
 from __future__ import annotations

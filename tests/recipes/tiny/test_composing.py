@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from stable_cascade_nodes.cascade_core.builtin import world
+from stable_cascade_nodes.cascade_core.builtin import control_path, world
 from stable_cascade_nodes.cascade_core.builtin.draw import draw
+from stable_cascade_nodes.cascade_core.files.load import load
+from stable_cascade_nodes.cascade_core.models.effnet import Effnet
 from stable_cascade_nodes.cascade_core.models.text import TextEncoder
 from stable_cascade_nodes.cascade_core.models.tokenizer import split_words
-from stable_cascade_nodes.recipes.tiny import text_parts
+from stable_cascade_nodes.recipes.tiny import networks, text_parts
 from stable_cascade_nodes.recipes.tiny.caption_kinds import token_row
 from stable_cascade_nodes.recipes.tiny.captions import VOCABULARY, captions
+from stable_cascade_nodes.recipes.tiny.control_parts import Reader
 from stable_cascade_nodes.recipes.tiny.networks import shipped
 from stable_cascade_nodes.recipes.tiny.training_data import Amounts, Data, is_end, until_end
 from stable_cascade_nodes.recipes.tiny.wider import wider_scene
@@ -99,3 +102,18 @@ def test_stage_c_learns_from_scenes_of_all_sorts(few: Data) -> None:
     assert list(losses) == ["v", "large"] and all(0 < loss.item() < 1 for loss in losses.values())
     torch.stack(list(losses.values())).sum().backward()
     assert all(parameter.grad is not None for parameter in part.module.parameters())
+
+
+def test_a_controlnet_goes_on_from_what_is_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its linear reader is new. Where none is shipped its backbone begins with the encoder's middle layers."""
+    own = load("controlnet", control_path("canny"), dtype="float32").module.state_dict()
+    begun = Reader("canny").net
+    assert all(torch.equal(tensor, own[name]) for name, tensor in begun.state_dict().items())
+    assert not torch.equal(
+        own["backbone.2.0.block.0.0.weight"], shipped(Effnet).state_dict()["backbone.2.0.block.0.0.weight"]
+    )
+    assert all(parameter.requires_grad for parameter in begun.parameters())
+    monkeypatch.setattr(networks, "control_path", lambda mode: tmp_path / mode)
+    fresh, encoder = (net.backbone[2].state_dict() for net in (Reader("canny").net, shipped(Effnet)))
+    assert fresh.keys() == encoder.keys()
+    assert all(torch.equal(tensor, encoder[name]) for name, tensor in fresh.items() if name.endswith("weight"))
