@@ -27,17 +27,18 @@ from ...cascade_core.builtin.world import (
 FACES = 0.6  # share of these scenes: skins and hairs have the fewest partners
 
 _PLAIN = ("gray", "mint", "rose", "sky")
+_BRIGHT = ("green", "blue", "yellow", "orange", "purple", "pink")
 SHAPE_COLORS: dict[str, Rgb] = {
     **{word: BACKGROUNDS[word] for word in ("white", *_PLAIN)},
     **{word: HAIRS[word] for word in ("brown", "blonde")},
     "tan": SKINS["tan"],
 }
 HAIR_COLORS: dict[str, Rgb] = {
-    **{word: COLORS[word] for word in ("green", "blue", "yellow", "orange", "purple", "pink")},
+    **{word: COLORS[word] for word in _BRIGHT},
     **{word: BACKGROUNDS[word] for word in _PLAIN},
 }
 SKIN_COLORS: dict[str, Rgb] = {
-    **{word: COLORS[word] for word in ("green", "blue", "yellow", "orange", "purple", "pink")},
+    **{word: COLORS[word] for word in _BRIGHT},
     **{word: BACKGROUNDS[word] for word in ("white", "gray", "mint", "sky")},
 }
 

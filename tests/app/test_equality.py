@@ -40,12 +40,13 @@ def test_a_tab_makes_what_the_command_makes(
     places = client.button(tab).places
     changes: dict[tuple[str, str], Any] = {place: QUICK[place[1]] for place in places if place[1] in QUICK}
     changes |= {place: "77" for place in places if place[1] == "seed"}
-    before, trained = set(server.output.rglob("*.png")), set(server.place.rglob("*.safetensors"))
+    models = server.place / "models"
+    before, own = set(server.output.rglob("*.png")), set(models.rglob("*.safetensors"))
     end, told = client.run(tab, changes)
     assert end["success"], end
     assert "Done in" in told, told[-3000:]
     made = set(server.output.rglob("*.png")) - before
-    for file in set((server.place / "models").rglob("*.safetensors")) - trained:
+    for file in set(models.rglob("*.safetensors")) - own:
         file.unlink()  # with another output folder it is another training, which would not replace the file
     monkeypatch.chdir(server.place)
     settings = [word for (node, name), value in changes.items() for word in ("--set", f"{node}.{name}={value}")]
